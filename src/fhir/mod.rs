@@ -1,0 +1,2 @@
+//! FHIR R4: the shape of its elements, a JSON writer into a reused buffer, deterministic ids, Bundle envelopes.
+pub mod bundle;
