@@ -1,4 +1,11 @@
 //! Mappings: TOML sources → checked model → flat [`Plan`] → executor with its own [`Scratch`].
+pub mod diagnostic;
+pub mod expression;
+mod read;
+pub mod source;
+mod statement;
+pub mod target;
+
 use crate::fhir::bundle::Entry;
 
 /// Compiled mappings: immutable, shared behind an `Arc`, swapped whole on reload.
