@@ -26,10 +26,15 @@ fn node(value: &Value, structure: &str) -> Option<Node> {
     let full = value["name"].as_str()?;
     let (optional, many) = (value["min"] == 0, value["max"] != 1);
     let item = if value.get("group").is_some() {
-        let name = full.get(..structure.len()).filter(|prefix| prefix.eq_ignore_ascii_case(structure)).and_then(|_| full.get(structure.len() + 1..)).unwrap_or(full);
+        let name = full
+            .get(..structure.len())
+            .filter(|prefix| prefix.eq_ignore_ascii_case(structure))
+            .and_then(|_| full.get(structure.len() + 1..))
+            .unwrap_or(full);
         let name = if name == "TQ1TQ2_SUPPGRP" { "TIMING_QTY" } else { name };
         let nodes = read(&value["group"], structure);
-        if name.ends_with("CHOICE") || name.ends_with("_OBJECT") || name.starts_with("OBR") && name.ends_with("SUPPGRP") {
+        if name.ends_with("CHOICE") || name.ends_with("_OBJECT") || name.starts_with("OBR") && name.ends_with("SUPPGRP")
+        {
             choice(nodes)?
         } else if nodes.is_empty() {
             return None;
@@ -45,12 +50,17 @@ fn node(value: &Value, structure: &str) -> Option<Node> {
 }
 
 fn choice(nodes: Vec<Node>) -> Option<Item> {
-    let mut names: Vec<String> = nodes.into_iter().filter_map(|node| if let Item::Segment(name) = node.item { Some(name) } else { None }).collect();
+    let mut names: Vec<String> = nodes
+        .into_iter()
+        .filter_map(|node| if let Item::Segment(name) = node.item { Some(name) } else { None })
+        .collect();
     if names.len() > 1 { Some(Item::Choice(names)) } else { names.pop().map(Item::Segment) }
 }
 
 fn is_segment(name: &str) -> bool {
-    name.len() == 3 && !["HXX", "ZXX"].contains(&name) && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+    name.len() == 3
+        && !["HXX", "ZXX"].contains(&name)
+        && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
 }
 
 /// The newer sequence plus what only the older one has, at its place: both versions' messages match.
@@ -178,7 +188,8 @@ fn count(nodes: &[Node], name: &str) -> usize {
 
 /// Adds an optional repeating `added` next to every `anchor` whose sequence has none beside it.
 pub fn accompany(nodes: &mut Vec<Node>, anchor: &str, added: &str, after: bool) {
-    let is = |node: Option<&Node>, name: &str| matches!(node, Some(Node { item: Item::Segment(own), .. }) if own == name);
+    let is =
+        |node: Option<&Node>, name: &str| matches!(node, Some(Node { item: Item::Segment(own), .. }) if own == name);
     let mut at = 0;
     while at < nodes.len() {
         if let Item::Group(_, inner) = &mut nodes[at].item {
@@ -186,7 +197,10 @@ pub fn accompany(nodes: &mut Vec<Node>, anchor: &str, added: &str, after: bool) 
         }
         let beside = at > 0 && is(nodes.get(at - 1), added) || is(nodes.get(at + 1), added);
         if is(nodes.get(at), anchor) && !beside {
-            nodes.insert(at + usize::from(after), Node { item: Item::Segment(added.to_owned()), optional: true, many: true });
+            nodes.insert(
+                at + usize::from(after),
+                Node { item: Item::Segment(added.to_owned()), optional: true, many: true },
+            );
             at += 1;
         }
         at += 1;

@@ -27,7 +27,12 @@ pub fn names(versions: &[Value]) -> Result<String> {
             for (id, parts) in version[kind].as_object().with_context(|| format!("no {kind}"))? {
                 if !NO_SEGMENTS.contains(&id.as_str()) && !id.contains('_') {
                     let entry = table.entry(id.clone()).or_default();
-                    parts.as_array().into_iter().flatten().filter_map(|part| read(part, separator)).for_each(|(number, part)| unite(entry, number, part));
+                    parts
+                        .as_array()
+                        .into_iter()
+                        .flatten()
+                        .filter_map(|part| read(part, separator))
+                        .for_each(|(number, part)| unite(entry, number, part));
                 }
             }
         }
@@ -50,9 +55,15 @@ fn read(part: &Value, separator: char) -> Option<(u32, Part)> {
     let max = part["max"].as_i64().unwrap_or(1);
     // A withdrawn part keeps its number; its meaning comes from the newest version that still had one.
     let datatype = part["type"].as_str().filter(|datatype| *datatype != "WD" && max != 0);
-    let datatype = datatype.map(|datatype| datatype.strip_suffix("_SIMPLE").or(datatype.strip_suffix("_CHALLENGE")).unwrap_or(datatype).to_owned());
+    let datatype = datatype.map(|datatype| {
+        datatype.strip_suffix("_SIMPLE").or(datatype.strip_suffix("_CHALLENGE")).unwrap_or(datatype).to_owned()
+    });
     // 9999 is the source's mark for "no table assigned".
-    let table = part["table"].as_str().and_then(|table| table.strip_prefix("HL7")).filter(|table| *table != "9999").map(str::to_owned);
+    let table = part["table"]
+        .as_str()
+        .and_then(|table| table.strip_prefix("HL7"))
+        .filter(|table| *table != "9999")
+        .map(str::to_owned);
     Some((number, Part { name: part["name"].as_str()?.to_owned(), datatype, table, repeats: max != 0 && max != 1 }))
 }
 

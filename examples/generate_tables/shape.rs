@@ -23,8 +23,10 @@ pub fn elements(all: &[Value]) -> Result<String> {
         }
     }
     let mut out = HEADER.to_owned();
-    let (primitives, complex): (Vec<&str>, Vec<&str>) =
-        roots.iter().filter(|root| !BASES.contains(root)).partition(|root| root.starts_with(|c: char| c.is_ascii_lowercase()));
+    let (primitives, complex): (Vec<&str>, Vec<&str>) = roots
+        .iter()
+        .filter(|root| !BASES.contains(root))
+        .partition(|root| root.starts_with(|c: char| c.is_ascii_lowercase()));
     writeln!(out, "!primitives {}", primitives.join(" "))?;
     for root in BASES {
         writeln!(out, "{root}")?;
@@ -39,7 +41,13 @@ pub fn elements(all: &[Value]) -> Result<String> {
 }
 
 /// The children of one type below its heading, without the first `skip` ones, which its base has.
-fn block(out: &mut String, children: &BTreeMap<&str, Vec<&Value>>, parent: &str, skip: usize, depth: usize) -> Result<()> {
+fn block(
+    out: &mut String,
+    children: &BTreeMap<&str, Vec<&Value>>,
+    parent: &str,
+    skip: usize,
+    depth: usize,
+) -> Result<()> {
     for element in children.get(parent).into_iter().flatten().skip(skip) {
         let path = text(element, "path")?;
         let name = path.rsplit('.').next().unwrap_or(path);
@@ -93,7 +101,9 @@ fn base_of(children: &BTreeMap<&str, Vec<&Value>>, path: &str) -> Result<&'stati
         list.filter_map(|element| element["path"].as_str()?.rsplit('.').next().map(str::to_owned)).collect()
     };
     let own = names(path);
-    let found = ["DomainResource", "Resource", "BackboneElement", "Element"].into_iter().find(|base| own.starts_with(&names(base)));
+    let found = ["DomainResource", "Resource", "BackboneElement", "Element"]
+        .into_iter()
+        .find(|base| own.starts_with(&names(base)));
     found.with_context(|| format!("{path} has no base"))
 }
 
@@ -105,7 +115,9 @@ pub fn codes(all: &Value) -> Result<String> {
         writeln!(out, "{url}")?;
         let mut systems: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for pair in codes.as_array().into_iter().flatten() {
-            let (Some(system), Some(code)) = (pair[0].as_str(), pair[1].as_str()) else { anyhow::bail!("{url}: {pair}") };
+            let (Some(system), Some(code)) = (pair[0].as_str(), pair[1].as_str()) else {
+                anyhow::bail!("{url}: {pair}")
+            };
             systems.entry(system).or_default().push(code);
         }
         for (system, mut codes) in systems {
