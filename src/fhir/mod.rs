@@ -1,3 +1,5 @@
 //! FHIR R4: the shape of its elements, a JSON writer into a reused buffer, deterministic ids, Bundle envelopes.
 pub mod bundle;
+pub mod identity;
+pub mod json;
 pub mod shape;

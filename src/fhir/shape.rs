@@ -88,6 +88,11 @@ pub fn is_resource(name: &str) -> bool {
     kind(name) == Some(Kind::Resource)
 }
 
+/// The name of a concrete resource, with the lifetime of the table.
+pub fn resource_name(name: &str) -> Option<&'static str> {
+    shape().types.get_key_value(name).filter(|_| is_resource(name)).map(|(name, _)| name.as_ref())
+}
+
 /// Whether R4 has a datatype of this name, primitive or complex.
 pub fn is_type(name: &str) -> bool {
     matches!(kind(name), Some(Kind::Primitive | Kind::Datatype))

@@ -74,9 +74,8 @@ pub struct Part {
     /// Value nodes whose texts make the identity.
     pub identity: Vec<NodeId>,
     pub events: bool,
-    /// Rows that the resource cannot do without.
-    pub required: Vec<(NodeId, RuleId)>,
-    /// Part that goes with this one, fed by the frame around (`performer->address`).
+    /// Rows that the resource cannot do without, and whether the message fails with them.
+    pub required: Vec<(NodeId, RuleId, bool)>,
     pub rule: RuleId,
 }
 
@@ -159,6 +158,8 @@ pub struct Alternative {
     pub rule: RuleId,
     /// A missing value is worth a diagnostic.
     pub warn: bool,
+    /// Only the text of a reference, not the object around it.
+    pub bare: bool,
 }
 
 /// What an alternative writes.
@@ -173,6 +174,8 @@ pub enum Emit {
     TableCoding { source: SourceId, table: u16, concept: bool, hit_only: bool },
     /// A datatype map.
     Map { source: SourceId, node: NodeId },
+    /// Another node in the same frame (a jump table).
+    Node(NodeId),
     /// A reference to a resource made from a value, with a second part read from the frame around.
     Resource { source: SourceId, part: Option<PartId>, extra: Option<PartId>, guard: ConditionId },
     /// A reference to the resource bound to a name.
@@ -290,12 +293,8 @@ pub struct StructurePlan {
     pub mapped: bool,
     /// Per group, per child: statements.
     pub statements: Vec<Vec<Vec<Statement>>>,
-    /// Per group, per segment_ref: child positions that hold it.
-    pub lookup: Vec<Vec<Vec<u16>>>,
-    /// Per group, per binding: slot within the group instance.
-    pub slots: Vec<Vec<Option<u16>>>,
-    /// Per group: how many bindings it holds.
-    pub slot_counts: Vec<u16>,
+    /// Per group: whether it repeats (the root counts as repeating).
+    pub repeating: Vec<bool>,
 }
 
 #[derive(Debug, Clone)]

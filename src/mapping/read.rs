@@ -114,6 +114,7 @@ impl Reader<'_> {
 
     fn profile(&mut self, value: &Spanned<DeValue<'_>>) {
         let Some(table) = self.table(value, "profile") else { return };
+        self.sources.profile.location = self.location(value.span());
         const KEYS: [&str; 7] = ["namespace", "timezone", "charset", "patient_types", "nulls", "extends", "when"];
         for (key, value) in table {
             let at = self.location(key.span());

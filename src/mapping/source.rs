@@ -51,6 +51,8 @@ pub struct Sources {
 /// Settings that decide what the messages leave open.
 #[derive(Debug, Default, Clone)]
 pub struct Profile {
+    /// Where it stands.
+    pub location: Location,
     /// URI from which ids are derived; none: from MSH-3 and MSH-4.
     pub namespace: Option<String>,
     /// IANA zone for times without offset.

@@ -48,7 +48,7 @@ impl Compiler<'_, '_> {
     }
 
     /// The rows of a resource that it cannot do without, as nodes of their own that are looked at before the resource is made.
-    fn required_rows(&mut self, resource_type: &str, tries: &[Trie], place: &Place) -> Vec<(NodeId, RuleId)> {
+    fn required_rows(&mut self, resource_type: &str, tries: &[Trie], place: &Place) -> Vec<(NodeId, RuleId, bool)> {
         let mut found = Vec::new();
         for trie in tries {
             for whole in &trie.wholes {
@@ -60,7 +60,7 @@ impl Compiler<'_, '_> {
                     let wanted = self.wanted(&slot, trie);
                     let mut alternatives = Vec::new();
                     self.alternatives(row, &wanted, place, 0, *location, rule, &mut alternatives);
-                    found.push((self.value_node(alternatives, None), rule));
+                    found.push((self.value_node(alternatives, None), rule, row.demand == Demand::Fatal));
                 }
             }
         }
@@ -120,7 +120,7 @@ impl Compiler<'_, '_> {
     }
 
     fn slot(&mut self, parent: &str, trie: &Trie) -> Option<Slot<'static>> {
-        if let Some(element) = shape::child(parent, &trie.name) {
+        if let Some(element) = shape::child(parent, &trie.name).filter(|e| e.name == trie.name) {
             return Some(Slot { element, chosen: None, parent: parent.to_owned() });
         }
         if let Some((element, chosen)) = shape::choice(parent, &trie.name) {
@@ -189,7 +189,7 @@ impl Compiler<'_, '_> {
         let types = slot.element.types.iter().filter(|t| slot.chosen.as_ref().is_none_or(|c| *c == t.name.to_string()));
         Wanted {
             types: types.map(|t| (t.name.to_string(), t.targets.iter().map(|t| t.to_string()).collect())).collect(),
-            codes: slot.element.required_codes.as_deref().and_then(shape::required_codes),
+            codes: slot.element.required_codes.and_then(shape::required_codes),
             choice: slot.element.name.strip_suffix("[x]").filter(|_| slot.chosen.is_none()).map(str::to_owned),
             element: format!("{}.{}", slot.parent, trie.name),
         }
@@ -272,7 +272,7 @@ impl Compiler<'_, '_> {
         if group.iter().all(|(t, _)| t.children.is_empty()) {
             return self.values(slot, group, depth);
         }
-        if group.iter().any(|(t, _)| t.extra.is_some()) || slot.element.types.iter().any(|t| t.name == *"Reference") && group.iter().any(|(t, _)| !t.wholes.is_empty()) {
+        if group.iter().any(|(t, _)| t.extra.is_some()) || slot.element.types.iter().any(|t| t.name == "Reference") && group.iter().any(|(t, _)| !t.wholes.is_empty()) {
             return self.values(slot, group, depth);
         }
         let type_name = match (&slot.chosen, slot.element.types.as_ref()) {
@@ -360,7 +360,7 @@ impl Compiler<'_, '_> {
         let rule = self.rule(&place.map, &trie.key, trie.location);
         let literal = self.json_text(&url);
         let key = self.key_text("url");
-        let alternative = Alternative { part: CURRENT, inner: false, guard: NONE, key: Text::default(), emit: Emit::Literal(literal), rule, warn: false };
+        let alternative = Alternative { part: CURRENT, inner: false, guard: NONE, key: Text::default(), emit: Emit::Literal(literal), rule, warn: false, bare: false };
         let node = self.value_node(vec![alternative], None);
         let fixed = vec![(Child { key, node, mask: 0, inner: false, required: false, fatal: false, rule }, false)];
         // Sub-rows other than inner extensions are paths into the value: `address.text` → `valueAddress.text`.
@@ -388,7 +388,7 @@ impl Compiler<'_, '_> {
             let wanted = self.wanted(slot, trie);
             if let Some(link) = self.link_of(trie) {
                 let rule = self.links[usize::from(link)].rule;
-                alternatives.push(Alternative { part: CURRENT, inner: false, guard: NONE, key: Text::default(), emit: Emit::Link(link), rule, warn: false });
+                alternatives.push(Alternative { part: CURRENT, inner: false, guard: NONE, key: Text::default(), emit: Emit::Link(link), rule, warn: false, bare: false });
                 continue;
             }
             if wholes_of_map.contains(&place.map.as_str()) && !place.inner || trie.wholes.len() > 1 {
@@ -398,7 +398,7 @@ impl Compiler<'_, '_> {
             self.whole(slot, trie, place, &wanted, depth, &mut alternatives)?;
         }
         let sourced = alternatives.iter().any(|a| self.reads_message(&a.emit));
-        let codes = slot.element.required_codes.as_deref().and_then(shape::required_codes);
+        let codes = slot.element.required_codes.and_then(shape::required_codes);
         Some((self.value_node(alternatives, codes), sourced))
     }
 
@@ -412,9 +412,8 @@ impl Compiler<'_, '_> {
                 Whole::Switch(switch) => {
                     let node = self.switch(switch, trie, place, wanted, depth);
                     let (part, ..) = Self::enter_part(place, depth);
-                    let source = self.source(Source::Nothing);
                     let rule = self.rule(&place.map, &trie.key, trie.location);
-                    out.push(Alternative { part, inner: place.inner, guard: NONE, key: Text::default(), emit: Emit::Map { source, node }, rule, warn: false });
+                    out.push(Alternative { part, inner: place.inner, guard: NONE, key: Text::default(), emit: Emit::Node(node), rule, warn: false, bare: false });
                 }
                 Whole::Row(row, at) => {
                     let rule = self.rule(&place.map, &trie.key, *at);
@@ -443,7 +442,7 @@ impl Compiler<'_, '_> {
         let rule = self.rule(&place.map, &trie.key, trie.location);
         let _ = wanted;
         let emit = Emit::Resource { source, part: None, extra: Some(part), guard };
-        out.push(Alternative { part: outer, inner: place.inner, guard: NONE, key: Text::default(), emit, rule, warn: false });
+        out.push(Alternative { part: outer, inner: place.inner, guard: NONE, key: Text::default(), emit, rule, warn: false, bare: false });
     }
 
     /// A repeating field into an element that is written once needs a repetition.

@@ -14,14 +14,18 @@ impl Compiler<'_, '_> {
             match Structure::parse(name, text) {
                 Ok(structure) => {
                     let number = self.plan.structures.len() as u16;
+                    let mut repeating = vec![true; structure.groups.len()];
+                    for child in structure.groups.iter().flat_map(|g| &g.children) {
+                        if let ChildKind::Group(group) = child.kind {
+                            repeating[usize::from(group)] = child.repeats;
+                        }
+                    }
                     self.plan.structure_names.insert(name.as_bytes().into(), number);
                     self.plan.structures.push(StructurePlan {
                         statements: structure.groups.iter().map(|g| vec![Vec::new(); g.children.len()]).collect(),
                         structure,
                         mapped: false,
-                        lookup: Vec::new(),
-                        slots: Vec::new(),
-                        slot_counts: Vec::new(),
+                        repeating,
                     });
                 }
                 Err(error) => drop(self.diagnostics.error(Code::Structure, *at, format!("cannot read the grammar of {name}: {error}"))),
@@ -35,9 +39,6 @@ impl Compiler<'_, '_> {
             }
         }
         self.events();
-        for number in 0..self.plan.structures.len() {
-            self.resolve(number);
-        }
     }
 
     fn events(&mut self) {
@@ -204,7 +205,7 @@ impl Compiler<'_, '_> {
                 self.diagnostics.error(Code::UnknownElement, at, format!("{parent} has no element `{}`", step.name)).suggest_some(suggestion);
                 return None;
             };
-            let reference = element.types.iter().find(|t| t.name == *"Reference");
+            let reference = element.types.iter().find(|t| t.name == "Reference");
             if number < last {
                 let type_name = element.types.first()?.name.to_string();
                 parent = shape::child_type(&parent, element, &type_name).to_string();
@@ -251,29 +252,5 @@ impl Compiler<'_, '_> {
     /// The link slot that a row of [`Self::link_tries`] stands for.
     pub(super) fn link_of(&self, trie: &Trie) -> Option<u16> {
         trie.key.strip_prefix("->").and_then(|n| n.parse().ok())
-    }
-
-    /// Where each group instance keeps its names, and where it holds the segments that others read.
-    fn resolve(&mut self, number: usize) {
-        let refs = self.plan.segment_refs.clone();
-        let bindings = self.plan.bindings.len();
-        let plan = &mut self.plan.structures[number];
-        for (group, definition) in plan.structure.groups.iter().enumerate() {
-            let mut slots = vec![None; bindings];
-            let mut count = 0;
-            for statement in plan.statements[group].iter().flatten().filter(|s| !s.add) {
-                slots[usize::from(statement.binding)].get_or_insert_with(|| {
-                    count += 1;
-                    count - 1
-                });
-            }
-            plan.slots.push(slots);
-            plan.slot_counts.push(count);
-            let holds = |id| {
-                let children = definition.children.iter().enumerate();
-                children.filter(|(_, c)| matches!(c.kind, ChildKind::Segment(s) if s == id)).map(|(n, _)| n as u16).collect()
-            };
-            plan.lookup.push(refs.iter().map(|id| holds(*id)).collect());
-        }
     }
 }

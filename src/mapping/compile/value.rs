@@ -62,7 +62,7 @@ impl Compiler<'_, '_> {
             }
             None => Text::default(),
         };
-        let alternative = |emit| Alternative { part, inner, guard, key, emit, rule, warn: false };
+        let alternative = |emit| Alternative { part, inner, guard, key, emit, rule, warn: false, bare: false };
         // A table in front of a datatype map: the mapped Coding, else the message's.
         if let (Emit::Map { source, .. }, "Coding", Some(name)) = (&found.emit, found.type_name.as_str(), &ast.table)
             && let Some(table) = self.table_id(name, at)
@@ -273,7 +273,7 @@ impl Compiler<'_, '_> {
             Value::Call(name, _) if ["authority", "system", "uri"].contains(&name.as_str()) => "uri",
             _ => "string",
         });
-        let exact = wanted.types.iter().find(|t| t.0 == natural || (t.0 == "http://hl7.org/fhirpath/System.String" && natural == "string"));
+        let exact = wanted.types.iter().find(|t| t.0 == natural || (t.0.starts_with("http:") && natural == "string"));
         let single = (wanted.types.len() == 1 && wanted.choice.is_none() && shape::is_primitive(&wanted.types[0].0)).then(|| &wanted.types[0]);
         let Some((type_name, _)) = exact.or(single).cloned() else { return self.wrong(wanted, natural, at) };
         if via.is_some() && exact.is_none() && conversion(natural) != conversion(&type_name) && !matches!(conversion(&type_name), Some(Conversion::String)) {
