@@ -14,6 +14,7 @@
 //! | [`grammar`], [`matcher`] | the groups of a message structure |
 //!
 //! Left out: datatypes and tables (the mappings know them) and writing messages.
+pub mod batch;
 pub mod charset;
 pub mod datetime;
 pub mod delimiters;
@@ -23,9 +24,11 @@ pub mod header;
 pub mod index;
 pub mod matcher;
 pub mod message;
+pub mod path;
 mod scan;
 pub mod span;
 
+pub use batch::{BatchNote, Split, split};
 pub use charset::{Charset, transcode};
 pub use datetime::{Precision, Time, Timestamp, TimestampError};
 pub use delimiters::Delimiters;
@@ -34,4 +37,5 @@ pub use grammar::{Child, ChildKind, GrammarError, Group, Structure};
 pub use index::{Index, Options, ParseError, ParseNotes};
 pub use matcher::{Instance, Matcher, Placement, PlacementKind};
 pub use message::{Message, Parts, is_null};
+pub use path::{Path, PathError};
 pub use span::{SegmentId, Span};
