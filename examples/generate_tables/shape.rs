@@ -7,8 +7,48 @@ use std::fmt::Write;
 
 /// Abstract types, written first: the loader copies their children into every type that names them as its base.
 const BASES: [&str; 4] = ["Element", "BackboneElement", "Resource", "DomainResource"];
-/// In the source, but not a resource of R4 4.0.1.
-const NOT_R4: &[&str] = &["SubscriptionStatus"];
+/// In the source, which a server's vendor extended, but not in R4 4.0.1: resources, elements (with all below them), reference targets.
+const NOT_R4: &[&str] = &[
+    "SubscriptionStatus",
+    "Bot",
+    "ClientApplication",
+    "Binary.url",
+    "DeviceDefinition.bodySite",
+    "DeviceDefinition.classification",
+    "EvidenceVariable.characteristic.definitionByCombination",
+    "EvidenceVariable.characteristic.definitionByTypeAndValue",
+    "EvidenceVariable.characteristic.definitionCanonical",
+    "EvidenceVariable.characteristic.definitionCodeableConcept",
+    "EvidenceVariable.characteristic.definitionExpression",
+    "EvidenceVariable.characteristic.definitionId",
+    "EvidenceVariable.characteristic.definitionReference",
+    "EvidenceVariable.characteristic.linkId",
+    "EvidenceVariable.characteristic.note",
+    "EvidenceVariable.characteristic.timeFromEvent",
+    "HealthcareService.offeredIn",
+    "Meta.account",
+    "Meta.accounts",
+    "Meta.author",
+    "Meta.compartment",
+    "Meta.deleted",
+    "Meta.onBehalfOf",
+    "Meta.project",
+    "ObservationDefinition.publisher",
+    "ResearchStudy.associatedParty",
+    "ResearchStudy.classifier",
+    "ResearchStudy.comparisonGroup",
+    "ResearchStudy.descriptionSummary",
+    "ResearchStudy.label",
+    "ResearchStudy.name",
+    "ResearchStudy.objective.description",
+    "ResearchStudy.outcomeMeasure",
+    "ResearchStudy.progressStatus",
+    "ResearchStudy.recruitment",
+    "ResearchStudy.region",
+    "ResearchStudy.result",
+    "ResearchStudy.studyDesign",
+    "ResearchStudy.whyStopped",
+];
 
 /// Renders the element table.
 pub fn elements(all: &[Value]) -> Result<String> {
@@ -17,8 +57,8 @@ pub fn elements(all: &[Value]) -> Result<String> {
     for element in all {
         let path = text(element, "path")?;
         match path.rsplit_once('.') {
+            _ if NOT_R4.contains(&path) => {}
             Some((parent, _)) => children.entry(parent).or_default().push(element),
-            None if NOT_R4.contains(&path) => {}
             None => roots.push(path),
         }
     }
@@ -84,7 +124,13 @@ fn types(element: &Value, path: &str) -> Result<String> {
     let mut names = vec![];
     for entry in list {
         let name = text(entry, "type")?;
-        let targets: Vec<&str> = entry["targets"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let targets: Vec<&str> = entry["targets"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .filter(|target| !NOT_R4.contains(target))
+            .collect();
         if targets.is_empty() || targets.contains(&"Resource") {
             names.push(name.to_owned());
         } else {

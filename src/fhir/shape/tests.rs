@@ -72,7 +72,7 @@ fn kinds() {
     assert!(
         is_resource("Patient") && is_resource("Bundle") && !is_resource("DomainResource") && !is_resource("HumanName")
     );
-    assert!(!is_resource("SubscriptionStatus"));
+    assert!(!is_resource("SubscriptionStatus") && child("Meta", "project").is_none());
     assert!(
         is_type("HumanName")
             && is_type("code")
@@ -112,7 +112,7 @@ fn every_line_is_understood() {
     let children: usize = shape().types.values().map(|known| known.children.len()).sum();
     let (own, types) =
         (lines(include_str!("r4.txt")).filter(|line| line.starts_with(' ')).count(), shape().types.len());
-    assert!(children > own && own > 4800, "{children} children of {types} types, {own} lines");
+    assert!(children > own && own > 4500, "{children} children of {types} types, {own} lines");
     for (path, known) in &shape().types {
         for element in &known.children {
             for declared in &element.types {
