@@ -4,7 +4,7 @@ use super::target::Target;
 use std::collections::BTreeMap;
 
 /// Bytes of one source file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord, Hash)]
 pub struct Location {
     /// Index into [`Sources::files`].
     pub file: u16,

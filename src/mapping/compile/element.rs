@@ -275,7 +275,7 @@ impl Compiler<'_, '_> {
         if group.iter().any(|(t, _)| t.extra.is_some()) || slot.element.types.iter().any(|t| t.name == "Reference") && group.iter().any(|(t, _)| !t.wholes.is_empty()) {
             return self.values(slot, group, depth);
         }
-        let type_name = match (&slot.chosen, slot.element.types.as_ref()) {
+        let type_name = match (&slot.chosen, slot.element.types.as_slice()) {
             (Some(chosen), _) => chosen.clone(),
             (None, [one]) => one.name.to_string(),
             (None, _) => {

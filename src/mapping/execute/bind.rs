@@ -31,13 +31,9 @@ impl<const TRACE: bool> Run<'_, TRACE> {
 
     /// For each group instance: room for its names, and the segments that rows elsewhere read.
     fn places(&mut self) {
-        let (plan, structure) = (self.plan, self.structure);
-        for instance in self.matcher.instances() {
-            self.state.slot_base.push(self.state.slots.len() as u32);
-            let count = plan.bindings.len().min(structure.slots[usize::from(instance.group)].len());
-            let empty = NameSlot { first: NONE, last: NONE, below: NONE, below_count: 0 };
-            self.state.slots.resize(self.state.slots.len() + count, empty);
-        }
+        let plan = self.plan;
+        let empty = NameSlot { first: NONE, last: NONE, below: NONE, below_count: 0 };
+        self.state.slots.resize(self.matcher.instances().len() * plan.bindings.len(), empty);
         let width = plan.segment_refs.len();
         self.state.references.resize(self.matcher.instances().len() * width, NONE);
         for segment in 0..self.message.segment_count() {
@@ -132,7 +128,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     fn slot(&self, scope: u32, name: u16) -> usize {
-        self.state.slot_base[scope as usize] as usize + usize::from(name)
+        scope as usize * self.plan.bindings.len() + usize::from(name)
     }
 
     /// The resource that a name means, seen from a segment: the last one bound up to there, else the first one behind it.

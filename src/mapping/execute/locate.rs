@@ -13,7 +13,8 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let found = if path.segment != CURRENT {
             let segment = self.lookup(frame, path.segment)?;
             let field = self.message.field(segment as usize, usize::from(path.field));
-            self.within(self.repetition(field, path.repetition, frame)?, path)
+            let repetition = self.repetition(field, path.repetition, frame)?;
+            self.within(repetition, path)
         } else if frame.level == SEGMENT {
             let repetition = if frame.driver == path.field && path.repetition == Repetition::Current {
                 frame.repetition

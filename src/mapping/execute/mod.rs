@@ -36,7 +36,6 @@ pub struct State {
     links: Vec<LinkOf>,
     bound: Vec<Bound>,
     slots: Vec<NameSlot>,
-    slot_base: Vec<u32>,
     references: Vec<u32>,
     pending: Vec<Pending>,
     contained: Vec<u32>,
@@ -204,7 +203,6 @@ impl State {
         self.links.clear();
         self.bound.clear();
         self.slots.clear();
-        self.slot_base.clear();
         self.references.clear();
         self.pending.clear();
         self.contained.clear();
