@@ -98,7 +98,7 @@ pub enum Node {
     /// `[…]`.
     List { items: Range<u32> },
     /// A jump table.
-    Switch { on: SourceId, part: u8, cases: Range<u32>, default: NodeId },
+    Switch { on: SourceId, cases: Range<u32>, default: NodeId },
     /// The table's coding for component 1 of the frame at hand, if the table has it.
     TableCoding { table: u16 },
 }
@@ -122,7 +122,8 @@ pub struct Child {
     /// Only when the object's own frame has a value.
     pub inner: bool,
     pub required: bool,
-    pub fatal: bool,
+    /// Written, but no reason for the object to be there (the URL of an extension).
+    pub silent: bool,
     pub rule: RuleId,
 }
 

@@ -145,7 +145,7 @@ impl Compiler<'_, '_> {
                 let (children, has_source) = self.children("Element", &layers, depth, false);
                 let node = self.node(Node::Object { children, enter: None, has_source });
                 let key = self.key_text(&format!("_{name}"));
-                out.push((Child { key, node, mask: Self::mask(&with_children), inner: Self::inner(group), required: false, fatal: false, rule: NONE }, has_source));
+                out.push((Child { key, node, mask: Self::mask(&with_children), inner: Self::inner(group), required: false, silent: false, rule: NONE }, has_source));
             }
         }
         let bare: Vec<(Trie, Place)> = group
@@ -167,7 +167,7 @@ impl Compiler<'_, '_> {
             mask: Self::mask(&group),
             inner: Self::inner(&group),
             required: demand == Demand::Required && !root,
-            fatal: demand == Demand::Fatal,
+            silent: false,
             rule,
         };
         out.insert(0, (child, sourced));
@@ -392,7 +392,7 @@ impl Compiler<'_, '_> {
         let key = self.key_text("url");
         let alternative = Alternative { part: CURRENT, inner: false, guard: NONE, key: Text::default(), emit: Emit::Literal(literal), rule, warn: false, bare: false };
         let node = self.value_node(vec![alternative], None);
-        let fixed = vec![(Child { key, node, mask: 0, inner: false, required: false, fatal: false, rule }, false)];
+        let fixed = vec![(Child { key, node, mask: 0, inner: false, required: false, silent: true, rule }, false)];
         // Sub-rows other than inner extensions are paths into the value: `address.text` → `valueAddress.text`.
         let mut copy = (*trie).clone();
         for child in &mut copy.children {
@@ -512,7 +512,7 @@ impl Compiler<'_, '_> {
         let start = self.plan.cases.len() as u32;
         self.plan.cases.extend(cases);
         let cases = start..self.plan.cases.len() as u32;
-        self.node(Node::Switch { on, part: CURRENT, cases, default })
+        self.node(Node::Switch { on, cases, default })
     }
 
     fn reads_message(&self, emit: &Emit) -> bool {

@@ -140,7 +140,8 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                         return None;
                     }
                 }
-                other => wrote = wrote.max(other),
+                other if !child.silent => wrote = wrote.max(other),
+                _ => {}
             }
         }
         Some(wrote)
@@ -156,7 +157,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 Some(enter) => self.entered(enter, children.clone(), *has_source, frame),
             },
             Node::List { items } => self.list(items.clone(), frame),
-            Node::Switch { on, cases, default, .. } => {
+            Node::Switch { on, cases, default } => {
                 let mark = self.state.temporary.len();
                 let found = self.plain_text(*on, frame);
                 let text = self.bytes(found);
