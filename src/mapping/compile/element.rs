@@ -278,7 +278,7 @@ impl Compiler<'_, '_> {
             return self.values(slot, group, depth);
         }
         if group.iter().any(|(t, _)| t.extra.is_some()) || slot.element.types.iter().any(|t| t.name == "Reference") && group.iter().any(|(t, _)| !t.wholes.is_empty()) {
-            return self.values(slot, group, depth);
+            return self.reference_with_parts(slot, group, depth);
         }
         let whole = |one: &One<'_>| !one.0.wholes.is_empty();
         if group.iter().any(whole) && group.iter().any(|one| one.1.part != group[0].1.part) {
@@ -296,6 +296,28 @@ impl Compiler<'_, '_> {
         };
         let parent = shape::child_type(&slot.parent, slot.element, &type_name).to_string();
         self.object(&parent, group, depth, Vec::new())
+    }
+
+    /// `assigner = …` and `assigner.display = …`: the reference is one of the parts.
+    fn reference_with_parts(&mut self, slot: &Slot<'_>, group: &[One<'_>], depth: u8) -> Option<(NodeId, bool)> {
+        let bare: Vec<(Trie, Place)> = group
+            .iter()
+            .filter(|(t, _)| !t.wholes.is_empty() || t.extra.is_some() || t.children.is_empty())
+            .map(|(t, p)| (Trie { children: Vec::new(), ..(*t).clone() }, p.clone()))
+            .collect();
+        let own: Vec<One<'_>> = bare.iter().map(|(t, p)| (t, p.clone())).collect();
+        let (node, _) = self.values(slot, &own, depth)?;
+        let Node::Value { alternatives, .. } = &self.plan.nodes[node as usize] else { return None };
+        for alternative in &mut self.plan.alternatives[alternatives.start as usize..alternatives.end as usize] {
+            alternative.bare = true;
+        }
+        let rule = self.rule(&group[0].1.map, &group[0].0.key, group[0].0.location);
+        let key = self.key_text("reference");
+        let fixed = vec![(Child { key, node, mask: 0, inner: false, required: false, silent: false, rule }, true)];
+        let layers: Vec<Layer<'_>> = group.iter().map(|(t, p)| (t.children.as_slice(), p.clone())).collect();
+        let (children, _) = self.children("Reference", &layers, depth, false);
+        let children = self.prepend(fixed, children);
+        Some((self.node(Node::Object { children, enter: None, has_source: true }), true))
     }
 
     /// Parts that write the same element in different ways: the first part that writes anything wins.
