@@ -44,7 +44,7 @@ pub fn oru(observations: usize) -> Vec<u8> {
             if value > 300 { "H" } else { "N" },
         ));
         if number % 5 == 0 {
-            message.push_str(&format!("NTE|{number}|L|Checked twice; see the comment of run {number} \\T\\ the quality protocol.\r"));
+            message.push_str(&format!("NTE|{number}|L|Checked twice on another analyser; see the comment of run {number} \\T\\ the quality protocol of that day, page {number}.\r"));
         }
     }
     message.into_bytes()
@@ -89,7 +89,11 @@ NK1|1|Brandt^Oskar|SPO^Spouse^HL70063|Lindenweg 7^^Freiburg^^79100^DEU|^PRN^PH^^
 PV1|1|I|W3^12^B^STELLA^^^^N|E|||2201^Yilmaz^Deniz^^^Dr.|3304^Seidel^Jonas^^^Dr.||MED||||7|||2201^Yilmaz^Deniz^^^Dr.|IN|V88120^^^STELLA^VN|||||||||||||||||||||||||20240310220000+0100
 PV2||PR^Private^L|R07.4^Chest pain^I10|||||20240311|3
 AL1|1|DA^Drug allergy^HL70127|7980^Penicillin^RXNORM|MO|Hives~Itching|20110402
+AL1|2|FA^Food allergy^HL70127|256349002^Peanut^SCT|SV|Swelling|20090815
+OBX|1|NM|29463-7^Body weight^LN||71.5|kg^kg^UCUM|||||F|||20240310221000+0100
+OBX|2|NM|8302-2^Body height^LN||168|cm^cm^UCUM|||||F|||20240310221000+0100
 DG1|1||R07.4^Chest pain, unspecified^I10||20240310|A
+DG1|2||I10^Essential hypertension^I10||20180604|F
 GT1|1||Brandt^Leonie^Marie||Lindenweg 7^^Freiburg^^79100^DEU|^PRN^PH^^49^761^5550142|||F||SE
 IN1|1|GK1^Statutory^L|109905003|Nordkasse|Postfach 11^^Hamburg^^20095^DEU||||||||20240101|20241231||1|Brandt^Leonie|SEL|19790523|Lindenweg 7^^Freiburg^^79100^DEU
 ";
