@@ -4,5 +4,6 @@
 //! journal to every route ([`delivery`]). [`intake`] reads it top to bottom.
 pub mod fhir;
 pub mod hl7;
+pub mod journal;
 pub mod mapping;
 pub mod mllp;
