@@ -5,6 +5,8 @@
 pub mod facets;
 pub mod fhir;
 pub mod hl7;
+pub mod intake;
 pub mod journal;
 pub mod mapping;
 pub mod mllp;
+pub mod routing;

@@ -1,2 +1,3 @@
 //! FHIR R4: the shape of its elements, a JSON writer into a reused buffer, deterministic ids, Bundle envelopes.
 pub mod bundle;
+pub mod envelope;
