@@ -46,6 +46,7 @@ impl State {
         let failed = || Error::database(&path);
         let connection = Connection::open(&path).map_err(failed())?;
         connection.execute_batch(&format!("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {TABLES}")).map_err(failed())?;
+        super::directory::sync(directory.path()).map_err(Error::file(directory.path()))?;
         Ok(State { connection: Mutex::new(connection), path })
     }
 
@@ -56,6 +57,17 @@ impl State {
     pub fn cursor(&self, reader: &str) -> Result<Option<u64>, Error> {
         let next = self.lock().query_row("SELECT next FROM cursor WHERE reader = ?1", [reader], |row| row.get::<_, i64>(0)).optional();
         Ok(next.map_err(Error::database(&self.path))?.map(i64::unsigned_abs))
+    }
+
+    /// Makes the cursor of a new reader. This alone is synced: a reader that is forgotten would begin at the end of the journal, and so miss what came before.
+    ///
+    /// # Errors
+    /// A database that cannot be written.
+    pub fn register(&self, reader: &str, next: u64) -> Result<(), Error> {
+        self.lock().execute_batch("PRAGMA synchronous=FULL").map_err(Error::database(&self.path))?;
+        let written = self.advance(reader, next, &[]);
+        self.lock().execute_batch("PRAGMA synchronous=NORMAL").map_err(Error::database(&self.path))?;
+        written
     }
 
     /// Moves a reader's cursor, and keeps what it gave up on the way.
@@ -107,6 +119,8 @@ mod tests {
         {
             let state = State::open(&Directory::open(temporary.path()).unwrap()).unwrap();
             assert_eq!(state.cursor("ehr").unwrap(), None);
+            state.register("ehr", 1).unwrap();
+            assert_eq!(state.cursor("ehr").unwrap(), Some(1));
             state.advance("ehr", 4, std::slice::from_ref(&letter)).unwrap();
             state.advance("ehr", 9, &[]).unwrap();
         }
