@@ -15,14 +15,29 @@
 //!
 //! Left out: datatypes and tables (the mappings know them) and writing messages.
 pub mod ack;
+pub mod batch;
+pub mod charset;
+pub mod datetime;
 pub mod delimiters;
+pub mod escape;
+pub mod grammar;
 pub mod header;
 pub mod index;
+pub mod matcher;
 pub mod message;
+pub mod names;
+pub mod path;
 mod scan;
 pub mod span;
 
+pub use batch::{BatchNote, Split, split};
+pub use charset::{Charset, transcode};
+pub use datetime::{Precision, Time, Timestamp, TimestampError};
 pub use delimiters::Delimiters;
+pub use escape::{Notes, decode_into};
+pub use grammar::{Child, ChildKind, GrammarError, Group, Structure};
 pub use index::{Index, Options, ParseError, ParseNotes};
+pub use matcher::{Instance, Matcher, Placement, PlacementKind};
 pub use message::{Message, Parts, is_null};
+pub use path::{Path, PathError};
 pub use span::{SegmentId, Span};

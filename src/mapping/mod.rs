@@ -1,9 +1,47 @@
 //! Mappings: TOML sources → checked model → flat [`Plan`] → executor with its own [`Scratch`].
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`source`], `read` | what the mapping files say |
+//! | [`expression`], [`target`], `statement` | the small languages of right sides, left sides and message maps |
+//! | [`diagnostic`] | what is wrong with them |
+//! | `compile` → `plan` | checked sources → flat arenas of nodes |
+//! | `execute` | a plan over a message |
+//! | [`explain`] | where every element came from |
+//! | [`listing`] | a plan in readable form |
+//!
+//! Pure: no I/O, no clock, nothing allocated per message once a [`Scratch`] has grown.
+mod compile;
+pub mod diagnostic;
+mod embedded;
+mod execute;
+pub mod explain;
+pub mod expression;
+pub mod finding;
+pub mod listing;
+mod plan;
+mod read;
+pub mod source;
+mod statement;
+pub mod target;
+
 use crate::fhir::bundle::Entry;
+use crate::hl7::{Charset, Index, Matcher, ParseError, SegmentId, Span, transcode};
+use diagnostic::Diagnostics;
+pub use finding::{Finding, FindingCode};
+use jiff::tz::TimeZone;
+use sha2::{Digest, Sha256};
+use source::{SourceFile, Sources};
 
 /// Compiled mappings: immutable, shared behind an `Arc`, swapped whole on reload.
 #[derive(Debug)]
-pub struct Plan {}
+pub struct Plan {
+    compiled: plan::Compiled,
+    sources: Sources,
+    hash: [u8; 32],
+    zone: Option<TimeZone>,
+    charset: Option<Charset>,
+}
 
 /// What a translation may know beside the message.
 #[derive(Debug, Clone, Copy, Default)]
@@ -15,19 +53,20 @@ pub struct Context<'a> {
 /// Buffers of one worker, reused for every message; holds the result of the last translation.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    bundle: Vec<u8>,
-    entries: Vec<Entry>,
+    index: Index,
+    matcher: Matcher,
+    state: execute::State,
+    /// The message in UTF-8, where its own encoding could not be indexed.
+    transcoded: Vec<u8>,
 }
 
-impl Scratch {
-    /// The canonical Bundle (type `message`) as JSON bytes, without a line end.
-    pub fn bundle(&self) -> &[u8] {
-        &self.bundle
-    }
-    /// The resources within [`Scratch::bundle`].
-    pub fn entries(&self) -> &[Entry] {
-        &self.entries
-    }
+/// Where an element came from: its first byte in the Bundle, the rule, the bytes of the message, the row of a code table.
+#[derive(Debug, Clone, Copy)]
+pub struct Trace {
+    start: usize,
+    rule: plan::RuleId,
+    source: Option<Span>,
+    row: Option<(u16, u32)>,
 }
 
 /// Why a message could not be translated at all.
@@ -42,21 +81,171 @@ pub struct Failure {
     pub text: String,
 }
 
+impl Scratch {
+    /// Empty buffers.
+    pub fn new() -> Scratch {
+        Scratch::default()
+    }
+    /// The canonical Bundle (type `message`) as JSON bytes, without a line end.
+    pub fn bundle(&self) -> &[u8] {
+        &self.state.out
+    }
+    /// The resources within [`Scratch::bundle`].
+    pub fn entries(&self) -> &[Entry] {
+        &self.state.entries
+    }
+    /// What the last translation noticed.
+    pub fn findings(&self) -> &[Finding] {
+        &self.state.findings
+    }
+}
+
 impl Plan {
     /// The mappings built into the binary.
+    ///
+    /// # Panics
+    /// When the files built in do not compile, which a test excludes.
     pub fn embedded() -> Plan {
-        Plan {}
+        match Plan::load(Plan::embedded_files()) {
+            Ok((plan, _)) => plan,
+            Err((sources, diagnostics)) => {
+                let text: String = diagnostics.sorted().iter().filter(|d| d.severity == diagnostic::Severity::Error).map(|d| d.render(&sources)).collect();
+                panic!("the built-in mappings do not compile:\n{text}")
+            }
+        }
     }
+
+    /// The mapping files built into the binary, as (path, text).
+    pub fn embedded_files() -> Vec<SourceFile> {
+        embedded::files()
+    }
+
+    /// Compiles mapping files, later ones laid over earlier ones; the plan comes with its warnings.
+    ///
+    /// # Errors
+    /// All diagnostics, when any is an error.
+    #[expect(clippy::result_large_err, reason = "loading happens once; the error carries the sources that its diagnostics quote")]
+    pub fn load(files: Vec<SourceFile>) -> Result<(Plan, Diagnostics), (Sources, Diagnostics)> {
+        let mut diagnostics = Diagnostics::default();
+        let sources = read::read(files, &mut diagnostics);
+        let compiled = compile::compile(&sources, &mut diagnostics);
+        let mut hash = Sha256::new();
+        for file in &sources.files {
+            for piece in [file.name.as_bytes(), b"\0", file.text.as_bytes(), b"\0"] {
+                hash.update(piece);
+            }
+        }
+        let (zone, charset) = (Self::profile_zone(&sources, &mut diagnostics), Self::profile_charset(&sources, &mut diagnostics));
+        if diagnostics.has_errors() {
+            return Err((sources, diagnostics));
+        }
+        Ok((Plan { compiled, sources, hash: hash.finalize().into(), zone, charset }, diagnostics))
+    }
+
+    fn profile_zone(sources: &Sources, diagnostics: &mut Diagnostics) -> Option<TimeZone> {
+        let name = sources.profile.timezone.as_deref()?;
+        // Bundled data, never the host's: the same input gives the same bytes everywhere.
+        let zone = jiff::tz::TimeZoneDatabase::bundled().get(name);
+        if zone.is_err() {
+            let text = format!("profile.timezone: there is no time zone `{name}`");
+            diagnostics.error(diagnostic::Code::ValueKind, sources.profile.location, text).suggest_last("an IANA name such as `America/Chicago` or `Europe/Amsterdam`");
+        }
+        zone.ok()
+    }
+
+    fn profile_charset(sources: &Sources, diagnostics: &mut Diagnostics) -> Option<Charset> {
+        let name = sources.profile.charset.as_deref()?;
+        let charset = Charset::of_name(name.as_bytes());
+        if charset.is_none() {
+            let text = format!("profile.charset: `{name}` is not a known character set");
+            diagnostics.error(diagnostic::Code::ValueKind, sources.profile.location, text).suggest_last("a name such as `windows-1252`, `8859/1` or `UNICODE UTF-8`");
+        }
+        charset
+    }
+
     /// SHA-256 over the mapping sources.
     pub fn hash(&self) -> [u8; 32] {
-        [0; 32]
+        self.hash
     }
+
+    /// The sources that the plan was made from.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    fn namespace(&self) -> Option<&str> {
+        self.sources.profile.namespace.as_deref()
+    }
+
+    fn charset(&self, msh18: &[u8]) -> Charset {
+        match self.charset {
+            Some(charset) if msh18.is_empty() => charset,
+            _ => Charset::of_message(msh18),
+        }
+    }
+
     /// Translates one message into `scratch`.
     ///
     /// # Errors
     /// Only for an unreadable MSH, a structure without mapping, or a `!fatal` row without a value.
     pub fn translate(&self, raw: &[u8], context: &Context<'_>, scratch: &mut Scratch) -> Result<(), Failure> {
-        let _ = (raw, context, scratch);
-        Err(Failure { code: 207, location: None, text: "not built yet".into() })
+        self.translate_with::<false>(raw, context, scratch)
     }
+
+    fn translate_with<const TRACE: bool>(&self, raw: &[u8], context: &Context<'_>, scratch: &mut Scratch) -> Result<(), Failure> {
+        scratch.state.clear();
+        scratch.index.parse(raw).map_err(unreadable)?;
+        let header = |scratch: &Scratch, raw: &[u8]| {
+            let message = scratch.index.message(raw);
+            let at = message.find(SegmentId(*b"MSH")).unwrap_or(0);
+            self.charset(message.text(at, 18)).needs_transcoding()
+        };
+        if header(scratch, raw) {
+            let mut text = std::mem::take(&mut scratch.transcoded);
+            text.clear();
+            text.extend_from_slice(&transcode(raw));
+            scratch.index.parse(&text).map_err(unreadable)?;
+            let result = self.structured::<TRACE>(&text, context, scratch);
+            scratch.transcoded = text;
+            return result;
+        }
+        self.structured::<TRACE>(raw, context, scratch)
+    }
+
+    fn structured<const TRACE: bool>(&self, raw: &[u8], context: &Context<'_>, scratch: &mut Scratch) -> Result<(), Failure> {
+        let structure = self.structure_of(raw, scratch)?;
+        execute::run::<TRACE>(self, raw, structure, context, scratch)
+    }
+
+    /// The structure of a message: by its event, else as MSH-9.3 says.
+    fn structure_of(&self, raw: &[u8], scratch: &Scratch) -> Result<u16, Failure> {
+        let message = scratch.index.message(raw);
+        let header = message.find(SegmentId(*b"MSH")).unwrap_or(0);
+        let (field, separator) = (message.field(header, 9), message.delimiters().component);
+        let part = |n| message.bytes(message.part(field, separator, n));
+        let (code, event, named) = (part(1), part(2), part(3));
+        let mut key = [0u8; 16];
+        let length = (code.len() + 1 + event.len()).min(key.len());
+        for (slot, byte) in key.iter_mut().zip(code.iter().chain(b"^").chain(event)) {
+            *slot = byte.to_ascii_uppercase();
+        }
+        let by_event = self.compiled.events.get(&key[..length]);
+        let by_name = self.compiled.structure_names.get(named);
+        let mapped = |number: &&u16| self.compiled.structures[usize::from(**number)].mapped;
+        if let Some(number) = by_event.filter(mapped).or(by_name.filter(mapped)) {
+            return Ok(*number);
+        }
+        let shown = |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(20)]).into_owned();
+        let text = if code.is_empty() {
+            "MSH-9 names no message type; the sender must say which message this is".to_owned()
+        } else {
+            format!("no message map covers {}^{} (MSH-9); add one to mappings/messages, or `covers` to an existing one", shown(code), shown(event))
+        };
+        let known = self.compiled.events.keys().any(|k| k.split(|b| *b == b'^').next() == Some(code));
+        Err(Failure { code: if known { 201 } else { 200 }, location: Some((*b"MSH", 1, 9)), text })
+    }
+}
+
+fn unreadable(error: ParseError) -> Failure {
+    Failure { code: 100, location: Some((*b"MSH", 1, 0)), text: error.to_string() }
 }

@@ -1,0 +1,63 @@
+//! Message structures of three versions → `mappings/structures/<family>.toml`.
+use super::HEADER;
+use super::grammar::{Node, accompany, merge, read, render};
+use anyhow::{Context, Result};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// Message codes by file; what is in none goes to `other`.
+const FAMILIES: &[(&str, &str)] = &[
+    ("adt", "ADT ADR"),
+    ("oru", "ORU OUL OPU ORF ORA OSM"),
+    (
+        "orders",
+        "ORM ORR OML ORL OMG ORG OMI ORI OMB ORB OMD ORD OMN ORN OMP ORP OMS ORS OMQ ORX OPL OPR OSU OSQ OSR BPS BRP BRT BTS DBC DEL DEO DER DPR DRC DRG",
+    ),
+    ("pharmacy", "RAS RRA RDE RRE RDS RRD RGV RRG RDO RRO RAR RDR RER RGR ROR"),
+    ("vaccination", "VXU VXQ VXR VXX"),
+    ("scheduling", "SIU SRM SRR SQM SQR"),
+    ("documents", "MDM DOC"),
+    ("finance", "BAR DFT EHC"),
+    (
+        "care",
+        "REF RRI RPA RPI RPL RPR RQA RQC RQI RQP RCI RCL CCF CCI CCM CCQ CCR CCU CQU PIN PGL PPG PPP PPR PPT PPV PRR PTR",
+    ),
+    ("master", "MFD MFK MFN MFQ MFR PMU"),
+    ("query", "QBP QCK QCN QRY QSB QVR RSP RTB RDY DSR EDR EQQ ERP SPQ TBR VQQ UDM NMD NMQ NMR RQQ"),
+    ("laboratory", "EAC EAN EAR ESR ESU INR INU LSU SSR SSU TCU SDR SLR STC"),
+    ("other", ""),
+];
+
+/// Renders one file for each family, newest version first in `versions`.
+pub fn structures(versions: &[Value]) -> Result<Vec<(String, String)>> {
+    let mut all: BTreeMap<String, Vec<Node>> = BTreeMap::new();
+    for version in versions {
+        for (name, grammar) in version["structures"].as_object().context("no structures")? {
+            if name.starts_with("SIU_") && name != "SIU_S12" {
+                continue; // table 0354 knows SIU_S12 alone, for all of S12 to S27
+            }
+            let nodes = read(grammar, name);
+            match all.remove(name) {
+                Some(newer) => all.insert(name.clone(), merge(newer, &nodes)),
+                None => all.insert(name.clone(), nodes),
+            };
+        }
+    }
+    let mut files: BTreeMap<&str, String> = BTreeMap::new();
+    for (name, mut nodes) in all {
+        // PRT took over from ROL, one version after the other in each chapter: wherever one may stand, so may the other.
+        accompany(&mut nodes, "ROL", "PRT", false);
+        if name.starts_with("ADT_") {
+            accompany(&mut nodes, "AL1", "IAM", true); // since 2.7, for A01 to A14; senders use it for more
+        }
+        let file = files.entry(family(&name)).or_insert_with(|| format!("{HEADER}[structures]\n"));
+        writeln!(file, "{name} = \"{}\"", render(&nodes))?;
+    }
+    Ok(files.into_iter().map(|(family, text)| (format!("mappings/structures/{family}.toml"), text)).collect())
+}
+
+fn family(structure: &str) -> &'static str {
+    let code = structure.split('_').next().unwrap_or(structure);
+    FAMILIES.iter().find(|(_, codes)| codes.split(' ').any(|known| known == code)).map_or("other", |(family, _)| family)
+}

@@ -1,0 +1,506 @@
+//! Grouped rows → objects, lists and values, in the order in which R4 defines the elements.
+use super::trie::{Trie, Whole};
+use super::value::Wanted;
+use super::{Compiler, Place, Scope, trie};
+use crate::fhir::shape::{self, Element};
+use crate::mapping::diagnostic::Code;
+use crate::mapping::expression::{Condition as AstCondition, Demand, Row, Value};
+use crate::mapping::plan::*;
+use crate::mapping::source::{Location, RowSource};
+use std::collections::BTreeMap;
+
+/// Rows with the place they are compiled at.
+type Layer<'t> = (&'t [Trie], Place);
+type One<'t> = (&'t Trie, Place);
+
+/// What is known of an element when its rows are compiled.
+struct Slot<'e> {
+    element: &'e Element,
+    /// Spelled-out choice type (`valueQuantity`), if the row says so.
+    chosen: Option<String>,
+    parent: String,
+}
+
+impl Compiler<'_, '_> {
+    /// The root object of a resource: all parts side by side, and the links that lead from it.
+    pub(super) fn root(&mut self, resource_type: &str, layers: &[Layer<'_>], parts: &[PartId]) -> NodeId {
+        let links: Vec<(u16, Vec<Trie>)> = self.link_tries(resource_type);
+        let mut all: Vec<Layer<'_>> = Vec::new();
+        for (_, tries) in &links {
+            let place = Place {
+                scope: Scope::Datatype(String::new()),
+                part: CURRENT,
+                level: 0,
+                inner: false,
+                map: String::new(),
+                parameters: Default::default(),
+                driver: None,
+            };
+            all.push((tries, place));
+        }
+        all.extend(layers.iter().map(|(t, p)| (*t, p.clone())));
+        let (children, _) = self.children(resource_type, &all, 0, true);
+        for (part, (tries, place)) in parts.iter().zip(layers) {
+            let required = self.required_rows(resource_type, tries, &Place { part: CURRENT, ..place.clone() });
+            self.plan.parts[usize::from(*part)].required = required;
+        }
+        self.node(Node::Object { children, enter: None, has_source: false })
+    }
+
+    /// The rows of a resource that it cannot do without, as nodes of their own that are looked at before the resource is made.
+    fn required_rows(&mut self, resource_type: &str, tries: &[Trie], place: &Place) -> Vec<(NodeId, RuleId, bool)> {
+        let mut found = Vec::new();
+        for trie in tries {
+            for whole in &trie.wholes {
+                let Whole::Row(row, location) = whole else { continue };
+                if matches!(row.demand, Demand::Required | Demand::Fatal)
+                    && let Some(slot) = self.slot(resource_type, trie)
+                {
+                    let rule = self.rule(&place.map, &trie.key, *location);
+                    let wanted = self.wanted(&slot, trie);
+                    let mut alternatives = Vec::new();
+                    self.alternatives(row, &wanted, place, 0, *location, rule, &mut alternatives);
+                    found.push((self.value_node(alternatives, None), rule, row.demand == Demand::Fatal));
+                }
+            }
+        }
+        found
+    }
+
+    pub(super) fn datatype_object(&mut self, to: &str, rows: &[RowSource], place: &Place, depth: u8, table: Option<u16>) -> NodeId {
+        let tries = trie::group(rows);
+        let (children, has_source) = self.children(to, &[(&tries, place.clone())], depth, false);
+        if let Some(table) = table {
+            self.table_first(&children, table);
+        }
+        self.node(Node::Object { children, enter: None, has_source })
+    }
+
+    /// Puts the coding that the table gives in front of the message's own codings.
+    fn table_first(&mut self, children: &std::ops::Range<u32>, table: u16) {
+        let key = self.key_text("coding");
+        let lists: Vec<u32> = children.clone().filter(|c| self.plan.children[*c as usize].key == key).collect();
+        let Some(child) = lists.first() else { return };
+        let list = self.plan.children[*child as usize].node;
+        let Node::List { items } = &self.plan.nodes[list as usize] else { return };
+        let mut copies: Vec<Item> = self.plan.items[items.start as usize..items.end as usize].to_vec();
+        if let Some(first) = copies.first_mut() {
+            first.guard = self.push_condition(Condition::NotFromTable(table));
+        }
+        let node = self.node(Node::TableCoding { table });
+        copies.insert(0, Item { node, part: CURRENT, guard: NONE, repeat: Repeat::Once, inner: false });
+        let start = self.plan.items.len() as u32;
+        self.plan.items.extend(copies);
+        let end = self.plan.items.len() as u32;
+        self.plan.nodes[list as usize] = Node::List { items: start..end };
+    }
+
+    /// Compiles the children of an object from all layers that write it; tells whether any reads the message.
+    fn children(&mut self, parent: &str, layers: &[Layer<'_>], depth: u8, root: bool) -> (std::ops::Range<u32>, bool) {
+        let mut groups: BTreeMap<(u16, String), Vec<One<'_>>> = BTreeMap::new();
+        for (tries, place) in layers {
+            for trie in *tries {
+                if let Some(slot) = self.slot(parent, trie) {
+                    let key = (slot.element.order, slot.chosen.map_or_else(|| slot.element.name.to_string(), |_| trie.name.clone()));
+                    groups.entry(key).or_default().push((trie, place.clone()));
+                }
+            }
+        }
+        let (mut found, mut has_source) = (Vec::new(), false);
+        for ((_, name), group) in groups {
+            let Some(slot) = self.slot(parent, group[0].0) else { continue };
+            for (child, sourced) in self.child(&slot, &name, &group, depth, root) {
+                has_source |= sourced;
+                found.push(child);
+            }
+        }
+        let start = self.plan.children.len() as u32;
+        self.plan.children.extend(found);
+        (start..self.plan.children.len() as u32, has_source)
+    }
+
+    fn slot(&mut self, parent: &str, trie: &Trie) -> Option<Slot<'static>> {
+        if let Some(element) = shape::child(parent, &trie.name).filter(|e| e.name == trie.name) {
+            return Some(Slot { element, chosen: None, parent: parent.to_owned() });
+        }
+        if let Some((element, chosen)) = shape::choice(parent, &trie.name) {
+            return Some(Slot { element, chosen: Some(chosen.name.to_string()), parent: parent.to_owned() });
+        }
+        let suggestion = shape::suggestions(parent, &trie.name).first().map(|n| format!("did you mean `{n}`?"));
+        let text = format!("{parent} has no element `{}`", trie.name);
+        self.diagnostics.error(Code::UnknownElement, trie.location, text).suggest_some(suggestion);
+        None
+    }
+
+    /// One element: its child entry, and `_name` for extensions of a primitive.
+    fn child(&mut self, slot: &Slot<'_>, name: &str, group: &[One<'_>], depth: u8, root: bool) -> Vec<(Child, bool)> {
+        let primitive = slot.element.types.len() == 1 && shape::is_primitive(&slot.element.types[0].name);
+        let mut out = Vec::new();
+        let choice = slot.element.name.ends_with("[x]") && slot.chosen.is_none();
+        let key = if choice { Text::default() } else { self.key_text(name) };
+        if primitive {
+            let with_children: Vec<One<'_>> = group.iter().filter(|(t, _)| !t.children.is_empty()).cloned().collect();
+            if !with_children.is_empty() && !slot.element.many {
+                let layers: Vec<Layer<'_>> = with_children.iter().map(|(t, p)| (t.children.as_slice(), p.clone())).collect();
+                let (children, has_source) = self.children("Element", &layers, depth, false);
+                let node = self.node(Node::Object { children, enter: None, has_source });
+                let key = self.key_text(&format!("_{name}"));
+                out.push((Child { key, node, mask: Self::mask(&with_children), inner: Self::inner(group), required: false, fatal: false, rule: NONE }, has_source));
+            }
+        }
+        let group: Vec<One<'_>> = group.iter().filter(|(t, _)| !primitive || !t.wholes.is_empty()).cloned().collect();
+        if group.is_empty() {
+            return out;
+        }
+        let compiled = if slot.element.many { self.list(slot, &group, depth) } else { self.single(slot, &group, depth).map(|(n, s)| (n, s, None)) };
+        let Some((node, sourced, _)) = compiled else { return out };
+        let demand = group.iter().flat_map(|(t, _)| &t.wholes).find_map(|w| if let Whole::Row(row, _) = w { Some(row.demand) } else { None }).unwrap_or_default();
+        let rule = self.rule(&group[0].1.map, &group[0].0.key, group[0].0.location);
+        let child = Child {
+            key,
+            node,
+            mask: Self::mask(&group),
+            inner: Self::inner(&group),
+            required: demand == Demand::Required && !root,
+            fatal: demand == Demand::Fatal,
+            rule,
+        };
+        out.insert(0, (child, sourced));
+        out
+    }
+
+    fn mask(group: &[One<'_>]) -> u64 {
+        let mut mask = 0;
+        for (_, place) in group {
+            if place.part == CURRENT {
+                return 0;
+            }
+            mask |= 1 << place.part;
+        }
+        mask
+    }
+
+    /// Whether all rows belong to the datatype map that is spread over the object.
+    fn inner(group: &[One<'_>]) -> bool {
+        group.iter().all(|(_, place)| place.inner)
+    }
+
+    pub(super) fn wanted(&mut self, slot: &Slot<'_>, trie: &Trie) -> Wanted {
+        let types = slot.element.types.iter().filter(|t| slot.chosen.as_ref().is_none_or(|c| *c == t.name.to_string()));
+        Wanted {
+            types: types.map(|t| (t.name.to_string(), t.targets.iter().map(|t| t.to_string()).collect())).collect(),
+            codes: slot.element.required_codes.and_then(shape::required_codes),
+            choice: slot.element.name.strip_suffix("[x]").filter(|_| slot.chosen.is_none()).map(str::to_owned),
+            element: format!("{}.{}", slot.parent, trie.name),
+        }
+    }
+
+    fn list(&mut self, slot: &Slot<'_>, group: &[One<'_>], depth: u8) -> Option<(NodeId, bool, Option<()>)> {
+        let own_list = group.iter().any(|(_, p)| !p.inner);
+        let mut items = Vec::new();
+        let mut sourced = false;
+        for (trie, place) in group {
+            // A list that the rows around write replaces the list of the datatype map; extensions unite.
+            if place.inner && own_list && trie.name != "extension" {
+                continue;
+            }
+            let (part, mut inside, depth) = Self::enter_part(place, depth);
+            let repeat = match self.link_of(trie) {
+                Some(link) => Repeat::Links(link),
+                None => self.driver(slot, trie, &inside).map_or(Repeat::Once, Repeat::Field),
+            };
+            if let Repeat::Field(field) = repeat {
+                inside.driver = Some(field);
+            }
+            let guard = self.guard(trie.guard.as_ref(), &inside, depth, trie.location);
+            let unguarded = Trie { guard: None, ..(*trie).clone() };
+            if let Some((node, has)) = self.single(slot, &[(&unguarded, inside)], depth) {
+                sourced |= has;
+                items.push(Item { node, part, guard, repeat, inner: place.inner });
+            }
+        }
+        if items.is_empty() {
+            return None;
+        }
+        let start = self.plan.items.len() as u32;
+        self.plan.items.extend(items);
+        let end = self.plan.items.len() as u32;
+        Some((self.node(Node::List { items: start..end }), sourced, None))
+    }
+
+    /// The field that makes a slot repeat: the first repeating one that it reads for a part that is not itself a list.
+    fn driver(&self, slot: &Slot<'_>, trie: &Trie, place: &Place) -> Option<u16> {
+        for whole in &trie.wholes {
+            let row = match whole {
+                Whole::Row(row, _) => row,
+                Whole::Switch(switch) => &switch.cases.first()?.1,
+            };
+            if let Some(field) = self.row_driver(row, place) {
+                return Some(field);
+            }
+        }
+        let type_name = slot.element.types.first()?.name.to_string();
+        let parent = if trie.name == "extension" { "Extension".to_owned() } else { shape::child_type(&slot.parent, slot.element, &type_name).to_string() };
+        trie.children.iter().find_map(|child| {
+            // In an extension the value is one, whatever its path is called.
+            let element = shape::child(&parent, &child.name).or_else(|| shape::choice(&parent, &child.name).map(|c| c.0));
+            match element {
+                Some(element) if element.many => None,
+                Some(element) => self.driver(&Slot { element, chosen: None, parent: parent.clone() }, child, place),
+                None => child.wholes.iter().find_map(|w| if let Whole::Row(row, _) = w { self.row_driver(row, place) } else { None }),
+            }
+        })
+    }
+
+    fn row_driver(&self, row: &Row, place: &Place) -> Option<u16> {
+        row.alternatives.iter().find_map(|alternative| match &alternative.value {
+            Value::Path(path) => self.repeating_field(path, place),
+            Value::Call(name, arguments) if !["lines", "patient_id"].contains(&name.as_str()) => arguments.iter().find_map(|a| match a {
+                crate::mapping::expression::Argument::Value(Value::Path(path)) => self.repeating_field(path, place),
+                _ => None,
+            }),
+            _ => None,
+        })
+    }
+
+    /// An element that is written once (or one element of a list).
+    fn single(&mut self, slot: &Slot<'_>, group: &[One<'_>], depth: u8) -> Option<(NodeId, bool)> {
+        let (trie, _) = group[0];
+        if trie.name == "extension" || trie.name == "modifierExtension" {
+            return self.extension(group, depth);
+        }
+        if group.iter().all(|(t, _)| t.children.is_empty()) {
+            return self.values(slot, group, depth);
+        }
+        if group.iter().any(|(t, _)| t.extra.is_some()) || slot.element.types.iter().any(|t| t.name == "Reference") && group.iter().any(|(t, _)| !t.wholes.is_empty()) {
+            return self.values(slot, group, depth);
+        }
+        let type_name = match (&slot.chosen, slot.element.types.as_slice()) {
+            (Some(chosen), _) => chosen.clone(),
+            (None, [one]) => one.name.to_string(),
+            (None, _) => {
+                let text = format!("`{}` is a choice; sub-rows need its type", slot.element.name);
+                let spelled = slot.element.name.trim_end_matches("[x]");
+                self.diagnostics.error(Code::WrongType, trie.location, text).suggest_last(format!("spell it out, such as `{spelled}Quantity.unit`"));
+                return None;
+            }
+        };
+        let parent = shape::child_type(&slot.parent, slot.element, &type_name).to_string();
+        self.object(&parent, group, depth, Vec::new())
+    }
+
+    /// An object from sub-rows and, perhaps, one datatype map spread over it.
+    fn object(&mut self, parent: &str, group: &[One<'_>], depth: u8, fixed: Vec<(Child, bool)>) -> Option<(NodeId, bool)> {
+        let spread = group.iter().find_map(|(t, p)| t.wholes.iter().find_map(|w| if let Whole::Row(row, at) = w { Some((row, *at, p)) } else { None }));
+        let Some((row, at, place)) = spread else {
+            let layers: Vec<Layer<'_>> = group.iter().map(|(t, p)| (t.children.as_slice(), p.clone())).collect();
+            let (children, has_source) = self.children(parent, &layers, depth, false);
+            let children = self.prepend(fixed, children);
+            return Some((self.node(Node::Object { children, enter: None, has_source }), has_source));
+        };
+        let alternative = &row.alternatives[0];
+        let map = match &alternative.via {
+            Some(via) if via.name.contains('.') => self.map(via, at)?.clone(),
+            _ => {
+                self.diagnostics.error(Code::WrongType, at, format!("`{}` has sub-rows, so its own value must go through a datatype map", group[0].0.key));
+                return None;
+            }
+        };
+        if row.alternatives.len() > 1 {
+            self.diagnostics.error(Code::WrongType, at, "a value with sub-rows cannot have alternatives").suggest_last("put the `|` into the sub-rows");
+        }
+        let (part, caller, depth) = Self::enter_part(place, depth);
+        let source = self.value(&alternative.value, &caller, depth, at);
+        let guard = self.guard(alternative.guard.as_ref(), &caller, depth, at);
+        let arguments = alternative.via.iter().flat_map(|v| &v.arguments).map(|(n, v)| (n.clone(), (v.clone(), caller.clone()))).collect();
+        let inner_tries = trie::group(&map.rows);
+        let inner = Place {
+            scope: Scope::Datatype(map.from.clone()),
+            part: CURRENT,
+            level: depth + 1,
+            inner: true,
+            map: map.name.clone(),
+            parameters: std::rc::Rc::new(arguments),
+            driver: None,
+        };
+        // The rows around read one frame further up, if they are of the same part.
+        let around = |p: &Place| if p.part == place.part && part != CURRENT { Place { part: CURRENT, level: 0, ..p.clone() } } else { p.clone() };
+        let mut layers: Vec<Layer<'_>> = group.iter().map(|(t, p)| (t.children.as_slice(), around(p))).collect();
+        layers.push((inner_tries.as_slice(), inner));
+        let (children, has_source) = self.children(parent, &layers, depth + 1, false);
+        if let (Some(name), "CodeableConcept") = (&alternative.table, map.to.as_str())
+            && let Some(table) = self.table_id(name, at)
+        {
+            self.table_first(&children, table);
+        }
+        let children = self.prepend(fixed, children);
+        Some((self.node(Node::Object { children, enter: Some(Enter { part, source, guard }), has_source }), has_source))
+    }
+
+    fn prepend(&mut self, fixed: Vec<(Child, bool)>, children: std::ops::Range<u32>) -> std::ops::Range<u32> {
+        if fixed.is_empty() {
+            return children;
+        }
+        let copies: Vec<Child> = fixed.into_iter().map(|f| f.0).chain(self.plan.children[children.start as usize..children.end as usize].iter().cloned()).collect();
+        let start = self.plan.children.len() as u32;
+        self.plan.children.extend(copies);
+        start..self.plan.children.len() as u32
+    }
+
+    /// An extension: its URL, then a value or inner extensions.
+    fn extension(&mut self, group: &[One<'_>], depth: u8) -> Option<(NodeId, bool)> {
+        let (trie, place) = &group[0];
+        let Some(name) = &trie.extension else {
+            self.diagnostics.error(Code::UnknownElement, trie.location, "an extension needs its URL").suggest_last("write `extension(patient-religion)` or `extension(http://…)`");
+            return None;
+        };
+        // Inner extensions and those of a table with full URLs keep their names as they are.
+        let nested = trie.key.matches("extension(").count() > 1 || trie.key.contains(".extension(") && trie.key.starts_with("extension(");
+        let url = if name.contains(':') || nested { name.clone() } else { format!("http://hl7.org/fhir/StructureDefinition/{name}") };
+        let rule = self.rule(&place.map, &trie.key, trie.location);
+        let literal = self.json_text(&url);
+        let key = self.key_text("url");
+        let alternative = Alternative { part: CURRENT, inner: false, guard: NONE, key: Text::default(), emit: Emit::Literal(literal), rule, warn: false, bare: false };
+        let node = self.value_node(vec![alternative], None);
+        let fixed = vec![(Child { key, node, mask: 0, inner: false, required: false, fatal: false, rule }, false)];
+        // Sub-rows other than inner extensions are paths into the value: `address.text` → `valueAddress.text`.
+        let mut copy = (*trie).clone();
+        for child in &mut copy.children {
+            if shape::child("Extension", &child.name).is_none() && shape::choice("Extension", &child.name).is_none() {
+                let mut spelled = child.name.clone();
+                spelled[..1].make_ascii_uppercase();
+                child.name = format!("value{spelled}");
+            }
+        }
+        if let [Whole::Row(row, location)] = copy.wholes.as_slice() {
+            let (row, location) = (row.clone(), *location);
+            copy.wholes.clear();
+            copy.children.push(Trie { name: "value[x]".into(), label: String::new(), extension: None, key: trie.key.clone(), location, wholes: vec![Whole::Row(row, location)], guard: None, children: Vec::new(), through: None, extra: None });
+        }
+        self.object("Extension", &[(&copy, place.clone())], depth, fixed)
+    }
+
+    /// A value without sub-rows: the alternatives of all its rows, one after the other.
+    fn values(&mut self, slot: &Slot<'_>, group: &[One<'_>], depth: u8) -> Option<(NodeId, bool)> {
+        let mut alternatives = Vec::new();
+        let mut wholes_of_map: Vec<&str> = Vec::new();
+        for (trie, place) in group {
+            let wanted = self.wanted(slot, trie);
+            if let Some(link) = self.link_of(trie) {
+                let rule = self.links[usize::from(link)].rule;
+                alternatives.push(Alternative { part: CURRENT, inner: false, guard: NONE, key: Text::default(), emit: Emit::Link(link), rule, warn: false, bare: false });
+                continue;
+            }
+            if wholes_of_map.contains(&place.map.as_str()) && !place.inner || trie.wholes.len() > 1 {
+                self.diagnostics.error(Code::Duplicate, trie.location, format!("a second row for `{}`", trie.key)).suggest_last("join them with `|`, or give list elements different labels");
+            }
+            wholes_of_map.push(&place.map);
+            self.whole(slot, trie, place, &wanted, depth, &mut alternatives)?;
+        }
+        let sourced = alternatives.iter().any(|a| self.reads_message(&a.emit));
+        let codes = slot.element.required_codes.and_then(shape::required_codes);
+        Some((self.value_node(alternatives, codes), sourced))
+    }
+
+    fn whole(&mut self, slot: &Slot<'_>, trie: &Trie, place: &Place, wanted: &Wanted, depth: u8, out: &mut Vec<Alternative>) -> Option<()> {
+        let extra = trie.extra;
+        if trie.wholes.is_empty() && let Some(part) = extra {
+            self.only_extra(trie, part, place, wanted, depth, out);
+        }
+        for whole in &trie.wholes {
+            match whole {
+                Whole::Switch(switch) => {
+                    let node = self.switch(switch, trie, place, wanted, depth);
+                    let (part, ..) = Self::enter_part(place, depth);
+                    let rule = self.rule(&place.map, &trie.key, trie.location);
+                    out.push(Alternative { part, inner: place.inner, guard: NONE, key: Text::default(), emit: Emit::Node(node), rule, warn: false, bare: false });
+                }
+                Whole::Row(row, at) => {
+                    let rule = self.rule(&place.map, &trie.key, *at);
+                    self.single_source(slot, row, place, *at);
+                    for alternative in &row.alternatives {
+                        self.alternative(alternative, extra, wanted, place, depth, *at, rule, out);
+                    }
+                    if let (Some(last), Demand::Warn) = (out.last_mut(), row.demand) {
+                        last.warn = true;
+                    }
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// `destination->Location.name = "37.1"` without a row for `destination`: the resource is there when any of its rows is valued.
+    fn only_extra(&mut self, trie: &Trie, part: PartId, place: &Place, wanted: &Wanted, depth: u8, out: &mut Vec<Alternative>) {
+        let (outer, inside, depth) = Self::enter_part(place, depth);
+        let mut paths = Vec::new();
+        let tries = self.parts[usize::from(part)].tries.clone();
+        collect_values(&tries, &mut paths);
+        let conditions = paths.into_iter().map(AstCondition::Valued).collect();
+        let guard = self.condition(&AstCondition::Or(conditions), &inside, depth, trie.location);
+        let source = self.source(Source::Nothing);
+        let rule = self.rule(&place.map, &trie.key, trie.location);
+        let _ = wanted;
+        let emit = Emit::Resource { source, part: None, extra: Some(part), guard };
+        out.push(Alternative { part: outer, inner: place.inner, guard: NONE, key: Text::default(), emit, rule, warn: false, bare: false });
+    }
+
+    /// A repeating field into an element that is written once needs a repetition.
+    fn single_source(&mut self, slot: &Slot<'_>, row: &Row, place: &Place, at: Location) {
+        if slot.element.many {
+            return;
+        }
+        for alternative in &row.alternatives {
+            if let Value::Path(path) = &alternative.value
+                && let Some(field) = self.repeating_field(path, place)
+                && matches!(&place.scope, Scope::Segment(s) if !s.starts_with('Z'))
+            {
+                let text = format!("field {field} repeats, but `{}.{}` is written once", slot.parent, slot.element.name);
+                self.diagnostics.error(Code::Repeats, at, text).suggest_last(format!("say which repetition: `{field}[1]` or `{field}[last]`"));
+            }
+        }
+    }
+
+    fn switch(&mut self, switch: &crate::mapping::source::SwitchSource, trie: &Trie, place: &Place, wanted: &Wanted, depth: u8) -> NodeId {
+        let (_, inside, depth) = Self::enter_part(place, depth);
+        let path = self.path(&switch.on, &inside, depth, trie.location);
+        let on = self.source(Source::Path(path));
+        let (mut cases, mut default) = (Vec::new(), NONE);
+        for (codes, row, at) in &switch.cases {
+            let rule = self.rule(&place.map, &format!("{} switch {}", trie.key, codes.join(",")), *at);
+            let mut alternatives = Vec::new();
+            self.alternatives(row, wanted, &inside, depth, *at, rule, &mut alternatives);
+            let node = self.value_node(alternatives, wanted.codes);
+            for code in codes {
+                if code == "*" {
+                    default = node;
+                } else {
+                    cases.push((self.text(code.as_bytes()), node));
+                }
+            }
+        }
+        let start = self.plan.cases.len() as u32;
+        self.plan.cases.extend(cases);
+        let cases = start..self.plan.cases.len() as u32;
+        self.node(Node::Switch { on, part: CURRENT, cases, default })
+    }
+
+    fn reads_message(&self, emit: &Emit) -> bool {
+        match emit {
+            Emit::Literal(_) => false,
+            Emit::Coding { code, display, .. } => [code, display].iter().any(|s| !matches!(self.plan.sources[**s as usize], Source::Literal(_) | Source::Nothing)),
+            _ => true,
+        }
+    }
+}
+
+fn collect_values(tries: &[Trie], out: &mut Vec<Value>) {
+    for trie in tries {
+        for whole in &trie.wholes {
+            if let Whole::Row(row, _) = whole {
+                out.extend(row.alternatives.iter().map(|a| a.value.clone()).filter(|v| matches!(v, Value::Path(_))));
+            }
+        }
+        collect_values(&trie.children, out);
+    }
+}

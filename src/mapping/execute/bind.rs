@@ -1,0 +1,474 @@
+//! The first pass: segments → instances of resources, names, links; and the identities of all instances.
+use super::{Bound, Frame, Instance, LinkOf, NameSlot, PartOf, Pending, Run, SEGMENT};
+use crate::fhir::identity;
+use crate::hl7::{SegmentId, Span};
+use crate::mapping::plan::{Link, NONE, PartId, RuleId, Statement};
+use crate::mapping::{Failure, Finding, FindingCode};
+use std::hash::{BuildHasher, Hash};
+
+impl<const TRACE: bool> Run<'_, TRACE> {
+    /// Makes the instances that the message map asks for, and resolves names and links.
+    pub(super) fn bind(&mut self) {
+        self.places();
+        for segment in 0..self.message.segment_count() as u32 {
+            let placement = self.matcher.placement(segment as usize);
+            let group = self.matcher.instances()[placement.instance as usize].group;
+            let statements = self.structure.statements[usize::from(group)].get(usize::from(placement.child));
+            let Some(statements) = statements.filter(|s| !s.is_empty()) else {
+                let span = self.message.segment_span(segment as usize);
+                self.find(FindingCode::SegmentNotMapped, NONE, span);
+                continue;
+            };
+            let frame = Frame::of_segment(segment, placement.instance);
+            for (number, statement) in statements.iter().enumerate() {
+                let pending = Pending { group, child: placement.child, statement: number as u16, segment, scope: placement.instance, instance: NONE };
+                self.statement(statement, &frame, pending);
+            }
+        }
+        self.additions();
+        self.links();
+    }
+
+    /// For each group instance: room for its names, and the segments that rows elsewhere read.
+    fn places(&mut self) {
+        let plan = self.plan;
+        let empty = NameSlot { first: NONE, last: NONE, below: NONE, below_count: 0 };
+        self.state.slots.resize(self.matcher.instances().len() * plan.bindings.len(), empty);
+        let width = plan.segment_refs.len();
+        self.state.references.resize(self.matcher.instances().len() * width, NONE);
+        for segment in 0..self.message.segment_count() {
+            let id = self.message.segment_id(segment);
+            let Some(reference) = plan.segment_refs.iter().position(|s| *s == id) else { continue };
+            let mut scope = self.matcher.placement(segment).instance;
+            // A segment of a group that does not repeat is seen in the group around it as well.
+            loop {
+                let slot = &mut self.state.references[scope as usize * width + reference];
+                if *slot == NONE {
+                    *slot = segment as u32;
+                }
+                if scope == 0 || self.repeats(scope) {
+                    break;
+                }
+                scope = self.matcher.instances()[scope as usize].parent;
+            }
+        }
+    }
+
+    fn repeats(&self, scope: u32) -> bool {
+        let group = self.matcher.instances()[scope as usize].group;
+        self.structure.repeating[usize::from(group)]
+    }
+
+    fn statement(&mut self, statement: &Statement, frame: &Frame<'static>, pending: Pending) {
+        if !self.holds(statement.guard, frame) {
+            return;
+        }
+        if statement.add {
+            self.state.pending.push(pending);
+            return;
+        }
+        if !self.required(statement.part, frame) {
+            return;
+        }
+        if let Some(instance) = self.instance_of(statement.part, *frame, statement.rule) {
+            self.bound_to(statement.binding, frame, instance);
+            self.state.pending.push(Pending { instance, ..pending });
+        }
+    }
+
+    /// Whether the rows that the resource cannot do without have values.
+    fn required(&mut self, part: PartId, frame: &Frame<'_>) -> bool {
+        let plan = self.plan;
+        for (node, rule, fatal) in &plan.parts[usize::from(part)].required {
+            let start = self.state.out.len();
+            let written = self.value(*node, frame);
+            self.state.out.truncate(start);
+            self.state.traces.clear();
+            if written != super::Wrote::Nothing {
+                continue;
+            }
+            self.find(FindingCode::RequiredMissing, *rule, self.message.segment_span(frame.segment as usize));
+            if *fatal && self.failure.is_none() {
+                let segment = self.message.segment_id(frame.segment as usize);
+                let rule = &plan.rules[*rule as usize];
+                self.failure = Some(Failure {
+                    code: 101,
+                    location: Some((segment.0, 1, 0)),
+                    text: format!("{} needs a value for `{}`; send it, or take `!fatal` out of the mapping", rule.map, rule.target),
+                });
+            }
+            return false;
+        }
+        true
+    }
+
+    fn bound_to(&mut self, name: u16, frame: &Frame<'_>, instance: u32) {
+        let bound = self.state.bound.len() as u32;
+        self.state.bound.push(Bound { segment: frame.segment, instance, next: NONE });
+        let mut scope = frame.scope;
+        // The name belongs to the nearest repeating group; groups further out see it if it is the only one.
+        while scope != 0 && !self.repeats(scope) {
+            scope = self.matcher.instances()[scope as usize].parent;
+        }
+        let slot = self.slot(scope, name);
+        if self.state.slots[slot].first == NONE {
+            self.state.slots[slot].first = bound;
+        } else {
+            let last = self.state.slots[slot].last as usize;
+            self.state.bound[last].next = bound;
+        }
+        self.state.slots[slot].last = bound;
+        while scope != 0 {
+            scope = self.matcher.instances()[scope as usize].parent;
+            let slot = self.slot(scope, name);
+            let slot = &mut self.state.slots[slot];
+            slot.below = instance;
+            slot.below_count += 1;
+        }
+    }
+
+    fn slot(&self, scope: u32, name: u16) -> usize {
+        scope as usize * self.plan.bindings.len() + usize::from(name)
+    }
+
+    /// The resource that a name means, seen from a segment: the last one bound up to there, else the first one behind it.
+    pub(super) fn named(&self, name: u16, scope: u32, segment: u32) -> Option<u32> {
+        let mut scope = scope;
+        loop {
+            let slot = self.state.slots.get(self.slot(scope, name)).copied()?;
+            if slot.first != NONE {
+                return Some(self.nearest(slot, segment));
+            }
+            if slot.below_count == 1 {
+                return Some(slot.below);
+            }
+            if scope == 0 {
+                return None;
+            }
+            scope = self.matcher.instances()[scope as usize].parent;
+        }
+    }
+
+    fn nearest(&self, slot: NameSlot, segment: u32) -> u32 {
+        let last = self.state.bound[slot.last as usize];
+        if last.segment <= segment {
+            return last.instance;
+        }
+        let mut found = self.state.bound[slot.first as usize];
+        let mut next = found.next;
+        while next != NONE && self.state.bound[next as usize].segment <= segment {
+            found = self.state.bound[next as usize];
+            next = found.next;
+        }
+        found.instance
+    }
+
+    /// `+=`: further parts of resources that are bound by now.
+    fn additions(&mut self) {
+        for number in 0..self.state.pending.len() {
+            let pending = self.state.pending[number];
+            if pending.instance != NONE {
+                continue;
+            }
+            let statement = self.statement_of(pending);
+            match self.named(statement.binding, pending.scope, pending.segment) {
+                Some(instance) => {
+                    let frame = Frame::of_segment(pending.segment, pending.scope);
+                    self.add_part(instance, statement.part, frame);
+                    self.state.pending[number].instance = instance;
+                }
+                None => self.find(FindingCode::LinkToNothing, statement.rule, self.message.segment_span(pending.segment as usize)),
+            }
+        }
+    }
+
+    fn statement_of(&self, pending: Pending) -> &'_ Statement {
+        &self.structure.statements[usize::from(pending.group)][usize::from(pending.child)][usize::from(pending.statement)]
+    }
+
+    fn links(&mut self) {
+        for number in 0..self.state.pending.len() {
+            let pending = self.state.pending[number];
+            if pending.instance == NONE {
+                continue;
+            }
+            let structure = self.structure;
+            let statement = &structure.statements[usize::from(pending.group)][usize::from(pending.child)][usize::from(pending.statement)];
+            for link in &statement.links {
+                self.link(link, statement, pending);
+            }
+        }
+    }
+
+    fn link(&mut self, link: &Link, statement: &Statement, pending: Pending) {
+        let resolve = |name: u16| if name == statement.binding { Some(pending.instance) } else { self.named(name, pending.scope, pending.segment) };
+        let from = link.from.map_or(Some(pending.instance), resolve);
+        let (Some(from), Some(to)) = (from, resolve(link.to)) else {
+            self.find(FindingCode::LinkToNothing, link.rule, self.message.segment_span(pending.segment as usize));
+            return;
+        };
+        let new = self.state.links.len() as u32;
+        let instance = &mut self.state.instances[from as usize];
+        // The same link twice (two segments of one resource) is one.
+        let mut old = instance.first_link;
+        let mut steps = 0;
+        while old != NONE && steps < 8 {
+            let at = self.state.links[old as usize];
+            if (at.slot, at.to) == (link.slot, to) {
+                return;
+            }
+            old = at.next;
+            steps += 1;
+        }
+        if instance.first_link == NONE {
+            instance.first_link = new;
+        } else {
+            self.state.links[instance.last_link as usize].next = new;
+        }
+        instance.last_link = new;
+        self.state.links.push(LinkOf { slot: link.slot, next: NONE, to, rule: link.rule });
+    }
+
+    /// The resource that a map makes of a segment or value: the one of that identity, or a new one.
+    pub(super) fn instance_of(&mut self, part: PartId, frame: Frame<'static>, rule: RuleId) -> Option<u32> {
+        let plan = self.plan;
+        let definition = &plan.parts[usize::from(part)];
+        let mark = self.state.temporary.len();
+        let known = self.identify(part, &frame);
+        let found = if known || frame.level == SEGMENT {
+            let mut id = self.hash(part, mark);
+            let hash = hash_of(&id);
+            let mut old = self.find_id(&id, hash);
+            if let (Some(_), true) = (old, definition.events) {
+                self.state.temporary.extend_from_slice(&frame.segment.to_le_bytes());
+                id = self.hash(part, mark);
+                old = self.find_id(&id, hash_of(&id));
+            }
+            match old {
+                Some(old) => {
+                    self.add_part(old, part, frame);
+                    Some(old)
+                }
+                None => Some(self.new_instance(part, frame, rule, Some(identity::text(&id)))),
+            }
+        } else {
+            Some(self.new_instance(part, frame, rule, None))
+        };
+        self.state.temporary.truncate(mark);
+        found
+    }
+
+    /// Puts the identity into the temporary buffer; false when all its values are empty.
+    fn identify(&mut self, part: PartId, frame: &Frame<'static>) -> bool {
+        let plan = self.plan;
+        let definition = &plan.parts[usize::from(part)];
+        let mut known = false;
+        for node in &definition.identity {
+            let start = self.state.temporary.len();
+            if self.identity_text(*node, frame) {
+                known = true;
+            }
+            let _ = start;
+            self.state.temporary.push(0x1f);
+        }
+        if !known && frame.level == SEGMENT {
+            // By position: the message, the map and the segment.
+            let header = self.message.find(SegmentId(*b"MSH")).unwrap_or(0);
+            self.state.temporary.extend_from_slice(self.message.text(header, 10));
+            self.state.temporary.push(0x1f);
+            self.state.temporary.extend_from_slice(definition.name.as_bytes());
+            self.state.temporary.extend_from_slice(&frame.segment.to_le_bytes());
+        }
+        known
+    }
+
+    /// Appends the first non-empty alternative; tells whether it came from the message (and is not merely the patient).
+    fn identity_text(&mut self, node: u32, frame: &Frame<'static>) -> bool {
+        use crate::mapping::plan::{Emit, Node, Source};
+        let plan = self.plan;
+        let Node::Value { alternatives, .. } = &plan.nodes[node as usize] else { return false };
+        for alternative in &plan.alternatives[alternatives.start as usize..alternatives.end as usize] {
+            if !self.holds(alternative.guard, frame) {
+                continue;
+            }
+            match &alternative.emit {
+                Emit::Literal(text) if text.end - text.start > 2 => {
+                    self.state.temporary.extend_from_slice(plan.text(*text));
+                    return false;
+                }
+                Emit::Primitive { source, table, .. } => {
+                    let start = self.state.temporary.len();
+                    let piece = self.plain_text(*source, frame);
+                    if piece == super::text::Piece::Nothing {
+                        continue;
+                    }
+                    match table.and_then(|t| plan.tables[usize::from(t)].find(self.bytes(piece)).map(|row| &plan.tables[usize::from(t)].rows[row as usize])) {
+                        Some(row) => {
+                            self.state.temporary.truncate(start);
+                            self.state.temporary.extend_from_slice(plan.text(row.code));
+                        }
+                        None => match piece {
+                            super::text::Piece::Raw(span) => self.state.temporary.extend_from_slice(self.message.bytes(span)),
+                            super::text::Piece::Fixed(text) => self.state.temporary.extend_from_slice(plan.text(text)),
+                            _ => {}
+                        },
+                    }
+                    return !matches!(plan.sources[*source as usize], Source::Patient | Source::Position | Source::Literal(_));
+                }
+                _ => {}
+            }
+        }
+        false
+    }
+
+    fn hash(&self, part: PartId, mark: usize) -> [u8; 16] {
+        let program = &self.plan.programs[usize::from(self.plan.parts[usize::from(part)].program)];
+        identity::version_5(&self.namespace, &[program.resource_type.as_bytes(), b"\x1f", &self.state.temporary[mark..]])
+    }
+
+    fn find_id(&self, id: &[u8; 16], hash: u64) -> Option<u32> {
+        let text = identity::text(id);
+        self.state.by_id.find(hash, |number| self.state.instances[*number as usize].id == text).copied()
+    }
+
+    fn new_instance(&mut self, part: PartId, frame: Frame<'static>, rule: RuleId, id: Option<[u8; 36]>) -> u32 {
+        let number = self.state.instances.len() as u32;
+        let contained = id.is_none();
+        let program = self.plan.parts[usize::from(part)].program;
+        let (id, id_length) = match id {
+            Some(id) => (id, 36),
+            None => self.local_id(),
+        };
+        self.state.instances.push(Instance {
+            program,
+            id,
+            id_length,
+            contained,
+            mask: 0,
+            first_part: NONE,
+            last_part: NONE,
+            first_link: NONE,
+            last_link: NONE,
+            merged: false,
+            rule,
+        });
+        if contained {
+            self.state.contained.push(number);
+        } else {
+            let instances = &self.state.instances;
+            self.state.by_id.insert_unique(hash_of_text(&id), number, |n| hash_of_text(&instances[*n as usize].id));
+        }
+        self.add_part(number, part, frame);
+        number
+    }
+
+    /// `c1`, `c2`…: ids within the resource that contains them.
+    fn local_id(&self) -> ([u8; 36], u8) {
+        let mut id = [0u8; 36];
+        id[0] = b'c';
+        let mut number = self.state.contained.len() + 1;
+        let mut width = 1;
+        while number / 10usize.pow(width) > 0 {
+            width += 1;
+        }
+        for at in (1..=width as usize).rev() {
+            id[at] = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+        (id, width as u8 + 1)
+    }
+
+    pub(super) fn add_part(&mut self, instance: u32, part: PartId, frame: Frame<'static>) {
+        let kind = self.plan.parts[usize::from(part)].kind;
+        let new = self.state.parts.len() as u32;
+        let at = &mut self.state.instances[instance as usize];
+        if self.plan.parts[usize::from(part)].program != at.program {
+            return;
+        }
+        at.merged |= at.mask & (1 << kind) != 0;
+        at.mask |= 1 << kind;
+        if at.first_part == NONE {
+            at.first_part = new;
+        } else {
+            self.state.parts[at.last_part as usize].next = new;
+        }
+        at.last_part = new;
+        self.state.parts.push(PartOf { kind, next: NONE, frame });
+    }
+
+    /// A resource made from a value, and its second part from the frame around (`performer->address`).
+    pub(super) fn made(&mut self, part: Option<PartId>, value: Option<(Span, u8)>, extra: Option<PartId>, frame: &Frame<'_>) -> Option<u32> {
+        let around = Frame { parent: None, ..*frame };
+        let around: Frame<'static> = Frame { parent: None, segment: around.segment, scope: around.scope, level: around.level, span: around.span, pieces: (0, 0), driver: around.driver, repetition: around.repetition };
+        let instance = match (part, value) {
+            (Some(part), Some((span, level))) => {
+                let pieces = self.state.pieces.len();
+                let inner = self.enter(span, level, frame);
+                let own = Frame { parent: None, segment: inner.segment, scope: inner.scope, level, span, pieces: inner.pieces, driver: 0, repetition: Span::default() };
+                let rule = self.plan.parts[usize::from(part)].rule;
+                // The pieces stay: the resource is written later, from this very frame.
+                let made = if self.required(part, &own) { self.instance_of(part, own, rule) } else { None };
+                if made.is_none() {
+                    self.state.pieces.truncate(pieces);
+                }
+                made?
+            }
+            _ => {
+                let extra = extra?;
+                self.new_instance(extra, around, self.plan.parts[usize::from(extra)].rule, None)
+            }
+        };
+        if let (Some(extra), Some(_)) = (extra, part) {
+            self.add_part(instance, extra, around);
+        }
+        Some(instance)
+    }
+
+    /// Takes back instances that were made for an element that was rolled back.
+    pub(super) fn forget_instances(&mut self, length: usize) {
+        while self.state.instances.len() > length {
+            let Some(gone) = self.state.instances.pop() else { return };
+            if !gone.contained {
+                let number = self.state.instances.len() as u32;
+                if let Ok(entry) = self.state.by_id.find_entry(hash_of_text(&gone.id), |n| *n == number) {
+                    entry.remove();
+                }
+            }
+        }
+    }
+
+    pub(super) fn find(&mut self, code: FindingCode, rule: RuleId, span: Span) {
+        self.state.findings.push(Finding { code, rule, span });
+    }
+}
+
+fn hash_of(id: &[u8; 16]) -> u64 {
+    hash_of_text(&identity::text(id))
+}
+
+fn hash_of_text(id: &[u8; 36]) -> u64 {
+    struct Fixed;
+    impl BuildHasher for Fixed {
+        type Hasher = IdHasher;
+        fn build_hasher(&self) -> IdHasher {
+            IdHasher(0)
+        }
+    }
+    let mut hasher = Fixed.build_hasher();
+    id[..8].hash(&mut hasher);
+    hasher.0
+}
+
+/// Ids are hashes already; a few of their bytes are as good as any.
+struct IdHasher(u64);
+
+impl std::hash::Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(7).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(*byte);
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Paths → bytes of the message: fields, repetitions, components, subcomponents; and the conditions that guard rows.
+use super::{COMPONENT, Frame, REPETITION, Run, SEGMENT, SUBCOMPONENT};
+use crate::hl7::{Span, is_null};
+use crate::mapping::plan::{CURRENT, Condition, ConditionId, Measure, NONE, Path, Repetition};
+
+impl<const TRACE: bool> Run<'_, TRACE> {
+    /// The bytes that a path means, and which separator splits them further; `None` when there is nothing valued.
+    pub(super) fn locate(&mut self, path: Path, frame: &Frame<'_>) -> Option<(Span, u8)> {
+        let mut frame = frame;
+        for _ in 0..path.up {
+            frame = frame.parent?;
+        }
+        let found = if path.segment != CURRENT {
+            let segment = self.lookup(frame, path.segment)?;
+            let field = self.message.field(segment as usize, usize::from(path.field));
+            let repetition = self.repetition(field, path.repetition, frame)?;
+            self.within(repetition, path)
+        } else if frame.level == SEGMENT {
+            let repetition = if frame.driver == path.field && path.repetition == Repetition::Current {
+                frame.repetition
+            } else {
+                let field = self.message.field(frame.segment as usize, usize::from(path.field));
+                self.repetition(field, path.repetition, frame)?
+            };
+            self.within(repetition, path)
+        } else if path.field == 0 {
+            (frame.span, frame.level)
+        } else {
+            self.component(frame, path)
+        };
+        let (span, level) = found;
+        let span = self.trim(span);
+        (!span.is_empty() && !is_null(self.message.bytes(span))).then_some((span, level))
+    }
+
+    /// The nearest segment that a row reads beside its own.
+    fn lookup(&self, frame: &Frame<'_>, reference: u8) -> Option<u32> {
+        let id = self.plan.segment_refs[usize::from(reference)];
+        if frame.segment != NONE && self.message.segment_id(frame.segment as usize) == id {
+            return Some(frame.segment);
+        }
+        let width = self.plan.segment_refs.len();
+        let mut scope = frame.scope as usize;
+        loop {
+            let found = self.state.references[scope * width + usize::from(reference)];
+            if found != NONE {
+                return Some(found);
+            }
+            if scope == 0 {
+                return None;
+            }
+            scope = self.matcher.instances()[scope].parent as usize;
+        }
+    }
+
+    fn repetition(&mut self, field: Span, which: Repetition, frame: &Frame<'_>) -> Option<Span> {
+        let separator = self.message.delimiters().repetition;
+        match which {
+            Repetition::Current => Some(self.message.part(field, separator, 1)),
+            Repetition::Index(n) => Some(self.message.part(field, separator, usize::from(n))),
+            Repetition::Last => self.message.parts(field, separator).last(),
+            Repetition::Filter(condition) => {
+                let mut rest = field;
+                // One at a time: the condition needs the run, so no iterator over the message may be alive.
+                while !rest.is_empty() {
+                    let first = self.message.part(rest, separator, 1);
+                    if self.holds_for(condition, first, frame) {
+                        return Some(first);
+                    }
+                    rest.start = (first.end + 1).min(rest.end);
+                }
+                None
+            }
+        }
+    }
+
+    fn holds_for(&mut self, condition: ConditionId, repetition: Span, frame: &Frame<'_>) -> bool {
+        let mark = self.state.pieces.len();
+        let inner = self.enter(repetition, REPETITION, frame);
+        let holds = self.holds(condition, &inner);
+        self.state.pieces.truncate(mark);
+        holds
+    }
+
+    /// Component and subcomponent of a repetition.
+    fn within(&self, repetition: Span, path: Path) -> (Span, u8) {
+        let delimiters = self.message.delimiters();
+        if path.component == 0 {
+            return (repetition, REPETITION);
+        }
+        let component = self.message.part(repetition, delimiters.component, usize::from(path.component));
+        if path.subcomponent == 0 {
+            return (component, COMPONENT);
+        }
+        (self.message.part(component, delimiters.subcomponent, usize::from(path.subcomponent)), SUBCOMPONENT)
+    }
+
+    /// A component of the value at hand.
+    fn component(&self, frame: &Frame<'_>, path: Path) -> (Span, u8) {
+        let (base, count) = frame.pieces;
+        let piece = if u32::from(path.field) <= count { self.state.pieces[base as usize + usize::from(path.field) - 1] } else { Span::default() };
+        let level = (frame.level + 1).min(SUBCOMPONENT);
+        if path.component == 0 {
+            return (piece, level);
+        }
+        match level {
+            COMPONENT => (self.message.part(piece, self.message.delimiters().subcomponent, usize::from(path.component)), SUBCOMPONENT),
+            // A subcomponent has no parts: its first one is itself.
+            _ if path.component == 1 => (piece, SUBCOMPONENT),
+            _ => (Span::default(), SUBCOMPONENT),
+        }
+    }
+
+    /// A frame for a value, its components split once.
+    pub(super) fn enter<'f>(&mut self, span: Span, level: u8, parent: &'f Frame<'f>) -> Frame<'f> {
+        let base = self.state.pieces.len();
+        let delimiters = self.message.delimiters();
+        let separator = match level {
+            REPETITION => delimiters.component,
+            COMPONENT => delimiters.subcomponent,
+            _ => 0,
+        };
+        if separator == 0 || span.is_empty() {
+            self.state.pieces.push(span);
+        } else {
+            self.state.pieces.extend(self.message.parts(span, separator));
+        }
+        let pieces = (base as u32, (self.state.pieces.len() - base) as u32);
+        Frame { parent: Some(parent), level, span, pieces, driver: 0, repetition: Span::default(), ..*parent }
+    }
+
+    pub(super) fn trim(&self, span: Span) -> Span {
+        let bytes = self.message.bytes(span);
+        let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return span };
+        if *first != b' ' && *last != b' ' {
+            return span;
+        }
+        let start = bytes.iter().take_while(|b| **b == b' ').count() as u32;
+        let end = bytes.iter().rev().take_while(|b| **b == b' ').count() as u32;
+        if span.start + start >= span.end { Span { start: span.end, end: span.end } } else { Span { start: span.start + start, end: span.end - end } }
+    }
+
+    pub(super) fn holds(&mut self, condition: ConditionId, frame: &Frame<'_>) -> bool {
+        if condition == NONE {
+            return true;
+        }
+        let plan = self.plan;
+        match &plan.conditions[condition as usize] {
+            Condition::Valued(source) => self.valued(*source, frame),
+            Condition::In(source, list) => {
+                let mark = self.state.temporary.len();
+                let found = self.plain_text(*source, frame);
+                let text = self.bytes(found);
+                let holds = list.iter().any(|item| item.eq_ignore_ascii_case(text));
+                self.state.temporary.truncate(mark);
+                holds
+            }
+            Condition::Order(measure, order, number) => self.measure(*measure, frame).is_some_and(|n| n.partial_cmp(number) == Some(*order)),
+            Condition::CountIn(measure, list) => self.measure(*measure, frame).is_some_and(|n| list.contains(&n)),
+            Condition::And(list) => list.iter().all(|c| self.holds(*c, frame)),
+            Condition::Or(list) => list.iter().any(|c| self.holds(*c, frame)),
+            Condition::Not(inner) => !self.holds(*inner, frame),
+            Condition::NotFromTable(table) => !self.from_table(*table, frame),
+        }
+    }
+
+    fn measure(&mut self, measure: Measure, frame: &Frame<'_>) -> Option<f64> {
+        match measure {
+            Measure::Text(source) | Measure::Length(source) => {
+                let mark = self.state.temporary.len();
+                let found = self.plain_text(source, frame);
+                let text = self.bytes(found);
+                let number = match measure {
+                    Measure::Length(_) => Some(text.len() as f64),
+                    _ => std::str::from_utf8(text).ok().and_then(|t| t.trim().parse().ok()),
+                };
+                self.state.temporary.truncate(mark);
+                number
+            }
+            Measure::Count(path) => Some(self.repetitions(path, frame) as f64),
+        }
+    }
+
+    /// How many repetitions of a field are valued.
+    fn repetitions(&self, path: Path, frame: &Frame<'_>) -> usize {
+        let mut frame = frame;
+        for _ in 0..path.up {
+            let Some(parent) = frame.parent else { return 0 };
+            frame = parent;
+        }
+        let segment = if path.segment == CURRENT { Some(frame.segment) } else { self.lookup(frame, path.segment) };
+        let Some(segment) = segment.filter(|s| *s != NONE) else { return 0 };
+        let field = self.message.field(segment as usize, usize::from(path.field));
+        let separator = self.message.delimiters().repetition;
+        self.message.parts(field, separator).filter(|r| !r.is_empty() && !is_null(self.message.bytes(*r))).count()
+    }
+}

@@ -1,0 +1,216 @@
+//! Runs a plan over one message: bind resources to segments, then write every resource once, straight into the output buffer.
+//!
+//! Two passes. *Bind* walks the segments in order, makes an instance of a resource for each statement of the message map, and resolves names and links. *Write*
+//! walks the instances; values that go through a map to a resource (`XCN.Practitioner`) make further instances, which are written in their turn. An element that
+//! turns out to be empty is rolled back by cutting the buffer. Nothing allocates once the buffers of [`Scratch`] have grown to the largest message seen.
+mod bind;
+mod convert;
+mod locate;
+mod text;
+mod write;
+
+use super::plan::{Compiled, NONE, RuleId};
+use super::{Context, Failure, Finding, Scratch, Trace};
+use crate::fhir::bundle::Entry;
+use crate::fhir::identity;
+use crate::hl7::{Charset, Message, Span};
+use hashbrown::HashTable;
+use jiff::tz::TimeZone;
+
+/// Buffers of one worker beside the index: everything that is made while a message is translated.
+#[derive(Debug, Default)]
+pub struct State {
+    pub out: Vec<u8>,
+    pub entries: Vec<Entry>,
+    pub findings: Vec<Finding>,
+    pub traces: Vec<Trace>,
+    /// Text being built: decoded values, joined pieces, identities. Used as a stack.
+    temporary: Vec<u8>,
+    /// Components of the values entered. Used as a stack.
+    pieces: Vec<Span>,
+    /// First byte of each element of the lists being written. Used as a stack.
+    elements: Vec<usize>,
+    instances: Vec<Instance>,
+    by_id: HashTable<u32>,
+    parts: Vec<PartOf>,
+    links: Vec<LinkOf>,
+    bound: Vec<Bound>,
+    slots: Vec<NameSlot>,
+    references: Vec<u32>,
+    pending: Vec<Pending>,
+    contained: Vec<u32>,
+}
+
+/// A resource to be written.
+#[derive(Debug, Clone, Copy)]
+struct Instance {
+    program: u16,
+    id: [u8; 36],
+    id_length: u8,
+    contained: bool,
+    /// Which kinds of parts it carries.
+    mask: u64,
+    first_part: u32,
+    last_part: u32,
+    first_link: u32,
+    last_link: u32,
+    /// Carries the same kind of part more than once: equal list elements are written once.
+    merged: bool,
+    rule: RuleId,
+}
+
+/// A part of an instance: which map, and the frame that it reads.
+#[derive(Debug, Clone, Copy)]
+struct PartOf {
+    kind: u8,
+    next: u32,
+    frame: Frame<'static>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct LinkOf {
+    slot: u16,
+    next: u32,
+    to: u32,
+    rule: RuleId,
+}
+
+/// A resource bound to a name.
+#[derive(Debug, Clone, Copy)]
+struct Bound {
+    segment: u32,
+    instance: u32,
+    next: u32,
+}
+
+/// A name in a group instance.
+#[derive(Debug, Clone, Copy)]
+struct NameSlot {
+    first: u32,
+    last: u32,
+    /// The same name in groups below, when there is just one.
+    below: u32,
+    below_count: u32,
+}
+
+/// A statement whose links (and parts) are resolved once all segments are seen.
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    group: u16,
+    child: u16,
+    statement: u16,
+    segment: u32,
+    scope: u32,
+    /// The instance made; `NONE` for `+=`.
+    instance: u32,
+}
+
+/// What rows read: a segment, or a value within it. `level` tells which separator splits it further.
+#[derive(Debug, Clone, Copy)]
+struct Frame<'f> {
+    parent: Option<&'f Frame<'f>>,
+    segment: u32,
+    scope: u32,
+    level: u8,
+    span: Span,
+    /// Components of the value: first piece and how many.
+    pieces: (u32, u32),
+    /// The field that the enclosing slot repeats with, and its repetition at hand.
+    driver: u16,
+    repetition: Span,
+}
+
+/// The frame is a segment.
+const SEGMENT: u8 = 3;
+/// The frame is a repetition of a field: components are split by `^`.
+const REPETITION: u8 = 0;
+/// The frame is a component: subcomponents are split by `&`.
+const COMPONENT: u8 = 1;
+/// The frame is a subcomponent.
+const SUBCOMPONENT: u8 = 2;
+
+/// One run over one message.
+struct Run<'a, const TRACE: bool> {
+    plan: &'a Compiled,
+    message: Message<'a>,
+    matcher: &'a crate::hl7::Matcher,
+    structure: &'a super::plan::StructurePlan,
+    state: &'a mut State,
+    charset: Charset,
+    namespace: [u8; 16],
+    zone: Option<&'a TimeZone>,
+    /// Offset of MSH-7, the message's own default (HL7 v2.8.2, 2.14.9.7).
+    offset_minutes: Option<i16>,
+    /// The instance being written, and the link at hand within it.
+    instance: u32,
+    link: u32,
+    failure: Option<Failure>,
+}
+
+/// Whether something was written, and whether any of it came from the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Wrote {
+    Nothing,
+    Literal,
+    Sourced,
+}
+
+/// Translates an indexed message into `scratch`.
+pub fn run<const TRACE: bool>(plan: &super::Plan, raw: &[u8], structure: u16, context: &Context<'_>, scratch: &mut Scratch) -> Result<(), Failure> {
+    let compiled = &plan.compiled;
+    let message = scratch.index.message(raw);
+    let structure = &compiled.structures[usize::from(structure)];
+    scratch.matcher.run(&structure.structure, message);
+    let state = &mut scratch.state;
+    state.clear();
+    let header = message.find(crate::hl7::SegmentId(*b"MSH")).unwrap_or(0);
+    let namespace = identity::feed_namespace(plan.namespace(), message.text(header, 3), message.text(header, 4));
+    let sent = super::execute::convert::timestamp(message.text(header, 7));
+    let mut run = Run::<TRACE> {
+        plan: compiled,
+        message,
+        matcher: &scratch.matcher,
+        structure,
+        state,
+        charset: plan.charset(message.text(header, 18)),
+        namespace,
+        zone: plan.zone.as_ref(),
+        offset_minutes: sent.as_ref().and_then(|t| t.offset_minutes),
+        instance: NONE,
+        link: NONE,
+        failure: None,
+    };
+    run.bind();
+    run.bundle(context, sent.as_ref());
+    match run.failure.take() {
+        Some(failure) => Err(failure),
+        None => Ok(()),
+    }
+}
+
+impl State {
+    pub fn clear(&mut self) {
+        self.out.clear();
+        self.entries.clear();
+        self.findings.clear();
+        self.traces.clear();
+        self.temporary.clear();
+        self.pieces.clear();
+        self.elements.clear();
+        self.instances.clear();
+        self.by_id.clear();
+        self.parts.clear();
+        self.links.clear();
+        self.bound.clear();
+        self.slots.clear();
+        self.references.clear();
+        self.pending.clear();
+        self.contained.clear();
+    }
+}
+
+impl Frame<'_> {
+    fn of_segment(segment: u32, scope: u32) -> Frame<'static> {
+        Frame { parent: None, segment, scope, level: SEGMENT, span: Span::default(), pieces: (0, 0), driver: 0, repetition: Span::default() }
+    }
+}

@@ -1,0 +1,460 @@
+//! Sources → text: raw bytes of the message, or text built in the temporary buffer by a function of the language.
+use super::{COMPONENT, Frame, REPETITION, Run, SEGMENT};
+use crate::hl7::{Span, decode_into, is_null};
+use crate::mapping::plan::{NONE, Path, Source, SourceId, Text};
+use crate::mapping::{FindingCode, Trace};
+
+/// Text found by a source.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Piece {
+    Nothing,
+    /// Bytes of the message, escapes and charset unresolved.
+    Raw(Span),
+    /// Bytes of the plan.
+    Fixed(Text),
+    /// UTF-8 in the temporary buffer, from here to its end.
+    Built(usize),
+}
+
+impl<const TRACE: bool> Run<'_, TRACE> {
+    /// Whether a source yields anything.
+    pub(super) fn valued(&mut self, source: SourceId, frame: &Frame<'_>) -> bool {
+        let plan = self.plan;
+        match &plan.sources[source as usize] {
+            Source::Path(path) | Source::Lines(path) => self.locate(*path, frame).is_some_and(|(span, level)| !self.hollow(span, level)),
+            _ => {
+                let mark = self.state.temporary.len();
+                let found = self.text(source, frame) != Piece::Nothing;
+                self.state.temporary.truncate(mark);
+                found
+            }
+        }
+    }
+
+    /// Whether a value consists of separators only.
+    fn hollow(&self, span: Span, level: u8) -> bool {
+        if level > COMPONENT {
+            return false;
+        }
+        let delimiters = self.message.delimiters();
+        self.message.bytes(span).iter().all(|b| *b == delimiters.component || *b == delimiters.subcomponent || *b == b' ')
+    }
+
+    pub(super) fn bytes(&self, piece: Piece) -> &[u8] {
+        match piece {
+            Piece::Nothing => &[],
+            Piece::Raw(span) => self.message.bytes(span),
+            Piece::Fixed(text) => self.plan.text(text),
+            Piece::Built(start) => &self.state.temporary[start..],
+        }
+    }
+
+    /// The value at a path as plain text: its first component and subcomponent, unless the path says more.
+    fn leaf(&mut self, path: Path, frame: &Frame<'_>) -> Option<Span> {
+        let (span, level) = self.locate(path, frame)?;
+        let delimiters = self.message.delimiters();
+        let mut span = span;
+        if level == REPETITION {
+            span = self.message.part(span, delimiters.component, 1);
+        }
+        if level <= COMPONENT {
+            span = self.message.part(span, delimiters.subcomponent, 1);
+        }
+        let span = self.trim(span);
+        (!span.is_empty() && !is_null(self.message.bytes(span))).then_some(span)
+    }
+
+    /// The text of a source. What is built stands at the end of the temporary buffer; the caller cuts it.
+    pub(super) fn text(&mut self, source: SourceId, frame: &Frame<'_>) -> Piece {
+        let plan = self.plan;
+        match &plan.sources[source as usize] {
+            Source::Nothing => Piece::Nothing,
+            Source::Path(path) => self.leaf(*path, frame).map_or(Piece::Nothing, Piece::Raw),
+            Source::Literal(text) => {
+                if text.start == text.end {
+                    return Piece::Nothing;
+                }
+                Piece::Fixed(*text)
+            }
+            built => {
+                let start = self.state.temporary.len();
+                self.build(built, frame);
+                if self.state.temporary.len() > start { Piece::Built(start) } else { Piece::Nothing }
+            }
+        }
+    }
+
+    /// The text of a source with escapes and charset resolved, for comparing and computing.
+    pub(super) fn plain_text(&mut self, source: SourceId, frame: &Frame<'_>) -> Piece {
+        match self.text(source, frame) {
+            Piece::Raw(span) => {
+                let delimiters = self.message.delimiters();
+                if crate::fhir::json::verbatim_prefix(self.message.bytes(span), delimiters.escape) == span.len() {
+                    return Piece::Raw(span);
+                }
+                let start = self.state.temporary.len();
+                self.decode(span);
+                Piece::Built(start)
+            }
+            other => other,
+        }
+    }
+
+    /// Appends a value of the message to the temporary buffer, as text.
+    pub(super) fn decode(&mut self, span: Span) {
+        let bytes = self.message.bytes(span);
+        let notes = decode_into(bytes, &self.message.delimiters(), self.charset, &mut self.state.temporary);
+        if !notes.is_empty() {
+            self.note(notes, span);
+        }
+    }
+
+    /// Appends the text of a source.
+    fn append(&mut self, source: SourceId, frame: &Frame<'_>) {
+        match self.text(source, frame) {
+            Piece::Raw(span) => self.decode(span),
+            Piece::Fixed(text) => self.state.temporary.extend_from_slice(self.plan.text(text)),
+            Piece::Nothing | Piece::Built(_) => {}
+        }
+    }
+
+    fn build(&mut self, source: &Source, frame: &Frame<'_>) {
+        match source {
+            Source::Join { separator, arguments } => {
+                let start = self.state.temporary.len();
+                for argument in arguments {
+                    let before = self.state.temporary.len();
+                    if before > start {
+                        self.state.temporary.extend_from_slice(self.plan.text(*separator));
+                    }
+                    let with = self.state.temporary.len();
+                    self.append(*argument, frame);
+                    if self.state.temporary.len() == with {
+                        self.state.temporary.truncate(before);
+                    }
+                }
+            }
+            Source::Phone(pieces) => self.phone(pieces, frame),
+            Source::Ssn(source) => self.ssn(*source, frame),
+            Source::Authority(sources) => self.authority(sources, frame),
+            Source::System(source) => self.system(*source, frame),
+            Source::Uri(id, kind) => self.uri_of(*id, *kind, frame),
+            Source::Lines(path) => self.lines(*path, frame),
+            Source::TextOf(source) => self.whole(*source, frame),
+            Source::PatientId(path) => self.patient_id(*path, frame),
+            Source::Patient => self.patient(frame),
+            Source::Position => self.number(frame.segment + 1),
+            Source::DerivedStatus => self.derived_status(),
+            Source::Nothing | Source::Path(_) | Source::Literal(_) => {}
+        }
+    }
+
+    fn number(&mut self, number: u32) {
+        use std::io::Write as _;
+        // Writing into a Vec cannot fail.
+        let _ = write!(self.state.temporary, "{number}");
+    }
+
+    /// `+31 20 1234567 x8`: country, area, local, extension; nothing without a local number.
+    fn phone(&mut self, pieces: &[SourceId], frame: &Frame<'_>) {
+        let start = self.state.temporary.len();
+        for (number, piece) in pieces.iter().enumerate() {
+            let before = self.state.temporary.len();
+            let prefix: &[u8] = match number {
+                0 => b"+",
+                3 => b" x",
+                _ if before > start => b" ",
+                _ => b"",
+            };
+            self.state.temporary.extend_from_slice(prefix);
+            let with = self.state.temporary.len();
+            self.append(*piece, frame);
+            match self.state.temporary.get(with) {
+                None if number == 2 => return self.state.temporary.truncate(start),
+                None => self.state.temporary.truncate(before),
+                Some(b'+') if number == 0 => drop(self.state.temporary.remove(before)),
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn ssn(&mut self, source: SourceId, frame: &Frame<'_>) {
+        let start = self.state.temporary.len();
+        self.append(source, frame);
+        let mut digits = [0u8; 9];
+        let mut count = 0;
+        for byte in &self.state.temporary[start..] {
+            match byte {
+                b'0'..=b'9' if count < 9 => {
+                    digits[count] = *byte;
+                    count += 1;
+                }
+                b'-' | b' ' => {}
+                _ => count = 10,
+            }
+        }
+        self.state.temporary.truncate(start);
+        if count == 9 {
+            for (number, digit) in digits.iter().enumerate() {
+                if number == 3 || number == 5 {
+                    self.state.temporary.push(b'-');
+                }
+                self.state.temporary.push(*digit);
+            }
+        }
+    }
+
+    /// All repetitions, one a line, separators within them kept.
+    fn lines(&mut self, path: Path, frame: &Frame<'_>) {
+        let mut frame = frame;
+        for _ in 0..path.up {
+            let Some(parent) = frame.parent else { return };
+            frame = parent;
+        }
+        if frame.level != SEGMENT || path.component != 0 {
+            if let Some((span, _)) = self.locate(path, frame) {
+                self.decode(span);
+            }
+            return;
+        }
+        let field = self.message.field(frame.segment as usize, usize::from(path.field));
+        let start = self.state.temporary.len();
+        let mut parts = self.message.parts(field, self.message.delimiters().repetition);
+        let mut first = true;
+        while let Some(part) = parts.next() {
+            if !first {
+                self.state.temporary.push(b'\n');
+            }
+            first = false;
+            if !is_null(self.message.bytes(part)) {
+                self.decode(part);
+            }
+        }
+        while self.state.temporary.len() > start && matches!(self.state.temporary.last(), Some(b'\n' | b' ')) {
+            self.state.temporary.pop();
+        }
+        if self.state.temporary[start..].iter().all(|b| matches!(b, b'\n' | b' ')) {
+            self.state.temporary.truncate(start);
+        }
+    }
+
+    /// A value with its separators, as text.
+    fn whole(&mut self, source: SourceId, frame: &Frame<'_>) {
+        let plan = self.plan;
+        match &plan.sources[source as usize] {
+            Source::Path(path) => {
+                if let Some((span, _)) = self.locate(*path, frame) {
+                    self.decode(span);
+                }
+            }
+            _ => self.append(source, frame),
+        }
+    }
+
+    /// The URI of an assigning authority.
+    fn authority(&mut self, sources: &[SourceId], frame: &Frame<'_>) {
+        let plan = self.plan;
+        let parts: [Option<Span>; 3] = match (sources, sources.first().map(|s| &plan.sources[*s as usize])) {
+            ([_], Some(Source::Path(path))) => {
+                let Some((span, level)) = self.locate(*path, frame) else { return };
+                let delimiters = self.message.delimiters();
+                let separator = if level == REPETITION { delimiters.component } else { delimiters.subcomponent };
+                let split = |n| if level > COMPONENT { (n == 1).then_some(span) } else { Some(self.message.part(span, separator, n)) };
+                [split(1), split(2), split(3)].map(|s| s.filter(|s| !s.is_empty() && !is_null(self.message.bytes(*s))))
+            }
+            _ => {
+                let mut found = [None; 3];
+                for (slot, source) in found.iter_mut().zip(sources) {
+                    if let Piece::Raw(span) = self.text(*source, frame) {
+                        *slot = Some(span);
+                    }
+                }
+                found
+            }
+        };
+        let [namespace, id, kind] = parts;
+        for key in [namespace, id].into_iter().flatten() {
+            if self.registered(&plan.authorities, key) {
+                return;
+            }
+        }
+        if let Some(id) = id
+            && self.universal(id, kind)
+        {
+            return;
+        }
+        if let Some(name) = namespace.or(id) {
+            self.local(name);
+        }
+    }
+
+    /// Looks a name of the message up in a registry, upper case.
+    fn registered(&mut self, registry: &hashbrown::HashMap<Box<[u8]>, Text>, key: Span) -> bool {
+        let bytes = self.message.bytes(key);
+        let mut upper = [0u8; 64];
+        let Some(buffer) = upper.get_mut(..bytes.len()) else { return false };
+        buffer.copy_from_slice(bytes);
+        buffer.make_ascii_uppercase();
+        match registry.get(&*buffer) {
+            Some(uri) => {
+                self.state.temporary.extend_from_slice(self.plan.text(*uri));
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// `urn:oid:…`, `urn:uuid:…` or the URI itself, if the universal id is one.
+    fn universal(&mut self, id: Span, kind: Option<Span>) -> bool {
+        let bytes = self.message.bytes(id);
+        let kind = kind.map_or(&b""[..], |k| self.message.bytes(k));
+        let is_oid = bytes.contains(&b'.') && bytes.first().is_some_and(|b| (b'0'..=b'2').contains(b)) && oid(bytes);
+        let out = &mut self.state.temporary;
+        if is_oid {
+            out.extend_from_slice(b"urn:oid:");
+            out.extend_from_slice(bytes);
+        } else if uuid(bytes) {
+            out.extend_from_slice(b"urn:uuid:");
+            out.extend(bytes.iter().map(u8::to_ascii_lowercase));
+        } else if (bytes.starts_with(b"http") || bytes.starts_with(b"urn:") || kind.eq_ignore_ascii_case(b"URI")) && bytes.contains(&b':') && bytes.iter().all(u8::is_ascii_graphic) {
+            out.extend_from_slice(bytes);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// `urn:v2:<feed>:<name>`: a name that is only unique within the feed.
+    fn local(&mut self, name: Span) {
+        self.state.temporary.extend_from_slice(b"urn:v2:");
+        let header = self.message.find(crate::hl7::SegmentId(*b"MSH")).unwrap_or(0);
+        let delimiters = self.message.delimiters();
+        for field in [3, 4] {
+            let part = self.message.part(self.message.field(header, field), delimiters.component, 1);
+            if field == 4 {
+                self.state.temporary.push(b'.');
+            }
+            self.percent(part);
+        }
+        self.state.temporary.push(b':');
+        self.percent(name);
+    }
+
+    fn percent(&mut self, span: Span) {
+        const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+        for byte in self.message.bytes(span) {
+            if byte.is_ascii_alphanumeric() || b"-_~.".contains(byte) {
+                self.state.temporary.push(*byte);
+            } else {
+                self.state.temporary.extend_from_slice(&[b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+            }
+        }
+    }
+
+    /// The URI of a code system named in the message.
+    fn system(&mut self, source: SourceId, frame: &Frame<'_>) {
+        let Piece::Raw(span) = self.text(source, frame) else { return };
+        let plan = self.plan;
+        if self.registered(&plan.systems, span) {
+            return;
+        }
+        let bytes = self.message.bytes(span);
+        let hl7 = bytes.get(..3).filter(|p| p.eq_ignore_ascii_case(b"HL7")).and_then(|_| bytes.get(3..)).filter(|d| (1..=4).contains(&d.len()) && d.iter().all(u8::is_ascii_digit));
+        if let Some(digits) = hl7 {
+            self.state.temporary.extend_from_slice(b"http://terminology.hl7.org/CodeSystem/v2-");
+            self.state.temporary.resize(self.state.temporary.len() + 4 - digits.len(), b'0');
+            self.state.temporary.extend_from_slice(digits);
+        } else if !self.universal(span, None) {
+            self.local(span);
+        }
+    }
+
+    fn uri_of(&mut self, id: SourceId, kind: SourceId, frame: &Frame<'_>) {
+        let Piece::Raw(id) = self.text(id, frame) else { return };
+        let kind = if let Piece::Raw(span) = self.text(kind, frame) { Some(span) } else { None };
+        self.universal(id, kind);
+    }
+
+    /// Id and authority of the repetition that identifies the patient.
+    fn patient_id(&mut self, path: Path, frame: &Frame<'_>) {
+        let plan = self.plan;
+        let delimiters = self.message.delimiters();
+        let field = self.message.field(frame.segment as usize, usize::from(path.field));
+        let component = |repetition, n| self.message.bytes(self.message.part(repetition, delimiters.component, n));
+        let valued = |repetition: &Span| !component(*repetition, 1).is_empty() && !is_null(component(*repetition, 1));
+        let repetitions = || self.message.parts(field, delimiters.repetition).filter(valued);
+        let typed = plan.patient_types.iter().find_map(|kind| repetitions().find(|r| component(*r, 5) == kind.as_slice()));
+        let Some(chosen) = typed.or_else(|| repetitions().find(|r| component(*r, 5) != b"SS")) else { return };
+        self.decode(self.message.part(chosen, delimiters.component, 1));
+        self.state.temporary.push(0x1f);
+        let authority = self.message.part(chosen, delimiters.component, 4);
+        let split = |n| Some(self.message.part(authority, delimiters.subcomponent, n)).filter(|s| !s.is_empty());
+        let [namespace, id, kind] = [split(1), split(2), split(3)];
+        let known = [namespace, id].into_iter().flatten().any(|key| self.registered(&plan.authorities, key));
+        if !known && !id.is_some_and(|id| self.universal(id, kind)) {
+            if let Some(name) = namespace.or(id) {
+                self.local(name);
+            }
+        }
+    }
+
+    /// The id of the message's patient, which its other resources carry in their identity.
+    fn patient(&mut self, frame: &Frame<'_>) {
+        let name = self.plan.bindings.iter().position(|b| b == "patient");
+        let found = name.and_then(|name| self.named(name as u16, frame.scope, frame.segment));
+        if let Some(instance) = found {
+            let id = self.state.instances[instance as usize].id;
+            self.state.temporary.extend_from_slice(&id);
+        }
+    }
+
+    /// The status that a report's observations add up to (OBX-11 of what is linked as `result`).
+    fn derived_status(&mut self) {
+        let Some(instance) = self.state.instances.get(self.instance as usize) else { return };
+        let (mut seen, mut corrected, mut open, mut settled) = (false, false, false, false);
+        let mut link = instance.first_link;
+        while link != NONE {
+            let LinkOf { next, to, .. } = self.state.links[link as usize];
+            link = next;
+            let target = self.state.instances[to as usize];
+            let frame = self.state.parts[target.first_part as usize].frame;
+            if frame.segment == NONE || self.message.segment_id(frame.segment as usize) != crate::hl7::SegmentId(*b"OBX") {
+                continue;
+            }
+            seen = true;
+            match self.message.text(frame.segment as usize, 11) {
+                b"C" => corrected = true,
+                b"P" | b"R" | b"S" | b"I" | b"O" | b"" => open = true,
+                _ => settled = true,
+            }
+        }
+        let status: &[u8] = match (seen, open, settled || corrected, corrected) {
+            (false, ..) => return,
+            (_, true, true, _) => b"partial",
+            (_, true, false, _) => b"preliminary",
+            (_, _, _, true) => b"corrected",
+            _ => b"final",
+        };
+        self.find(FindingCode::DerivedStatus, NONE, Span::default());
+        self.state.temporary.extend_from_slice(status);
+    }
+
+    /// Records where an element came from.
+    pub(super) fn trace(&mut self, rule: u32, source: Option<Span>, row: Option<(u16, u32)>) {
+        if TRACE {
+            let start = self.state.out.len();
+            self.state.traces.push(Trace { start, rule, source, row });
+        }
+    }
+}
+
+use super::LinkOf;
+
+/// Whether digits and dots make an OID.
+fn oid(bytes: &[u8]) -> bool {
+    bytes.split(|b| *b == b'.').all(|arc| !arc.is_empty() && arc.iter().all(u8::is_ascii_digit) && (arc.len() == 1 || arc[0] != b'0'))
+}
+
+fn uuid(bytes: &[u8]) -> bool {
+    bytes.len() == 36 && bytes.iter().enumerate().all(|(n, b)| if matches!(n, 8 | 13 | 18 | 23) { *b == b'-' } else { b.is_ascii_hexdigit() })
+}

@@ -1,0 +1,1 @@
+//! where values came from

@@ -1,0 +1,103 @@
+//! What a translation noticed: nothing of it stops the message, all of it is worth a look.
+use super::Plan;
+use super::plan::{NONE, RuleId};
+use crate::hl7::{Message, Span};
+
+/// One thing noticed, as positions only; [`Finding::render`] makes text of it, without field values.
+#[derive(Debug, Clone, Copy)]
+pub struct Finding {
+    /// What.
+    pub code: FindingCode,
+    pub(super) rule: RuleId,
+    /// Where in the message.
+    pub span: Span,
+}
+
+macro_rules! codes {
+    ($($name:ident = $code:literal, $text:literal;)*) => {
+        /// The stable codes of findings.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum FindingCode { $(#[doc = $text] $name,)* }
+        impl FindingCode {
+            /// The code as printed, such as `T003`.
+            pub fn as_str(self) -> &'static str {
+                match self { $(FindingCode::$name => $code,)* }
+            }
+            /// What it means.
+            pub fn text(self) -> &'static str {
+                match self { $(FindingCode::$name => $text,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    InvalidDate = "T001", "not a date or time of HL7 v2; left out";
+    NoOffset = "T002", "a time without offset; the message and the profile name no zone, so only the date is kept";
+    UnmappedCode = "T003", "the code table has no row for this code";
+    SegmentNotMapped = "T004", "no message map reads this segment here";
+    RequiredMissing = "T005", "a required value is missing; the element around it is left out";
+    LinkToNothing = "T006", "a link to a resource that this message does not have";
+    BadEscape = "T007", "an escape sequence that HL7 v2 does not define; kept as it stands";
+    Undecodable = "T008", "bytes that the character set does not have; replaced";
+    LocalEscape = "T009", "a locally defined escape sequence; kept as it stands";
+    InvalidValue = "T010", "not a value of the type that the element has; left out";
+    CodeNotAllowed = "T011", "not one of the codes that the element requires; left out";
+    MissingValue = "T012", "a value is missing that should be there";
+    DerivedStatus = "T013", "the report has no status; derived from its observations";
+    PeriodReversed = "T014", "a period that ends before it starts; its end is left out";
+}
+
+impl Finding {
+    /// `PID-7: T001 …`: where and what, never the value itself.
+    pub fn render(&self, plan: &Plan, message: Message<'_>) -> String {
+        let mut text = format!("{}: {}", place(message, self.span), self.code.text());
+        if self.rule != NONE
+            && let Some(rule) = plan.compiled.rules.get(self.rule as usize)
+        {
+            let (file, line, ..) = plan.sources().position(rule.location);
+            text.push_str(&format!(" (rule {} `{}`, {file}:{line})", rule.map, rule.target));
+        }
+        text
+    }
+}
+
+/// The place of some bytes as engineers name it: `PID-3[2].4.1`, or `OBX(3)-5` for the third OBX.
+pub fn place(message: Message<'_>, span: Span) -> String {
+    let count = message.segment_count();
+    let Some(segment) = (0..count).rev().find(|s| message.segment_span(*s).start <= span.start && !(span.start == 0 && span.end == 0)) else {
+        return "message".to_owned();
+    };
+    let id = message.segment_id(segment);
+    let same = (0..segment).filter(|s| message.segment_id(*s) == id).count();
+    let several = same > 0 || (segment + 1..count).any(|s| message.segment_id(s) == id);
+    let mut text = if several { format!("{id}({})", same + 1) } else { id.to_string() };
+    let field = (1..=message.field_count(segment)).find(|n| {
+        let field = message.field(segment, *n);
+        field.start <= span.start && span.end <= field.end && !field.is_empty()
+    });
+    let Some(number) = field else { return text };
+    text.push_str(&format!("-{number}"));
+    if id.is_header() && number <= 2 {
+        return text;
+    }
+    let delimiters = message.delimiters();
+    let mut whole = message.field(segment, number);
+    let steps = [(delimiters.repetition, "["), (delimiters.component, "."), (delimiters.subcomponent, ".")];
+    for (separator, mark) in steps {
+        let parts: Vec<Span> = message.parts(whole, separator).collect();
+        let Some(at) = parts.iter().position(|p| p.start <= span.start && span.end <= p.end) else { break };
+        if mark == "[" {
+            if parts.len() > 1 {
+                text.push_str(&format!("[{}]", at + 1));
+            }
+        } else if span != whole || parts.len() > 1 {
+            if span == whole {
+                break;
+            }
+            text.push_str(&format!(".{}", at + 1));
+        }
+        whole = parts[at];
+    }
+    text
+}

@@ -1,0 +1,338 @@
+//! A compiled plan: flat arenas of nodes, integer source paths, pre-escaped literals. Immutable; shared behind an `Arc`.
+//!
+//! There is one [`Program`] for each FHIR resource type. A map to a resource is a *part* of its program: an instance of a resource (made while a message is
+//! translated) carries one or more parts, each with the frame (segment or value) that its rows read. So `PID.Patient`, `PD1.Patient` and `NK1.Patient` write
+//! one Patient in one pass, and two occurrences of the same Practitioner are two parts of one instance.
+use super::source::{Location, Nulls};
+use crate::fhir::shape::CodeSet;
+use crate::hl7::{SegmentId, Structure};
+use hashbrown::HashMap;
+use std::ops::Range;
+
+/// Bytes in [`Program`]'s literal pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Text {
+    pub start: u32,
+    pub end: u32,
+}
+
+pub type NodeId = u32;
+pub type SourceId = u32;
+pub type ConditionId = u32;
+pub type RuleId = u32;
+pub type PartId = u16;
+/// Marks "no such thing" in ids.
+pub const NONE: u32 = u32::MAX;
+/// The part whose frame is already at hand.
+pub const CURRENT: u8 = u8::MAX;
+
+/// Everything that a translation needs to know.
+#[derive(Debug, Default)]
+pub struct Compiled {
+    pub pool: Vec<u8>,
+    pub programs: Vec<Program>,
+    pub parts: Vec<Part>,
+    pub nodes: Vec<Node>,
+    pub children: Vec<Child>,
+    pub items: Vec<Item>,
+    pub alternatives: Vec<Alternative>,
+    pub sources: Vec<Source>,
+    pub conditions: Vec<Condition>,
+    pub cases: Vec<(Text, NodeId)>,
+    pub tables: Vec<Table>,
+    pub rules: Vec<Rule>,
+    pub structures: Vec<StructurePlan>,
+    pub structure_names: HashMap<Box<[u8]>, u16>,
+    /// `ADT^A04` → index into `structures`.
+    pub events: HashMap<Box<[u8]>, u16>,
+    /// Segments that rows read beside their own.
+    pub segment_refs: Vec<SegmentId>,
+    /// Names bound by message maps.
+    pub bindings: Vec<String>,
+    pub systems: HashMap<Box<[u8]>, Text>,
+    pub authorities: HashMap<Box<[u8]>, Text>,
+    pub patient_types: Vec<Vec<u8>>,
+    pub nulls: Nulls,
+}
+
+/// How one resource type is written.
+#[derive(Debug)]
+pub struct Program {
+    pub resource_type: &'static str,
+    /// `{"resourceType":"Patient","id":"`.
+    pub open: Text,
+    pub root: NodeId,
+}
+
+/// A map as contribution to a program.
+#[derive(Debug, Clone)]
+pub struct Part {
+    pub name: String,
+    pub program: u16,
+    /// Ordinal of the part within its program.
+    pub kind: u8,
+    /// Value nodes whose texts make the identity.
+    pub identity: Vec<NodeId>,
+    pub events: bool,
+    /// Rows that the resource cannot do without, and whether the message fails with them.
+    pub required: Vec<(NodeId, RuleId, bool)>,
+    pub rule: RuleId,
+}
+
+/// Where something was written in the mapping files.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// `PID.Patient` or `ADT_A01`.
+    pub map: String,
+    /// Left side or statement.
+    pub target: String,
+    pub location: Location,
+}
+
+#[derive(Debug)]
+pub enum Node {
+    /// The first alternative that is not empty.
+    Value { alternatives: Range<u32>, codes: Option<&'static CodeSet> },
+    /// `{…}`; `enter` makes a new innermost frame for its inner children.
+    Object { children: Range<u32>, enter: Option<Enter>, has_source: bool },
+    /// `[…]`.
+    List { items: Range<u32> },
+    /// A jump table.
+    Switch { on: SourceId, part: u8, cases: Range<u32>, default: NodeId },
+    /// The table's coding for component 1 of the frame at hand, if the table has it.
+    TableCoding { table: u16 },
+}
+
+/// The value that a datatype map is spread over.
+#[derive(Debug, Clone, Copy)]
+pub struct Enter {
+    pub part: u8,
+    pub source: SourceId,
+    pub guard: ConditionId,
+}
+
+/// One element of an object.
+#[derive(Debug, Clone)]
+pub struct Child {
+    /// `"birthDate":`; empty where the alternative brings the key (choices).
+    pub key: Text,
+    pub node: NodeId,
+    /// Parts that could write it; 0: any.
+    pub mask: u64,
+    /// Only when the object's own frame has a value.
+    pub inner: bool,
+    pub required: bool,
+    pub fatal: bool,
+    pub rule: RuleId,
+}
+
+/// One slot of a list.
+#[derive(Debug, Clone)]
+pub struct Item {
+    pub node: NodeId,
+    pub part: u8,
+    pub guard: ConditionId,
+    pub repeat: Repeat,
+    /// Written by the datatype map of the enclosing object.
+    pub inner: bool,
+}
+
+/// What makes more than one element of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    Once,
+    /// One element per repetition of this field of the own segment.
+    Field(u16),
+    /// One element per link of this slot.
+    Links(u16),
+}
+
+#[derive(Debug, Clone)]
+pub struct Alternative {
+    pub part: u8,
+    pub inner: bool,
+    pub guard: ConditionId,
+    /// `"valueQuantity":` for choices, else empty.
+    pub key: Text,
+    pub emit: Emit,
+    pub rule: RuleId,
+    /// A missing value is worth a diagnostic.
+    pub warn: bool,
+    /// Only the text of a reference, not the object around it.
+    pub bare: bool,
+}
+
+/// What an alternative writes.
+#[derive(Debug, Clone)]
+pub enum Emit {
+    /// A pre-escaped JSON string or scalar.
+    Literal(Text),
+    Primitive { source: SourceId, conversion: Conversion, table: Option<u16> },
+    /// `coding(…)`: system, code, display as sources; `concept` wraps it into a CodeableConcept.
+    Coding { system: SourceId, code: SourceId, display: SourceId, concept: bool },
+    /// A code through a table as Coding or CodeableConcept; `hit_only`: nothing for a code that the table lacks.
+    TableCoding { source: SourceId, table: u16, concept: bool, hit_only: bool },
+    /// A datatype map.
+    Map { source: SourceId, node: NodeId },
+    /// Another node in the same frame (a jump table).
+    Node(NodeId),
+    /// A reference to a resource made from a value, with a second part read from the frame around.
+    Resource { source: SourceId, part: Option<PartId>, extra: Option<PartId>, guard: ConditionId },
+    /// A reference to the resource bound to a name.
+    Bound(u16),
+    /// A reference along a link of the instance.
+    Link(u16),
+}
+
+/// How text becomes a FHIR primitive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conversion {
+    String,
+    Code,
+    Uri,
+    Id,
+    Date,
+    DateTime,
+    Instant,
+    Time,
+    Decimal,
+    Integer,
+    PositiveInt,
+    UnsignedInt,
+    Boolean,
+    Base64,
+}
+
+/// Where text comes from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    Path(Path),
+    Literal(Text),
+    Join { separator: Text, arguments: Vec<SourceId> },
+    Phone(Vec<SourceId>),
+    Ssn(SourceId),
+    Authority(Vec<SourceId>),
+    System(SourceId),
+    Uri(SourceId, SourceId),
+    Lines(Path),
+    TextOf(SourceId),
+    PatientId(Path),
+    Patient,
+    Position,
+    /// OBR-25 is empty: the status that the linked Observations add up to.
+    DerivedStatus,
+    Nothing,
+}
+
+/// A place in the message.
+#[derive(Debug, Clone, Copy)]
+pub struct Path {
+    /// Frames to go up.
+    pub up: u8,
+    /// Index into `segment_refs`; `CURRENT`: the frame's own segment or value.
+    pub segment: u8,
+    pub field: u16,
+    pub repetition: Repetition,
+    pub component: u16,
+    pub subcomponent: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repetition {
+    Current,
+    Index(u16),
+    Last,
+    Filter(ConditionId),
+}
+
+#[derive(Debug, Clone)]
+pub enum Condition {
+    Valued(SourceId),
+    In(SourceId, Vec<Vec<u8>>),
+    Order(Measure, std::cmp::Ordering, f64),
+    CountIn(Measure, Vec<f64>),
+    And(Vec<ConditionId>),
+    Or(Vec<ConditionId>),
+    Not(ConditionId),
+    /// The first coding of the frame at hand is not the one that the table gives.
+    NotFromTable(u16),
+}
+
+/// A number read from the message.
+#[derive(Debug, Clone, Copy)]
+pub enum Measure {
+    Text(SourceId),
+    Count(Path),
+    Length(SourceId),
+}
+
+/// A code table: v2 code → pre-rendered codings.
+#[derive(Debug)]
+pub struct Table {
+    pub name: String,
+    pub index: HashMap<Box<[u8]>, u32>,
+    pub rows: Vec<TableRow>,
+}
+
+#[derive(Debug, Clone)]
+pub struct TableRow {
+    /// FHIR code, unescaped.
+    pub code: Text,
+    /// System URI, unescaped.
+    pub system: Text,
+    /// `{"system":…,"code":…,"display":…}`.
+    pub coding: Text,
+    pub location: Location,
+}
+
+/// A message structure with its statements.
+#[derive(Debug)]
+pub struct StructurePlan {
+    pub structure: Structure,
+    /// Whether a message map covers it.
+    pub mapped: bool,
+    /// Per group, per child: statements.
+    pub statements: Vec<Vec<Vec<Statement>>>,
+    /// Per group: whether it repeats (the root counts as repeating).
+    pub repeating: Vec<bool>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Statement {
+    pub binding: u16,
+    pub add: bool,
+    pub part: PartId,
+    pub guard: ConditionId,
+    pub links: Vec<Link>,
+    pub rule: RuleId,
+}
+
+#[derive(Debug, Clone)]
+pub struct Link {
+    /// None: the resource made here.
+    pub from: Option<u16>,
+    /// Link slot of the program.
+    pub slot: u16,
+    pub to: u16,
+    pub rule: RuleId,
+}
+
+impl Compiled {
+    pub fn text(&self, text: Text) -> &[u8] {
+        &self.pool[text.start as usize..text.end as usize]
+    }
+}
+
+impl Table {
+    /// The row of a v2 code: as it stands, else in upper case.
+    pub fn find(&self, code: &[u8]) -> Option<u32> {
+        if let Some(row) = self.index.get(code) {
+            return Some(*row);
+        }
+        let mut upper = [0u8; 32];
+        let buffer = upper.get_mut(..code.len())?;
+        buffer.copy_from_slice(code);
+        buffer.make_ascii_uppercase();
+        self.index.get(&*buffer).copied()
+    }
+}
