@@ -2,6 +2,7 @@
 //!
 //! The way of a message: bytes → frame ([`mllp`]) → index ([`hl7`]) → plan ([`mapping`]) → Bundle bytes ([`fhir`]) → record ([`journal`]) → ACK, and from the
 //! journal to every route ([`delivery`]). [`intake`] reads it top to bottom.
+pub mod cli;
 pub mod config;
 pub mod delivery;
 pub mod facets;
