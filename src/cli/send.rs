@@ -1,10 +1,11 @@
 //! `handoff send`: messages from files to an MLLP receiver, one after the other, each acknowledged.
+use super::files::read_messages;
 use crate::hl7::{Index, SegmentId, ack::Code, split};
 use crate::mllp::client::{Client, Error, Options};
 use anyhow::{Context as _, bail};
 use clap::Args;
-use std::io::{IsTerminal, Read as _};
-use std::path::{Path, PathBuf};
+use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
@@ -37,31 +38,13 @@ pub fn run(args: SendArgs) -> anyhow::Result<ExitCode> {
     }
     let mut files = Vec::new();
     for path in &args.files {
-        let bytes = read(path).with_context(|| path.display().to_string())?;
+        let bytes = read_messages(path).with_context(|| path.display().to_string())?;
         files.push((path.display().to_string(), bytes));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let totals = runtime.block_on(send_all(&args.to, &files));
     eprintln!("{}", totals.line());
     Ok(ExitCode::from(u8::from(totals.failed + totals.unsent > 0)))
-}
-
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    if path.as_os_str() == "-" {
-        std::io::stdin().lock().read_to_end(&mut bytes)?;
-    } else if path.is_dir() {
-        bail!("is a folder; name the files in it");
-    } else {
-        bytes = std::fs::read(path)?;
-    }
-    if bytes.iter().all(u8::is_ascii_whitespace) {
-        bail!("is empty; a message begins with an MSH segment");
-    }
-    if crate::hl7::header::find_header(&bytes).is_none() {
-        bail!("holds no MSH segment; is it HL7 v2?");
-    }
-    Ok(bytes)
 }
 
 #[derive(Debug)]

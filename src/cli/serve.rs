@@ -1,9 +1,9 @@
 //! `handoff serve`: the gateway. Puts the parts together, says where it listens, and takes it all down in order: listeners, connections, deliveries, journal.
+use super::files::{Layers, load};
 use crate::config::{Config, Listener};
 use crate::delivery::{Common, Lane};
 use crate::intake::{Answer, Intake};
 use crate::journal::{Directory, Health, Journal, State};
-use crate::mapping::Plan;
 use crate::mllp::connection::Reply;
 use crate::mllp::decoder::Frame;
 use crate::mllp::listener;
@@ -73,7 +73,7 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let journal = Arc::new(Journal::open(&directory, config.journal)?);
     let state = Arc::new(State::open(&directory)?);
     let mut health = journal.health();
-    let plan = Arc::new(Plan::embedded());
+    let plan = Arc::new(load(&Layers { mappings: config.mappings, site: None })?);
     let tail = Arc::new(Tail::new(TAIL_BYTES_MAX));
     let intake = Arc::new(Intake::new(Arc::clone(&plan), Arc::clone(&journal), Arc::clone(&tail), jiff::Timestamp::now));
 

@@ -3,6 +3,7 @@
 //! ```toml
 //! data = "handoff-data"             # journal and state
 //! durability = "fsync"              # fsync | os
+//! mappings = "mappings"             # default: built in
 //!
 //! [[listener]]
 //! name = "adt"
@@ -41,6 +42,8 @@ pub struct Config {
     pub data: PathBuf,
     /// The journal.
     pub journal: journal::Options,
+    /// The folder of mappings; none for those built in.
+    pub mappings: Option<PathBuf>,
     /// Where messages come in.
     pub listeners: Vec<Listener>,
     /// Where they go.
@@ -63,7 +66,7 @@ impl Default for Config {
     fn default() -> Config {
         let path = Path::new(DATA).join("bundles.ndjson");
         let archive = delivery::Options { route: Route { name: "bundles".into() }, target: Target::File(file::Options { path, envelope: Envelope::Message }), retry: Retry::default() };
-        Config { data: DATA.into(), journal: journal::Options::default(), listeners: vec![Listener::default()], routes: vec![archive] }
+        Config { data: DATA.into(), journal: journal::Options::default(), mappings: None, listeners: vec![Listener::default()], routes: vec![archive] }
     }
 }
 

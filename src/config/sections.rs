@@ -24,15 +24,15 @@ pub(super) fn read(document: &Document<'_>) -> Config {
         }
     };
     let root = Section::new(document, table.span(), table.get_ref());
-    root.not_yet(&["mappings", "admin"]);
+    root.not_yet(&["admin"]);
+    config.mappings = root.text("mappings").map(|folder| document.relative(&folder.value));
     let data = root.text("data");
     config.data = document.relative(data.as_ref().map_or(super::DATA, |data| data.value.as_str()));
     if let Some(durability) = root.choice("durability", &[("fsync", Durability::Fsync), ("os", Durability::Os)]) {
         config.journal.durability = durability;
     }
-    match root.tables("listener") {
-        Some(listeners) => config.listeners = listeners.into_iter().map(listener).collect(),
-        None => {}
+    if let Some(listeners) = root.tables("listener") {
+        config.listeners = listeners.into_iter().map(listener).collect();
     }
     config.routes = match root.tables("route") {
         Some(routes) => routes.into_iter().filter_map(route).collect(),

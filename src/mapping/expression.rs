@@ -296,8 +296,17 @@ fn source(input: &str) -> Read<'_, Value> {
 }
 
 fn literal(input: &str) -> Read<'_, String> {
-    let (rest, text) = delimited(char('\''), take_while(|c| c != '\''), cut(expect("a closing `'`", char('\'')))).parse(input)?;
-    Ok((rest, text.to_owned()))
+    let piece = |input| delimited(char('\''), take_while(|c| c != '\''), cut(expect("a closing `'`", char('\'')))).parse(input);
+    let (mut rest, first) = piece(input)?;
+    let mut text = first.to_owned();
+    // A doubled quote stands for one: 'Patient''s number'.
+    while rest.starts_with('\'') {
+        let (next, more) = piece(rest)?;
+        text.push('\'');
+        text.push_str(more);
+        rest = next;
+    }
+    Ok((rest, text))
 }
 
 fn call(input: &str) -> Read<'_, Value> {

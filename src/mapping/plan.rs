@@ -104,11 +104,11 @@ pub enum Node {
 }
 
 /// The value that a datatype map is spread over.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Enter {
     pub part: u8,
-    pub source: SourceId,
-    pub guard: ConditionId,
+    /// Sources with their guards; the first that is valued counts.
+    pub sources: Vec<(SourceId, ConditionId)>,
 }
 
 /// One element of an object.

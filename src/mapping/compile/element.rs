@@ -148,7 +148,12 @@ impl Compiler<'_, '_> {
                 out.push((Child { key, node, mask: Self::mask(&with_children), inner: Self::inner(group), required: false, fatal: false, rule: NONE }, has_source));
             }
         }
-        let group: Vec<One<'_>> = group.iter().filter(|(t, _)| !primitive || !t.wholes.is_empty()).cloned().collect();
+        let bare: Vec<(Trie, Place)> = group
+            .iter()
+            .filter(|(t, _)| !primitive || !t.wholes.is_empty())
+            .map(|(t, p)| (Trie { children: if primitive { Vec::new() } else { t.children.clone() }, ..(*t).clone() }, p.clone()))
+            .collect();
+        let group: Vec<One<'_>> = bare.iter().map(|(t, p)| (t, p.clone())).collect();
         if group.is_empty() {
             return out;
         }
@@ -275,6 +280,10 @@ impl Compiler<'_, '_> {
         if group.iter().any(|(t, _)| t.extra.is_some()) || slot.element.types.iter().any(|t| t.name == "Reference") && group.iter().any(|(t, _)| !t.wholes.is_empty()) {
             return self.values(slot, group, depth);
         }
+        let whole = |one: &One<'_>| !one.0.wholes.is_empty();
+        if group.iter().any(whole) && group.iter().any(|one| one.1.part != group[0].1.part) {
+            return self.by_part(slot, group, depth);
+        }
         let type_name = match (&slot.chosen, slot.element.types.as_slice()) {
             (Some(chosen), _) => chosen.clone(),
             (None, [one]) => one.name.to_string(),
@@ -289,6 +298,24 @@ impl Compiler<'_, '_> {
         self.object(&parent, group, depth, Vec::new())
     }
 
+    /// Parts that write the same element in different ways: the first part that writes anything wins.
+    fn by_part(&mut self, slot: &Slot<'_>, group: &[One<'_>], depth: u8) -> Option<(NodeId, bool)> {
+        let (mut alternatives, mut sourced, mut seen) = (Vec::new(), false, Vec::new());
+        for (_, place) in group {
+            if seen.contains(&place.part) {
+                continue;
+            }
+            seen.push(place.part);
+            let own: Vec<One<'_>> = group.iter().filter(|one| one.1.part == place.part).cloned().collect();
+            let rule = self.rule(&place.map, &own[0].0.key, own[0].0.location);
+            if let Some((node, has)) = self.single(slot, &own, depth) {
+                sourced |= has;
+                alternatives.push(Alternative { part: CURRENT, inner: false, guard: NONE, key: Text::default(), emit: Emit::Node(node), rule, warn: false, bare: false });
+            }
+        }
+        Some((self.value_node(alternatives, None), sourced))
+    }
+
     /// An object from sub-rows and, perhaps, one datatype map spread over it.
     fn object(&mut self, parent: &str, group: &[One<'_>], depth: u8, fixed: Vec<(Child, bool)>) -> Option<(NodeId, bool)> {
         let spread = group.iter().find_map(|(t, p)| t.wholes.iter().find_map(|w| if let Whole::Row(row, at) = w { Some((row, *at, p)) } else { None }));
@@ -299,6 +326,9 @@ impl Compiler<'_, '_> {
             return Some((self.node(Node::Object { children, enter: None, has_source }), has_source));
         };
         let alternative = &row.alternatives[0];
+        if row.alternatives.iter().any(|a| a.via != alternative.via) {
+            self.diagnostics.error(Code::WrongType, at, "alternatives of a value with sub-rows must go through the same map").suggest_last("write a slot for each, with `if`");
+        }
         let map = match &alternative.via {
             Some(via) if via.name.contains('.') => self.map(via, at)?.clone(),
             _ => {
@@ -306,12 +336,12 @@ impl Compiler<'_, '_> {
                 return None;
             }
         };
-        if row.alternatives.len() > 1 {
-            self.diagnostics.error(Code::WrongType, at, "a value with sub-rows cannot have alternatives").suggest_last("put the `|` into the sub-rows");
-        }
         let (part, caller, depth) = Self::enter_part(place, depth);
-        let source = self.value(&alternative.value, &caller, depth, at);
-        let guard = self.guard(alternative.guard.as_ref(), &caller, depth, at);
+        let sources = row
+            .alternatives
+            .iter()
+            .map(|a| (self.value(&a.value, &caller, depth, at), self.guard(a.guard.as_ref(), &caller, depth, at)))
+            .collect();
         let arguments = alternative.via.iter().flat_map(|v| &v.arguments).map(|(n, v)| (n.clone(), (v.clone(), caller.clone()))).collect();
         let inner_tries = trie::group(&map.rows);
         let inner = Place {
@@ -334,7 +364,7 @@ impl Compiler<'_, '_> {
             self.table_first(&children, table);
         }
         let children = self.prepend(fixed, children);
-        Some((self.node(Node::Object { children, enter: Some(Enter { part, source, guard }), has_source }), has_source))
+        Some((self.node(Node::Object { children, enter: Some(Enter { part, sources }), has_source }), has_source))
     }
 
     fn prepend(&mut self, fixed: Vec<(Child, bool)>, children: std::ops::Range<u32>) -> std::ops::Range<u32> {

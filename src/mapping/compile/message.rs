@@ -109,7 +109,7 @@ impl Compiler<'_, '_> {
                 self.diagnostics.error(Code::UnknownGroup, place.location, format!("{name} has no segment `{}`", place.key)).suggest_some(suggestion);
             }
             for statement in &place.statements {
-                if let Some(compiled) = self.statement(message, &place.key, statement, &all) {
+                if let Some(compiled) = self.statement(message, &place.key, statement, &all, *inherited) {
                     for child in &children {
                         self.plan.structures[index].statements[group][*child].push(compiled.clone());
                     }
@@ -130,7 +130,7 @@ impl Compiler<'_, '_> {
         }
     }
 
-    fn statement(&mut self, message: &MessageSource, key: &str, statement: &StatementSource, all: &[&StatementSource]) -> Option<Statement> {
+    fn statement(&mut self, message: &MessageSource, key: &str, statement: &StatementSource, all: &[&StatementSource], inherited: bool) -> Option<Statement> {
         let at = statement.location;
         let part = self.part_of(&statement.map, at)?;
         let segment = key.split('#').next().unwrap_or(key);
@@ -139,6 +139,10 @@ impl Compiler<'_, '_> {
             self.diagnostics.error(Code::WrongType, at, format!("{} reads {from}, but stands at {segment}", statement.map));
         }
         if statement.add && !all.iter().any(|s| s.binding == statement.binding && !s.add) {
+            // What an extended map adds to a resource that is not made here is simply not here.
+            if inherited {
+                return None;
+            }
             let names: Vec<&str> = all.iter().filter(|s| !s.add).map(|s| s.binding.as_str()).collect();
             let suggestion = nearest(&statement.binding, names).map(|n| format!("did you mean `{n}`?"));
             self.diagnostics.error(Code::UnknownName, at, format!("`{} +=`: nothing makes `{0}`", statement.binding)).suggest_some(suggestion);
@@ -155,11 +159,11 @@ impl Compiler<'_, '_> {
         let guard = self.guard(statement.guard.as_ref(), &place, 0, at);
         let rule = self.rule(&message.name, &format!("{key}: {} = {}", statement.binding, statement.map), at);
         let binding = self.binding(&statement.binding);
-        let links = statement.links.iter().filter_map(|link| self.link(link, statement, all, rule)).collect();
+        let links = statement.links.iter().filter_map(|link| self.link(link, statement, all, rule, inherited)).collect();
         Some(Statement { binding, add: statement.add, part, guard, links, rule })
     }
 
-    fn link(&mut self, link: &LinkSource, statement: &StatementSource, all: &[&StatementSource], rule: u32) -> Option<Link> {
+    fn link(&mut self, link: &LinkSource, statement: &StatementSource, all: &[&StatementSource], rule: u32, inherited: bool) -> Option<Link> {
         let at = statement.location;
         let type_of = |name: &str| {
             let map = all.iter().find(|s| s.binding == name && !s.add).or_else(|| all.iter().find(|s| s.binding == name))?;
@@ -167,12 +171,17 @@ impl Compiler<'_, '_> {
         };
         let known: Vec<&str> = all.iter().map(|s| s.binding.as_str()).collect();
         let Some(to_type) = type_of(&link.to) else {
+            if inherited {
+                return None;
+            }
             let suggestion = nearest(&link.to, known).map(|n| format!("did you mean `{n}`?"));
             self.diagnostics.error(Code::UnknownName, at, format!("`{} -> {}`: this message map makes no `{1}`", link.path, link.to)).suggest_some(suggestion);
             return None;
         };
         let (from, path) = match link.path.split_once('.') {
             Some((name, path)) if known.contains(&name) => (Some(name), path),
+            // An inherited link that leads from a name which is not made here.
+            Some((name, _)) if inherited && shape::child(&type_of(&statement.binding)?, name.split('[').next().unwrap_or(name)).is_none() => return None,
             _ => (None, link.path.as_str()),
         };
         let from_type = type_of(from.unwrap_or(&statement.binding))?;

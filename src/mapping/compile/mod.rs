@@ -164,14 +164,14 @@ impl Compiler<'_, '_> {
     }
 
     fn scope_of(map: &MapSource) -> Scope {
-        let segment = (names::segment(&map.from).is_some() || map.from.starts_with('Z')) && names::datatype(&map.from).is_none();
+        let segment = (names::segment(&map.from).is_some() || map.from.starts_with('Z')) && !is_datatype(&map.from);
         if segment { Scope::Segment(map.from.clone()) } else { Scope::Datatype(map.from.clone()) }
     }
 
     /// Registers every map to a resource as a part, and what its `->` rows add to other resources.
     fn parts(&mut self) {
         for map in self.sources.maps.values() {
-            let known = names::segment(&map.from).is_some() || names::datatype(&map.from).is_some() || map.from.starts_with('Z');
+            let known = names::segment(&map.from).is_some() || is_datatype(&map.from) || map.from.starts_with('Z');
             if !known {
                 self.diagnostics.error(Code::UnknownSegment, map.location, format!("HL7 v2 has no segment or datatype `{}`", map.from));
             } else if shape::is_resource(&map.to) {
@@ -292,4 +292,10 @@ impl Compiler<'_, '_> {
             }
         }
     }
+}
+
+/// Whether HL7 v2 has a datatype of this name; those of one component are not in the tables.
+fn is_datatype(name: &str) -> bool {
+    const PRIMITIVES: [&str; 14] = ["ST", "TX", "FT", "NM", "SI", "ID", "IS", "DT", "TM", "DTM", "TS", "GTS", "TN", "SNM"];
+    names::datatype(name).is_some() || PRIMITIVES.contains(&name)
 }

@@ -1,5 +1,5 @@
 //! The first pass: segments → instances of resources, names, links; and the identities of all instances.
-use super::{Bound, Frame, Instance, LinkOf, NameSlot, PartOf, Pending, Run, SEGMENT};
+use super::{Bound, Frame, Instance, KEPT, LinkOf, NameSlot, PartOf, Pending, Run, SEGMENT};
 use crate::fhir::identity;
 use crate::hl7::{SegmentId, Span};
 use crate::mapping::plan::{Link, NONE, PartId, RuleId, Statement};
@@ -404,14 +404,13 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             (Some(part), Some((span, level))) => {
                 let pieces = self.state.pieces.len();
                 let inner = self.enter(span, level, frame);
-                let own = Frame { parent: None, segment: inner.segment, scope: inner.scope, level, span, pieces: inner.pieces, driver: 0, repetition: Span::default() };
+                // The resource is written later, from this very frame: its components are kept.
+                let kept = (self.state.kept.len() as u32 | KEPT, inner.pieces.1);
+                let own = Frame { parent: None, segment: inner.segment, scope: inner.scope, level, span, pieces: kept, driver: 0, repetition: Span::default() };
+                self.state.kept.extend_from_slice(&self.state.pieces[pieces..]);
+                self.state.pieces.truncate(pieces);
                 let rule = self.plan.parts[usize::from(part)].rule;
-                // The pieces stay: the resource is written later, from this very frame.
-                let made = if self.required(part, &own) { self.instance_of(part, own, rule) } else { None };
-                if made.is_none() {
-                    self.state.pieces.truncate(pieces);
-                }
-                made?
+                if self.required(part, &own) { self.instance_of(part, own, rule) } else { None }?
             }
             _ => {
                 let extra = extra?;

@@ -1,5 +1,5 @@
 //! Paths → bytes of the message: fields, repetitions, components, subcomponents; and the conditions that guard rows.
-use super::{COMPONENT, Frame, REPETITION, Run, SEGMENT, SUBCOMPONENT};
+use super::{COMPONENT, Frame, KEPT, REPETITION, Run, SEGMENT, SUBCOMPONENT};
 use crate::hl7::{Span, is_null};
 use crate::mapping::plan::{CURRENT, Condition, ConditionId, Measure, NONE, Path, Repetition};
 
@@ -97,8 +97,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
 
     /// A component of the value at hand.
     fn component(&self, frame: &Frame<'_>, path: Path) -> (Span, u8) {
-        let (base, count) = frame.pieces;
-        let piece = if u32::from(path.field) <= count { self.state.pieces[base as usize + usize::from(path.field) - 1] } else { Span::default() };
+        let piece = self.piece(frame, path.field);
         let level = (frame.level + 1).min(SUBCOMPONENT);
         if path.component == 0 {
             return (piece, level);
@@ -109,6 +108,16 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             _ if path.component == 1 => (piece, SUBCOMPONENT),
             _ => (Span::default(), SUBCOMPONENT),
         }
+    }
+
+    /// The n-th component of the frame's value, from 1; empty when it has fewer.
+    pub(super) fn piece(&self, frame: &Frame<'_>, n: u16) -> Span {
+        let (base, count) = frame.pieces;
+        if n == 0 || u32::from(n) > count {
+            return Span::default();
+        }
+        let at = usize::from(n) - 1;
+        if base & KEPT == 0 { self.state.pieces[base as usize + at] } else { self.state.kept[(base ^ KEPT) as usize + at] }
     }
 
     /// A frame for a value, its components split once.

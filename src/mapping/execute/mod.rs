@@ -28,6 +28,8 @@ pub struct State {
     temporary: Vec<u8>,
     /// Components of the values entered. Used as a stack.
     pieces: Vec<Span>,
+    /// Components of the values that instances are written from; indices into it have [`KEPT`] set.
+    kept: Vec<Span>,
     /// First byte of each element of the lists being written. Used as a stack.
     elements: Vec<usize>,
     instances: Vec<Instance>,
@@ -129,6 +131,9 @@ const COMPONENT: u8 = 1;
 /// The frame is a subcomponent.
 const SUBCOMPONENT: u8 = 2;
 
+/// Marks an index into `State::kept`.
+const KEPT: u32 = 1 << 31;
+
 /// One run over one message.
 struct Run<'a, const TRACE: bool> {
     plan: &'a Compiled,
@@ -197,6 +202,7 @@ impl State {
         self.temporary.clear();
         self.pieces.clear();
         self.elements.clear();
+        self.kept.clear();
         self.instances.clear();
         self.by_id.clear();
         self.parts.clear();

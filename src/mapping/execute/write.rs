@@ -6,7 +6,7 @@ use crate::fhir::bundle::Entry;
 use crate::fhir::json;
 use crate::fhir::shape::CodeSet;
 use crate::hl7::{Precision, Span, Timestamp, is_null};
-use crate::mapping::plan::{Alternative, CURRENT, Conversion, Emit, Enter, Item, NONE, Node, NodeId, Repeat, Source, SourceId};
+use crate::mapping::plan::{Alternative, CURRENT, ConditionId, Conversion, Emit, Enter, Item, NONE, Node, NodeId, Repeat, Source, SourceId};
 use crate::mapping::{Context, FindingCode};
 use std::ops::Range;
 
@@ -153,7 +153,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             Node::Value { alternatives, codes } => self.alternatives(alternatives.clone(), *codes, frame),
             Node::Object { children, enter, has_source } => match enter {
                 None => self.object(children.clone(), *has_source, frame),
-                Some(enter) => self.entered(*enter, children.clone(), *has_source, frame),
+                Some(enter) => self.entered(enter, children.clone(), *has_source, frame),
             },
             Node::List { items } => self.list(items.clone(), frame),
             Node::Switch { on, cases, default, .. } => {
@@ -186,9 +186,9 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     /// An object with a datatype map spread over it: the value is found and split once.
-    fn entered(&mut self, enter: Enter, children: Range<u32>, has_source: bool, frame: &Frame<'_>) -> Wrote {
+    fn entered(&mut self, enter: &Enter, children: Range<u32>, has_source: bool, frame: &Frame<'_>) -> Wrote {
         if enter.part == CURRENT {
-            return self.spread(enter, children, has_source, frame);
+            return self.spread(&enter.sources, children, has_source, frame);
         }
         let mut next = self.first_part();
         let mut last = None;
@@ -197,22 +197,26 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             next = part.next;
             if part.kind == enter.part {
                 last.get_or_insert(part.frame);
-                if self.holds(enter.guard, &part.frame) && self.source_span(enter.source, &part.frame).is_some() {
+                if self.first_source(&enter.sources, &part.frame).is_some() {
                     last = Some(part.frame);
                     break;
                 }
             }
         }
         match last {
-            Some(frame) => self.spread(enter, children, has_source, &frame),
+            Some(frame) => self.spread(&enter.sources, children, has_source, &frame),
             // Rows of other parts may still write the element.
-            None => self.spread(Enter { source: enter.source, part: CURRENT, guard: enter.guard }, children, has_source, &Frame::of_segment(NONE, 0)),
+            None => self.spread(&[], children, has_source, &Frame::of_segment(NONE, 0)),
         }
     }
 
-    fn spread(&mut self, enter: Enter, children: Range<u32>, has_source: bool, frame: &Frame<'_>) -> Wrote {
+    fn first_source(&mut self, sources: &[(SourceId, ConditionId)], frame: &Frame<'_>) -> Option<(Span, u8)> {
+        sources.iter().find_map(|(source, guard)| if self.holds(*guard, frame) { self.source_span(*source, frame) } else { None })
+    }
+
+    fn spread(&mut self, sources: &[(SourceId, ConditionId)], children: Range<u32>, has_source: bool, frame: &Frame<'_>) -> Wrote {
         let pieces = self.state.pieces.len();
-        let found = if frame.segment != NONE && self.holds(enter.guard, frame) { self.source_span(enter.source, frame) } else { None };
+        let found = self.first_source(sources, frame);
         let (span, level) = found.unwrap_or((Span::default(), REPETITION));
         let inner = self.enter(span, level, frame);
         let wrote = self.object(children, has_source, &inner);
@@ -534,7 +538,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
 
     /// The code of the value at hand and what the table makes of it.
     fn first_code(&mut self, table: u16, frame: &Frame<'_>) -> Option<(Span, u32)> {
-        let piece = self.state.pieces.get(frame.pieces.0 as usize).copied()?;
+        let piece = self.piece(frame, 1);
         let code = self.message.part(piece, self.message.delimiters().subcomponent, 1);
         let code = self.trim(code);
         if code.is_empty() || is_null(self.message.bytes(code)) {
@@ -545,7 +549,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
 
     fn table_row(&mut self, table: u16, frame: &Frame<'_>) -> Wrote {
         let Some((code, row)) = self.first_code(table, frame) else {
-            let piece = self.state.pieces.get(frame.pieces.0 as usize).copied().unwrap_or_default();
+            let piece = self.piece(frame, 1);
             if !piece.is_empty() && !is_null(self.message.bytes(piece)) {
                 self.find(FindingCode::UnmappedCode, NONE, piece);
             }
@@ -565,7 +569,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         if plan.text(row.code) != self.message.bytes(code) {
             return false;
         }
-        let system = if frame.pieces.1 >= 3 { self.state.pieces[frame.pieces.0 as usize + 2] } else { Span::default() };
+        let system = self.piece(frame, 3);
         if system.is_empty() || row.system.start == row.system.end {
             return true;
         }

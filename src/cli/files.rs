@@ -1,0 +1,105 @@
+//! Reading what the user named: mapping folders, message files, standard input.
+use crate::mapping::Plan;
+use crate::mapping::source::SourceFile;
+use anyhow::{Context as _, bail};
+use clap::Args;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+/// Where the mappings come from.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Layers {
+    /// Folder of mappings instead of those built in
+    #[arg(long, value_name = "DIR")]
+    pub mappings: Option<PathBuf>,
+    /// Folder of a site (profile and overlay), laid over the mappings
+    #[arg(long, value_name = "DIR")]
+    pub site: Option<PathBuf>,
+}
+
+impl Layers {
+    /// The mapping files of all layers, core first.
+    ///
+    /// # Errors
+    /// When a folder or file cannot be read.
+    pub fn read(&self) -> anyhow::Result<Vec<SourceFile>> {
+        let mut files = match &self.mappings {
+            Some(folder) => folder_files(folder)?,
+            None => Plan::embedded_files(),
+        };
+        if let Some(folder) = &self.site {
+            files.extend(folder_files(folder)?);
+        }
+        Ok(files)
+    }
+}
+
+/// Compiles the mappings of the layers; prints diagnostics and fails when any is an error.
+///
+/// # Errors
+/// When a folder cannot be read or the mappings do not compile.
+pub fn load(layers: &Layers) -> anyhow::Result<Plan> {
+    match Plan::load(layers.read()?) {
+        Ok((plan, _)) => Ok(plan),
+        Err((sources, diagnostics)) => {
+            for diagnostic in diagnostics.sorted() {
+                eprintln!("{}", diagnostic.render(&sources));
+            }
+            bail!("the mappings do not compile; see above, or run `handoff mappings check`")
+        }
+    }
+}
+
+/// All `.toml` and `.csv` files below a folder, by name.
+fn folder_files(folder: &Path) -> anyhow::Result<Vec<SourceFile>> {
+    if !folder.is_dir() {
+        bail!("{}: not a folder; name the folder that holds the mapping files", folder.display());
+    }
+    let mut files = Vec::new();
+    collect(folder, &mut files)?;
+    files.sort_by(|a: &SourceFile, b| a.name.cmp(&b.name));
+    if files.is_empty() {
+        bail!("{}: no .toml or .csv file in it", folder.display());
+    }
+    Ok(files)
+}
+
+fn collect(folder: &Path, files: &mut Vec<SourceFile>) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(folder).with_context(|| format!("{}: cannot be listed", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(&path, files)?;
+        } else if path.extension().is_some_and(|e| e == "toml" || e == "csv") {
+            let text = std::fs::read_to_string(&path).with_context(|| format!("{}: cannot be read as UTF-8 text", path.display()))?;
+            files.push(SourceFile { name: path.to_string_lossy().into_owned(), text });
+        }
+    }
+    Ok(())
+}
+
+/// The bytes of a file, `-` for standard input; one clear line for whatever is not a file of messages.
+///
+/// # Errors
+/// For a missing file, a folder, an empty file, or one that holds no MSH segment.
+pub fn read_messages(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if path.as_os_str() == "-" {
+        std::io::stdin().lock().read_to_end(&mut bytes).context("standard input cannot be read")?;
+    } else if path.is_dir() {
+        bail!("is a folder; name the files in it, such as {}/*.hl7", path.display());
+    } else {
+        bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!("no such file"),
+            Err(error) => bail!("cannot be read: {error}"),
+        };
+    }
+    if bytes.is_empty() {
+        bail!("is empty; a message begins with an MSH segment");
+    }
+    if memchr::memmem::find(&bytes, b"MSH").is_none() && memchr::memmem::find(&bytes, b"msh").is_none() {
+        let binary = bytes.iter().take(512).any(|b| *b == 0);
+        bail!("{}", if binary { "is a binary file without any MSH segment; is it really HL7 v2?" } else { "holds no MSH segment; an HL7 v2 message begins with one" });
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,117 @@
+//! `handoff mappings check|list|show`: what the mapping files say and what is wrong with them.
+use super::files::{Layers, load};
+use crate::mapping::Plan;
+use crate::mapping::diagnostic::{Diagnostics, Severity};
+use crate::mapping::source::Sources;
+use clap::{Args, Subcommand, ValueEnum};
+use std::process::ExitCode;
+
+/// Look at the mappings.
+#[derive(Debug, Args)]
+pub struct MappingsArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Read all mapping files and print every mistake at once; exit 1 when there is an error
+    Check(CheckArgs),
+    /// List message maps, segment maps, datatype maps and code tables
+    List(ListArgs),
+    /// Show a message structure, a map or a table as it was compiled
+    Show(ShowArgs),
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    layers: Layers,
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    #[command(flatten)]
+    layers: Layers,
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+struct ShowArgs {
+    /// `ADT_A01`, `PID.Patient`, `CX.Identifier` or `AdministrativeSex`
+    name: String,
+    #[command(flatten)]
+    layers: Layers,
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When a folder cannot be read.
+pub fn run(args: MappingsArgs) -> anyhow::Result<ExitCode> {
+    match args.command {
+        Command::Check(args) => check(&args),
+        Command::List(args) => list(&args),
+        Command::Show(args) => show(&args),
+    }
+}
+
+fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
+    let (sources, diagnostics) = match Plan::load(args.layers.read()?) {
+        Ok((plan, diagnostics)) => (plan.sources().clone(), diagnostics),
+        Err((sources, diagnostics)) => (sources, diagnostics),
+    };
+    let found = diagnostics.sorted();
+    let count = |severity| found.iter().filter(|d| d.severity == severity).count();
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    if args.format == Format::Json {
+        let list: Vec<_> = found.iter().map(|d| d.json(&sources)).collect();
+        println!("{}", serde_json::to_string_pretty(&list)?);
+    } else {
+        print_diagnostics(&diagnostics, &sources);
+        println!("{} files, {} maps, {} tables: {errors} errors, {warnings} warnings", sources.files.len(), sources.maps.len(), sources.tables.len());
+    }
+    Ok(ExitCode::from(u8::from(errors > 0)))
+}
+
+/// Prints all diagnostics, in file order.
+pub fn print_diagnostics(diagnostics: &Diagnostics, sources: &Sources) {
+    for diagnostic in diagnostics.sorted() {
+        println!("{}", diagnostic.render(sources));
+    }
+}
+
+fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
+    let plan = load(&args.layers)?;
+    let listing = plan.listing();
+    if args.format == Format::Json {
+        println!("{}", serde_json::to_string_pretty(&listing.json())?);
+    } else {
+        print!("{}", listing.text());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(args: &ShowArgs) -> anyhow::Result<ExitCode> {
+    let plan = load(&args.layers)?;
+    match plan.show(&args.name) {
+        Ok(shown) if args.format == Format::Json => println!("{}", serde_json::to_string_pretty(&shown.json())?),
+        Ok(shown) => print!("{}", shown.text()),
+        Err(suggestion) => {
+            eprintln!("error: there is no structure, map or table `{}`{suggestion}; `handoff mappings list` names them all", args.name);
+            return Ok(ExitCode::from(2));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
