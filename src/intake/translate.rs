@@ -80,7 +80,6 @@ fn judge(message: Message<'_>, facets: &Facets<'_>, ack_on: AckOn, translate: im
 fn kind(facets: &Facets<'_>) -> String {
     let code = |bytes: &[u8]| match bytes {
         [_, _, _] if bytes.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()) => String::from_utf8_lossy(bytes).into_owned(),
-        [] => String::new(),
         _ => "?".to_owned(),
     };
     format!("{}^{}", code(facets.code), code(facets.event))

@@ -1,0 +1,2 @@
+//! The tests that need the whole of handoff.
+mod gateway;
