@@ -37,7 +37,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Outcome; 6] = [Outcome::Received, Outcome::Translated, Outcome::Untranslated, Outcome::Rejected, Outcome::Unreadable, Outcome::Ignored];
+    const ALL: [Outcome; 6] = [
+        Outcome::Received,
+        Outcome::Translated,
+        Outcome::Untranslated,
+        Outcome::Rejected,
+        Outcome::Unreadable,
+        Outcome::Ignored,
+    ];
 
     /// Its name in logs.
     pub fn name(self) -> &'static str {
@@ -178,7 +185,19 @@ impl<'a> Facets<'a> {
             let length = u16::from_le_bytes(input.array()?);
             *text = input.take(usize::from(length))?;
         }
-        let [listener, sending_application, sending_facility, receiving_application, receiving_facility, code, event, structure, control_id, processing_id, version] = texts;
+        let [
+            listener,
+            sending_application,
+            sending_facility,
+            receiving_application,
+            receiving_facility,
+            code,
+            event,
+            structure,
+            control_id,
+            processing_id,
+            version,
+        ] = texts;
         Some(Facets {
             outcome,
             received_ms,
@@ -236,7 +255,8 @@ impl<'a> Input<'a> {
 }
 
 /// The namespace of all our message ids, a UUID of our own.
-const MESSAGES: [u8; 16] = [0x5a, 0x0e, 0x3c, 0x6f, 0x95, 0x1b, 0x4d, 0x0f, 0x8e, 0x37, 0x2c, 0x6d, 0x1b, 0x7a, 0x90, 0x42];
+const MESSAGES: [u8; 16] =
+    [0x5a, 0x0e, 0x3c, 0x6f, 0x95, 0x1b, 0x4d, 0x0f, 0x8e, 0x37, 0x2c, 0x6d, 0x1b, 0x7a, 0x90, 0x42];
 
 fn message_id(application: &[u8], facility: &[u8], control_id: &[u8], raw: &[u8]) -> [u8; 16] {
     let digest = Sha256::digest(raw);
@@ -307,13 +327,27 @@ mod tests {
     #[test]
     fn header_and_keys() {
         with(MESSAGE, |facets| {
-            let texts = [facets.listener, facets.sending_application, facets.receiving_facility, facets.code, facets.event, facets.structure, facets.control_id];
+            let texts = [
+                facets.listener,
+                facets.sending_application,
+                facets.receiving_facility,
+                facets.code,
+                facets.event,
+                facets.structure,
+                facets.control_id,
+            ];
             assert_eq!(texts, [&b"adt"[..], b"APP", b"THEIRS", b"ADT", b"A01", b"ADT_A01", b"77"]);
             assert_eq!((facets.processing_id, facets.version), (&b"P"[..], &b"2.5.1"[..]));
-            assert_eq!(facets.patient, Some(key(&[b"B", b"42"])), "the medical record number, not the first, never the SSN");
+            assert_eq!(
+                facets.patient,
+                Some(key(&[b"B", b"42"])),
+                "the medical record number, not the first, never the SSN"
+            );
             assert_eq!(facets.visit, Some(key(&[b"B", b"V9"])));
         });
-        with(b"MSH|^~\\&|A|B|C|D|1||ADT^A01|7|P|2.5\rPID|1||999^^^^SS\r", |facets| assert_eq!((facets.patient, facets.visit), (None, None)));
+        with(b"MSH|^~\\&|A|B|C|D|1||ADT^A01|7|P|2.5\rPID|1||999^^^^SS\r", |facets| {
+            assert_eq!((facets.patient, facets.visit), (None, None))
+        });
     }
 
     #[test]

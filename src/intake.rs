@@ -60,7 +60,7 @@ pub struct Intake {
     clock: fn() -> jiff::Timestamp,
     control_ids: ControlIds,
     /// Idle workers: as many as there were frames at the same time.
-    workers: Mutex<Vec<Box<Worker>>>,
+    workers: Mutex<Vec<Worker>>,
 }
 
 /// What one frame at a time needs, reused.
@@ -93,7 +93,8 @@ impl Intake {
         let draft = self.draft(&mut worker, &raw, source, received);
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
 
-        let record = Arc::new(Record { received_ms: received.as_millisecond(), facets: draft.facets, raw, ack: draft.ack });
+        let record =
+            Arc::new(Record { received_ms: received.as_millisecond(), facets: draft.facets, raw, ack: draft.ack });
         let (tail, live) = (Arc::clone(&self.tail), draft.live);
         let publish = move |seq| {
             if let Some(mut live) = live {

@@ -32,7 +32,8 @@ const PROGRESS: Duration = Duration::from_secs(1);
 /// # Errors
 /// For an address or a file that cannot be used.
 pub fn run(args: SendArgs) -> anyhow::Result<ExitCode> {
-    let port = args.to.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
+    let port =
+        args.to.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
     if port.is_none() {
         bail!("--to must be HOST:PORT, such as 127.0.0.1:2575, not {:?}", args.to);
     }
@@ -63,7 +64,10 @@ impl Totals {
         let seconds = self.started.elapsed().as_secs_f64();
         let rate = (self.accepted + self.failed) as f64 / seconds.max(0.001);
         let unsent = if self.unsent > 0 { format!("{} not sent, ", self.unsent) } else { String::new() };
-        format!("{} accepted, {} failed, {unsent}{} bytes in {seconds:.2} s ({rate:.0}/s)", self.accepted, self.failed, self.bytes)
+        format!(
+            "{} accepted, {} failed, {unsent}{} bytes in {seconds:.2} s ({rate:.0}/s)",
+            self.accepted, self.failed, self.bytes
+        )
     }
 
     /// A line now and then where a human looks on.
@@ -76,13 +80,14 @@ impl Totals {
 }
 
 async fn send_all(address: &str, files: &[(String, Vec<u8>)]) -> Totals {
-    let mut totals = Totals { accepted: 0, failed: 0, unsent: 0, bytes: 0, started: Instant::now(), told: Instant::now() };
+    let mut totals =
+        Totals { accepted: 0, failed: 0, unsent: 0, bytes: 0, started: Instant::now(), told: Instant::now() };
     let mut connection = None;
     let mut reachable = true;
     for (name, bytes) in files {
         let mut messages = split(bytes);
         let mut number = 0;
-        while let Some(span) = messages.next() {
+        for span in messages.by_ref() {
             number += 1;
             if !reachable {
                 totals.unsent += 1;
@@ -179,7 +184,12 @@ fn judge(message: &[u8], answer: &[u8]) -> Result<(), String> {
 
 /// What the receiver says is wrong: MSA-3 and each ERR segment, as it came.
 fn reasons(answer: crate::hl7::Message<'_>) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).chars().map(|character| if character.is_control() { ' ' } else { character }).collect::<String>();
+    let text = |bytes: &[u8]| {
+        String::from_utf8_lossy(bytes)
+            .chars()
+            .map(|character| if character.is_control() { ' ' } else { character })
+            .collect::<String>()
+    };
     let mut found = String::new();
     for segment in 0..answer.segment_count() {
         let said = match &answer.segment_id(segment).0 {

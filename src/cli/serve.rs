@@ -63,7 +63,8 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
 /// `HANDOFF_LOG` chooses what is told, as in `HANDOFF_LOG=warn`.
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("HANDOFF_LOG").unwrap_or_else(|_| "info".into());
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).try_init();
+    let _ =
+        tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).try_init();
 }
 
 async fn serve(config: Config) -> anyhow::Result<ExitCode> {
@@ -75,7 +76,8 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let mut health = journal.health();
     let plan = Arc::new(load(&Layers { mappings: config.mappings, site: None })?);
     let tail = Arc::new(Tail::new(TAIL_BYTES_MAX));
-    let intake = Arc::new(Intake::new(Arc::clone(&plan), Arc::clone(&journal), Arc::clone(&tail), jiff::Timestamp::now));
+    let intake =
+        Arc::new(Intake::new(Arc::clone(&plan), Arc::clone(&journal), Arc::clone(&tail), jiff::Timestamp::now));
 
     // Every cursor is in place before the first message can come.
     let common = Common { journal: Arc::clone(&journal), state, tail, plan, clock: jiff::Timestamp::now };
@@ -86,7 +88,9 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     drop(common);
     let mut bound = Vec::new();
     for listener in config.listeners {
-        let socket = TcpListener::bind(&listener.address).await.with_context(|| format!("cannot listen on {}", listener.address))?;
+        let socket = TcpListener::bind(&listener.address)
+            .await
+            .with_context(|| format!("cannot listen on {}", listener.address))?;
         bound.push((socket, listener));
     }
 
@@ -101,7 +105,11 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     for (socket, listener) in bound {
         let address = socket.local_addr()?;
         let name = &listener.source.listener;
-        eprintln!("listening mllp {address} (listener {name}, durability {}, routes {routes}, data {})", config.journal.durability.name(), config.data.display());
+        eprintln!(
+            "listening mllp {address} (listener {name}, durability {}, routes {routes}, data {})",
+            config.journal.durability.name(),
+            config.data.display()
+        );
         listeners.spawn(listen(socket, listener, Arc::clone(&intake), stopping.clone()));
     }
     drop(intake);
@@ -125,6 +133,7 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(failed)))
 }
 
+#[expect(clippy::async_yields_async, reason = "taking a frame and answering it are two waits: the next frame is taken between them")]
 async fn listen(socket: TcpListener, listener: Listener, intake: Arc<Intake>, stopping: watch::Receiver<bool>) {
     let source = Arc::new(listener.source);
     let handler = move |frame: Frame, _peer: SocketAddr| {

@@ -65,14 +65,28 @@ impl Default for Config {
     /// What `handoff serve` runs on without a file: paths relative to the working directory.
     fn default() -> Config {
         let path = Path::new(DATA).join("bundles.ndjson");
-        let archive = delivery::Options { route: Route { name: "bundles".into() }, target: Target::File(file::Options { path, envelope: Envelope::Message }), retry: Retry::default() };
-        Config { data: DATA.into(), journal: journal::Options::default(), mappings: None, listeners: vec![Listener::default()], routes: vec![archive] }
+        let archive = delivery::Options {
+            route: Route { name: "bundles".into() },
+            target: Target::File(file::Options { path, envelope: Envelope::Message }),
+            retry: Retry::default(),
+        };
+        Config {
+            data: DATA.into(),
+            journal: journal::Options::default(),
+            mappings: None,
+            listeners: vec![Listener::default()],
+            routes: vec![archive],
+        }
     }
 }
 
 impl Default for Listener {
     fn default() -> Listener {
-        Listener { address: "127.0.0.1:2575".into(), options: mllp::listener::Options::default(), source: intake::Source { listener: "mllp".into(), ack_on: intake::AckOn::default() } }
+        Listener {
+            address: "127.0.0.1:2575".into(),
+            options: mllp::listener::Options::default(),
+            source: intake::Source { listener: "mllp".into(), ack_on: intake::AckOn::default() },
+        }
     }
 }
 

@@ -24,7 +24,10 @@ pub struct Problems {
 
 impl Problems {
     pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Problems {
-        Problems { path: path.to_owned(), problems: vec![Problem { place: None, text: format!("cannot be read: {error}") }] }
+        Problems {
+            path: path.to_owned(),
+            problems: vec![Problem { place: None, text: format!("cannot be read: {error}") }],
+        }
     }
 }
 

@@ -47,7 +47,10 @@ impl<'a> Section<'a> {
         let value = self.value(key)?;
         let number = |value: &DeValue<'_>| {
             let integer = value.as_integer()?;
-            i64::from_str_radix(&integer.as_str().replace('_', ""), integer.radix()).ok().filter(|number| *number >= min).and_then(|number| T::try_from(number).ok())
+            i64::from_str_radix(&integer.as_str().replace('_', ""), integer.radix())
+                .ok()
+                .filter(|number| *number >= min)
+                .and_then(|number| T::try_from(number).ok())
         };
         self.typed(key, value, &format!("a whole number, {min} or more"), number)
     }
@@ -57,7 +60,10 @@ impl<'a> Section<'a> {
         let text = self.text(key)?;
         let parsed = parse_duration(&text.value);
         if parsed.is_none() {
-            self.document.wrong(Some(text.at), format!("{key} must be a time span such as \"500ms\", \"30s\", \"5m\" or \"72h\""));
+            self.document.wrong(
+                Some(text.at),
+                format!("{key} must be a time span such as \"500ms\", \"30s\", \"5m\" or \"72h\""),
+            );
         }
         parsed
     }
@@ -68,7 +74,9 @@ impl<'a> Section<'a> {
         let found = choices.iter().find(|(name, _)| *name == text.value).map(|(_, choice)| *choice);
         if found.is_none() {
             let names: Vec<_> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-            let hint = closest(&text.value, choices.iter().map(|(name, _)| *name)).map(|name| format!("; did you mean \"{name}\"?")).unwrap_or_default();
+            let hint = closest(&text.value, choices.iter().map(|(name, _)| *name))
+                .map(|name| format!("; did you mean \"{name}\"?"))
+                .unwrap_or_default();
             self.document.wrong(Some(text.at), format!("{key} must be one of {}{hint}", names.join(", ")));
         }
         found
@@ -86,7 +94,9 @@ impl<'a> Section<'a> {
         let value = self.value(key)?;
         let form = format!("written as [[{key}]]");
         let array = self.typed(key, value, &form, DeValue::as_array)?;
-        let section = |value: &'a Spanned<DeValue<'a>>| Some(Section::new(self.document, value.span(), self.typed(key, value, &form, DeValue::as_table)?));
+        let section = |value: &'a Spanned<DeValue<'a>>| {
+            Some(Section::new(self.document, value.span(), self.typed(key, value, &form, DeValue::as_table)?))
+        };
         Some(array.iter().filter_map(section).collect())
     }
 
@@ -122,7 +132,13 @@ impl<'a> Section<'a> {
         self.table.iter().find(|(name, _)| name.get_ref().as_ref() == key).map(|(_, value)| value)
     }
 
-    fn typed<'v, T>(&self, key: &str, value: &'v Spanned<DeValue<'v>>, form: &str, read: impl FnOnce(&'v DeValue<'v>) -> Option<T>) -> Option<T> {
+    fn typed<'v, T>(
+        &self,
+        key: &str,
+        value: &'v Spanned<DeValue<'v>>,
+        form: &str,
+        read: impl FnOnce(&'v DeValue<'v>) -> Option<T>,
+    ) -> Option<T> {
         let found = read(value.get_ref());
         if found.is_none() {
             self.document.wrong(Some(value.span()), format!("{key} must be {form}"));
@@ -175,7 +191,10 @@ mod tests {
     #[test]
     fn time_spans() {
         let ms = |text| parse_duration(text).map(|span| span.as_millis());
-        assert_eq!([ms("500ms"), ms("1s"), ms("5m"), ms("72h"), ms("2d")], [Some(500), Some(1000), Some(300_000), Some(259_200_000), Some(172_800_000)]);
+        assert_eq!(
+            [ms("500ms"), ms("1s"), ms("5m"), ms("72h"), ms("2d")],
+            [Some(500), Some(1000), Some(300_000), Some(259_200_000), Some(172_800_000)]
+        );
         assert_eq!([ms(""), ms("5"), ms("s"), ms("1.5s"), ms("-1s"), ms("99999999999999999999s")], [None; 6]);
     }
 

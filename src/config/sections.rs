@@ -74,7 +74,8 @@ fn name(section: &Section<'_>) -> String {
 fn listener(section: Section<'_>) -> Listener {
     let mut listener = Listener::default();
     let name = name(&section);
-    let ack_on = section.choice("ack_on", &[("translated", AckOn::Translated), ("durable", AckOn::Durable)]).unwrap_or_default();
+    let ack_on =
+        section.choice("ack_on", &[("translated", AckOn::Translated), ("durable", AckOn::Durable)]).unwrap_or_default();
     listener.source = Source { listener: name, ack_on };
     let plaintext = section.boolean("plaintext").unwrap_or(false);
     section.not_yet(&["http", "directory", "site", "tls", "allow"]);
@@ -114,9 +115,12 @@ fn check_address(section: &Section<'_>, address: &Placed<String>, plaintext: boo
     if port.parse::<u16>().is_err() || host.is_empty() {
         return wrong("mllp must be host:port, such as \"127.0.0.1:2575\"");
     }
-    let loopback = host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    let loopback = host == "localhost"
+        || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
     if !loopback && !plaintext {
-        wrong("this address can be reached from other machines, and MLLP is not encrypted: add plaintext = true to the listener if its network is trusted");
+        wrong(
+            "this address can be reached from other machines, and MLLP is not encrypted: add plaintext = true to the listener if its network is trusted",
+        );
     }
 }
 
@@ -124,7 +128,9 @@ fn route(section: Section<'_>) -> Option<delivery::Options> {
     section.not_yet(&["filter"]);
     let name = name(&section);
     if name == UNTRANSLATED {
-        section.wrong(format!("a route cannot be named \"{UNTRANSLATED}\": messages that cannot be translated are kept under that name"));
+        section.wrong(format!(
+            "a route cannot be named \"{UNTRANSLATED}\": messages that cannot be translated are kept under that name"
+        ));
     }
     // One message after the other keeps every order that can be asked for.
     section.choice("order", &[("patient", ()), ("link", ()), ("none", ())]);
@@ -162,7 +168,10 @@ fn target(section: Section<'_>) -> Option<Target> {
     let (server, path) = (section.text("fhir"), section.text("file"));
     let target = match (server, path) {
         (Some(base), None) => server_target(&section, &base, envelope, plaintext, timeout),
-        (None, Some(path)) => Some(Target::File(file::Options { path: section.document.relative(&path.value), envelope: envelope.unwrap_or_default() })),
+        (None, Some(path)) => Some(Target::File(file::Options {
+            path: section.document.relative(&path.value),
+            envelope: envelope.unwrap_or_default(),
+        })),
         (Some(_), Some(_)) => {
             section.wrong("to has one target: fhir or file; make a second route for the other");
             None
@@ -176,7 +185,13 @@ fn target(section: Section<'_>) -> Option<Target> {
     target
 }
 
-fn server_target(section: &Section<'_>, base: &Placed<String>, envelope: Option<Envelope>, plaintext: bool, timeout: Option<Duration>) -> Option<Target> {
+fn server_target(
+    section: &Section<'_>,
+    base: &Placed<String>,
+    envelope: Option<Envelope>,
+    plaintext: bool,
+    timeout: Option<Duration>,
+) -> Option<Target> {
     let wrong = |text: &str| section.document.wrong(Some(base.at.clone()), text);
     let url = Url::parse(&base.value).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     let Some(url) = url else {
@@ -190,5 +205,10 @@ fn server_target(section: &Section<'_>, base: &Placed<String>, envelope: Option<
         wrong("http is not encrypted: use https, or add plaintext = true to this target if the network is trusted");
     }
     let second = Duration::from_secs(1);
-    Some(Target::Fhir(fhir::Options { base: url, envelope: envelope.unwrap_or(Envelope::Transaction), connect_timeout: 5 * second, timeout: timeout.unwrap_or(30 * second) }))
+    Some(Target::Fhir(fhir::Options {
+        base: url,
+        envelope: envelope.unwrap_or(Envelope::Transaction),
+        connect_timeout: 5 * second,
+        timeout: timeout.unwrap_or(30 * second),
+    }))
 }

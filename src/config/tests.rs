@@ -48,10 +48,21 @@ fn everything_that_can_be_said() {
     let listener = &config.listeners[0];
     assert_eq!((listener.address.as_str(), listener.source.ack_on), ("0.0.0.0:2600", AckOn::Durable));
     assert_eq!(listener.options.connection.decoder.frame_bytes_max, 50 << 20);
-    assert_eq!(config.routes[0].retry, Retry { first: Duration::from_millis(500), max: Duration::from_secs(60), attempts: 7, age: Duration::from_secs(86_400) });
+    assert_eq!(
+        config.routes[0].retry,
+        Retry {
+            first: Duration::from_millis(500),
+            max: Duration::from_secs(60),
+            attempts: 7,
+            age: Duration::from_secs(86_400)
+        }
+    );
     let Target::Fhir(server) = &config.routes[0].target else { panic!("a server") };
     assert_eq!((server.base.as_str(), server.envelope), ("https://ehr.example/fhir", Envelope::Batch));
-    assert_eq!(config.routes[1].target, Target::File(file::Options { path: "/etc/handoff/out/bundles.ndjson".into(), envelope: Envelope::Message }));
+    assert_eq!(
+        config.routes[1].target,
+        Target::File(file::Options { path: "/etc/handoff/out/bundles.ndjson".into(), envelope: Envelope::Message })
+    );
 }
 
 #[test]
@@ -94,8 +105,14 @@ fn each_mistake_has_a_remedy() {
         (route("{ fhir = \"https://a.example\", file = \"x\" }"), "one target"),
         (route("{ rest_hook = \"https://a.example\" }"), "rest_hook is not supported"),
         (wrong("[[route]]\nname = \"untranslated\"\nto = { file = \"x\" }"), "cannot be named"),
-        (wrong("[[route]]\nname = \"a\"\nto = { file = \"x\" }\n[[route]]\nname = \"a\"\nto = { file = \"y\" }"), "two routes are named \"a\""),
-        (wrong("[[route]]\nname = \"a\"\nto = { file = \"x\" }\nretry = { first = \"1h\", max = \"1s\" }"), "at most max"),
+        (
+            wrong("[[route]]\nname = \"a\"\nto = { file = \"x\" }\n[[route]]\nname = \"a\"\nto = { file = \"y\" }"),
+            "two routes are named \"a\"",
+        ),
+        (
+            wrong("[[route]]\nname = \"a\"\nto = { file = \"x\" }\nretry = { first = \"1h\", max = \"1s\" }"),
+            "at most max",
+        ),
         (wrong("[admin]\nlisten = \"127.0.0.1:8080\""), "admin is not supported"),
     ] {
         assert!(found.contains(expected), "{expected:?} not in:\n{found}");

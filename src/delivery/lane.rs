@@ -55,7 +55,11 @@ impl Lane {
     /// A state database that cannot be used, a channel that cannot be made.
     pub fn open(options: Options, common: &Common) -> Result<Lane, OpenError> {
         let channel = Channel::new(options.target)?;
-        Ok(Lane::with(options.route.name.clone(), Duty::Deliver { route: options.route, channel, retry: options.retry }, common)?)
+        Ok(Lane::with(
+            options.route.name.clone(),
+            Duty::Deliver { route: options.route, channel, retry: options.retry },
+            common,
+        )?)
     }
 
     /// The lane that gives up what could not be translated.
@@ -146,11 +150,15 @@ impl Lane {
         let action = match (&self.duty, Facets::decode(&live.facets)) {
             (_, None) => Action::GiveUp(live.seq, why("its facets cannot be read")),
             (Duty::CollectUntranslated, Some(facets)) => match facets.outcome {
-                Outcome::Untranslated | Outcome::Rejected | Outcome::Unreadable => Action::GiveUp(live.seq, why("could not be translated")),
+                Outcome::Untranslated | Outcome::Rejected | Outcome::Unreadable => {
+                    Action::GiveUp(live.seq, why("could not be translated"))
+                }
                 Outcome::Received | Outcome::Translated | Outcome::Ignored => Action::Pass,
             },
             (Duty::Deliver { route, .. }, Some(facets)) if !route.wants(&facets) => Action::Pass,
-            (Duty::Deliver { .. }, Some(_)) if live.bundle.is_empty() => Action::GiveUp(live.seq, why("there is no Bundle")),
+            (Duty::Deliver { .. }, Some(_)) if live.bundle.is_empty() => {
+                Action::GiveUp(live.seq, why("there is no Bundle"))
+            }
             (Duty::Deliver { .. }, Some(_)) => Action::Deliver(live),
         };
         Step { last, action }
@@ -167,14 +175,24 @@ impl Lane {
                 batch.live.drain(..progress.delivered);
                 attempts = Attempts::default();
             }
-            let (Some(failure), Some(seq)) = (progress.failure, batch.live.front().map(|live| live.seq)) else { continue };
+            let (Some(failure), Some(seq)) = (progress.failure, batch.live.front().map(|live| live.seq)) else {
+                continue;
+            };
             let (failed, since) = attempts.another();
             let reason = match failure {
                 Failure::Refused(reason) => reason,
-                Failure::Again { reason, .. } if retry.is_spent(failed, since) => format!("given up after {failed} attempts: {reason}"),
+                Failure::Again { reason, .. } if retry.is_spent(failed, since) => {
+                    format!("given up after {failed} attempts: {reason}")
+                }
                 Failure::Again { reason, after } => {
                     let pause = retry.pause(failed, after);
-                    tracing::warn!(route = self.name, seq, attempt = failed, pause_ms = pause.as_millis() as u64, "not delivered, to be tried again: {reason}");
+                    tracing::warn!(
+                        route = self.name,
+                        seq,
+                        attempt = failed,
+                        pause_ms = pause.as_millis() as u64,
+                        "not delivered, to be tried again: {reason}"
+                    );
                     self.commit(seq, &mut batch.given_up).await?;
                     if wait(pause, drain).await == Woken::Draining {
                         return Ok(Woken::Draining);
@@ -195,9 +213,18 @@ impl Lane {
         let at_ms = (self.common.clock)().as_millisecond();
         given_up.sort_by_key(|(seq, ..)| *seq);
         let before = given_up.partition_point(|(seq, ..)| *seq < next);
-        let letters: Vec<_> = given_up.drain(..before).map(|(seq, last, attempts, reason)| DeadLetter { seq, last, at_ms, attempts, reason }).collect();
+        let letters: Vec<_> = given_up
+            .drain(..before)
+            .map(|(seq, last, attempts, reason)| DeadLetter { seq, last, at_ms, attempts, reason })
+            .collect();
         for letter in &letters {
-            tracing::error!(route = self.name, seq = letter.seq, attempts = letter.attempts, "dead letter: {}", letter.reason);
+            tracing::error!(
+                route = self.name,
+                seq = letter.seq,
+                attempts = letter.attempts,
+                "dead letter: {}",
+                letter.reason
+            );
         }
         if next > self.next || !letters.is_empty() {
             let (state, name) = (Arc::clone(&self.common.state), self.name.clone());

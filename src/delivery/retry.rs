@@ -17,7 +17,12 @@ pub struct Retry {
 
 impl Default for Retry {
     fn default() -> Retry {
-        Retry { first: Duration::from_secs(1), max: Duration::from_secs(300), attempts: 0, age: Duration::from_secs(72 * 3600) }
+        Retry {
+            first: Duration::from_secs(1),
+            max: Duration::from_secs(300),
+            attempts: 0,
+            age: Duration::from_secs(72 * 3600),
+        }
     }
 }
 
@@ -25,7 +30,10 @@ impl Retry {
     /// The pause after so many failed attempts (from 1): between half and all of the exponential one, so that routes that failed together do not come back
     /// together; or as long as the receiver asks, within the longest pause.
     pub fn pause(&self, failed: u32, asked: Option<Duration>) -> Duration {
-        let full = self.first.saturating_mul(1u32.checked_shl(failed.saturating_sub(1).min(31)).unwrap_or(u32::MAX)).min(self.max);
+        let full = self
+            .first
+            .saturating_mul(1u32.checked_shl(failed.saturating_sub(1).min(31)).unwrap_or(u32::MAX))
+            .min(self.max);
         let share = (RandomState::new().hash_one(failed) % 1024) as u32;
         let jittered = full / 2 + full / 2 * share / 1024;
         asked.map_or(jittered, |asked| asked.max(jittered).min(self.max.max(jittered)))
@@ -56,6 +64,9 @@ mod tests {
     fn attempts_and_age_end_it() {
         let retry = Retry { attempts: 3, ..Retry::default() };
         assert!(!retry.is_spent(2, Duration::ZERO) && retry.is_spent(3, Duration::ZERO));
-        assert!(!Retry::default().is_spent(1_000_000, Duration::ZERO) && Retry::default().is_spent(1, Duration::from_secs(72 * 3600)));
+        assert!(
+            !Retry::default().is_spent(1_000_000, Duration::ZERO)
+                && Retry::default().is_spent(1, Duration::from_secs(72 * 3600))
+        );
     }
 }

@@ -119,7 +119,11 @@ mod tests {
             Facets { outcome, ..Facets::default() }.encode(&mut facets);
             again(1, Record { facets, raw: b"no message".to_vec(), ..Record::default() }, &plan, &mut scratch).failure
         };
-        assert!(why(Outcome::Untranslated).is_some() && why(Outcome::Rejected).is_some() && why(Outcome::Unreadable).is_some());
+        assert!(
+            why(Outcome::Untranslated).is_some()
+                && why(Outcome::Rejected).is_some()
+                && why(Outcome::Unreadable).is_some()
+        );
         assert_eq!(why(Outcome::Ignored), None);
     }
 }

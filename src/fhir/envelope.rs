@@ -48,7 +48,13 @@ impl Envelope {
                 out.extend_from_slice(part);
             }
             if matches!(self, Envelope::Transaction | Envelope::Batch) {
-                for part in [&b",\"request\":{\"method\":\"PUT\",\"url\":\""[..], entry.resource_type.as_bytes(), b"/", &entry.id, b"\"}"] {
+                for part in [
+                    &b",\"request\":{\"method\":\"PUT\",\"url\":\""[..],
+                    entry.resource_type.as_bytes(),
+                    b"/",
+                    &entry.id,
+                    b"\"}",
+                ] {
                     out.extend_from_slice(part);
                 }
             }
@@ -67,12 +73,15 @@ mod tests {
     const BUNDLE: &str = r#"{"resourceType":"Bundle","type":"message","entry":[{"fullUrl":"urn:uuid:11111111-1111-5111-8111-111111111111","resource":{"resourceType":"Patient","id":"1"}},{"fullUrl":"urn:uuid:22222222-2222-5222-8222-222222222222","resource":{"resourceType":"Encounter"}}]}"#;
 
     fn entries() -> Vec<Entry> {
-        [(r#"{"resourceType":"Patient","id":"1"}"#, "Patient", b'1', "11111111-1111-5111-8111-111111111111"), (r#"{"resourceType":"Encounter"}"#, "Encounter", b'2', "22222222-2222-5222-8222-222222222222")]
-            .map(|(json, resource_type, _, id)| {
-                let start = BUNDLE.find(json).unwrap();
-                Entry { resource: start..start + json.len(), resource_type, id: id.as_bytes().try_into().unwrap() }
-            })
-            .to_vec()
+        [
+            (r#"{"resourceType":"Patient","id":"1"}"#, "Patient", b'1', "11111111-1111-5111-8111-111111111111"),
+            (r#"{"resourceType":"Encounter"}"#, "Encounter", b'2', "22222222-2222-5222-8222-222222222222"),
+        ]
+        .map(|(json, resource_type, _, id)| {
+            let start = BUNDLE.find(json).unwrap();
+            Entry { resource: start..start + json.len(), resource_type, id: id.as_bytes().try_into().unwrap() }
+        })
+        .to_vec()
     }
 
     fn render(envelope: Envelope, entries: &[Entry]) -> serde_json::Value {
@@ -96,13 +105,19 @@ mod tests {
             assert_eq!(bundle["entry"].as_array().unwrap().len(), 2);
             assert_eq!(bundle["entry"][0]["resource"]["resourceType"], "Patient");
             assert_eq!(bundle["entry"][1]["fullUrl"], "urn:uuid:22222222-2222-5222-8222-222222222222");
-            assert_eq!(bundle["entry"][1]["request"], serde_json::json!({"method": "PUT", "url": "Encounter/22222222-2222-5222-8222-222222222222"}));
+            assert_eq!(
+                bundle["entry"][1]["request"],
+                serde_json::json!({"method": "PUT", "url": "Encounter/22222222-2222-5222-8222-222222222222"})
+            );
         }
     }
 
     #[test]
     fn a_collection_asks_for_nothing_and_an_empty_one_has_no_array() {
         assert!(render(Envelope::Collection, &entries())["entry"][0].get("request").is_none());
-        assert_eq!(render(Envelope::Collection, &[]), serde_json::json!({"resourceType": "Bundle", "type": "collection"}));
+        assert_eq!(
+            render(Envelope::Collection, &[]),
+            serde_json::json!({"resourceType": "Bundle", "type": "collection"})
+        );
     }
 }

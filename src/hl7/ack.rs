@@ -96,7 +96,11 @@ pub fn write(message: Option<Message<'_>>, code: Code, errors: &[Error<'_>], sta
     writer.end();
     for error in errors.iter().take(ERRORS_MAX) {
         writer.begin(b"ERR");
-        if old { writer.error_before_2_5(error) } else { writer.error(error) }
+        if old {
+            writer.error_before_2_5(error)
+        } else {
+            writer.error(error)
+        }
         writer.end();
     }
 }
@@ -141,7 +145,9 @@ impl Writer<'_> {
         }
         self.field(stamp.time.as_bytes());
         self.field(b"");
-        let event = header.map_or(&b""[..], |(message, msh)| message.bytes(message.part(message.field(msh, 9), self.delimiters.component, 2)));
+        let event = header.map_or(&b""[..], |(message, msh)| {
+            message.bytes(message.part(message.field(msh, 9), self.delimiters.component, 2))
+        });
         self.field(b"ACK");
         if !event.is_empty() && self.delimiters.component != 0 {
             self.component();
@@ -189,7 +195,8 @@ impl Writer<'_> {
         let Some((segment, sequence, field)) = error.location else { return 1 };
         self.kept(&segment);
         let numbers = [sequence, field];
-        let count = if self.delimiters.component == 0 { 0 } else { numbers.iter().take_while(|number| **number > 0).count() };
+        let count =
+            if self.delimiters.component == 0 { 0 } else { numbers.iter().take_while(|number| **number > 0).count() };
         for number in &numbers[..count] {
             self.component();
             self.text(&number.to_string());
@@ -274,7 +281,8 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    const MISSING: Error<'_> = Error { code: 101, location: Some((*b"PID", 1, 3)), text: "PID-3 is empty: send an identifier" };
+    const MISSING: Error<'_> =
+        Error { code: 101, location: Some((*b"PID", 1, 3)), text: "PID-3 is empty: send an identifier" };
 
     #[test]
     fn accept_swaps_the_sides_and_keeps_version_charset_and_processing_id() {
@@ -300,15 +308,22 @@ mod tests {
     #[test]
     fn before_2_5_errors_stand_in_err_1_and_msa_3() {
         for version in ["2.3", "2.3.1", "2.4^DEU"] {
-            let out = ack(&format!("MSH|^~\\&|A|B|C|D|1||ADT^A01|7|P|{version}\r"), Code::ApplicationReject, &[MISSING]);
-            assert!(out.ends_with("\rMSA|AR|7|PID-3 is empty: send an identifier\rERR|PID^1^3^101&Required field missing&HL70357\r"), "{out}");
+            let out =
+                ack(&format!("MSH|^~\\&|A|B|C|D|1||ADT^A01|7|P|{version}\r"), Code::ApplicationReject, &[MISSING]);
+            assert!(
+                out.ends_with(
+                    "\rMSA|AR|7|PID-3 is empty: send an identifier\rERR|PID^1^3^101&Required field missing&HL70357\r"
+                ),
+                "{out}"
+            );
         }
         assert!(!is_before_2_5(b"2.5") && !is_before_2_5(b"2.10") && !is_before_2_5(b""));
     }
 
     #[test]
     fn the_senders_delimiters_are_used() {
-        let out = ack("MSH#*+!%#A#B#C#D#1##ADT*A08#7#P#2.5\r", Code::ApplicationError, &[Error { text: "x*y", ..MISSING }]);
+        let out =
+            ack("MSH#*+!%#A#B#C#D#1##ADT*A08#7#P#2.5\r", Code::ApplicationError, &[Error { text: "x*y", ..MISSING }]);
         assert_eq!(
             out,
             "MSH#*+!%#C#D#A#B#20240102030405.678+0000##ACK*A08*ACK#H1#P#2.5\rMSA#AE#7\rERR##PID*1*3#101*Required field missing*HL70357#E####x!S!y\r"
@@ -318,7 +333,13 @@ mod tests {
     #[test]
     fn bytes_without_a_header_are_rejected_with_an_empty_control_id() {
         let mut out = Vec::new();
-        write(None, Code::ApplicationReject, &[Error { code: 100, location: Some((*b"MSH", 1, 0)), text: "no MSH" }], STAMP, &mut out);
+        write(
+            None,
+            Code::ApplicationReject,
+            &[Error { code: 100, location: Some((*b"MSH", 1, 0)), text: "no MSH" }],
+            STAMP,
+            &mut out,
+        );
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "MSH|^~\\&|||||20240102030405.678+0000||ACK|H1|P|2.5.1\rMSA|AR|\rERR||MSH^1|100^Segment sequence error^HL70357|E||||no MSH\r"

@@ -13,15 +13,29 @@ pub(super) struct Verdict {
 
 impl Verdict {
     pub fn unreadable(text: String) -> Verdict {
-        Verdict { outcome: Outcome::Unreadable, failure: Some(Failure { code: 100, location: Some((*b"MSH", 1, 0)), text }) }
+        Verdict {
+            outcome: Outcome::Unreadable,
+            failure: Some(Failure { code: 100, location: Some((*b"MSH", 1, 0)), text }),
+        }
     }
 }
 
 /// Appends the acknowledgement to `out`; nothing when the sender is to get none.
-pub(super) fn respond(message: Option<Message<'_>>, verdict: &Verdict, control_id: impl FnOnce() -> String, now: jiff::Timestamp, out: &mut Vec<u8>) {
+pub(super) fn respond(
+    message: Option<Message<'_>>,
+    verdict: &Verdict,
+    control_id: impl FnOnce() -> String,
+    now: jiff::Timestamp,
+    out: &mut Vec<u8>,
+) {
     let Some(code) = code(message, verdict.outcome) else { return };
     let time = now.strftime("%Y%m%d%H%M%S%.3f+0000").to_string();
-    let errors: Vec<_> = verdict.failure.iter().filter(|_| code != Code::CommitAccept).map(|failure| ack::Error { code: failure.code, location: failure.location, text: &failure.text }).collect();
+    let errors: Vec<_> = verdict
+        .failure
+        .iter()
+        .filter(|_| code != Code::CommitAccept)
+        .map(|failure| ack::Error { code: failure.code, location: failure.location, text: &failure.text })
+        .collect();
     ack::write(message, code, &errors, Stamp { time: &time, control_id: &control_id() }, out);
 }
 
@@ -33,7 +47,8 @@ fn code(message: Option<Message<'_>>, outcome: Outcome) -> Option<Code> {
         Outcome::Rejected | Outcome::Unreadable => Code::ApplicationReject,
         Outcome::Ignored => return None, // An acknowledgement is never acknowledged.
     };
-    let conditions = message.and_then(|message| message.find(SegmentId(*b"MSH")).map(|msh| (message.text(msh, 15), message.text(msh, 16))));
+    let conditions = message
+        .and_then(|message| message.find(SegmentId(*b"MSH")).map(|msh| (message.text(msh, 15), message.text(msh, 16))));
     let Some((accept, apply)) = conditions.filter(|(accept, apply)| !(accept.is_empty() && apply.is_empty())) else {
         return Some(application);
     };
@@ -88,7 +103,8 @@ mod tests {
 
     #[test]
     fn original_mode() {
-        let outcomes = [Outcome::Translated, Outcome::Received, Outcome::Untranslated, Outcome::Rejected, Outcome::Ignored];
+        let outcomes =
+            [Outcome::Translated, Outcome::Received, Outcome::Untranslated, Outcome::Rejected, Outcome::Ignored];
         assert_eq!(outcomes.map(|outcome| answer("|", outcome)), ["AA", "AA", "AE", "AR", "-"]);
         assert_eq!(code(None, Outcome::Unreadable), Some(Code::ApplicationReject));
     }

@@ -35,18 +35,38 @@ impl Intake {
         facets.encode(&mut encoded);
         let mut ack = Vec::new();
         respond(message, &verdict, || self.control_ids.next(), received, &mut ack);
-        let note = Note { message_id: facets.message_id_text(), kind: kind(&facets), outcome: verdict.outcome, bytes: raw.len() };
+        let note = Note {
+            message_id: facets.message_id_text(),
+            kind: kind(&facets),
+            outcome: verdict.outcome,
+            bytes: raw.len(),
+        };
         let live = match verdict.outcome {
             Outcome::Received => None, // Not translated yet: routes do that from the journal.
-            Outcome::Translated => Some(Live { seq: 0, facets: encoded.clone(), bundle: scratch.bundle().to_vec(), entries: scratch.entries().to_vec(), failure: None }),
-            _ => Some(Live { facets: encoded.clone(), failure: verdict.failure.map(|failure| failure.text), ..Live::default() }),
+            Outcome::Translated => Some(Live {
+                seq: 0,
+                facets: encoded.clone(),
+                bundle: scratch.bundle().to_vec(),
+                entries: scratch.entries().to_vec(),
+                failure: None,
+            }),
+            _ => Some(Live {
+                facets: encoded.clone(),
+                failure: verdict.failure.map(|failure| failure.text),
+                ..Live::default()
+            }),
         };
         Draft { facets: encoded, ack, live, note }
     }
 }
 
 /// Decides what becomes of a readable message.
-fn judge(message: Message<'_>, facets: &Facets<'_>, ack_on: AckOn, translate: impl FnOnce() -> Result<(), Failure>) -> Verdict {
+fn judge(
+    message: Message<'_>,
+    facets: &Facets<'_>,
+    ack_on: AckOn,
+    translate: impl FnOnce() -> Result<(), Failure>,
+) -> Verdict {
     if facets.code == b"ACK" {
         return Verdict { outcome: Outcome::Ignored, failure: None };
     }
@@ -61,17 +81,23 @@ fn judge(message: Message<'_>, facets: &Facets<'_>, ack_on: AckOn, translate: im
     if !facets.version.is_empty() && !facets.version.starts_with(b"2") {
         return refuse(203, 12, "MSH-12 is no version of HL7 v2, such as 2.5.1");
     }
-    let headers = (0..message.segment_count()).filter(|segment| message.segment_id(*segment) == SegmentId(*b"MSH")).count();
+    let headers =
+        (0..message.segment_count()).filter(|segment| message.segment_id(*segment) == SegmentId(*b"MSH")).count();
     if headers > 1 {
         let text = format!("a frame holds one message, here stand {headers} MSH segments: send each in its own frame");
-        return Verdict { outcome: Outcome::Untranslated, failure: Some(Failure { code: 100, location: Some((*b"MSH", 2, 0)), text }) };
+        return Verdict {
+            outcome: Outcome::Untranslated,
+            failure: Some(Failure { code: 100, location: Some((*b"MSH", 2, 0)), text }),
+        };
     }
     if ack_on == AckOn::Durable {
         return Verdict { outcome: Outcome::Received, failure: None };
     }
     match translate() {
         Ok(()) => Verdict { outcome: Outcome::Translated, failure: None },
-        Err(failure) if matches!(failure.code, 200..=203) => Verdict { outcome: Outcome::Rejected, failure: Some(failure) },
+        Err(failure) if matches!(failure.code, 200..=203) => {
+            Verdict { outcome: Outcome::Rejected, failure: Some(failure) }
+        }
         Err(failure) => Verdict { outcome: Outcome::Untranslated, failure: Some(failure) },
     }
 }
@@ -79,7 +105,9 @@ fn judge(message: Message<'_>, facets: &Facets<'_>, ack_on: AckOn, translate: im
 /// `ADT^A01` where both are what codes look like; anything else in their place might be anything, and the log is read by many.
 fn kind(facets: &Facets<'_>) -> String {
     let code = |bytes: &[u8]| match bytes {
-        [_, _, _] if bytes.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()) => String::from_utf8_lossy(bytes).into_owned(),
+        [_, _, _] if bytes.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()) => {
+            String::from_utf8_lossy(bytes).into_owned()
+        }
         _ => "?".to_owned(),
     };
     format!("{}^{}", code(facets.code), code(facets.event))

@@ -66,9 +66,14 @@ impl Partition {
             .execute_batch(&format!("PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous}; PRAGMA fullfsync=1; PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}; {TABLE};"))
             .map_err(failed())?;
         directory::sync(folder).map_err(Error::file(folder))?;
-        let last: Option<i64> = connection.query_row("SELECT max(seq) FROM record", [], |row| row.get(0)).map_err(failed())?;
+        let last: Option<i64> =
+            connection.query_row("SELECT max(seq) FROM record", [], |row| row.get(0)).map_err(failed())?;
         let next = last.map_or(first, |last| last.unsigned_abs() + 1);
-        let bytes = connection.query_row("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", [], |row| row.get::<_, i64>(0)).map_err(failed())?;
+        let bytes = connection
+            .query_row("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", [], |row| {
+                row.get::<_, i64>(0)
+            })
+            .map_err(failed())?;
         Ok(Partition { connection, path, first, next, bytes: bytes.unsigned_abs() })
     }
 
@@ -95,7 +100,16 @@ impl Partition {
         {
             let mut insert = transaction.prepare_cached(INSERT).map_err(failed())?;
             for (seq, record) in (self.next..).zip(batch) {
-                insert.execute(params![seq.cast_signed(), record.received_ms, record.facets, record.raw, record.ack, record.checksum(seq)]).map_err(failed())?;
+                insert
+                    .execute(params![
+                        seq.cast_signed(),
+                        record.received_ms,
+                        record.facets,
+                        record.raw,
+                        record.ack,
+                        record.checksum(seq)
+                    ])
+                    .map_err(failed())?;
                 bytes += record.len() as u64 + 32;
             }
         }
@@ -146,7 +160,9 @@ impl Source {
     pub fn read(&self, from: u64, records_max: usize, bytes_max: usize) -> Result<Rows, Error> {
         let failed = || Error::database(&self.name.path);
         let mut select = self.connection.prepare_cached(SELECT).map_err(failed())?;
-        let mut rows = select.query(params![from.cast_signed(), i64::try_from(records_max).unwrap_or(i64::MAX).saturating_add(1)]).map_err(failed())?;
+        let mut rows = select
+            .query(params![from.cast_signed(), i64::try_from(records_max).unwrap_or(i64::MAX).saturating_add(1)])
+            .map_err(failed())?;
         let mut found = Vec::new();
         let mut bytes = 0;
         while bytes < bytes_max && found.len() < records_max {
@@ -154,7 +170,8 @@ impl Source {
                 return Ok(Rows { rows: found, exhausted: true });
             };
             let seq = row.get::<_, i64>(0).map_err(failed())?.unsigned_abs();
-            let record = read_row(row).ok().filter(|(record, crc)| record.checksum(seq) == *crc).map(|(record, _)| record);
+            let record =
+                read_row(row).ok().filter(|(record, crc)| record.checksum(seq) == *crc).map(|(record, _)| record);
             bytes += record.as_ref().map_or(0, Record::len);
             found.push((seq, record));
         }

@@ -1,7 +1,7 @@
 //! Reading the journal in order, partition after partition.
+use super::Error;
 use super::partition::{self, Name, Rows, Source};
 use super::record::Record;
-use super::Error;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use tokio::sync::watch;

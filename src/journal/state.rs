@@ -45,7 +45,9 @@ impl State {
         let path = directory.state();
         let failed = || Error::database(&path);
         let connection = Connection::open(&path).map_err(failed())?;
-        connection.execute_batch(&format!("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {TABLES}")).map_err(failed())?;
+        connection
+            .execute_batch(&format!("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {TABLES}"))
+            .map_err(failed())?;
         super::directory::sync(directory.path()).map_err(Error::file(directory.path()))?;
         Ok(State { connection: Mutex::new(connection), path })
     }
@@ -55,7 +57,10 @@ impl State {
     /// # Errors
     /// A database that cannot be read.
     pub fn cursor(&self, reader: &str) -> Result<Option<u64>, Error> {
-        let next = self.lock().query_row("SELECT next FROM cursor WHERE reader = ?1", [reader], |row| row.get::<_, i64>(0)).optional();
+        let next = self
+            .lock()
+            .query_row("SELECT next FROM cursor WHERE reader = ?1", [reader], |row| row.get::<_, i64>(0))
+            .optional();
         Ok(next.map_err(Error::database(&self.path))?.map(i64::unsigned_abs))
     }
 
@@ -79,11 +84,25 @@ impl State {
         let mut connection = self.lock();
         let transaction = connection.transaction().map_err(failed())?;
         for letter in given_up {
-            let values = params![reader, letter.seq.cast_signed(), letter.last.cast_signed(), letter.at_ms, letter.attempts, letter.reason];
-            transaction.prepare_cached("INSERT OR REPLACE INTO dead_letter VALUES (?1, ?2, ?3, ?4, ?5, ?6)").and_then(|mut insert| insert.execute(values)).map_err(failed())?;
+            let values = params![
+                reader,
+                letter.seq.cast_signed(),
+                letter.last.cast_signed(),
+                letter.at_ms,
+                letter.attempts,
+                letter.reason
+            ];
+            transaction
+                .prepare_cached("INSERT OR REPLACE INTO dead_letter VALUES (?1, ?2, ?3, ?4, ?5, ?6)")
+                .and_then(|mut insert| insert.execute(values))
+                .map_err(failed())?;
         }
-        let upsert = "INSERT INTO cursor (reader, next) VALUES (?1, ?2) ON CONFLICT (reader) DO UPDATE SET next = excluded.next";
-        transaction.prepare_cached(upsert).and_then(|mut insert| insert.execute(params![reader, next.cast_signed()])).map_err(failed())?;
+        let upsert =
+            "INSERT INTO cursor (reader, next) VALUES (?1, ?2) ON CONFLICT (reader) DO UPDATE SET next = excluded.next";
+        transaction
+            .prepare_cached(upsert)
+            .and_then(|mut insert| insert.execute(params![reader, next.cast_signed()]))
+            .map_err(failed())?;
         transaction.commit().map_err(failed())
     }
 
@@ -94,7 +113,9 @@ impl State {
     pub fn dead_letters(&self, reader: &str) -> Result<Vec<DeadLetter>, Error> {
         let failed = || Error::database(&self.path);
         let connection = self.lock();
-        let mut select = connection.prepare("SELECT seq, last, at_ms, attempts, reason FROM dead_letter WHERE reader = ?1 ORDER BY seq").map_err(failed())?;
+        let mut select = connection
+            .prepare("SELECT seq, last, at_ms, attempts, reason FROM dead_letter WHERE reader = ?1 ORDER BY seq")
+            .map_err(failed())?;
         let rows = select.query_map([reader], |row| {
             let (seq, last) = (row.get::<_, i64>(0)?.unsigned_abs(), row.get::<_, i64>(1)?.unsigned_abs());
             Ok(DeadLetter { seq, last, at_ms: row.get(2)?, attempts: row.get(3)?, reason: row.get(4)? })

@@ -71,9 +71,21 @@ impl Journal {
         let (health_sender, health) = watch::channel(Health::Ready);
         let (queue, appends) = mpsc::channel(options.queue_records_max.max(1));
         let writer = Writer { partition, folder: folder.clone(), options, head: head_sender, health: health_sender };
-        let spawned = std::thread::Builder::new().name("journal".into()).spawn(move || writer.run(appends)).map_err(Error::file(&folder))?;
+        let spawned = std::thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || writer.run(appends))
+            .map_err(Error::file(&folder))?;
         let room = Arc::new(Semaphore::new(room_units(options.queue_bytes_max)));
-        Ok(Journal { queue: Some(queue), room, head, health, folder, options, writer: Mutex::new(Some(spawned)), _directory: Arc::clone(directory) })
+        Ok(Journal {
+            queue: Some(queue),
+            room,
+            head,
+            health,
+            folder,
+            options,
+            writer: Mutex::new(Some(spawned)),
+            _directory: Arc::clone(directory),
+        })
     }
 
     /// Queues a record, waiting for room, and returns the receipt to come. Records queued by one task keep their order.
@@ -120,7 +132,9 @@ impl Journal {
                 let mut path = pair[0].path.clone().into_os_string();
                 path.push(suffix);
                 match std::fs::remove_file(&path) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::file(&pair[0].path)(error)),
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(Error::file(&pair[0].path)(error));
+                    }
                     _ => {}
                 }
             }
@@ -181,7 +195,9 @@ impl Writer {
 
     /// Writes a batch; the number of its first record.
     fn write(&mut self, batch: &[Append]) -> Result<u64, Error> {
-        if self.partition.records() >= self.options.partition_records_max || self.partition.bytes() >= self.options.partition_bytes_max {
+        if self.partition.records() >= self.options.partition_records_max
+            || self.partition.bytes() >= self.options.partition_bytes_max
+        {
             self.roll()?;
         }
         let records: Vec<_> = batch.iter().map(|append| Arc::clone(&append.record)).collect();

@@ -157,7 +157,7 @@ async fn a_failed_write_stops_the_journal_and_a_full_disk_does_not() {
     let mut partition = Partition::open(other.path(), 1, Durability::Fsync).unwrap();
     partition.connection().execute_batch("PRAGMA max_page_count = 4").unwrap();
     let big = Arc::new(Record { raw: vec![1; 100_000], ..Record::default() });
-    assert!(partition.append(&[big.clone()]).unwrap_err().is_full());
+    assert!(partition.append(std::slice::from_ref(&big)).unwrap_err().is_full());
     partition.connection().execute_batch("PRAGMA max_page_count = 4000").unwrap();
     partition.append(&[big]).unwrap();
     assert_eq!(partition.next(), 2);

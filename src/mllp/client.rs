@@ -19,7 +19,11 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { connect_timeout: Duration::from_secs(5), reply_timeout: Duration::from_secs(5), reply_bytes_max: 1 << 20 }
+        Options {
+            connect_timeout: Duration::from_secs(5),
+            reply_timeout: Duration::from_secs(5),
+            reply_bytes_max: 1 << 20,
+        }
     }
 }
 
@@ -66,11 +70,20 @@ impl Client {
         let refused = |source| Error::Connect { address: address.to_owned(), source };
         let stream = match timeout(options.connect_timeout, TcpStream::connect(address)).await {
             Ok(connected) => connected.map_err(refused)?,
-            Err(_) => return Err(refused(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", options.connect_timeout.as_secs_f32())))),
+            Err(_) => {
+                return Err(refused(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("no answer within {} s", options.connect_timeout.as_secs_f32()),
+                )));
+            }
         };
         stream.set_nodelay(true)?;
         // What comes back is read leniently: an acknowledgement is not refused for its framing.
-        let decoder = Decoder::new(DecoderOptions { framing: Framing::Lenient, frame_bytes_max: options.reply_bytes_max, ..Default::default() });
+        let decoder = Decoder::new(DecoderOptions {
+            framing: Framing::Lenient,
+            frame_bytes_max: options.reply_bytes_max,
+            ..Default::default()
+        });
         Ok(Client { stream, options, decoder, out: Vec::new() })
     }
 

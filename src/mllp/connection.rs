@@ -110,7 +110,13 @@ where
 {
     let (reading, mut writing) = tokio::io::split(stream);
     let (queue, pending) = mpsc::channel(options.pipeline_max.max(1));
-    let mut reader = Reader { stream: reading, decoder: Decoder::new(options.decoder), options, events: VecDeque::new(), began: None };
+    let mut reader = Reader {
+        stream: reading,
+        decoder: Decoder::new(options.decoder),
+        options,
+        events: VecDeque::new(),
+        began: None,
+    };
     let read = async {
         let end = reader.run(handler, &queue, shutdown.clone()).await;
         drop(queue);
@@ -156,13 +162,19 @@ impl<S: AsyncRead + Unpin> Reader<'_, S> {
                 match event {
                     Event::Frame(frame) => {
                         if frame.odd_bytes > 0 {
-                            tracing::warn!(count = frame.odd_bytes, "framing bytes inside a message were taken as data");
+                            tracing::warn!(
+                                count = frame.odd_bytes,
+                                "framing bytes inside a message were taken as data"
+                            );
                         }
                         if queue.send(handler(frame).await).await.is_err() {
                             return End::Stopped;
                         }
                     }
-                    Event::Restarted { dropped_bytes } => tracing::warn!(dropped_bytes, "the peer began a new frame inside a frame; the partial one was dropped, not acknowledged"),
+                    Event::Restarted { dropped_bytes } => tracing::warn!(
+                        dropped_bytes,
+                        "the peer began a new frame inside a frame; the partial one was dropped, not acknowledged"
+                    ),
                 }
             }
             if let Err(end) = outcome {
@@ -210,7 +222,11 @@ impl<S: AsyncRead + Unpin> Reader<'_, S> {
 }
 
 /// Waits for bytes and decodes them where they lie; the number of bytes read, 0 at the end of the stream.
-async fn read<S: AsyncRead + Unpin>(stream: &mut S, decoder: &mut Decoder, events: &mut VecDeque<Event>) -> Result<usize, End> {
+async fn read<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    decoder: &mut Decoder,
+    events: &mut VecDeque<Event>,
+) -> Result<usize, End> {
     poll_fn(|context| {
         let mut bytes = [const { MaybeUninit::<u8>::uninit() }; READ_BYTES];
         let mut buffer = ReadBuf::uninit(&mut bytes);
@@ -282,7 +298,12 @@ async fn flush<S: AsyncWrite + Unpin>(stream: &mut S, options: &Options, out: &m
     }
     match timeout(options.write_timeout, stream.write_all(out)).await {
         Ok(written) => written?,
-        Err(_) => return Err(End::Io(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read its acknowledgements"))),
+        Err(_) => {
+            return Err(End::Io(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the peer does not read its acknowledgements",
+            )));
+        }
     }
     out.clear();
     out.shrink_to(WRITE_BYTES);

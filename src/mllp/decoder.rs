@@ -91,10 +91,14 @@ pub enum Violation {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Idle { junk: usize },
+    Idle {
+        junk: usize,
+    },
     Body,
     /// After `0B` in a body and this many bytes of [`RESTART`].
-    BodyStart { matched: usize },
+    BodyStart {
+        matched: usize,
+    },
     /// After `1C`.
     BodyEnd,
 }
@@ -181,7 +185,13 @@ impl Decoder {
         Ok(())
     }
 
-    fn body_start<'a>(&mut self, byte: u8, rest: &'a [u8], input: &mut &'a [u8], matched: usize) -> Result<Option<Event>, Violation> {
+    fn body_start<'a>(
+        &mut self,
+        byte: u8,
+        rest: &'a [u8],
+        input: &mut &'a [u8],
+        matched: usize,
+    ) -> Result<Option<Event>, Violation> {
         if byte != RESTART[matched] {
             // The start byte and what followed it were data; this byte is looked at again as part of the body.
             self.data(&[START])?;

@@ -28,7 +28,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { connection: connection::Options::default(), connections_max: 20_000, connections_per_address_max: 10_000, drain_timeout: Duration::from_secs(10) }
+        Options {
+            connection: connection::Options::default(),
+            connections_max: 20_000,
+            connections_per_address_max: 10_000,
+            drain_timeout: Duration::from_secs(10),
+        }
     }
 }
 
@@ -82,7 +87,9 @@ fn report(end: &connection::End) {
     use connection::End;
     match end {
         End::Closed | End::Idle | End::Shutdown => tracing::debug!("connection ended: {end}"),
-        End::Torn { .. } | End::Slow { .. } | End::Violation(_) | End::Io(_) => tracing::warn!("connection ended: {end}"),
+        End::Torn { .. } | End::Slow { .. } | End::Violation(_) | End::Io(_) => {
+            tracing::warn!("connection ended: {end}")
+        }
         End::Stopped => tracing::error!("connection ended: {end}"),
     }
 }

@@ -20,7 +20,11 @@ pub struct Live {
 
 impl Live {
     fn bytes(&self) -> usize {
-        size_of::<Live>() + self.facets.len() + self.bundle.len() + self.entries.len() * size_of::<Entry>() + self.failure.as_ref().map_or(0, String::len)
+        size_of::<Live>()
+            + self.facets.len()
+            + self.bundle.len()
+            + self.entries.len() * size_of::<Entry>()
+            + self.failure.as_ref().map_or(0, String::len)
     }
 }
 
@@ -61,7 +65,11 @@ impl Tail {
     /// Messages from a number on, at most so many; none when that number is not held.
     pub fn from(&self, seq: u64, messages_max: usize) -> Vec<Arc<Live>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let skip = kept.messages.front().and_then(|first| seq.checked_sub(first.seq)).and_then(|skip| usize::try_from(skip).ok());
+        let skip = kept
+            .messages
+            .front()
+            .and_then(|first| seq.checked_sub(first.seq))
+            .and_then(|skip| usize::try_from(skip).ok());
         skip.map_or_else(Vec::new, |skip| kept.messages.iter().skip(skip).take(messages_max).cloned().collect())
     }
 }
@@ -82,7 +90,10 @@ mod tests {
     fn it_holds_the_newest_within_its_bytes() {
         let tail = Tail::new(3 * (size_of::<Live>() + 100));
         (5..=9).for_each(|seq| push(&tail, seq, 100));
-        assert_eq!((held(&tail, 6), held(&tail, 7), held(&tail, 9), held(&tail, 10)), (vec![], vec![7, 8, 9], vec![9], vec![]));
+        assert_eq!(
+            (held(&tail, 6), held(&tail, 7), held(&tail, 9), held(&tail, 10)),
+            (vec![], vec![7, 8, 9], vec![9], vec![])
+        );
         push(&tail, 10, 1_000_000);
         assert!(held(&tail, 10).is_empty(), "one that is too large is not held");
         push(&tail, 11, 1);

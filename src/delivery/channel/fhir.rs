@@ -45,7 +45,10 @@ const JSON: &str = "application/fhir+json";
 
 impl FhirChannel {
     pub(super) fn new(options: Options) -> Result<FhirChannel, reqwest::Error> {
-        let mut builder = Client::builder().redirect(redirect::Policy::none()).connect_timeout(options.connect_timeout).timeout(options.timeout);
+        let mut builder = Client::builder()
+            .redirect(redirect::Policy::none())
+            .connect_timeout(options.connect_timeout)
+            .timeout(options.timeout);
         if is_loopback(&options.base) {
             builder = builder.no_proxy();
         }
@@ -83,7 +86,9 @@ impl FhirChannel {
 pub fn is_loopback(url: &Url) -> bool {
     match url.host_str() {
         Some("localhost") => true,
-        Some(host) => host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback()),
+        Some(host) => {
+            host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        }
         None => false,
     }
 }
@@ -95,9 +100,16 @@ async fn judge(response: Response) -> Result<(), Failure> {
     let reason = || format!("HTTP {status}{}", issues(body.as_ref()));
     match status {
         _ if status.is_success() => entries(body.as_ref()),
-        StatusCode::UNAUTHORIZED | StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => Err(Failure::Again { reason: reason(), after }),
+        StatusCode::UNAUTHORIZED
+        | StatusCode::REQUEST_TIMEOUT
+        | StatusCode::CONFLICT
+        | StatusCode::TOO_EARLY
+        | StatusCode::TOO_MANY_REQUESTS => Err(Failure::Again { reason: reason(), after }),
         _ if status.is_server_error() => Err(Failure::Again { reason: reason(), after }),
-        _ if status.is_redirection() => Err(Failure::Refused(format!("{}: redirects are not followed; name the final address in the route", reason()))),
+        _ if status.is_redirection() => Err(Failure::Refused(format!(
+            "{}: redirects are not followed; name the final address in the route",
+            reason()
+        ))),
         _ => Err(Failure::Refused(reason())),
     }
 }
@@ -121,8 +133,20 @@ fn entries(body: Option<&Value>) -> Result<(), Failure> {
 /// The severities and codes of an OperationOutcome. Its texts may quote the patient and stay out.
 fn issues(outcome: Option<&Value>) -> String {
     let issues = outcome.and_then(|outcome| outcome.get("issue")).and_then(Value::as_array);
-    let plain = |issue: &Value, key: &str| issue.get(key).and_then(Value::as_str).filter(|text| text.len() < 32 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')).unwrap_or("?").to_owned();
-    let texts: Vec<_> = issues.into_iter().flatten().take(5).map(|issue| format!("{} {}", plain(issue, "severity"), plain(issue, "code"))).collect();
+    let plain = |issue: &Value, key: &str| {
+        issue
+            .get(key)
+            .and_then(Value::as_str)
+            .filter(|text| text.len() < 32 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'))
+            .unwrap_or("?")
+            .to_owned()
+    };
+    let texts: Vec<_> = issues
+        .into_iter()
+        .flatten()
+        .take(5)
+        .map(|issue| format!("{} {}", plain(issue, "severity"), plain(issue, "code")))
+        .collect();
     if texts.is_empty() { String::new() } else { format!(" ({})", texts.join(", ")) }
 }
 
@@ -167,7 +191,10 @@ mod tests {
     fn an_accepted_bundle_with_a_refused_entry_is_not_delivered() {
         let answer = |status: &str| json!({"resourceType": "Bundle", "entry": [{"response": {"status": "201 Created"}}, {"response": {"status": status, "outcome": {"issue": [{"severity": "error", "code": "invalid", "diagnostics": "CANARY"}]}}}]});
         assert_eq!(entries(Some(&answer("200"))), Ok(()));
-        assert_eq!(entries(Some(&answer("422 Unprocessable"))), Err(Failure::Refused("entry 1: status 422 (error invalid)".into())));
+        assert_eq!(
+            entries(Some(&answer("422 Unprocessable"))),
+            Err(Failure::Refused("entry 1: status 422 (error invalid)".into()))
+        );
         assert!(matches!(entries(Some(&answer("503"))), Err(Failure::Again { .. })));
         assert_eq!(entries(None), Ok(()));
     }

@@ -55,7 +55,13 @@ impl FileChannel {
         self.sound = written.is_ok();
         match written {
             Ok(()) => Progress { delivered: messages.len(), failure: None },
-            Err(error) => Progress { delivered: 0, failure: Some(Failure::Again { reason: format!("{}: {error}", self.options.path.display()), after: None }) },
+            Err(error) => Progress {
+                delivered: 0,
+                failure: Some(Failure::Again {
+                    reason: format!("{}: {error}", self.options.path.display()),
+                    after: None,
+                }),
+            },
         }
     }
 }

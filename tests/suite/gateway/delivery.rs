@@ -32,7 +32,10 @@ impl Server {
     }
 
     fn configuration(&self, more: &str) -> String {
-        format!("[[route]]\nname = \"ehr\"\nto = {{ fhir = \"http://{}/fhir\", bundle = \"transaction\" }}\nretry = {{ first = \"10ms\", max = \"50ms\"{more} }}\n", self.address)
+        format!(
+            "[[route]]\nname = \"ehr\"\nto = {{ fhir = \"http://{}/fhir\", bundle = \"transaction\" }}\nretry = {{ first = \"10ms\", max = \"50ms\"{more} }}\n",
+            self.address
+        )
     }
 
     fn requests(&self) -> Vec<Request> {
@@ -59,9 +62,15 @@ fn answer(stream: &TcpStream, kept: &Mutex<Vec<Request>>, statuses: &[&str]) -> 
     let status = statuses.get(kept.len()).unwrap_or(&"200 OK");
     kept.push(Request { head, body: serde_json::from_slice(&body).unwrap() });
     drop(kept);
-    let outcome = r#"{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"invalid","diagnostics":"CANARY"}]}"#;
+    let outcome =
+        r#"{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"invalid","diagnostics":"CANARY"}]}"#;
     let mut stream = stream;
-    write!(stream, "HTTP/1.1 {status}\r\nContent-Type: application/fhir+json\r\nContent-Length: {}\r\n\r\n{outcome}", outcome.len()).ok()
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\nContent-Type: application/fhir+json\r\nContent-Length: {}\r\n\r\n{outcome}",
+        outcome.len()
+    )
+    .ok()
 }
 
 /// The identifiers of the patients of the requests.
@@ -83,10 +92,17 @@ fn a_transaction_is_posted_and_tried_again_until_it_is_taken() {
     assert!(peer.exchange(&message("a", "A01")).contains("MSA|AA|a"), "an acknowledgement waits for no route");
     peer.exchange(&message("b", "A01"));
     let requests = server.wait_for(5);
-    assert_eq!(patients(&requests), ["patient-a", "patient-a", "patient-a", "patient-b", "patient-b"], "in order, none passed over");
-    assert!(requests[0].head.starts_with("POST /fhir HTTP/1.1\r\n") && requests[0].head.contains("application/fhir+json"));
+    assert_eq!(
+        patients(&requests),
+        ["patient-a", "patient-a", "patient-a", "patient-b", "patient-b"],
+        "in order, none passed over"
+    );
+    assert!(
+        requests[0].head.starts_with("POST /fhir HTTP/1.1\r\n") && requests[0].head.contains("application/fhir+json")
+    );
     assert_eq!(requests[0].body, requests[2].body, "the same again");
-    let key = |request: &Request| request.head.lines().find(|line| line.starts_with("idempotency-key: ")).unwrap().to_owned();
+    let key =
+        |request: &Request| request.head.lines().find(|line| line.starts_with("idempotency-key: ")).unwrap().to_owned();
     assert!(key(&requests[0]) == key(&requests[2]) && key(&requests[2]) != key(&requests[3]));
     let data = gateway.data();
     let log = gateway.stop();
@@ -96,7 +112,12 @@ fn a_transaction_is_posted_and_tried_again_until_it_is_taken() {
 
 #[test]
 fn what_is_refused_is_a_dead_letter_and_the_next_goes_on() {
-    let server = Server::start(&["422 Unprocessable Entity", "200 OK", "500 Internal Server Error", "500 Internal Server Error"]);
+    let server = Server::start(&[
+        "422 Unprocessable Entity",
+        "200 OK",
+        "500 Internal Server Error",
+        "500 Internal Server Error",
+    ]);
     let gateway = Gateway::start(&server.configuration(", attempts = 2"));
     let mut peer = Peer::connect(&gateway);
     for id in ["a", "b", "c", "d"] {

@@ -52,16 +52,18 @@ fn half_a_frame_is_neither_answered_nor_kept() {
     let data = gateway.data();
     let log = gateway.stop();
     assert_eq!(journal(&data).len(), 1);
-    assert!(log.contains("was dropped, not acknowledged") && log.contains("discarded without acknowledgement"), "{log}");
+    assert!(
+        log.contains("was dropped, not acknowledged") && log.contains("discarded without acknowledgement"),
+        "{log}"
+    );
 }
 
 #[test]
 fn what_is_not_mllp_is_cut_off() {
     let gateway = Gateway::start("");
-    for (bytes, reason) in [
-        (vec![b'x'; 2000], "is the peer speaking MLLP?"),
-        (b"\x0bMSH|^~\\&|\x1cX".to_vec(), "framing = \"lenient\""),
-    ] {
+    for (bytes, reason) in
+        [(vec![b'x'; 2000], "is the peer speaking MLLP?"), (b"\x0bMSH|^~\\&|\x1cX".to_vec(), "framing = \"lenient\"")]
+    {
         let mut peer = Peer::connect(&gateway);
         peer.write(&bytes);
         assert_eq!(peer.receive(), None);

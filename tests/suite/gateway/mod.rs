@@ -115,7 +115,8 @@ fn send_checks_every_acknowledgement() {
         std::fs::write(&path, text).unwrap();
         path
     };
-    let good = path("good.hl7", format!("FHS|^~\\&\rBHS|^~\\&\r{}{}BTS|2\rFTS|1\r", message("a", "A01"), message("b", "A08")));
+    let good =
+        path("good.hl7", format!("FHS|^~\\&\rBHS|^~\\&\r{}{}BTS|2\rFTS|1\r", message("a", "A01"), message("b", "A08")));
     let lines = path("lines.hl7", message("c", "A01").replace('\r', "\n"));
     let bad = path("bad.hl7", message("d", "A01").replace("ADT^A01^ADT_A01", "ZZZ^Z99"));
     let send = |to: &str, files: &[&std::path::PathBuf]| {
@@ -126,7 +127,10 @@ fn send_checks_every_acknowledgement() {
     let (code, text) = send(&here, &[&good, &lines]);
     assert!(code == Some(0) && text.contains("3 accepted, 0 failed"), "{code:?} {text}");
     let (code, text) = send(&here, &[&bad, &lines]);
-    assert!(code == Some(1) && text.contains("bad.hl7: message 1: AR") && text.contains("1 accepted, 1 failed"), "{code:?} {text}");
+    assert!(
+        code == Some(1) && text.contains("bad.hl7: message 1: AR") && text.contains("1 accepted, 1 failed"),
+        "{code:?} {text}"
+    );
     assert_eq!(send(&here, &[&folder.path().join("missing")]).0, Some(2));
     assert_eq!(send("nonsense", &[&good]).0, Some(2));
     gateway.stop();

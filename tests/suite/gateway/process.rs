@@ -75,7 +75,11 @@ impl Gateway {
     /// Starts one; a listener is added where the configuration has none.
     pub fn start(configuration: &str) -> Gateway {
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        let listener = if configuration.contains("[[listener]]") { "" } else { "[[listener]]\nname = \"adt\"\nmllp = \"127.0.0.1:0\"\n" };
+        let listener = if configuration.contains("[[listener]]") {
+            ""
+        } else {
+            "[[listener]]\nname = \"adt\"\nmllp = \"127.0.0.1:0\"\n"
+        };
         std::fs::write(folder.path().join("handoff.toml"), format!("{configuration}\n{listener}")).unwrap();
         Gateway::run(folder, handoff())
     }
