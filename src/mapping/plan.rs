@@ -74,6 +74,8 @@ pub struct Part {
     /// Value nodes whose texts make the identity.
     pub identity: Vec<NodeId>,
     pub events: bool,
+    /// Never the same as a resource that another map made.
+    pub distinct: bool,
     /// Rows that the resource cannot do without, and whether the message fails with them.
     pub required: Vec<(NodeId, RuleId, bool)>,
     pub rule: RuleId,
@@ -93,12 +95,12 @@ pub struct Rule {
 pub enum Node {
     /// The first alternative that is not empty.
     Value { alternatives: Range<u32>, codes: Option<&'static CodeSet> },
-    /// `{…}`; `enter` makes a new innermost frame for its inner children.
-    Object { children: Range<u32>, enter: Option<Enter>, has_source: bool },
+    /// `{…}`; `enter` makes a new innermost frame for its inner children; a `period` must not end before it starts.
+    Object { children: Range<u32>, enter: Option<Enter>, has_source: bool, period: bool },
     /// `[…]`.
     List { items: Range<u32> },
     /// A jump table.
-    Switch { on: SourceId, part: u8, cases: Range<u32>, default: NodeId },
+    Switch { on: SourceId, cases: Range<u32>, default: NodeId },
     /// The table's coding for component 1 of the frame at hand, if the table has it.
     TableCoding { table: u16 },
 }
@@ -122,7 +124,8 @@ pub struct Child {
     /// Only when the object's own frame has a value.
     pub inner: bool,
     pub required: bool,
-    pub fatal: bool,
+    /// Written, but no reason for the object to be there (the URL of an extension).
+    pub silent: bool,
     pub rule: RuleId,
 }
 
@@ -221,6 +224,8 @@ pub enum Source {
     Position,
     /// OBR-25 is empty: the status that the linked Observations add up to.
     DerivedStatus,
+    /// One end of a range written as text (`3.5-5.0`, `>5`), with its text; true: the upper end.
+    RangeEnd(SourceId, bool),
     Nothing,
 }
 

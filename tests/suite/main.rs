@@ -1,2 +1,9 @@
-//! The tests that need the whole of handoff.
+//! The suite: everything that is tested through the public face of the library and the program. One binary, so that it links once.
+#[path = "../../benches/cases.rs"]
+mod bench_cases;
+mod corpus;
 mod gateway;
+mod hl7_differential;
+mod hl7_properties;
+mod readme;
+mod tidy;

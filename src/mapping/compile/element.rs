@@ -44,7 +44,7 @@ impl Compiler<'_, '_> {
             let required = self.required_rows(resource_type, tries, &Place { part: CURRENT, ..place.clone() });
             self.plan.parts[usize::from(*part)].required = required;
         }
-        self.node(Node::Object { children, enter: None, has_source: false })
+        self.node(Node::Object { children, enter: None, has_source: false, period: false })
     }
 
     /// The rows of a resource that it cannot do without, as nodes of their own that are looked at before the resource is made.
@@ -73,7 +73,7 @@ impl Compiler<'_, '_> {
         if let Some(table) = table {
             self.table_first(&children, table);
         }
-        self.node(Node::Object { children, enter: None, has_source })
+        self.node(Node::Object { children, enter: None, has_source, period: to == "Period" })
     }
 
     /// Puts the coding that the table gives in front of the message's own codings.
@@ -143,9 +143,9 @@ impl Compiler<'_, '_> {
             if !with_children.is_empty() && !slot.element.many {
                 let layers: Vec<Layer<'_>> = with_children.iter().map(|(t, p)| (t.children.as_slice(), p.clone())).collect();
                 let (children, has_source) = self.children("Element", &layers, depth, false);
-                let node = self.node(Node::Object { children, enter: None, has_source });
+                let node = self.node(Node::Object { children, enter: None, has_source, period: false });
                 let key = self.key_text(&format!("_{name}"));
-                out.push((Child { key, node, mask: Self::mask(&with_children), inner: Self::inner(group), required: false, fatal: false, rule: NONE }, has_source));
+                out.push((Child { key, node, mask: Self::mask(&with_children), inner: Self::inner(group), required: false, silent: false, rule: NONE }, has_source));
             }
         }
         let bare: Vec<(Trie, Place)> = group
@@ -167,7 +167,7 @@ impl Compiler<'_, '_> {
             mask: Self::mask(&group),
             inner: Self::inner(&group),
             required: demand == Demand::Required && !root,
-            fatal: demand == Demand::Fatal,
+            silent: false,
             rule,
         };
         out.insert(0, (child, sourced));
@@ -277,8 +277,11 @@ impl Compiler<'_, '_> {
         if group.iter().all(|(t, _)| t.children.is_empty()) {
             return self.values(slot, group, depth);
         }
-        if group.iter().any(|(t, _)| t.extra.is_some()) || slot.element.types.iter().any(|t| t.name == "Reference") && group.iter().any(|(t, _)| !t.wholes.is_empty()) {
+        if group.iter().any(|(t, _)| t.extra.is_some() && t.children.is_empty()) {
             return self.values(slot, group, depth);
+        }
+        if slot.element.types.iter().any(|t| t.name == "Reference") && group.iter().any(|(t, _)| !t.wholes.is_empty()) {
+            return self.reference_with(slot, group, depth);
         }
         let whole = |one: &One<'_>| !one.0.wholes.is_empty();
         if group.iter().any(whole) && group.iter().any(|one| one.1.part != group[0].1.part) {
@@ -296,6 +299,25 @@ impl Compiler<'_, '_> {
         };
         let parent = shape::child_type(&slot.parent, slot.element, &type_name).to_string();
         self.object(&parent, group, depth, Vec::new())
+    }
+
+    /// A reference made by a row, with further elements (`display`) beside it.
+    fn reference_with(&mut self, slot: &Slot<'_>, group: &[One<'_>], depth: u8) -> Option<(NodeId, bool)> {
+        let rule = self.rule(&group[0].1.map, &group[0].0.key, group[0].0.location);
+        let plain: Vec<(Trie, Place)> = group.iter().filter(|(t, _)| !t.wholes.is_empty()).map(|(t, p)| (Trie { children: Vec::new(), ..(*t).clone() }, p.clone())).collect();
+        let plain: Vec<One<'_>> = plain.iter().map(|(t, p)| (t, p.clone())).collect();
+        let (node, _) = self.values(slot, &plain, depth)?;
+        if let Node::Value { alternatives, .. } = &self.plan.nodes[node as usize] {
+            for alternative in &mut self.plan.alternatives[alternatives.start as usize..alternatives.end as usize] {
+                alternative.bare = true;
+            }
+        }
+        let key = self.key_text("reference");
+        let fixed = vec![(Child { key, node, mask: 0, inner: false, required: false, silent: false, rule }, true)];
+        let layers: Vec<Layer<'_>> = group.iter().map(|(t, p)| (t.children.as_slice(), p.clone())).collect();
+        let (children, _) = self.children("Reference", &layers, depth, false);
+        let children = self.prepend(fixed, children);
+        Some((self.node(Node::Object { children, enter: None, has_source: true, period: false }), true))
     }
 
     /// Parts that write the same element in different ways: the first part that writes anything wins.
@@ -323,7 +345,7 @@ impl Compiler<'_, '_> {
             let layers: Vec<Layer<'_>> = group.iter().map(|(t, p)| (t.children.as_slice(), p.clone())).collect();
             let (children, has_source) = self.children(parent, &layers, depth, false);
             let children = self.prepend(fixed, children);
-            return Some((self.node(Node::Object { children, enter: None, has_source }), has_source));
+            return Some((self.node(Node::Object { children, enter: None, has_source, period: parent == "Period" }), has_source));
         };
         let alternative = &row.alternatives[0];
         if row.alternatives.iter().any(|a| a.via != alternative.via) {
@@ -364,7 +386,7 @@ impl Compiler<'_, '_> {
             self.table_first(&children, table);
         }
         let children = self.prepend(fixed, children);
-        Some((self.node(Node::Object { children, enter: Some(Enter { part, sources }), has_source }), has_source))
+        Some((self.node(Node::Object { children, enter: Some(Enter { part, sources }), has_source, period: parent == "Period" }), has_source))
     }
 
     fn prepend(&mut self, fixed: Vec<(Child, bool)>, children: std::ops::Range<u32>) -> std::ops::Range<u32> {
@@ -392,7 +414,7 @@ impl Compiler<'_, '_> {
         let key = self.key_text("url");
         let alternative = Alternative { part: CURRENT, inner: false, guard: NONE, key: Text::default(), emit: Emit::Literal(literal), rule, warn: false, bare: false };
         let node = self.value_node(vec![alternative], None);
-        let fixed = vec![(Child { key, node, mask: 0, inner: false, required: false, fatal: false, rule }, false)];
+        let fixed = vec![(Child { key, node, mask: 0, inner: false, required: false, silent: true, rule }, false)];
         // Sub-rows other than inner extensions are paths into the value: `address.text` → `valueAddress.text`.
         let mut copy = (*trie).clone();
         for child in &mut copy.children {
@@ -512,7 +534,7 @@ impl Compiler<'_, '_> {
         let start = self.plan.cases.len() as u32;
         self.plan.cases.extend(cases);
         let cases = start..self.plan.cases.len() as u32;
-        self.node(Node::Switch { on, part: CURRENT, cases, default })
+        self.node(Node::Switch { on, cases, default })
     }
 
     fn reads_message(&self, emit: &Emit) -> bool {

@@ -202,7 +202,7 @@ impl Compiler<'_, '_> {
         let kind = kinds.len().min(63) as u8;
         kinds.push(id);
         let rule = self.rule(name, "", location);
-        self.plan.parts.push(Part { name: name.to_owned(), program: 0, kind, identity: Vec::new(), events: false, required: Vec::new(), rule });
+        self.plan.parts.push(Part { name: name.to_owned(), program: 0, kind, identity: Vec::new(), events: false, distinct: false, required: Vec::new(), rule });
         self.parts.push(PartSource { map: name.to_owned(), scope, tries });
         id
     }
@@ -272,6 +272,7 @@ impl Compiler<'_, '_> {
         let part = &mut self.plan.parts[usize::from(part)];
         part.identity = nodes;
         part.events = map.events;
+        part.distinct = map.distinct;
     }
 
     /// The map that a `: Name` means.

@@ -169,7 +169,8 @@ impl Compiler<'_, '_> {
             return Some(Found { emit: Emit::Resource { source, part, extra, guard: NONE }, type_name: "Reference".into() });
         }
         let primitive = map.value.is_some();
-        let accepted = wanted.types.iter().find(|t| compatible(&t.0, &map.to, primitive));
+        let exact = wanted.types.iter().find(|t| t.0 == map.to);
+        let accepted = exact.or_else(|| wanted.types.iter().find(|t| compatible(&t.0, &map.to, primitive)));
         let Some((type_name, _)) = accepted.cloned() else { return self.wrong(wanted, &map.to, at) };
         let parameters: HashMap<String, (Value, Place)> =
             via.arguments.iter().map(|(name, value)| (name.clone(), (value.clone(), place.clone()))).collect();

@@ -245,6 +245,10 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 old = self.find_id(&id, hash_of(&id));
             }
             match old {
+                Some(old) if definition.distinct && self.state.instances[old as usize].mask & (1 << definition.kind) == 0 => {
+                    self.find(FindingCode::SameIdentity, definition.rule, self.message.segment_span(frame.segment as usize));
+                    None
+                }
                 Some(old) => {
                     self.add_part(old, part, frame);
                     Some(old)

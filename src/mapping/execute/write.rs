@@ -140,7 +140,8 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                         return None;
                     }
                 }
-                other => wrote = wrote.max(other),
+                other if !child.silent => wrote = wrote.max(other),
+                _ => {}
             }
         }
         Some(wrote)
@@ -151,12 +152,19 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let plan = self.plan;
         match &plan.nodes[node as usize] {
             Node::Value { alternatives, codes } => self.alternatives(alternatives.clone(), *codes, frame),
-            Node::Object { children, enter, has_source } => match enter {
-                None => self.object(children.clone(), *has_source, frame),
-                Some(enter) => self.entered(enter, children.clone(), *has_source, frame),
-            },
+            Node::Object { children, enter, has_source, period } => {
+                let start = self.state.out.len();
+                let wrote = match enter {
+                    None => self.object(children.clone(), *has_source, frame),
+                    Some(enter) => self.entered(enter, children.clone(), *has_source, frame),
+                };
+                if *period && wrote != Wrote::Nothing {
+                    self.ordered_period(start, frame);
+                }
+                wrote
+            }
             Node::List { items } => self.list(items.clone(), frame),
-            Node::Switch { on, cases, default, .. } => {
+            Node::Switch { on, cases, default } => {
                 let mark = self.state.temporary.len();
                 let found = self.plain_text(*on, frame);
                 let text = self.bytes(found);
@@ -166,6 +174,26 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 if chosen == NONE { Wrote::Nothing } else { self.value(chosen, frame) }
             }
             Node::TableCoding { table } => self.table_row(*table, frame),
+        }
+    }
+
+    /// A period must not end before it starts (R4, per-1): such an end is left out.
+    fn ordered_period(&mut self, start: usize, frame: &Frame<'_>) {
+        const END: &[u8] = b",\"end\":\"";
+        const START: &[u8] = b"\"start\":\"";
+        let text = &self.state.out[start..];
+        let (Some(end), Some(begin)) = (memchr::memmem::rfind(text, END), memchr::memmem::find(text, START)) else { return };
+        let date = |at: usize| text[at..].split(|b| *b == b'"' || *b == b'T').next().unwrap_or_default();
+        let (first, last) = (date(begin + START.len()), date(end + END.len()));
+        let common = first.len().min(last.len());
+        if last[..common] < first[..common] {
+            self.state.out.truncate(start + end);
+            self.state.out.push(b'}');
+            if TRACE {
+                let length = self.state.out.len();
+                self.state.traces.retain(|t| t.start < length);
+            }
+            self.find(FindingCode::PeriodReversed, NONE, frame.span);
         }
     }
 
