@@ -31,12 +31,19 @@ pub enum AckOn {
 }
 
 /// Where messages come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Source {
-    /// The listener's name.
-    pub listener: String,
-    /// When its messages are acknowledged.
-    pub ack_on: AckOn,
+    listener: String,
+    ack_on: AckOn,
+    plan: Arc<Plan>,
+    plan_hash: [u8; 32],
+}
+
+impl Source {
+    /// A listener by its name, when it acknowledges, and what translates its messages.
+    pub fn new(listener: String, ack_on: AckOn, plan: Arc<Plan>) -> Source {
+        Source { listener, ack_on, plan_hash: plan.hash(), plan }
+    }
 }
 
 /// What the sender is told.
@@ -53,8 +60,6 @@ pub enum Answer {
 /// The way of a message from frame to acknowledgement.
 #[derive(Debug)]
 pub struct Intake {
-    plan: Arc<Plan>,
-    plan_hash: [u8; 32],
     journal: Arc<Journal>,
     tail: Arc<Tail>,
     clock: fn() -> jiff::Timestamp,
@@ -79,16 +84,18 @@ struct Note {
 }
 
 impl Intake {
-    /// An intake that translates with `plan`, keeps in `journal` and shows what it translated to `tail`.
-    pub fn new(plan: Arc<Plan>, journal: Arc<Journal>, tail: Arc<Tail>, clock: fn() -> jiff::Timestamp) -> Intake {
+    /// An intake that keeps messages in `journal` and shows what it translated to `tail`.
+    pub fn new(journal: Arc<Journal>, tail: Arc<Tail>, clock: fn() -> jiff::Timestamp) -> Intake {
         let control_ids = ControlIds::new(clock());
-        Intake { plan_hash: plan.hash(), plan, journal, tail, clock, control_ids, workers: Mutex::default() }
+        Intake { journal, tail, clock, control_ids, workers: Mutex::default() }
     }
 
     /// Takes a frame. Returns, once the journal has room for it, the answer to come; frames of one sender that are handed over one after the other are
     /// journalled in that order.
     pub async fn accept(&self, raw: Vec<u8>, source: &Source) -> impl Future<Output = Answer> + Send + use<> {
+        // To the millisecond, as it is journalled: translating again must give the same bytes.
         let received = (self.clock)();
+        let received = received.round(jiff::Unit::Millisecond).unwrap_or(received);
         let mut worker = self.workers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         let draft = self.draft(&mut worker, &raw, source, received);
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(worker);

@@ -1,9 +1,10 @@
 //! `handoff serve`: the gateway. Puts the parts together, says where it listens, and takes it all down in order: listeners, connections, deliveries, journal.
 use super::files::{Layers, load};
 use crate::config::{Config, Listener};
-use crate::delivery::{Common, Lane};
-use crate::intake::{Answer, Intake};
+use crate::delivery::{Common, Lane, Plans};
+use crate::intake::{Answer, Intake, Source};
 use crate::journal::{Directory, Health, Journal, State};
+use crate::mapping::Plan;
 use crate::mllp::connection::Reply;
 use crate::mllp::decoder::Frame;
 use crate::mllp::listener;
@@ -39,7 +40,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 /// # Errors
 /// When it cannot start.
 pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
-    let config = match &args.config {
+    let mut config = match &args.config {
         None => Config::default(),
         Some(path) => match Config::load(path) {
             Ok(config) => config,
@@ -50,8 +51,9 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         },
     };
     log_to_stderr();
+    let (plans, listeners) = with_plans(config.mappings.take(), std::mem::take(&mut config.listeners))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    match runtime.block_on(serve(config)) {
+    match runtime.block_on(serve(config, plans, listeners)) {
         Ok(code) => Ok(code),
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -67,31 +69,30 @@ fn log_to_stderr() {
         tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).try_init();
 }
 
-async fn serve(config: Config) -> anyhow::Result<ExitCode> {
+async fn serve(config: Config, plans: Plans, listeners: Vec<(Listener, Source)>) -> anyhow::Result<ExitCode> {
     // Asked for first: a signal that comes while starting is not missed.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let directory = Arc::new(Directory::open(&config.data)?);
     let journal = Arc::new(Journal::open(&directory, config.journal)?);
     let state = Arc::new(State::open(&directory)?);
     let mut health = journal.health();
-    let plan = Arc::new(load(&Layers { mappings: config.mappings, site: None })?);
     let tail = Arc::new(Tail::new(TAIL_BYTES_MAX));
-    let intake =
-        Arc::new(Intake::new(Arc::clone(&plan), Arc::clone(&journal), Arc::clone(&tail), jiff::Timestamp::now));
+    let intake = Arc::new(Intake::new(Arc::clone(&journal), Arc::clone(&tail), jiff::Timestamp::now));
 
     // Every cursor is in place before the first message can come.
-    let common = Common { journal: Arc::clone(&journal), state, tail, plan, clock: jiff::Timestamp::now };
+    let common =
+        Common { journal: Arc::clone(&journal), state, tail, plans: Arc::new(plans), clock: jiff::Timestamp::now };
     let mut lanes = vec![Lane::open_untranslated(&common)?];
     for route in config.routes {
         lanes.push(Lane::open(route, &common)?);
     }
     drop(common);
     let mut bound = Vec::new();
-    for listener in config.listeners {
+    for (listener, source) in listeners {
         let socket = TcpListener::bind(&listener.address)
             .await
             .with_context(|| format!("cannot listen on {}", listener.address))?;
-        bound.push((socket, listener));
+        bound.push((socket, listener, source));
     }
 
     let (drain, draining) = watch::channel(false);
@@ -101,16 +102,16 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
         deliveries.spawn(lane.run(draining.clone()));
     }
     let (stop, stopping) = watch::channel(false);
-    let mut listeners = JoinSet::new();
-    for (socket, listener) in bound {
+    let mut listening = JoinSet::new();
+    for (socket, listener, source) in bound {
         let address = socket.local_addr()?;
-        let name = &listener.source.listener;
+        let name = &listener.name;
         eprintln!(
             "listening mllp {address} (listener {name}, durability {}, routes {routes}, data {})",
             config.journal.durability.name(),
             config.data.display()
         );
-        listeners.spawn(listen(socket, listener, Arc::clone(&intake), stopping.clone()));
+        listening.spawn(listen(socket, listener.options, source, Arc::clone(&intake), stopping.clone()));
     }
     drop(intake);
 
@@ -121,7 +122,7 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     };
     tracing::info!("stopping: no new connections; what has been received is answered and delivered");
     stop.send_replace(true);
-    while listeners.join_next().await.is_some() {}
+    while listening.join_next().await.is_some() {}
     drain.send_replace(true);
     if timeout(FLUSH_TIMEOUT, async { while deliveries.join_next().await.is_some() {} }).await.is_err() {
         tracing::warn!("some deliveries were cut; they are made again at the next start");
@@ -133,9 +134,40 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(failed)))
 }
 
-#[expect(clippy::async_yields_async, reason = "taking a frame and answering it are two waits: the next frame is taken between them")]
-async fn listen(socket: TcpListener, listener: Listener, intake: Arc<Intake>, stopping: watch::Receiver<bool>) {
-    let source = Arc::new(listener.source);
+/// Compiles the mappings of each listener, and once only those that several share.
+fn with_plans(mappings: Option<PathBuf>, listeners: Vec<Listener>) -> anyhow::Result<(Plans, Vec<(Listener, Source)>)> {
+    let mut plans = Plans::default();
+    let mut compiled: Vec<(Option<PathBuf>, Arc<Plan>)> = Vec::new();
+    let mut found = Vec::new();
+    for listener in listeners {
+        let known = compiled.iter().find(|(site, _)| *site == listener.site).map(|(_, plan)| Arc::clone(plan));
+        let plan = match known {
+            Some(plan) => plan,
+            None => {
+                let plan = Arc::new(load(&Layers { mappings: mappings.clone(), site: listener.site.clone() })?);
+                compiled.push((listener.site.clone(), Arc::clone(&plan)));
+                plan
+            }
+        };
+        plans.add(&listener.name, &plan);
+        let source = Source::new(listener.name.clone(), listener.ack_on, plan);
+        found.push((listener, source));
+    }
+    Ok((plans, found))
+}
+
+#[expect(
+    clippy::async_yields_async,
+    reason = "taking a frame and answering it are two waits: the next frame is taken between them"
+)]
+async fn listen(
+    socket: TcpListener,
+    options: listener::Options,
+    source: Source,
+    intake: Arc<Intake>,
+    stopping: watch::Receiver<bool>,
+) {
+    let source = Arc::new(source);
     let handler = move |frame: Frame, _peer: SocketAddr| {
         let (intake, source) = (Arc::clone(&intake), Arc::clone(&source));
         async move {
@@ -152,5 +184,5 @@ async fn listen(socket: TcpListener, listener: Listener, intake: Arc<Intake>, st
             }
         }
     };
-    listener::run(socket, listener.options, handler, stopping).await;
+    listener::run(socket, options, handler, stopping).await;
 }

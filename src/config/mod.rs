@@ -9,6 +9,7 @@
 //! name = "adt"
 //! mllp = "127.0.0.1:2575"
 //! ack_on = "translated"             # durable | translated
+//! site = "sites/mercy"              # profile and overlay; default: none
 //!
 //! [[route]]
 //! name = "ehr"
@@ -27,9 +28,8 @@ mod sections;
 
 pub use problem::{Problem, Problems};
 
-use crate::delivery::channel::{Target, file};
+use crate::delivery::channel::{Envelope, Target, file};
 use crate::delivery::{self, Retry};
-use crate::fhir::envelope::Envelope;
 use crate::routing::Route;
 use crate::{intake, journal, mllp};
 use problem::Document;
@@ -57,8 +57,12 @@ pub struct Listener {
     pub address: String,
     /// Its limits.
     pub options: mllp::listener::Options,
-    /// Its name, and when it acknowledges.
-    pub source: intake::Source,
+    /// Its name.
+    pub name: String,
+    /// When it acknowledges.
+    pub ack_on: intake::AckOn,
+    /// The folder of a site (profile and overlay), laid over the mappings.
+    pub site: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -85,7 +89,9 @@ impl Default for Listener {
         Listener {
             address: "127.0.0.1:2575".into(),
             options: mllp::listener::Options::default(),
-            source: intake::Source { listener: "mllp".into(), ack_on: intake::AckOn::default() },
+            name: "mllp".into(),
+            ack_on: intake::AckOn::default(),
+            site: None,
         }
     }
 }

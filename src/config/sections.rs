@@ -2,10 +2,9 @@
 use super::problem::Document;
 use super::section::{Placed, Section};
 use super::{Config, Listener};
-use crate::delivery::channel::{Target, fhir, file};
+use crate::delivery::channel::{Envelope, Target, fhir, file};
 use crate::delivery::{self, Retry, UNTRANSLATED};
-use crate::fhir::envelope::Envelope;
-use crate::intake::{AckOn, Source};
+use crate::intake::AckOn;
 use crate::journal::Durability;
 use crate::mllp::decoder::Framing;
 use crate::routing::Route;
@@ -38,7 +37,7 @@ pub(super) fn read(document: &Document<'_>) -> Config {
         Some(routes) => routes.into_iter().filter_map(route).collect(),
         None => default_routes(&config),
     };
-    unique(&root, "listener", config.listeners.iter().map(|listener| listener.source.listener.as_str()));
+    unique(&root, "listener", config.listeners.iter().map(|listener| listener.name.as_str()));
     unique(&root, "route", config.routes.iter().map(|route| route.route.name.as_str()));
     root.finish();
     config
@@ -76,9 +75,11 @@ fn listener(section: Section<'_>) -> Listener {
     let name = name(&section);
     let ack_on =
         section.choice("ack_on", &[("translated", AckOn::Translated), ("durable", AckOn::Durable)]).unwrap_or_default();
-    listener.source = Source { listener: name, ack_on };
+    listener.name = name;
+    listener.ack_on = ack_on;
+    listener.site = section.text("site").map(|folder| section.document.relative(&folder.value));
     let plaintext = section.boolean("plaintext").unwrap_or(false);
-    section.not_yet(&["http", "directory", "site", "tls", "allow"]);
+    section.not_yet(&["http", "directory", "tls", "allow"]);
     match section.text("mllp") {
         Some(address) => {
             check_address(&section, &address, plaintext);

@@ -46,7 +46,7 @@ fn everything_that_can_be_said() {
     )
     .unwrap();
     let listener = &config.listeners[0];
-    assert_eq!((listener.address.as_str(), listener.source.ack_on), ("0.0.0.0:2600", AckOn::Durable));
+    assert_eq!((listener.address.as_str(), listener.ack_on), ("0.0.0.0:2600", AckOn::Durable));
     assert_eq!(listener.options.connection.decoder.frame_bytes_max, 50 << 20);
     assert_eq!(
         config.routes[0].retry,

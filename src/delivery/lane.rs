@@ -1,10 +1,9 @@
 //! One route at work: read, deliver, move the cursor; on failure wait and try again; in the end give up, with a trace.
 use super::channel::{Channel, Failure};
-use super::supply::{Next, Supply};
+use super::supply::{Next, Plans, Supply};
 use super::{OpenError, Options, Retry, UNTRANSLATED};
 use crate::facets::{Facets, Outcome};
 use crate::journal::{DeadLetter, Error, Journal, State};
-use crate::mapping::Plan;
 use crate::routing::{Live, Route, Tail};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,8 +20,8 @@ pub struct Common {
     pub state: Arc<State>,
     /// The newest messages.
     pub tail: Arc<Tail>,
-    /// How a message is translated again.
-    pub plan: Arc<Plan>,
+    /// How messages are translated again.
+    pub plans: Arc<Plans>,
     /// The time that dead letters bear.
     pub clock: fn() -> jiff::Timestamp,
 }
@@ -79,7 +78,7 @@ impl Lane {
                 next
             }
         };
-        let supply = Supply::new(Arc::clone(&common.tail), Arc::clone(&common.plan), common.journal.reader());
+        let supply = Supply::new(Arc::clone(&common.tail), Arc::clone(&common.plans), common.journal.reader());
         Ok(Lane { name, duty, common: common.clone(), supply, next })
     }
 

@@ -12,6 +12,7 @@ mod supply;
 
 pub use lane::{Common, Lane};
 pub use retry::Retry;
+pub use supply::Plans;
 
 use crate::{journal, routing::Route};
 use channel::Target;

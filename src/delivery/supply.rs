@@ -3,6 +3,7 @@ use crate::facets::{Facets, Outcome};
 use crate::journal::{Error, Item, Limits, Reader, Record};
 use crate::mapping::{Context, Plan, Scratch};
 use crate::routing::{Live, Tail};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The next thing in the journal.
@@ -23,11 +24,32 @@ impl Next {
     }
 }
 
+/// The plans with which records can be translated again.
+#[derive(Debug, Default)]
+pub struct Plans {
+    by_hash: HashMap<[u8; 32], Arc<Plan>>,
+    by_listener: HashMap<String, Arc<Plan>>,
+}
+
+impl Plans {
+    /// Adds the plan of a listener.
+    pub fn add(&mut self, listener: &str, plan: &Arc<Plan>) {
+        self.by_hash.insert(plan.hash(), Arc::clone(plan));
+        self.by_listener.insert(listener.to_owned(), Arc::clone(plan));
+    }
+
+    /// The plan that a record names, else the one that its listener has now.
+    fn find(&self, facets: &Facets<'_>) -> Option<&Plan> {
+        let now = || std::str::from_utf8(facets.listener).ok().and_then(|listener| self.by_listener.get(listener));
+        self.by_hash.get(&facets.plan).or_else(now).map(Arc::as_ref)
+    }
+}
+
 /// Reads the journal for one lane.
 #[derive(Debug)]
 pub(super) struct Supply {
     tail: Arc<Tail>,
-    plan: Arc<Plan>,
+    plans: Arc<Plans>,
     /// `None` only while it works on another thread.
     lagging: Option<Box<Lagging>>,
 }
@@ -42,8 +64,8 @@ struct Lagging {
 const LIMITS: Limits = Limits { records_max: 64, bytes_max: 1 << 20 };
 
 impl Supply {
-    pub fn new(tail: Arc<Tail>, plan: Arc<Plan>, reader: Reader) -> Supply {
-        Supply { tail, plan, lagging: Some(Box::new(Lagging { reader, scratch: Scratch::default() })) }
+    pub fn new(tail: Arc<Tail>, plans: Arc<Plans>, reader: Reader) -> Supply {
+        Supply { tail, plans, lagging: Some(Box::new(Lagging { reader, scratch: Scratch::default() })) }
     }
 
     /// Messages from a number on, in order and without a gap; none at the end of the journal.
@@ -53,10 +75,10 @@ impl Supply {
             return Ok(live.into_iter().map(Next::Message).collect());
         }
         let Some(mut lagging) = self.lagging.take() else { return Ok(Vec::new()) };
-        let plan = Arc::clone(&self.plan);
+        let plans = Arc::clone(&self.plans);
         let limits = Limits { records_max: LIMITS.records_max.min(messages_max), ..LIMITS };
         let read = tokio::task::spawn_blocking(move || {
-            let found = lagging.read(&plan, seq, limits);
+            let found = lagging.read(&plans, seq, limits);
             (lagging, found)
         });
         match read.await {
@@ -70,41 +92,50 @@ impl Supply {
 }
 
 impl Lagging {
-    fn read(&mut self, plan: &Plan, seq: u64, limits: Limits) -> Result<Vec<Next>, Error> {
+    fn read(&mut self, plans: &Plans, seq: u64, limits: Limits) -> Result<Vec<Next>, Error> {
         let items = self.reader.read(seq, limits)?;
         let next = items.into_iter().map(|item| match item {
             Item::Damaged(seqs) => Next::Damaged(*seqs.start(), *seqs.end()),
-            Item::Record(seq, record) => Next::Message(Arc::new(again(seq, record, plan, &mut self.scratch))),
+            Item::Record(seq, record) => Next::Message(Arc::new(again(seq, record, plans, &mut self.scratch))),
         });
         Ok(next.collect())
     }
 }
 
 /// Translates a record again, as it was translated when it came.
-fn again(seq: u64, record: Record, plan: &Plan, scratch: &mut Scratch) -> Live {
+fn again(seq: u64, record: Record, plans: &Plans, scratch: &mut Scratch) -> Live {
     let mut live = Live { seq, ..Live::default() };
-    let outcome = Facets::decode(&record.facets).map(|facets| facets.outcome);
-    match outcome {
-        Some(Outcome::Received | Outcome::Translated | Outcome::Untranslated) => {
-            let received = jiff::Timestamp::from_millisecond(record.received_ms).map(|time| time.to_string());
-            match plan.translate(&record.raw, &Context { received_at: received.as_deref().ok() }, scratch) {
-                Ok(()) if outcome == Some(Outcome::Untranslated) => {
-                    live.failure = Some("could not be translated when it came; the present mappings can".into());
-                }
-                Ok(()) => {
-                    live.bundle = scratch.bundle().to_vec();
-                    live.entries = scratch.entries().to_vec();
-                }
-                Err(failure) => live.failure = Some(failure.text),
-            }
-        }
-        Some(Outcome::Rejected) => live.failure = Some("its type, processing id or version is not taken here".into()),
-        Some(Outcome::Unreadable) => live.failure = Some("no MSH could be read".into()),
-        Some(Outcome::Ignored) => {}
+    match Facets::decode(&record.facets) {
         None => live.failure = Some("its facets were written by another version".into()),
+        Some(facets) => match facets.outcome {
+            Outcome::Received | Outcome::Translated | Outcome::Untranslated => {
+                translate(&mut live, &facets, &record.raw, plans, scratch)
+            }
+            Outcome::Rejected => live.failure = Some("its type, processing id or version is not taken here".into()),
+            Outcome::Unreadable => live.failure = Some("no MSH could be read".into()),
+            Outcome::Ignored => {}
+        },
     }
     live.facets = record.facets;
     live
+}
+
+fn translate(live: &mut Live, facets: &Facets<'_>, raw: &[u8], plans: &Plans, scratch: &mut Scratch) {
+    let Some(plan) = plans.find(facets) else {
+        live.failure = Some("its listener is no longer configured, so no mappings are known for it".into());
+        return;
+    };
+    let received = jiff::Timestamp::from_millisecond(facets.received_ms).map(|time| time.to_string());
+    match plan.translate(raw, &Context { received_at: received.as_deref().ok() }, scratch) {
+        Ok(()) if facets.outcome == Outcome::Untranslated => {
+            live.failure = Some("could not be translated when it came; the present mappings can".into());
+        }
+        Ok(()) => {
+            live.bundle = scratch.bundle().to_vec();
+            live.entries = scratch.entries().to_vec();
+        }
+        Err(failure) => live.failure = Some(failure.text),
+    }
 }
 
 #[cfg(test)]
@@ -113,11 +144,12 @@ mod tests {
 
     #[test]
     fn what_was_not_translated_says_why() {
-        let (plan, mut scratch) = (Plan::embedded(), Scratch::default());
+        let (mut plans, mut scratch) = (Plans::default(), Scratch::default());
+        plans.add("adt", &Arc::new(Plan::embedded()));
         let mut why = |outcome| {
             let mut facets = Vec::new();
-            Facets { outcome, ..Facets::default() }.encode(&mut facets);
-            again(1, Record { facets, raw: b"no message".to_vec(), ..Record::default() }, &plan, &mut scratch).failure
+            Facets { outcome, listener: b"adt", ..Facets::default() }.encode(&mut facets);
+            again(1, Record { facets, raw: b"no message".to_vec(), ..Record::default() }, &plans, &mut scratch).failure
         };
         assert!(
             why(Outcome::Untranslated).is_some()

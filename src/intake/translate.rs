@@ -22,14 +22,14 @@ impl Intake {
         let mut facets = Facets::of(raw, message, source.listener.as_bytes(), received.as_millisecond());
         let verdict = match (parsed, message) {
             (Ok(()), Some(message)) => judge(message, &facets, source.ack_on, || {
-                self.plan.translate(raw, &Context { received_at: Some(&received.to_string()) }, scratch)
+                source.plan.translate(raw, &Context { received_at: Some(&received.to_string()) }, scratch)
             }),
             (Err(error), _) => Verdict::unreadable(error.to_string()),
             (Ok(()), None) => Verdict::unreadable(String::new()),
         };
         facets.outcome = verdict.outcome;
         if verdict.outcome == Outcome::Translated {
-            facets.plan = self.plan_hash;
+            facets.plan = source.plan_hash;
         }
         let mut encoded = Vec::with_capacity(256);
         facets.encode(&mut encoded);

@@ -2,6 +2,7 @@
 pub mod fhir;
 pub mod file;
 
+pub use crate::fhir::envelope::Envelope;
 use crate::routing::Live;
 use std::sync::Arc;
 use std::time::Duration;
