@@ -1,6 +1,6 @@
 //! Delivery: every route is a cursor over the journal and a channel to its target.
 //!
-//! A [`lane`] waits for records, takes those that its route wants, hands them to its channel, and moves its cursor once they are delivered or given up: never before.
+//! A [`Lane`] waits for records, takes those that its route wants, hands them to its channel, and moves its cursor once they are delivered or given up: never before.
 //! What has just been translated comes from the tail; a lane that lags reads the raw message from the journal and translates it again, which gives the same bytes
 //! as long as the plan is the same. Nothing is lost by dying at any point; what was under way is delivered again.
 //!
