@@ -2,6 +2,7 @@
 #[path = "../../benches/cases.rs"]
 mod bench_cases;
 mod corpus;
+mod gateway;
 mod hl7_differential;
 mod hl7_properties;
 mod readme;
