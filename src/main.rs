@@ -14,6 +14,8 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Translate(cli::translate::TranslateArgs),
+    Serve(cli::serve::ServeArgs),
+    Send(cli::send::SendArgs),
     /// Check, list and show the mappings
     Mappings(cli::mappings::MappingsArgs),
 }
@@ -21,6 +23,8 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Translate(args) => cli::translate::run(&args),
+        Command::Serve(args) => cli::serve::run(args),
+        Command::Send(args) => cli::send::run(args),
         Command::Mappings(args) => cli::mappings::run(args),
     };
     result.unwrap_or_else(|error| {

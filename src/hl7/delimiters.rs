@@ -67,6 +67,17 @@ impl Delimiters {
                 ..Self::default()
             });
         }
+        // `^~\\\\&`: a sender that escaped its own escape character, as program text does. The second one means nothing.
+        let mut once = [0; ENCODING_BYTES_MAX];
+        let doubled = declared.len() > 3 && declared[3] == declared[2];
+        let declared = match doubled {
+            true => {
+                let kept = declared.iter().enumerate().filter(|(at, _)| *at != 3).map(|(_, byte)| *byte);
+                let length = once.iter_mut().zip(kept).map(|(slot, byte)| *slot = byte).count();
+                &once[..length]
+            }
+            false => declared,
+        };
         let wrong = declared
             .iter()
             .enumerate()

@@ -81,7 +81,7 @@ pub fn decode_into(
         while let Some(at) = memchr::memchr(delimiters.escape, rest) {
             out.extend_from_slice(&rest[..at]);
             let body = &rest[at + 1..];
-            let end = memchr::memchr(delimiters.escape, &body[..body.len().min(ESCAPE_BYTES_MAX)]);
+            let end = memchr::memchr(delimiters.escape, body);
             let resolved = end.and_then(|end| {
                 resolve(&body[..end], delimiters, charset, out).map(|seen| (end, seen))
             });
@@ -194,8 +194,6 @@ fn format(command: &[u8], out: &mut Vec<u8>) -> Option<Notes> {
     Some(Notes::NONE)
 }
 
-/// How far the end of a sequence is looked for, so that a text full of escape characters stays linear.
-const ESCAPE_BYTES_MAX: usize = 4096;
 /// Most lines or blanks that one command may skip.
 const REPEATS_MAX: usize = 40;
 

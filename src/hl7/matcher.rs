@@ -12,7 +12,8 @@
 //!
 //! What the structure does not know stays with the innermost open instance. So every segment gets exactly one place. The work for a segment is bounded by the size of
 //! the grammar, however long the message is.
-use super::grammar::{Child, ChildKind, Group, Structure};
+use super::fit::{Fit, begins, holds, later, legal};
+use super::grammar::{ChildKind, Structure};
 use super::message::Message;
 
 /// Reusable buffers that hold the places of the message matched last.
@@ -69,33 +70,6 @@ pub enum PlacementKind {
     Misplaced,
     /// The structure does not know it.
     Extra,
-}
-
-/// How far from the grammar a place is; the order of the module's list.
-#[derive(Clone, Copy, PartialEq)]
-enum Fit {
-    Legal,
-    Hole,
-    PastRequired,
-    EarlierSegment,
-    LaterGroup,
-    EarlierGroup,
-}
-
-impl Fit {
-    /// What is asked of all open instances before the next is.
-    const ROUNDS: [&[Self]; 5] = [
-        &[Self::Legal, Self::Hole],
-        &[Self::PastRequired],
-        &[Self::EarlierSegment],
-        &[Self::LaterGroup],
-        &[Self::EarlierGroup],
-    ];
-
-    /// Whether the place lies before one that is taken.
-    fn is_behind(self) -> bool {
-        matches!(self, Self::Hole | Self::EarlierSegment | Self::EarlierGroup)
-    }
 }
 
 impl Matcher {
@@ -169,10 +143,10 @@ impl Matcher {
     }
 
     fn place(&mut self, structure: &Structure, symbol: u16, segment: u32) -> Option<Placement> {
-        if let Some(aside) = self.aside {
-            if let Some(child) = self.candidate(structure, aside, symbol, Fit::Legal) {
-                return self.settle(structure, aside, child, symbol, segment, Fit::Legal, true);
-            }
+        if let Some(aside) = self.aside
+            && let Some(child) = self.candidate(structure, aside, symbol, Fit::Legal)
+        {
+            return self.settle(structure, aside, child, symbol, segment, Fit::Legal, true);
         }
         for round in Fit::ROUNDS {
             for depth in (0..self.open.len()).rev() {
@@ -378,64 +352,6 @@ impl Matcher {
         });
         self.instances.len() as u32 - 1
     }
-}
-
-/// The children that may still come, with their positions.
-fn later(group: &Group, state: usize) -> impl Iterator<Item = (usize, &Child)> {
-    group.children.iter().enumerate().skip(state)
-}
-
-/// The child that takes the symbol without anything required being passed over.
-fn legal(structure: &Structure, group: &Group, state: usize, symbol: u16) -> Option<usize> {
-    let mut from = state;
-    if let Some(last) = state.checked_sub(1).and_then(|at| group.children.get(at)) {
-        // Again the same; of a choice any alternative again, or, when it does not repeat, none of the others.
-        let start = last.choice.map_or(state - 1, usize::from);
-        let end = last
-            .choice
-            .map_or(state, |choice| choice_end(group, choice));
-        if last.repeats {
-            if let Some(at) =
-                (start..end).find(|&at| begins(structure, &group.children[at], symbol))
-            {
-                return Some(at);
-            }
-        }
-        from = end;
-    }
-    for (at, child) in later(group, from) {
-        if begins(structure, child, symbol) {
-            return Some(at);
-        }
-        let last_of_choice = child
-            .choice
-            .is_none_or(|choice| at + 1 == choice_end(group, choice));
-        if child.required && last_of_choice {
-            return None;
-        }
-    }
-    None
-}
-
-/// The position after the last alternative of a choice.
-fn choice_end(group: &Group, choice: u16) -> usize {
-    let start = usize::from(choice);
-    start
-        + group.children[start..]
-            .iter()
-            .take_while(|child| child.choice == Some(choice))
-            .count()
-}
-
-fn begins(structure: &Structure, child: &Child, symbol: u16) -> bool {
-    match child.kind {
-        ChildKind::Segment(_) => child.symbol == symbol,
-        ChildKind::Group(group) => structure.groups[usize::from(group)].first.contains(symbol),
-    }
-}
-
-fn holds(structure: &Structure, child: &Child, symbol: u16) -> bool {
-    matches!(child.kind, ChildKind::Group(group) if structure.groups[usize::from(group)].all.contains(symbol))
 }
 
 const EMPTY: u32 = u32::MAX;

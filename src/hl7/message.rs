@@ -231,4 +231,4 @@ fn position(bytes: &[u8], wanted: u8) -> Option<usize> {
     }
 }
 
-const PLAIN_BYTES: usize = 24;
+const PLAIN_BYTES: usize = 16;

@@ -14,12 +14,15 @@
 //! | [`grammar`], [`matcher`] | the groups of a message structure |
 //!
 //! Left out: datatypes and tables (the mappings know them) and writing messages.
+pub mod ack;
 pub mod batch;
 pub mod charset;
 pub mod datetime;
 pub mod delimiters;
 pub mod escape;
+mod fit;
 pub mod grammar;
+mod grammar_text;
 pub mod header;
 pub mod index;
 pub mod matcher;

@@ -45,6 +45,7 @@ codes! {
     CodeNotAllowed = "T011", "not one of the codes that the element requires; left out";
     MissingValue = "T012", "a value is missing that should be there";
     DerivedStatus = "T013", "the report has no status; derived from its observations";
+    SameIdentity = "T015", "has the identity of another resource that it must differ from (a merge of a patient with itself); not made";
     PeriodReversed = "T014", "a period that ends before it starts; its end is left out";
 }
 

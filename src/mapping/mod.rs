@@ -229,7 +229,9 @@ impl Plan {
         for (slot, byte) in key.iter_mut().zip(code.iter().chain(b"^").chain(event)) {
             *slot = byte.to_ascii_uppercase();
         }
-        let by_event = self.compiled.events.get(&key[..length]);
+        // Bare codes (`ACK`) serve every event that is not listed.
+        let code_only = code.len().min(length);
+        let by_event = self.compiled.events.get(&key[..length]).or_else(|| self.compiled.events.get(&key[..code_only]));
         let by_name = self.compiled.structure_names.get(named);
         let mapped = |number: &&u16| self.compiled.structures[usize::from(**number)].mapped;
         if let Some(number) = by_event.filter(mapped).or(by_name.filter(mapped)) {

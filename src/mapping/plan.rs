@@ -25,6 +25,8 @@ pub type PartId = u16;
 pub const NONE: u32 = u32::MAX;
 /// The part whose frame is already at hand.
 pub const CURRENT: u8 = u8::MAX;
+/// The need of a row that may write whatever the message holds.
+pub const ALWAYS: u64 = u64::MAX;
 
 /// Everything that a translation needs to know.
 #[derive(Debug, Default)]
@@ -74,6 +76,8 @@ pub struct Part {
     /// Value nodes whose texts make the identity.
     pub identity: Vec<NodeId>,
     pub events: bool,
+    /// Never the same as a resource that another map made.
+    pub distinct: bool,
     /// Rows that the resource cannot do without, and whether the message fails with them.
     pub required: Vec<(NodeId, RuleId, bool)>,
     pub rule: RuleId,
@@ -93,8 +97,8 @@ pub struct Rule {
 pub enum Node {
     /// The first alternative that is not empty.
     Value { alternatives: Range<u32>, codes: Option<&'static CodeSet> },
-    /// `{…}`; `enter` makes a new innermost frame for its inner children.
-    Object { children: Range<u32>, enter: Option<Enter>, has_source: bool },
+    /// `{…}`; `enter` makes a new innermost frame for its inner children; a `period` must not end before it starts.
+    Object { children: Range<u32>, enter: Option<Enter>, has_source: bool, period: bool },
     /// `[…]`.
     List { items: Range<u32> },
     /// A jump table.
@@ -125,6 +129,10 @@ pub struct Child {
     /// Written, but no reason for the object to be there (the URL of an extension).
     pub silent: bool,
     pub rule: RuleId,
+    /// Fields of the frame at hand of which one must be there.
+    pub need: u64,
+    /// The same for the frames of parts.
+    pub part_needs: Vec<(u8, u64)>,
 }
 
 /// One slot of a list.
@@ -136,6 +144,7 @@ pub struct Item {
     pub repeat: Repeat,
     /// Written by the datatype map of the enclosing object.
     pub inner: bool,
+    pub need: u64,
 }
 
 /// What makes more than one element of a slot.
@@ -161,6 +170,7 @@ pub struct Alternative {
     pub warn: bool,
     /// Only the text of a reference, not the object around it.
     pub bare: bool,
+    pub need: u64,
 }
 
 /// What an alternative writes.
@@ -222,6 +232,8 @@ pub enum Source {
     Position,
     /// OBR-25 is empty: the status that the linked Observations add up to.
     DerivedStatus,
+    /// One end of a range written as text (`3.5-5.0`, `>5`), with its text; true: the upper end.
+    RangeEnd(SourceId, bool),
     Nothing,
 }
 

@@ -322,6 +322,7 @@ impl Reader<'_> {
             identity: Vec::new(),
             parameters: Vec::new(),
             events: false,
+            distinct: false,
             value: None,
             rows: Vec::new(),
         });
@@ -333,13 +334,14 @@ impl Reader<'_> {
                 }
                 "params" => map.parameters = self.strings(value, "params").into_iter().map(|(s, _)| s).collect(),
                 "events" => map.events = value.get_ref().as_bool() == Some(true),
+                "distinct" => map.distinct = value.get_ref().as_bool() == Some(true),
                 "value" => map.value = self.string(value, "value").map(str::to_owned).and_then(|text| Some((self.row(&text, at)?, at))),
                 "set" => self.rows(value, &mut map.rows, false),
                 "chain" => self.rows(value, &mut map.rows, true),
                 "switch" => self.switches(value, &mut map.rows),
                 other => {
                     let at = self.location(key.span());
-                    self.unknown(at, format!("unknown key `{other}` in map {name}"), other, ["identity", "params", "events", "value", "set", "chain", "switch"]);
+                    self.unknown(at, format!("unknown key `{other}` in map {name}"), other, ["identity", "params", "events", "distinct", "value", "set", "chain", "switch"]);
                 }
             }
         }

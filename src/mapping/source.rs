@@ -92,6 +92,8 @@ pub struct MapSource {
     pub parameters: Vec<String>,
     /// Never merged, a repeated identity gets its position.
     pub events: bool,
+    /// Never the same as a resource that another map made: with its identity, nothing is made.
+    pub distinct: bool,
     /// The single row of a map to a primitive.
     pub value: Option<(Row, Location)>,
     /// Rows, in the order written.

@@ -1,64 +1,27 @@
-//! Messages from elsewhere, where they lie beside the project (`../shared`, or the folder that `HANDOFF_FACTS` names): nothing panics, no segment is lost in silence, and those that we map
-//! give valid Bundles.
-use super::fixtures::{messages, plan};
-use super::twin;
-use super::validity::mistakes;
-use handoff::hl7::{Index, Span, transcode};
-use handoff::mapping::{Context, FindingCode, Scratch};
-use std::path::{Path, PathBuf};
+//! Messages of others, where they lie beside the checkout. They are read, never copied.
+use std::path::PathBuf;
 
-fn files(folder: &str) -> Vec<PathBuf> {
-    let root = std::env::var_os("HANDOFF_FACTS").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
-    let Ok(entries) = std::fs::read_dir(root.join("cases").join(folder)) else {
-        println!("no folder of cases: nothing judged");
+/// Every file of a folder of `../shared/cases`, with its name; empty, with a word on the console, when there is none.
+pub fn cases(folder: &str) -> Vec<(String, Vec<u8>)> {
+    let root = std::env::var("CARGO_MANIFEST_DIR")
+        .unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
+    let folder = PathBuf::from(root).join("../shared/cases").join(folder);
+    let Ok(entries) = std::fs::read_dir(&folder) else {
+        eprintln!("no {}: its messages are not tried", folder.display());
         return Vec::new();
     };
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
-    files.sort();
-    files
-}
-
-#[test]
-fn messages_of_others() {
-    judge("messages");
-}
-
-#[test]
-fn torture() {
-    judge("torture");
-}
-
-fn judge(folder: &str) {
-    let (mut wrong, mut translated, mut scratch) = (Vec::new(), 0, Scratch::new());
-    for path in files(folder) {
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        for raw in messages(&std::fs::read(&path).unwrap()) {
-            if plan().translate(&raw, &Context::default(), &mut scratch).is_err() {
-                continue;
-            }
-            translated += 1;
-            wrong.extend(lost(&raw, &scratch).map(|what| format!("{name}: {what}")));
-            wrong.extend(mistakes(scratch.bundle()).into_iter().map(|mistake| format!("{name}: {mistake}")));
-        }
-    }
-    println!("{folder}: {translated} translated");
-    assert!(wrong.is_empty(), "{} mistakes:\n{}", wrong.len(), wrong.join("\n"));
-}
-
-/// A part of the message that is neither in a segment that a message map reads nor reported.
-fn lost(raw: &[u8], scratch: &Scratch) -> Option<String> {
-    let (raw, mut index) = (&*transcode(raw), Index::new());
-    index.parse(raw).ok()?;
-    let message = index.message(raw);
-    let mut at = message.notes().leading.end as usize;
-    for segment in 0..message.segment_count() {
-        let span = message.segment_span(segment);
-        if raw[at..span.start as usize].iter().any(|byte| !byte.is_ascii_whitespace()) {
-            return Some(format!("bytes {at} to {} are in no segment", span.start));
-        }
-        at = span.end as usize;
-    }
-    let expected = twin::translate(plan().sources(), raw)?.unmapped;
-    let found: Vec<Span> = scratch.findings().iter().filter(|finding| finding.code == FindingCode::SegmentNotMapped).map(|finding| finding.span).collect();
-    (expected != found).then(|| format!("{} segments have no map, {} are reported", expected.len(), found.len()))
+    let mut paths: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("a readable folder").path())
+        .filter(|path| path.is_file())
+        .collect();
+    paths.sort();
+    let name = |path: &PathBuf| {
+        path.file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default()
+    };
+    paths
+        .iter()
+        .map(|path| (name(path), std::fs::read(path).expect("a readable file")))
+        .collect()
 }

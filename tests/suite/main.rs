@@ -1,8 +1,13 @@
-//! The suite: everything that is tested through the public face of the library and the program.
-
+//! The suite: everything that is tested through the public face of the library and the program. One binary, so that it links once.
+#[path = "../../benches/cases.rs"]
+mod bench_cases;
 mod corpus;
 mod fixtures;
+mod gateway;
 mod golden;
+mod hl7_differential;
+mod hl7_properties;
+mod others;
 mod readme;
 mod tidy;
 mod twin;

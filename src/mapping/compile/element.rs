@@ -44,7 +44,7 @@ impl Compiler<'_, '_> {
             let required = self.required_rows(resource_type, tries, &Place { part: CURRENT, ..place.clone() });
             self.plan.parts[usize::from(*part)].required = required;
         }
-        self.node(Node::Object { children, enter: None, has_source: false })
+        self.node(Node::Object { children, enter: None, has_source: false, period: false })
     }
 
     /// The rows of a resource that it cannot do without, as nodes of their own that are looked at before the resource is made.
@@ -73,7 +73,7 @@ impl Compiler<'_, '_> {
         if let Some(table) = table {
             self.table_first(&children, table);
         }
-        self.node(Node::Object { children, enter: None, has_source })
+        self.node(Node::Object { children, enter: None, has_source, period: to == "Period" })
     }
 
     /// Puts the coding that the table gives in front of the message's own codings.
@@ -89,7 +89,7 @@ impl Compiler<'_, '_> {
             first.guard = if first.guard == NONE { differs } else { self.push_condition(Condition::And(vec![first.guard, differs])) };
         }
         let node = self.node(Node::TableCoding { table });
-        copies.insert(0, Item { node, part: CURRENT, guard: NONE, repeat: Repeat::Once, inner: false });
+        copies.insert(0, Item { node, part: CURRENT, guard: NONE, repeat: Repeat::Once, inner: false, need: ALWAYS });
         let start = self.plan.items.len() as u32;
         self.plan.items.extend(copies);
         let end = self.plan.items.len() as u32;
@@ -144,9 +144,9 @@ impl Compiler<'_, '_> {
             if !with_children.is_empty() && !slot.element.many {
                 let layers: Vec<Layer<'_>> = with_children.iter().map(|(t, p)| (t.children.as_slice(), p.clone())).collect();
                 let (children, has_source) = self.children("Element", &layers, depth, false);
-                let node = self.node(Node::Object { children, enter: None, has_source });
+                let node = self.node(Node::Object { children, enter: None, has_source, period: false });
                 let key = self.key_text(&format!("_{name}"));
-                out.push((Child { key, node, mask: Self::mask(&with_children), inner: Self::inner(group), required: false, silent: false, rule: NONE }, has_source));
+                out.push((Child { key, node, mask: Self::mask(&with_children), inner: Self::inner(group), required: false, silent: false, rule: NONE, need: ALWAYS, part_needs: Vec::new() }, has_source));
             }
         }
         let bare: Vec<(Trie, Place)> = group
@@ -170,6 +170,8 @@ impl Compiler<'_, '_> {
             required: demand == Demand::Required && !root,
             silent: false,
             rule,
+            need: ALWAYS,
+            part_needs: Vec::new(),
         };
         out.insert(0, (child, sourced));
         out
@@ -222,7 +224,7 @@ impl Compiler<'_, '_> {
             let unguarded = Trie { guard: None, ..(*trie).clone() };
             if let Some((node, has)) = self.single(slot, &[(&unguarded, inside)], depth) {
                 sourced |= has;
-                items.push(Item { node, part, guard, repeat, inner: place.inner });
+                items.push(Item { node, part, guard, repeat, inner: place.inner, need: ALWAYS });
             }
         }
         if items.is_empty() {
@@ -278,8 +280,11 @@ impl Compiler<'_, '_> {
         if group.iter().all(|(t, _)| t.children.is_empty()) {
             return self.values(slot, group, depth);
         }
-        if group.iter().any(|(t, _)| t.extra.is_some()) || slot.element.types.iter().any(|t| t.name == "Reference") && group.iter().any(|(t, _)| !t.wholes.is_empty()) {
-            return self.reference_with_parts(slot, group, depth);
+        if group.iter().any(|(t, _)| t.extra.is_some() && t.children.is_empty()) {
+            return self.values(slot, group, depth);
+        }
+        if slot.element.types.iter().any(|t| t.name == "Reference") && group.iter().any(|(t, _)| !t.wholes.is_empty()) {
+            return self.reference_with(slot, group, depth);
         }
         let whole = |one: &One<'_>| !one.0.wholes.is_empty();
         if group.iter().any(whole) && group.iter().any(|one| one.1.part != group[0].1.part) {
@@ -299,26 +304,23 @@ impl Compiler<'_, '_> {
         self.object(&parent, group, depth, Vec::new())
     }
 
-    /// `assigner = …` and `assigner.display = …`: the reference is one of the parts.
-    fn reference_with_parts(&mut self, slot: &Slot<'_>, group: &[One<'_>], depth: u8) -> Option<(NodeId, bool)> {
-        let bare: Vec<(Trie, Place)> = group
-            .iter()
-            .filter(|(t, _)| !t.wholes.is_empty() || t.extra.is_some() || t.children.is_empty())
-            .map(|(t, p)| (Trie { children: Vec::new(), ..(*t).clone() }, p.clone()))
-            .collect();
-        let own: Vec<One<'_>> = bare.iter().map(|(t, p)| (t, p.clone())).collect();
-        let (node, _) = self.values(slot, &own, depth)?;
-        let Node::Value { alternatives, .. } = &self.plan.nodes[node as usize] else { return None };
-        for alternative in &mut self.plan.alternatives[alternatives.start as usize..alternatives.end as usize] {
-            alternative.bare = true;
-        }
+    /// A reference made by a row, with further elements (`display`) beside it.
+    fn reference_with(&mut self, slot: &Slot<'_>, group: &[One<'_>], depth: u8) -> Option<(NodeId, bool)> {
         let rule = self.rule(&group[0].1.map, &group[0].0.key, group[0].0.location);
+        let plain: Vec<(Trie, Place)> = group.iter().filter(|(t, _)| !t.wholes.is_empty()).map(|(t, p)| (Trie { children: Vec::new(), ..(*t).clone() }, p.clone())).collect();
+        let plain: Vec<One<'_>> = plain.iter().map(|(t, p)| (t, p.clone())).collect();
+        let (node, _) = self.values(slot, &plain, depth)?;
+        if let Node::Value { alternatives, .. } = &self.plan.nodes[node as usize] {
+            for alternative in &mut self.plan.alternatives[alternatives.start as usize..alternatives.end as usize] {
+                alternative.bare = true;
+            }
+        }
         let key = self.key_text("reference");
-        let fixed = vec![(Child { key, node, mask: 0, inner: false, required: false, silent: false, rule }, true)];
+        let fixed = vec![(Child { key, node, mask: 0, inner: false, required: false, silent: false, rule, need: ALWAYS, part_needs: Vec::new() }, true)];
         let layers: Vec<Layer<'_>> = group.iter().map(|(t, p)| (t.children.as_slice(), p.clone())).collect();
         let (children, _) = self.children("Reference", &layers, depth, false);
         let children = self.prepend(fixed, children);
-        Some((self.node(Node::Object { children, enter: None, has_source: true }), true))
+        Some((self.node(Node::Object { children, enter: None, has_source: true, period: false }), true))
     }
 
     /// Parts that write the same element in different ways: the first part that writes anything wins.
@@ -333,7 +335,7 @@ impl Compiler<'_, '_> {
             let rule = self.rule(&place.map, &own[0].0.key, own[0].0.location);
             if let Some((node, has)) = self.single(slot, &own, depth) {
                 sourced |= has;
-                alternatives.push(Alternative { part: CURRENT, inner: false, guard: NONE, key: Text::default(), emit: Emit::Node(node), rule, warn: false, bare: false });
+                alternatives.push(Alternative { part: CURRENT, inner: false, guard: NONE, key: Text::default(), emit: Emit::Node(node), rule, warn: false, bare: false, need: ALWAYS });
             }
         }
         Some((self.value_node(alternatives, None), sourced))
@@ -346,7 +348,7 @@ impl Compiler<'_, '_> {
             let layers: Vec<Layer<'_>> = group.iter().map(|(t, p)| (t.children.as_slice(), p.clone())).collect();
             let (children, has_source) = self.children(parent, &layers, depth, false);
             let children = self.prepend(fixed, children);
-            return Some((self.node(Node::Object { children, enter: None, has_source }), has_source));
+            return Some((self.node(Node::Object { children, enter: None, has_source, period: parent == "Period" }), has_source));
         };
         let alternative = &row.alternatives[0];
         if row.alternatives.iter().any(|a| a.via != alternative.via) {
@@ -387,7 +389,7 @@ impl Compiler<'_, '_> {
             self.table_first(&children, table);
         }
         let children = self.prepend(fixed, children);
-        Some((self.node(Node::Object { children, enter: Some(Enter { part, sources }), has_source }), has_source))
+        Some((self.node(Node::Object { children, enter: Some(Enter { part, sources }), has_source, period: parent == "Period" }), has_source))
     }
 
     fn prepend(&mut self, fixed: Vec<(Child, bool)>, children: std::ops::Range<u32>) -> std::ops::Range<u32> {
@@ -413,9 +415,9 @@ impl Compiler<'_, '_> {
         let rule = self.rule(&place.map, &trie.key, trie.location);
         let literal = self.json_text(&url);
         let key = self.key_text("url");
-        let alternative = Alternative { part: CURRENT, inner: false, guard: NONE, key: Text::default(), emit: Emit::Literal(literal), rule, warn: false, bare: false };
+        let alternative = Alternative { part: CURRENT, inner: false, guard: NONE, key: Text::default(), emit: Emit::Literal(literal), rule, warn: false, bare: false, need: ALWAYS };
         let node = self.value_node(vec![alternative], None);
-        let fixed = vec![(Child { key, node, mask: 0, inner: false, required: false, silent: true, rule }, false)];
+        let fixed = vec![(Child { key, node, mask: 0, inner: false, required: false, silent: true, rule, need: ALWAYS, part_needs: Vec::new() }, false)];
         // Sub-rows other than inner extensions are paths into the value: `address.text` → `valueAddress.text`.
         let mut copy = (*trie).clone();
         for child in &mut copy.children {
@@ -441,7 +443,7 @@ impl Compiler<'_, '_> {
             let wanted = self.wanted(slot, trie);
             if let Some(link) = self.link_of(trie) {
                 let rule = self.links[usize::from(link)].rule;
-                alternatives.push(Alternative { part: CURRENT, inner: false, guard: NONE, key: Text::default(), emit: Emit::Link(link), rule, warn: false, bare: false });
+                alternatives.push(Alternative { part: CURRENT, inner: false, guard: NONE, key: Text::default(), emit: Emit::Link(link), rule, warn: false, bare: false, need: ALWAYS });
                 continue;
             }
             if wholes_of_map.contains(&place.map.as_str()) && !place.inner || trie.wholes.len() > 1 {
@@ -466,7 +468,7 @@ impl Compiler<'_, '_> {
                     let node = self.switch(switch, trie, place, wanted, depth);
                     let (part, ..) = Self::enter_part(place, depth);
                     let rule = self.rule(&place.map, &trie.key, trie.location);
-                    out.push(Alternative { part, inner: place.inner, guard: NONE, key: Text::default(), emit: Emit::Node(node), rule, warn: false, bare: false });
+                    out.push(Alternative { part, inner: place.inner, guard: NONE, key: Text::default(), emit: Emit::Node(node), rule, warn: false, bare: false, need: ALWAYS });
                 }
                 Whole::Row(row, at) => {
                     let rule = self.rule(&place.map, &trie.key, *at);
@@ -495,7 +497,7 @@ impl Compiler<'_, '_> {
         let rule = self.rule(&place.map, &trie.key, trie.location);
         let _ = wanted;
         let emit = Emit::Resource { source, part: None, extra: Some(part), guard };
-        out.push(Alternative { part: outer, inner: place.inner, guard: NONE, key: Text::default(), emit, rule, warn: false, bare: false });
+        out.push(Alternative { part: outer, inner: place.inner, guard: NONE, key: Text::default(), emit, rule, warn: false, bare: false, need: ALWAYS });
     }
 
     /// A repeating field into an element that is written once needs a repetition.

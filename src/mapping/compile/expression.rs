@@ -7,7 +7,9 @@ use crate::mapping::plan::{CURRENT, Condition, ConditionId, Measure, NONE, Path,
 use crate::mapping::source::Location;
 
 /// The functions of the language, with the number of arguments each takes.
-const FUNCTIONS: [(&str, usize, usize); 11] = [
+const FUNCTIONS: [(&str, usize, usize); 13] = [
+    ("range_low", 1, 1),
+    ("range_high", 1, 1),
     ("authority", 1, 3),
     ("system", 1, 1),
     ("uri", 2, 2),
@@ -84,6 +86,7 @@ impl Compiler<'_, '_> {
                     "uri" => Source::Uri(sources[0], sources[1]),
                     "text" => Source::TextOf(sources[0]),
                     "phone" => Source::Phone(sources),
+                    "range_low" | "range_high" => Source::RangeEnd(sources[0], name == "range_high"),
                     _ => Source::Ssn(sources[0]),
                 }
             }

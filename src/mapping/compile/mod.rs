@@ -2,9 +2,11 @@
 mod element;
 mod expression;
 mod message;
+mod needs;
 mod tables;
 mod trie;
 mod value;
+
 
 use super::diagnostic::{Code, Diagnostics, nearest};
 use super::expression::{Value, Via};
@@ -38,6 +40,7 @@ pub fn compile(sources: &Sources, diagnostics: &mut Diagnostics) -> Compiled {
     compiler.messages();
     compiler.programs();
     compiler.unused();
+    needs::fill(&mut compiler.plan);
     compiler.plan
 }
 
@@ -202,7 +205,7 @@ impl Compiler<'_, '_> {
         let kind = kinds.len().min(63) as u8;
         kinds.push(id);
         let rule = self.rule(name, "", location);
-        self.plan.parts.push(Part { name: name.to_owned(), program: 0, kind, identity: Vec::new(), events: false, required: Vec::new(), rule });
+        self.plan.parts.push(Part { name: name.to_owned(), program: 0, kind, identity: Vec::new(), events: false, distinct: false, required: Vec::new(), rule });
         self.parts.push(PartSource { map: name.to_owned(), scope, tries });
         id
     }
@@ -272,6 +275,7 @@ impl Compiler<'_, '_> {
         let part = &mut self.plan.parts[usize::from(part)];
         part.identity = nodes;
         part.events = map.events;
+        part.distinct = map.distinct;
     }
 
     /// The map that a `: Name` means.

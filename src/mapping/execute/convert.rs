@@ -115,7 +115,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         };
         let offset = time.offset_minutes.or_else(|| self.default_offset(&time));
         let timed = time.precision >= Precision::Hour;
-        if conversion != Conversion::Date && timed && time.offset_minutes.is_none() && self.offset_minutes.is_none() {
+        if conversion != Conversion::Date && timed && offset.is_none() {
             self.find_piece(FindingCode::NoOffset, piece);
         }
         if conversion == Conversion::Instant && (!timed || offset.is_none()) {

@@ -145,6 +145,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             Source::Patient => self.patient(frame),
             Source::Position => self.number(frame.segment + 1),
             Source::DerivedStatus => self.derived_status(),
+            Source::RangeEnd(source, high) => self.range_end(*source, *high, frame),
             Source::Nothing | Source::Path(_) | Source::Literal(_) => {}
         }
     }
@@ -175,6 +176,31 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 Some(b'+') if number == 0 => drop(self.state.temporary.remove(before)),
                 Some(_) => {}
             }
+        }
+    }
+
+    /// One end of a range written as text: `3.5-5.0`, `3.5 - 5.0`, `>5`, `>=5`, `<3`; nothing for any other text.
+    fn range_end(&mut self, source: SourceId, high: bool, frame: &Frame<'_>) {
+        let start = self.state.temporary.len();
+        self.append(source, frame);
+        let text = self.state.temporary[start..].trim_ascii();
+        let number = |t: &[u8]| !t.is_empty() && t.iter().all(|b| b.is_ascii_digit() || *b == b'.') && t.iter().any(u8::is_ascii_digit);
+        let limit = |t: &'static [u8], or_equal: &'static [u8]| text.strip_prefix(or_equal).or_else(|| text.strip_prefix(t)).map(<[u8]>::trim_ascii);
+        let found = match (limit(b">", b">="), limit(b"<", b"<=")) {
+            (Some(low), _) => (!high).then_some(low),
+            (_, Some(top)) => high.then_some(top),
+            _ => memchr::memchr(b'-', text).and_then(|dash| {
+                let (low, top) = (text[..dash].trim_ascii(), text[dash + 1..].trim_ascii());
+                (number(low) && number(top)).then_some(if high { top } else { low })
+            }),
+        };
+        let range = found.filter(|t| number(t)).map(|t| (t.as_ptr() as usize - self.state.temporary.as_ptr() as usize, t.len()));
+        match range {
+            Some((at, length)) => {
+                self.state.temporary.copy_within(at..at + length, start);
+                self.state.temporary.truncate(start + length);
+            }
+            None => self.state.temporary.truncate(start),
         }
     }
 

@@ -1,12 +1,12 @@
 //! Nodes → JSON: objects, lists, values, references. What turns out empty is rolled back.
 use super::convert::{write_date, write_time};
 use super::text::Piece;
-use super::{COMPONENT, Frame, Instance, REPETITION, Run, SEGMENT, Wrote};
+use super::{COMPONENT, Frame, Instance, PartOf, REPETITION, Run, SEGMENT, Wrote};
 use crate::fhir::bundle::Entry;
 use crate::fhir::json;
 use crate::fhir::shape::CodeSet;
 use crate::hl7::{Precision, Span, Timestamp, is_null};
-use crate::mapping::plan::{Alternative, CURRENT, ConditionId, Conversion, Emit, Enter, Item, NONE, Node, NodeId, Repeat, Source, SourceId};
+use crate::mapping::plan::{ALWAYS, Alternative, CURRENT, Child, ConditionId, Conversion, Emit, Enter, Item, NONE, Node, NodeId, Repeat, Source, SourceId};
 use crate::mapping::{Context, FindingCode};
 use std::ops::Range;
 
@@ -80,9 +80,17 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         self.state.out.extend_from_slice(&instance.id[..usize::from(instance.id_length)]);
         self.state.out.push(b'"');
         let (outer, root) = (self.instance, program.root);
+        let outer_present = if outermost { [0; 64] } else { self.present };
         self.instance = number;
+        self.present = [0; 64];
+        let mut part = instance.first_part;
+        while part != NONE {
+            let PartOf { kind, next, frame } = self.state.parts[part as usize];
+            self.present[usize::from(kind)] |= frame.present;
+            part = next;
+        }
         if let Node::Object { children, .. } = &self.plan.nodes[root as usize] {
-            let frame = self.state.parts.get(instance.first_part as usize).map_or(Frame::of_segment(NONE, 0), |p| p.frame);
+            let frame = self.state.parts.get(instance.first_part as usize).map_or(Frame::nothing(), |p| p.frame);
             self.children(children.clone(), &frame, instance.mask);
         }
         if outermost {
@@ -98,6 +106,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         }
         self.state.out.push(b'}');
         self.instance = outer;
+        self.present = outer_present;
     }
 
     fn mark(&self) -> Mark {
@@ -125,7 +134,11 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let mut wrote = Wrote::Nothing;
         let empty = frame.level != SEGMENT && frame.span.is_empty();
         for child in &plan.children[children.start as usize..children.end as usize] {
-            if (child.mask != 0 && child.mask & mask == 0) || (child.inner && empty) {
+            if (child.mask != 0 && child.mask & mask == 0) || (child.inner && empty) || !self.needed(child, frame) {
+                if child.required {
+                    self.find(FindingCode::RequiredMissing, child.rule, frame.span);
+                    return None;
+                }
                 continue;
             }
             let (start, traces) = (self.state.out.len(), self.state.traces.len());
@@ -147,15 +160,27 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         Some(wrote)
     }
 
+    /// Whether any field that a child reads holds anything.
+    fn needed(&self, child: &Child, frame: &Frame<'_>) -> bool {
+        child.need & frame.present != 0 || child.need == ALWAYS || child.part_needs.iter().any(|(kind, need)| *need == ALWAYS || need & self.present[usize::from(*kind & 63)] != 0)
+    }
+
     /// Writes a node.
     pub(super) fn value(&mut self, node: NodeId, frame: &Frame<'_>) -> Wrote {
         let plan = self.plan;
         match &plan.nodes[node as usize] {
             Node::Value { alternatives, codes } => self.alternatives(alternatives.clone(), *codes, frame),
-            Node::Object { children, enter, has_source } => match enter {
-                None => self.object(children.clone(), *has_source, frame),
-                Some(enter) => self.entered(enter, children.clone(), *has_source, frame),
-            },
+            Node::Object { children, enter, has_source, period } => {
+                let start = self.state.out.len();
+                let wrote = match enter {
+                    None => self.object(children.clone(), *has_source, frame),
+                    Some(enter) => self.entered(enter, children.clone(), *has_source, frame),
+                };
+                if *period && wrote != Wrote::Nothing {
+                    self.ordered_period(start, frame);
+                }
+                wrote
+            }
             Node::List { items } => self.list(items.clone(), frame),
             Node::Switch { on, cases, default } => {
                 let mark = self.state.temporary.len();
@@ -167,6 +192,26 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 if chosen == NONE { Wrote::Nothing } else { self.value(chosen, frame) }
             }
             Node::TableCoding { table } => self.table_row(*table, frame),
+        }
+    }
+
+    /// A period must not end before it starts (R4, per-1): such an end is left out.
+    fn ordered_period(&mut self, start: usize, frame: &Frame<'_>) {
+        const END: &[u8] = b",\"end\":\"";
+        const START: &[u8] = b"\"start\":\"";
+        let text = &self.state.out[start..];
+        let (Some(end), Some(begin)) = (memchr::memmem::rfind(text, END), memchr::memmem::find(text, START)) else { return };
+        let date = |at: usize| text[at..].split(|b| *b == b'"' || *b == b'T').next().unwrap_or_default();
+        let (first, last) = (date(begin + START.len()), date(end + END.len()));
+        let common = first.len().min(last.len());
+        if last[..common] < first[..common] {
+            self.state.out.truncate(start + end);
+            self.state.out.push(b'}');
+            if TRACE {
+                let length = self.state.out.len();
+                self.state.traces.retain(|t| t.start < length);
+            }
+            self.find(FindingCode::PeriodReversed, NONE, frame.span);
         }
     }
 
@@ -207,7 +252,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         match last {
             Some(frame) => self.spread(&enter.sources, children, has_source, &frame),
             // Rows of other parts may still write the element.
-            None => self.spread(&[], children, has_source, &Frame::of_segment(NONE, 0)),
+            None => self.spread(&[], children, has_source, &Frame::nothing()),
         }
     }
 
@@ -253,14 +298,16 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 continue;
             }
             if item.part == CURRENT {
-                wrote = wrote.max(self.item(item, frame, first));
+                if item.need == ALWAYS || item.need & frame.present != 0 {
+                    wrote = wrote.max(self.item(item, frame, first));
+                }
                 continue;
             }
             let mut next = self.first_part();
             while next != NONE {
                 let part = self.state.parts[next as usize];
                 next = part.next;
-                if part.kind == item.part {
+                if part.kind == item.part && (item.need == ALWAYS || item.need & part.frame.present != 0) {
                     wrote = wrote.max(self.item(item, &part.frame, first));
                 }
             }
@@ -345,6 +392,9 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 continue;
             }
             if alternative.part == CURRENT {
+                if alternative.need != ALWAYS && alternative.need & frame.present == 0 {
+                    continue;
+                }
                 let wrote = self.alternative(alternative, codes, frame);
                 if wrote != Wrote::Nothing {
                     return wrote;
@@ -355,7 +405,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             while next != NONE {
                 let part = self.state.parts[next as usize];
                 next = part.next;
-                if part.kind == alternative.part {
+                if part.kind == alternative.part && (alternative.need == ALWAYS || alternative.need & part.frame.present != 0) {
                     let wrote = self.alternative(alternative, codes, &part.frame);
                     if wrote != Wrote::Nothing {
                         return wrote;

@@ -48,7 +48,7 @@ impl Twin<'_> {
                     if !self.has_required(&statement.map, &context) {
                         continue;
                     }
-                    let made = self.instance_of(&statement.map, &context);
+                    let Some(made) = self.instance_of(&statement.map, &context) else { continue };
                     self.bind_name(&statement.binding, &context, made);
                     instance = Some(made);
                 }
@@ -140,8 +140,8 @@ impl Twin<'_> {
         })
     }
 
-    /// The resource that a map makes of what the context reads: the one of that identity, or a new one.
-    pub fn instance_of(&mut self, map: &str, context: &Context) -> usize {
+    /// The resource that a map makes of what the context reads: the one of that identity, or a new one. None of a distinct map, when another map made that one.
+    pub fn instance_of(&mut self, map: &str, context: &Context) -> Option<usize> {
         let sources = self.sources;
         let definition = &sources.maps[map];
         let context = Context { map: map.to_owned(), ..context.clone() };
@@ -149,7 +149,7 @@ impl Twin<'_> {
         let (mut identity, known) = self.identity(definition, &context);
         let part: PartKey = (0, map.to_owned(), 0);
         if !known && !is_segment {
-            return self.new_instance(&definition.to, None, part, context);
+            return Some(self.new_instance(&definition.to, None, part, context));
         }
         if !known {
             identity.push(format!("{map} {}", context.frame.segment));
@@ -163,13 +163,12 @@ impl Twin<'_> {
             identity.push(format!("again {}", context.frame.segment));
             old = find(self, &identity);
         }
-        match old {
-            Some(old) => {
-                self.add_part(old, part, context);
-                old
-            }
-            None => self.new_instance(&definition.to, Some(identity), part, context),
+        let Some(old) = old else { return Some(self.new_instance(&definition.to, Some(identity), part, context)) };
+        if definition.distinct && !self.instances[old].parts.iter().any(|(other, _)| *other == part) {
+            return None;
         }
+        self.add_part(old, part, context);
+        Some(old)
     }
 
     fn identity(&self, map: &MapSource, context: &Context) -> (Vec<String>, bool) {

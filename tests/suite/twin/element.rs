@@ -46,6 +46,9 @@ impl Twin<'_> {
             wrote = wrote.max(out.wrote);
             out.put(&mut object, &name);
         }
+        if parent == "Period" {
+            ordered(&mut object);
+        }
         Some((object, wrote))
     }
 
@@ -259,6 +262,16 @@ impl Twin<'_> {
     pub fn inside(&self, map: &str, arguments: &[(String, Value)], context: &Context, value: Located) -> Context {
         let parameters: HashMap<_, _> = arguments.iter().map(|(name, value)| (name.clone(), (value.clone(), context.clone()))).collect();
         Context { map: map.to_owned(), parameters: Rc::new(parameters), spread: false, ..context.at(value) }
+    }
+}
+
+/// A period does not end before it starts: such an end is left out.
+fn ordered(period: &mut Map<String, Json>) {
+    let day = |key: &str| period.get(key).and_then(Json::as_str).map(|text| text.split('T').next().unwrap_or(text).to_owned());
+    if let (Some(start), Some(end)) = (day("start"), day("end"))
+        && end[..end.len().min(start.len())] < start[..end.len().min(start.len())]
+    {
+        period.remove("end");
     }
 }
 

@@ -9,7 +9,8 @@ pub fn of<'s>(sources: &'s Sources, message: Message<'_>) -> Option<&'s MessageS
     let part = |n| String::from_utf8_lossy(message.bytes(message.part(message.field(msh, 9), message.delimiters().component, n))).into_owned();
     let event = format!("{}^{}", part(1), part(2)).to_ascii_uppercase();
     let covering = sources.messages.values().rev().find(|map| map.covers.iter().any(|(covered, _)| *covered == event));
-    let by_event = covering.or_else(|| sources.messages.get(&sources.events.get(&event)?.0));
+    let structure = sources.events.get(&event).or_else(|| sources.events.get(event.split('^').next()?));
+    let by_event = covering.or_else(|| sources.messages.get(&structure?.0));
     by_event.or_else(|| sources.messages.get(&part(3)))
 }
 

@@ -102,6 +102,8 @@ impl Twin<'_> {
             }
             ("position", []) => Some((context.frame.segment + 1).to_string().into_bytes()),
             ("derived_status", []) => self.derived_status(),
+            ("range_low", [text_of]) => range_end(&text(text_of)?, false),
+            ("range_high", [text_of]) => range_end(&text(text_of)?, true),
             _ => panic!("a function that the twin does not know: {name}"),
         }
     }
@@ -203,4 +205,22 @@ impl Twin<'_> {
         };
         Some(text.into())
     }
+}
+
+/// One end of a range written as text: `3.5-5.0`, `>5`, `<=3`.
+fn range_end(text: &[u8], high: bool) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(text).ok()?.trim();
+    let found = match (text.strip_prefix('>'), text.strip_prefix('<')) {
+        (Some(low), _) => Some(low.strip_prefix('=').unwrap_or(low)).filter(|_| !high),
+        (_, Some(top)) => Some(top.strip_prefix('=').unwrap_or(top)).filter(|_| high),
+        _ => {
+            let (low, top) = text.split_once('-')?;
+            Some(if high { top } else { low }).filter(|_| is_number(low.trim()) && is_number(top.trim()))
+        }
+    };
+    found.map(str::trim).filter(|text| is_number(text)).map(|text| text.as_bytes().to_vec())
+}
+
+fn is_number(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') && text.bytes().any(|byte| byte.is_ascii_digit())
 }

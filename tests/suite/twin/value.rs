@@ -222,7 +222,7 @@ impl Twin<'_> {
         if !self.has_required(map, &inner) {
             return Out::nothing();
         }
-        let instance = self.instance_of(map, &inner);
+        let Some(instance) = self.instance_of(map, &inner) else { return Out::nothing() };
         if let Some(behind) = behind
             && behind.resource.as_ref().is_none_or(|kind| *kind == self.instances[instance].kind)
         {
