@@ -14,6 +14,8 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Translate(cli::translate::TranslateArgs),
+    Parse(cli::parse::ParseArgs),
+    Explain(cli::explain::ExplainArgs),
     /// Check, list and show the mappings
     Mappings(cli::mappings::MappingsArgs),
 }
@@ -21,6 +23,8 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Translate(args) => cli::translate::run(&args),
+        Command::Parse(args) => cli::parse::run(&args),
+        Command::Explain(args) => cli::explain::run(&args),
         Command::Mappings(args) => cli::mappings::run(args),
     };
     result.unwrap_or_else(|error| {

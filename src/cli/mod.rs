@@ -1,4 +1,6 @@
 //! The command line: one file a command.
+pub mod explain;
 pub mod files;
 pub mod mappings;
+pub mod parse;
 pub mod translate;
