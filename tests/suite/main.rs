@@ -1,10 +1,11 @@
-//! The suite: everything that is tested through the public face of the library and the program.
+//! The suite: everything that is tested through the public face of the library and the program. One binary, so that it links once.
 
-mod readme;
-mod tidy;
-//! The integration tests: one binary, so that it links once.
 #[path = "../../benches/cases.rs"]
 mod bench_cases;
+mod cli;
 mod corpus;
+mod explain;
 mod hl7_differential;
 mod hl7_properties;
+mod readme;
+mod tidy;
