@@ -1,8 +1,15 @@
 //! handoff: HL7 v2 in, FHIR R4 out, to whoever subscribed.
 //!
 //! The way of a message: bytes → frame ([`mllp`]) → index ([`hl7`]) → plan ([`mapping`]) → Bundle bytes ([`fhir`]) → record ([`journal`]) → ACK, and from the
-//! journal to every route ([`delivery`]). `intake` reads it top to bottom.
+//! journal to every route ([`delivery`]). [`intake`] reads it top to bottom.
 pub mod cli;
+pub mod config;
+pub mod delivery;
+pub mod facets;
 pub mod fhir;
 pub mod hl7;
+pub mod intake;
+pub mod journal;
 pub mod mapping;
+pub mod mllp;
+pub mod routing;

@@ -16,6 +16,8 @@ enum Command {
     Translate(cli::translate::TranslateArgs),
     Parse(cli::parse::ParseArgs),
     Explain(cli::explain::ExplainArgs),
+    Serve(cli::serve::ServeArgs),
+    Send(cli::send::SendArgs),
     /// Check, list and show the mappings
     Mappings(cli::mappings::MappingsArgs),
 }
@@ -25,6 +27,8 @@ fn main() -> ExitCode {
         Command::Translate(args) => cli::translate::run(&args),
         Command::Parse(args) => cli::parse::run(&args),
         Command::Explain(args) => cli::explain::run(&args),
+        Command::Serve(args) => cli::serve::run(args),
+        Command::Send(args) => cli::send::run(args),
         Command::Mappings(args) => cli::mappings::run(args),
     };
     result.unwrap_or_else(|error| {

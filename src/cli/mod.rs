@@ -3,4 +3,6 @@ pub mod explain;
 pub mod files;
 pub mod mappings;
 pub mod parse;
+pub mod send;
+pub mod serve;
 pub mod translate;

@@ -1,5 +1,6 @@
 //! FHIR R4: the shape of its elements, a JSON writer into a reused buffer, deterministic ids, Bundle envelopes.
 pub mod bundle;
+pub mod envelope;
 pub mod identity;
 pub mod json;
 pub mod shape;

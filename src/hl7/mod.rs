@@ -14,6 +14,7 @@
 //! | [`grammar`], [`matcher`] | the groups of a message structure |
 //!
 //! Left out: datatypes and tables (the mappings know them) and writing messages.
+pub mod ack;
 pub mod batch;
 pub mod charset;
 pub mod datetime;

@@ -4,7 +4,7 @@
 //! that starts there. So the origin of a scalar is
 //!
 //! 1. the last trace that belongs to itself (the ones before it are maps that it came through);
-//! 2. else, in an object that a code table has ready, the trace of that object;
+//! 2. else, in an object that a code table or a row of constants has ready, the trace of that object;
 //! 3. else, for `resourceType` and `id`, the trace of the resource: the statement that made it;
 //! 4. else the Bundle itself, for its own elements.
 //!
@@ -12,7 +12,7 @@
 mod scan;
 
 use super::finding::place;
-use super::plan::{NONE, RuleId};
+use super::plan::{Emit, NONE, RuleId, Text};
 use super::source::Location;
 use super::{Context, Failure, Plan, Scratch, Trace};
 use crate::hl7::{Charset, Index, Message, SegmentId, Span, Structure, decode_into, transcode};
@@ -123,12 +123,24 @@ impl Plan {
         let text = if transcoded { transcode(raw) } else { raw.into() };
         index.parse(&text).map_err(super::unreadable)?;
         let message = index.message(&text);
-        let mut explainer = Explainer { plan: self, message, charset: charset(message), scratch, rules: HashMap::new(), several: HashMap::new() };
+        let mut explainer = Explainer { plan: self, message, charset: charset(message), scratch, rules: HashMap::new(), several: HashMap::new(), ready: self.ready_objects() };
         explainer.count();
         let mut values = Vec::new();
         let bundle = scratch.bundle();
         scan::scalars(bundle, |scalar| values.extend(explainer.explain(bundle, &scalar, below)));
         Ok(Explained { values, transcoded })
+    }
+
+    /// The objects that rows of constants have ready, by rule.
+    fn ready_objects(&self) -> HashMap<RuleId, Vec<Text>> {
+        let mut found: HashMap<RuleId, Vec<Text>> = HashMap::new();
+        for alternative in &self.compiled.alternatives {
+            match alternative.emit {
+                Emit::Literal(text) if self.compiled.text(text).starts_with(b"{") => found.entry(alternative.rule).or_default().push(text),
+                _ => {}
+            }
+        }
+        found
     }
 
     /// The structure that a message is matched against: by its event, else as MSH-9.3 says; also one that no message map covers.
@@ -152,6 +164,7 @@ struct Explainer<'a> {
     rules: HashMap<RuleId, RulePlace>,
     /// How many resources of a type the Bundle has.
     several: HashMap<&'static str, usize>,
+    ready: HashMap<RuleId, Vec<Text>>,
 }
 
 impl Explainer<'_> {
@@ -206,13 +219,15 @@ impl Explainer<'_> {
         })
     }
 
-    /// The trace of the object around, where that object was written as a whole.
+    /// The trace of the nearest object around that has one, where that object was written as a whole.
     fn around(&self, bundle: &[u8], scalar: &Scalar<'_>) -> Option<Trace> {
-        let around = scalar.around.last()?;
-        let trace = self.traces(around.start).last()?;
-        let key = key(bundle, around);
-        let of_resource = bundle[around.start..].starts_with(b"{\"resourceType\":") && matches!(key, b"resourceType" | b"id");
-        (trace.row.is_some() || of_resource).then_some(*trace)
+        let (depth, trace) = scalar.around.iter().enumerate().rev().find_map(|(depth, c)| Some((depth, *self.traces(c.start).last()?)))?;
+        let object = &bundle[trace.start..];
+        let innermost = depth + 1 == scalar.around.len();
+        let of_table = innermost && trace.row.is_some();
+        let of_resource = innermost && object.starts_with(b"{\"resourceType\":") && matches!(key(bundle, &scalar.around[depth]), b"resourceType" | b"id");
+        let of_constants = || self.ready.get(&trace.rule).is_some_and(|texts| texts.iter().any(|text| object.starts_with(self.plan.compiled.text(*text))));
+        (of_table || of_resource || of_constants()).then_some(trace)
     }
 
     fn built_in(&self, bundle: &[u8], scalar: &Scalar<'_>, traced: bool) -> Origin {

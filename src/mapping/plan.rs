@@ -25,6 +25,8 @@ pub type PartId = u16;
 pub const NONE: u32 = u32::MAX;
 /// The part whose frame is already at hand.
 pub const CURRENT: u8 = u8::MAX;
+/// The need of a row that may write whatever the message holds.
+pub const ALWAYS: u64 = u64::MAX;
 
 /// Everything that a translation needs to know.
 #[derive(Debug, Default)]
@@ -128,6 +130,10 @@ pub struct Child {
     /// Written, but no reason for the object to be there (the URL of an extension).
     pub silent: bool,
     pub rule: RuleId,
+    /// Fields of the frame at hand of which one must be there.
+    pub need: u64,
+    /// The same for the frames of parts.
+    pub part_needs: Vec<(u8, u64)>,
 }
 
 /// One slot of a list.
@@ -139,6 +145,7 @@ pub struct Item {
     pub repeat: Repeat,
     /// Written by the datatype map of the enclosing object.
     pub inner: bool,
+    pub need: u64,
 }
 
 /// What makes more than one element of a slot.
@@ -164,6 +171,7 @@ pub struct Alternative {
     pub warn: bool,
     /// Only the text of a reference, not the object around it.
     pub bare: bool,
+    pub need: u64,
 }
 
 /// What an alternative writes.

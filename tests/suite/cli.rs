@@ -9,7 +9,6 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const BINARY: &str = env!("CARGO_BIN_EXE_handoff");
 const ADMISSION: &str = "MSH|^~\\&|APP|FAC|||20240401093000-0400||ADT^A01^ADT_A01|1|P|2.5.1\rEVN||20240401093000-0400\rPID|1||4711^^^HPMRN^MR||Hollins^Theodora||19660923|F\rPV1|1|I\r";
 
@@ -31,7 +30,7 @@ const WRONG: &[Wrong] = &[
     Wrong { what: "a reference to a wrong type", text: "[PID.Patient.set]\nmanagingOrganization = \"PV1-7[1] : XCN.Practitioner\"\n", code: "M023", at: (2, 24), help: "Organization" },
     Wrong {
         what: "two rows for one target",
-        text: "[PID.Patient.set]\n\"contact[x].gender\" = \"8 @AdministrativeSex\"\n\"contact[x]\" = { gender = \"'male'\" }\n",
+        text: "[PID.Patient.set]\n\"contact[a].gender\" = \"8 @AdministrativeSex\"\n\"contact[a]\" = { gender = \"'male'\" }\n",
         code: "M024",
         at: (2, 1),
         help: "|",
@@ -83,12 +82,12 @@ fn a_wrong_mapping_gives_one_diagnostic_that_helps() {
 fn all_mistakes_of_a_site_are_printed_at_once() {
     let site = tempfile::tempdir().unwrap();
     fs::write(site.path().join("a.toml"), "[PID.Patient.set]\nbirthdate = \"7\"\ngender = \"8 @AdministrativSex\"\n").unwrap();
-    fs::write(site.path().join("b.toml"), "[PV1.Encounter.set]\nlength = \"99\"\n").unwrap();
+    fs::write(site.path().join("b.toml"), "[PV1.Encounter.set]\n\"meta.tag[a].display\" = \"99\"\n").unwrap();
     let site = site.path().to_str().unwrap();
     let checked = run(&["mappings", "check", "--site", site]);
     let shown = text(&checked);
     assert_eq!(code(&checked), 1, "{shown}");
-    for part in ["a.toml:2:1: error[M012]", "a.toml:3:10: error[M015]", "b.toml:2:10: error[M011]", " 2 | birthdate = \"7\"", "did you mean `birthDate`?", "3 errors"] {
+    for part in ["a.toml:2:1: error[M012]", "a.toml:3:10: error[M015]", "b.toml:2:25: error[M011]", " 2 | birthdate = \"7\"", "did you mean `birthDate`?", "3 errors"] {
         assert!(shown.contains(part), "`{part}` is not in\n{shown}");
     }
     let listed: Value = serde_json::from_slice(&run(&["mappings", "check", "--site", site, "--format", "json"]).stdout).unwrap();

@@ -181,5 +181,13 @@ fn related(written: &str, text: &str) -> bool {
     if matches!(written, "true" | "false") {
         return matches!(text, "Y" | "N" | "y" | "n" | "1" | "0" | "true" | "false");
     }
+    // A date keeps its day; seconds and offset may be added.
+    let day = |s: &str| s.chars().take(8).collect::<String>();
+    if written.get(4..5) == Some("-") && day(&a) == day(&b) {
+        return true;
+    }
+    if let (Ok(a), Ok(b)) = (written.parse::<f64>(), text.trim().parse::<f64>()) {
+        return a == b;
+    }
     written.trim() == text.trim() || (!a.is_empty() && !b.is_empty() && (a.starts_with(&b) || b.starts_with(&a) || a.starts_with(b.trim_start_matches('0'))))
 }

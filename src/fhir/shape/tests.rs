@@ -131,7 +131,7 @@ fn every_line_is_understood() {
     let sets = lines(include_str!("codes.txt"))
         .filter(|line| line.starts_with(' '))
         .map(|line| line.trim().split(' ').count() - 1);
-    assert_eq!(sets.sum::<usize>(), shape().sets.values().map(CodeSet::len).sum());
+    assert_eq!(sets.sum::<usize>(), shape().sets.values().map(CodeSet::len).sum::<usize>());
 }
 
 #[test]

@@ -88,7 +88,7 @@ impl Compiler<'_, '_> {
             first.guard = self.push_condition(Condition::NotFromTable(table));
         }
         let node = self.node(Node::TableCoding { table });
-        copies.insert(0, Item { node, part: CURRENT, guard: NONE, repeat: Repeat::Once, inner: false });
+        copies.insert(0, Item { node, part: CURRENT, guard: NONE, repeat: Repeat::Once, inner: false, need: ALWAYS });
         let start = self.plan.items.len() as u32;
         self.plan.items.extend(copies);
         let end = self.plan.items.len() as u32;
@@ -145,7 +145,7 @@ impl Compiler<'_, '_> {
                 let (children, has_source) = self.children("Element", &layers, depth, false);
                 let node = self.node(Node::Object { children, enter: None, has_source, period: false });
                 let key = self.key_text(&format!("_{name}"));
-                out.push((Child { key, node, mask: Self::mask(&with_children), inner: Self::inner(group), required: false, silent: false, rule: NONE }, has_source));
+                out.push((Child { key, node, mask: Self::mask(&with_children), inner: Self::inner(group), required: false, silent: false, rule: NONE, need: ALWAYS, part_needs: Vec::new() }, has_source));
             }
         }
         let bare: Vec<(Trie, Place)> = group
@@ -169,6 +169,8 @@ impl Compiler<'_, '_> {
             required: demand == Demand::Required && !root,
             silent: false,
             rule,
+            need: ALWAYS,
+            part_needs: Vec::new(),
         };
         out.insert(0, (child, sourced));
         out
@@ -221,7 +223,7 @@ impl Compiler<'_, '_> {
             let unguarded = Trie { guard: None, ..(*trie).clone() };
             if let Some((node, has)) = self.single(slot, &[(&unguarded, inside)], depth) {
                 sourced |= has;
-                items.push(Item { node, part, guard, repeat, inner: place.inner });
+                items.push(Item { node, part, guard, repeat, inner: place.inner, need: ALWAYS });
             }
         }
         if items.is_empty() {
@@ -313,7 +315,7 @@ impl Compiler<'_, '_> {
             }
         }
         let key = self.key_text("reference");
-        let fixed = vec![(Child { key, node, mask: 0, inner: false, required: false, silent: false, rule }, true)];
+        let fixed = vec![(Child { key, node, mask: 0, inner: false, required: false, silent: false, rule, need: ALWAYS, part_needs: Vec::new() }, true)];
         let layers: Vec<Layer<'_>> = group.iter().map(|(t, p)| (t.children.as_slice(), p.clone())).collect();
         let (children, _) = self.children("Reference", &layers, depth, false);
         let children = self.prepend(fixed, children);
@@ -332,7 +334,7 @@ impl Compiler<'_, '_> {
             let rule = self.rule(&place.map, &own[0].0.key, own[0].0.location);
             if let Some((node, has)) = self.single(slot, &own, depth) {
                 sourced |= has;
-                alternatives.push(Alternative { part: CURRENT, inner: false, guard: NONE, key: Text::default(), emit: Emit::Node(node), rule, warn: false, bare: false });
+                alternatives.push(Alternative { part: CURRENT, inner: false, guard: NONE, key: Text::default(), emit: Emit::Node(node), rule, warn: false, bare: false, need: ALWAYS });
             }
         }
         Some((self.value_node(alternatives, None), sourced))
@@ -413,9 +415,9 @@ impl Compiler<'_, '_> {
         let rule = self.rule(&place.map, &trie.key, trie.location);
         let literal = self.json_text(&url);
         let key = self.key_text("url");
-        let alternative = Alternative { part: CURRENT, inner: false, guard: NONE, key: Text::default(), emit: Emit::Literal(literal), rule, warn: false, bare: false };
+        let alternative = Alternative { part: CURRENT, inner: false, guard: NONE, key: Text::default(), emit: Emit::Literal(literal), rule, warn: false, bare: false, need: ALWAYS };
         let node = self.value_node(vec![alternative], None);
-        let fixed = vec![(Child { key, node, mask: 0, inner: false, required: false, silent: true, rule }, false)];
+        let fixed = vec![(Child { key, node, mask: 0, inner: false, required: false, silent: true, rule, need: ALWAYS, part_needs: Vec::new() }, false)];
         // Sub-rows other than inner extensions are paths into the value: `address.text` → `valueAddress.text`.
         let mut copy = (*trie).clone();
         for child in &mut copy.children {
@@ -441,7 +443,7 @@ impl Compiler<'_, '_> {
             let wanted = self.wanted(slot, trie);
             if let Some(link) = self.link_of(trie) {
                 let rule = self.links[usize::from(link)].rule;
-                alternatives.push(Alternative { part: CURRENT, inner: false, guard: NONE, key: Text::default(), emit: Emit::Link(link), rule, warn: false, bare: false });
+                alternatives.push(Alternative { part: CURRENT, inner: false, guard: NONE, key: Text::default(), emit: Emit::Link(link), rule, warn: false, bare: false, need: ALWAYS });
                 continue;
             }
             if wholes_of_map.contains(&place.map.as_str()) && !place.inner || trie.wholes.len() > 1 {
@@ -466,7 +468,7 @@ impl Compiler<'_, '_> {
                     let node = self.switch(switch, trie, place, wanted, depth);
                     let (part, ..) = Self::enter_part(place, depth);
                     let rule = self.rule(&place.map, &trie.key, trie.location);
-                    out.push(Alternative { part, inner: place.inner, guard: NONE, key: Text::default(), emit: Emit::Node(node), rule, warn: false, bare: false });
+                    out.push(Alternative { part, inner: place.inner, guard: NONE, key: Text::default(), emit: Emit::Node(node), rule, warn: false, bare: false, need: ALWAYS });
                 }
                 Whole::Row(row, at) => {
                     let rule = self.rule(&place.map, &trie.key, *at);
@@ -495,7 +497,7 @@ impl Compiler<'_, '_> {
         let rule = self.rule(&place.map, &trie.key, trie.location);
         let _ = wanted;
         let emit = Emit::Resource { source, part: None, extra: Some(part), guard };
-        out.push(Alternative { part: outer, inner: place.inner, guard: NONE, key: Text::default(), emit, rule, warn: false, bare: false });
+        out.push(Alternative { part: outer, inner: place.inner, guard: NONE, key: Text::default(), emit, rule, warn: false, bare: false, need: ALWAYS });
     }
 
     /// A repeating field into an element that is written once needs a repetition.

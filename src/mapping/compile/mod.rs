@@ -2,9 +2,11 @@
 mod element;
 mod expression;
 mod message;
+mod needs;
 mod tables;
 mod trie;
 mod value;
+
 
 use super::diagnostic::{Code, Diagnostics, nearest};
 use super::expression::{Value, Via};
@@ -38,6 +40,7 @@ pub fn compile(sources: &Sources, diagnostics: &mut Diagnostics) -> Compiled {
     compiler.messages();
     compiler.programs();
     compiler.unused();
+    needs::fill(&mut compiler.plan);
     compiler.plan
 }
 

@@ -62,7 +62,7 @@ impl Compiler<'_, '_> {
             }
             None => Text::default(),
         };
-        let alternative = |emit| Alternative { part, inner, guard, key, emit, rule, warn: false, bare: false };
+        let alternative = |emit| Alternative { part, inner, guard, key, emit, rule, warn: false, bare: false, need: ALWAYS };
         // A table in front of a datatype map: the mapped Coding, else the message's.
         if let (Emit::Map { source, .. }, "Coding", Some(name)) = (&found.emit, found.type_name.as_str(), &ast.table)
             && let Some(table) = self.table_id(name, at)
@@ -124,7 +124,31 @@ impl Compiler<'_, '_> {
             Some(argument) => self.argument(argument, place, depth, at),
             None => self.source(Source::Nothing),
         };
-        Some(Found { emit: Emit::Coding { system, code, display, concept: type_name == "CodeableConcept" }, type_name: type_name.into() })
+        let concept = type_name == "CodeableConcept";
+        let emit = match self.fixed_coding([system, code, display], concept) {
+            Some(text) => Emit::Literal(text),
+            None => Emit::Coding { system, code, display, concept },
+        };
+        Some(Found { emit, type_name: type_name.into() })
+    }
+
+    /// A coding of constants, rendered once.
+    fn fixed_coding(&mut self, parts: [SourceId; 3], concept: bool) -> Option<Text> {
+        let mut out = Vec::from(if concept { &b"{\"coding\":[{"[..] } else { b"{" });
+        for (key, part) in [("system", parts[0]), ("code", parts[1]), ("display", parts[2])] {
+            match &self.plan.sources[part as usize] {
+                Source::Literal(text) => {
+                    out.extend_from_slice(if out.ends_with(b"{") { b"\"" } else { b",\"" });
+                    out.extend_from_slice(key.as_bytes());
+                    out.extend_from_slice(b"\":");
+                    crate::fhir::json::string(&mut out, self.plan.text(*text));
+                }
+                Source::Nothing => {}
+                _ => return None,
+            }
+        }
+        out.extend_from_slice(if concept { b"}]}" } else { b"}" });
+        Some(self.text(&out))
     }
 
     fn system_uri(&self, word: &str) -> String {

@@ -19,7 +19,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 self.find(FindingCode::SegmentNotMapped, NONE, span);
                 continue;
             };
-            let frame = Frame::of_segment(segment, placement.instance);
+            let frame = self.segment_frame(segment, placement.instance);
             for (number, statement) in statements.iter().enumerate() {
                 let pending = Pending { group, child: placement.child, statement: number as u16, segment, scope: placement.instance, instance: NONE };
                 self.statement(statement, &frame, pending);
@@ -173,7 +173,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             let statement = self.statement_of(pending);
             match self.named(statement.binding, pending.scope, pending.segment) {
                 Some(instance) => {
-                    let frame = Frame::of_segment(pending.segment, pending.scope);
+                    let frame = self.segment_frame(pending.segment, pending.scope);
                     self.add_part(instance, statement.part, frame);
                     self.state.pending[number].instance = instance;
                 }
@@ -402,15 +402,34 @@ impl<const TRACE: bool> Run<'_, TRACE> {
 
     /// A resource made from a value, and its second part from the frame around (`performer->address`).
     pub(super) fn made(&mut self, part: Option<PartId>, value: Option<(Span, u8)>, extra: Option<PartId>, frame: &Frame<'_>) -> Option<u32> {
-        let around = Frame { parent: None, ..*frame };
-        let around: Frame<'static> = Frame { parent: None, segment: around.segment, scope: around.scope, level: around.level, span: around.span, pieces: (0, 0), driver: around.driver, repetition: around.repetition };
+        let pieces = if extra.is_some() && frame.level != SEGMENT {
+            let kept = self.state.kept.len() as u32 | KEPT;
+            for n in 1..=frame.pieces.1 {
+                let piece = self.piece(frame, n as u16);
+                self.state.kept.push(piece);
+            }
+            (kept, frame.pieces.1)
+        } else {
+            (0, 0)
+        };
+        let around: Frame<'static> = Frame {
+            parent: None,
+            segment: frame.segment,
+            scope: frame.scope,
+            level: frame.level,
+            span: frame.span,
+            pieces,
+            present: frame.present,
+            driver: frame.driver,
+            repetition: frame.repetition,
+        };
         let instance = match (part, value) {
             (Some(part), Some((span, level))) => {
                 let pieces = self.state.pieces.len();
                 let inner = self.enter(span, level, frame);
                 // The resource is written later, from this very frame: its components are kept.
                 let kept = (self.state.kept.len() as u32 | KEPT, inner.pieces.1);
-                let own = Frame { parent: None, segment: inner.segment, scope: inner.scope, level, span, pieces: kept, driver: 0, repetition: Span::default() };
+                let own = Frame { parent: None, segment: inner.segment, scope: inner.scope, level, span, pieces: kept, present: inner.present, driver: 0, repetition: Span::default() };
                 self.state.kept.extend_from_slice(&self.state.pieces[pieces..]);
                 self.state.pieces.truncate(pieces);
                 let rule = self.plan.parts[usize::from(part)].rule;

@@ -110,6 +110,15 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         }
     }
 
+    /// A frame for a segment, with the fields that hold anything.
+    pub(super) fn segment_frame(&self, segment: u32, scope: u32) -> Frame<'static> {
+        let mut present = 0;
+        for number in 1..=self.message.field_count(segment as usize) {
+            present |= u64::from(!self.message.field(segment as usize, number).is_empty()) << number.min(63);
+        }
+        Frame { segment, scope, present, ..Frame::nothing() }
+    }
+
     /// The n-th component of the frame's value, from 1; empty when it has fewer.
     pub(super) fn piece(&self, frame: &Frame<'_>, n: u16) -> Span {
         let (base, count) = frame.pieces;
@@ -135,7 +144,11 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             self.state.pieces.extend(self.message.parts(span, separator));
         }
         let pieces = (base as u32, (self.state.pieces.len() - base) as u32);
-        Frame { parent: Some(parent), level, span, pieces, driver: 0, repetition: Span::default(), ..*parent }
+        let mut present = 0;
+        for (number, piece) in self.state.pieces[base..].iter().enumerate() {
+            present |= u64::from(!piece.is_empty()) << (number + 1).min(63);
+        }
+        Frame { parent: Some(parent), level, span, pieces, present, driver: 0, repetition: Span::default(), ..*parent }
     }
 
     pub(super) fn trim(&self, span: Span) -> Span {

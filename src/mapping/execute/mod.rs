@@ -117,6 +117,8 @@ struct Frame<'f> {
     span: Span,
     /// Components of the value: first piece and how many.
     pieces: (u32, u32),
+    /// Bits of the fields or components that hold anything.
+    present: u64,
     /// The field that the enclosing slot repeats with, and its repetition at hand.
     driver: u16,
     repetition: Span,
@@ -150,6 +152,8 @@ struct Run<'a, const TRACE: bool> {
     instance: u32,
     link: u32,
     failure: Option<Failure>,
+    /// What the parts of the instance being written hold, by kind.
+    present: [u64; 64],
 }
 
 /// Whether something was written, and whether any of it came from the message.
@@ -184,6 +188,7 @@ pub fn run<const TRACE: bool>(plan: &super::Plan, raw: &[u8], structure: u16, co
         instance: NONE,
         link: NONE,
         failure: None,
+        present: [0; 64],
     };
     run.bind();
     run.bundle(context, sent.as_ref());
@@ -216,7 +221,8 @@ impl State {
 }
 
 impl Frame<'_> {
-    fn of_segment(segment: u32, scope: u32) -> Frame<'static> {
-        Frame { parent: None, segment, scope, level: SEGMENT, span: Span::default(), pieces: (0, 0), driver: 0, repetition: Span::default() }
+    /// A frame that holds nothing.
+    fn nothing() -> Frame<'static> {
+        Frame { parent: None, segment: NONE, scope: 0, level: SEGMENT, span: Span::default(), pieces: (0, 0), present: 0, driver: 0, repetition: Span::default() }
     }
 }

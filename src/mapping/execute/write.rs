@@ -1,12 +1,12 @@
 //! Nodes → JSON: objects, lists, values, references. What turns out empty is rolled back.
 use super::convert::{write_date, write_time};
 use super::text::Piece;
-use super::{COMPONENT, Frame, Instance, REPETITION, Run, SEGMENT, Wrote};
+use super::{COMPONENT, Frame, Instance, PartOf, REPETITION, Run, SEGMENT, Wrote};
 use crate::fhir::bundle::Entry;
 use crate::fhir::json;
 use crate::fhir::shape::CodeSet;
 use crate::hl7::{Precision, Span, Timestamp, is_null};
-use crate::mapping::plan::{Alternative, CURRENT, ConditionId, Conversion, Emit, Enter, Item, NONE, Node, NodeId, Repeat, Source, SourceId};
+use crate::mapping::plan::{ALWAYS, Alternative, CURRENT, Child, ConditionId, Conversion, Emit, Enter, Item, NONE, Node, NodeId, Repeat, Source, SourceId};
 use crate::mapping::{Context, FindingCode};
 use std::ops::Range;
 
@@ -80,9 +80,17 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         self.state.out.extend_from_slice(&instance.id[..usize::from(instance.id_length)]);
         self.state.out.push(b'"');
         let (outer, root) = (self.instance, program.root);
+        let outer_present = if outermost { [0; 64] } else { self.present };
         self.instance = number;
+        self.present = [0; 64];
+        let mut part = instance.first_part;
+        while part != NONE {
+            let PartOf { kind, next, frame } = self.state.parts[part as usize];
+            self.present[usize::from(kind)] |= frame.present;
+            part = next;
+        }
         if let Node::Object { children, .. } = &self.plan.nodes[root as usize] {
-            let frame = self.state.parts.get(instance.first_part as usize).map_or(Frame::of_segment(NONE, 0), |p| p.frame);
+            let frame = self.state.parts.get(instance.first_part as usize).map_or(Frame::nothing(), |p| p.frame);
             self.children(children.clone(), &frame, instance.mask);
         }
         if outermost {
@@ -98,6 +106,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         }
         self.state.out.push(b'}');
         self.instance = outer;
+        self.present = outer_present;
     }
 
     fn mark(&self) -> Mark {
@@ -125,7 +134,11 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let mut wrote = Wrote::Nothing;
         let empty = frame.level != SEGMENT && frame.span.is_empty();
         for child in &plan.children[children.start as usize..children.end as usize] {
-            if (child.mask != 0 && child.mask & mask == 0) || (child.inner && empty) {
+            if (child.mask != 0 && child.mask & mask == 0) || (child.inner && empty) || !self.needed(child, frame) {
+                if child.required {
+                    self.find(FindingCode::RequiredMissing, child.rule, frame.span);
+                    return None;
+                }
                 continue;
             }
             let (start, traces) = (self.state.out.len(), self.state.traces.len());
@@ -145,6 +158,11 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             }
         }
         Some(wrote)
+    }
+
+    /// Whether any field that a child reads holds anything.
+    fn needed(&self, child: &Child, frame: &Frame<'_>) -> bool {
+        child.need & frame.present != 0 || child.need == ALWAYS || child.part_needs.iter().any(|(kind, need)| *need == ALWAYS || need & self.present[usize::from(*kind & 63)] != 0)
     }
 
     /// Writes a node.
@@ -234,7 +252,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         match last {
             Some(frame) => self.spread(&enter.sources, enter.rule, children, has_source, &frame),
             // Rows of other parts may still write the element.
-            None => self.spread(&[], NONE, children, has_source, &Frame::of_segment(NONE, 0)),
+            None => self.spread(&[], NONE, children, has_source, &Frame::nothing()),
         }
     }
 
@@ -283,14 +301,16 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 continue;
             }
             if item.part == CURRENT {
-                wrote = wrote.max(self.item(item, frame, first));
+                if item.need == ALWAYS || item.need & frame.present != 0 {
+                    wrote = wrote.max(self.item(item, frame, first));
+                }
                 continue;
             }
             let mut next = self.first_part();
             while next != NONE {
                 let part = self.state.parts[next as usize];
                 next = part.next;
-                if part.kind == item.part {
+                if part.kind == item.part && (item.need == ALWAYS || item.need & part.frame.present != 0) {
                     wrote = wrote.max(self.item(item, &part.frame, first));
                 }
             }
@@ -375,6 +395,9 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 continue;
             }
             if alternative.part == CURRENT {
+                if alternative.need != ALWAYS && alternative.need & frame.present == 0 {
+                    continue;
+                }
                 let wrote = self.alternative(alternative, codes, frame);
                 if wrote != Wrote::Nothing {
                     return wrote;
@@ -385,7 +408,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             while next != NONE {
                 let part = self.state.parts[next as usize];
                 next = part.next;
-                if part.kind == alternative.part {
+                if part.kind == alternative.part && (alternative.need == ALWAYS || alternative.need & part.frame.present != 0) {
                     let wrote = self.alternative(alternative, codes, &part.frame);
                     if wrote != Wrote::Nothing {
                         return wrote;
@@ -491,10 +514,14 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let plan = self.plan;
         let first = match &plan.sources[source as usize] {
             Source::Lines(path) | Source::PatientId(path) => return self.locate(*path, frame).map(|f| f.0),
-            // From the first to the last argument that has a value: the parts of one field.
+            // From the first to the last argument that has a value, within the field of the first.
             Source::Join { arguments, .. } | Source::Phone(arguments) | Source::Authority(arguments) => {
+                let (message, field) = (self.message, self.message.delimiters().field);
                 let spans = arguments.iter().filter_map(|a| self.source_span(*a, frame).map(|f| f.0));
-                return spans.reduce(|all, next| Span { start: all.start.min(next.start), end: all.end.max(next.end) });
+                return spans.reduce(|all, next| {
+                    let both = Span { start: all.start.min(next.start), end: all.end.max(next.end) };
+                    if message.bytes(both).contains(&field) { all } else { both }
+                });
             }
             Source::System(source) | Source::Ssn(source) | Source::TextOf(source) | Source::Uri(source, _) | Source::RangeEnd(source, _) => *source,
             _ => return None,

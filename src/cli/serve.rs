@@ -1,0 +1,188 @@
+//! `handoff serve`: the gateway. Puts the parts together, says where it listens, and takes it all down in order: listeners, connections, deliveries, journal.
+use super::files::{Layers, load};
+use crate::config::{Config, Listener};
+use crate::delivery::{Common, Lane, Plans};
+use crate::intake::{Answer, Intake, Source};
+use crate::journal::{Directory, Health, Journal, State};
+use crate::mapping::Plan;
+use crate::mllp::connection::Reply;
+use crate::mllp::decoder::Frame;
+use crate::mllp::listener;
+use crate::routing::Tail;
+use anyhow::Context as _;
+use clap::Args;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// Receive HL7 v2 over MLLP, keep it, acknowledge it and deliver it as FHIR
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Configuration; without one: MLLP on 127.0.0.1:2575, Bundles to handoff-data/bundles.ndjson
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Memory for messages that routes have not delivered yet; beyond it they are read from the journal and translated again.
+const TAIL_BYTES_MAX: usize = 64 << 20;
+/// Time for deliveries that are under way when the gateway is told to stop.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Runs until SIGTERM or SIGINT: exit 0. A failed journal ends it with exit 1, a wrong configuration with exit 2.
+///
+/// # Errors
+/// When it cannot start.
+pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    let mut config = match &args.config {
+        None => Config::default(),
+        Some(path) => match Config::load(path) {
+            Ok(config) => config,
+            Err(problems) => {
+                eprintln!("{problems}");
+                return Ok(ExitCode::from(2));
+            }
+        },
+    };
+    log_to_stderr();
+    let (plans, listeners) = with_plans(config.mappings.take(), std::mem::take(&mut config.listeners))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    match runtime.block_on(serve(config, plans, listeners)) {
+        Ok(code) => Ok(code),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            Ok(ExitCode::from(1))
+        }
+    }
+}
+
+/// `HANDOFF_LOG` chooses what is told, as in `HANDOFF_LOG=warn`.
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("HANDOFF_LOG").unwrap_or_else(|_| "info".into());
+    let _ =
+        tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).try_init();
+}
+
+async fn serve(config: Config, plans: Plans, listeners: Vec<(Listener, Source)>) -> anyhow::Result<ExitCode> {
+    // Asked for first: a signal that comes while starting is not missed.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let directory = Arc::new(Directory::open(&config.data)?);
+    let journal = Arc::new(Journal::open(&directory, config.journal)?);
+    let state = Arc::new(State::open(&directory)?);
+    let mut health = journal.health();
+    let tail = Arc::new(Tail::new(TAIL_BYTES_MAX));
+    let intake = Arc::new(Intake::new(Arc::clone(&journal), Arc::clone(&tail), jiff::Timestamp::now));
+
+    // Every cursor is in place before the first message can come.
+    let common =
+        Common { journal: Arc::clone(&journal), state, tail, plans: Arc::new(plans), clock: jiff::Timestamp::now };
+    let mut lanes = vec![Lane::open_untranslated(&common)?];
+    for route in config.routes {
+        lanes.push(Lane::open(route, &common)?);
+    }
+    drop(common);
+    let mut bound = Vec::new();
+    for (listener, source) in listeners {
+        let socket = TcpListener::bind(&listener.address)
+            .await
+            .with_context(|| format!("cannot listen on {}", listener.address))?;
+        bound.push((socket, listener, source));
+    }
+
+    let (drain, draining) = watch::channel(false);
+    let mut deliveries = JoinSet::new();
+    let routes = lanes.len() - 1;
+    for lane in lanes {
+        deliveries.spawn(lane.run(draining.clone()));
+    }
+    let (stop, stopping) = watch::channel(false);
+    let mut listening = JoinSet::new();
+    for (socket, listener, source) in bound {
+        let address = socket.local_addr()?;
+        let name = &listener.name;
+        eprintln!(
+            "listening mllp {address} (listener {name}, durability {}, routes {routes}, data {})",
+            config.journal.durability.name(),
+            config.data.display()
+        );
+        listening.spawn(listen(socket, listener.options, source, Arc::clone(&intake), stopping.clone()));
+    }
+    drop(intake);
+
+    let failed = tokio::select! {
+        _ = terminate.recv() => false,
+        _ = interrupt.recv() => false,
+        _ = health.wait_for(|health| matches!(health, Health::Failed(_))) => true,
+    };
+    tracing::info!("stopping: no new connections; what has been received is answered and delivered");
+    stop.send_replace(true);
+    while listening.join_next().await.is_some() {}
+    drain.send_replace(true);
+    if timeout(FLUSH_TIMEOUT, async { while deliveries.join_next().await.is_some() {} }).await.is_err() {
+        tracing::warn!("some deliveries were cut; they are made again at the next start");
+        deliveries.shutdown().await;
+    }
+    // The last handle: what is queued is written, the files are closed.
+    drop(journal);
+    tracing::info!("stopped");
+    Ok(ExitCode::from(u8::from(failed)))
+}
+
+/// Compiles the mappings of each listener, and once only those that several share.
+fn with_plans(mappings: Option<PathBuf>, listeners: Vec<Listener>) -> anyhow::Result<(Plans, Vec<(Listener, Source)>)> {
+    let mut plans = Plans::default();
+    let mut compiled: Vec<(Option<PathBuf>, Arc<Plan>)> = Vec::new();
+    let mut found = Vec::new();
+    for listener in listeners {
+        let known = compiled.iter().find(|(site, _)| *site == listener.site).map(|(_, plan)| Arc::clone(plan));
+        let plan = match known {
+            Some(plan) => plan,
+            None => {
+                let plan = Arc::new(load(&Layers { mappings: mappings.clone(), site: listener.site.clone() })?);
+                compiled.push((listener.site.clone(), Arc::clone(&plan)));
+                plan
+            }
+        };
+        plans.add(&listener.name, &plan);
+        let source = Source::new(listener.name.clone(), listener.ack_on, plan);
+        found.push((listener, source));
+    }
+    Ok((plans, found))
+}
+
+#[expect(
+    clippy::async_yields_async,
+    reason = "taking a frame and answering it are two waits: the next frame is taken between them"
+)]
+async fn listen(
+    socket: TcpListener,
+    options: listener::Options,
+    source: Source,
+    intake: Arc<Intake>,
+    stopping: watch::Receiver<bool>,
+) {
+    let source = Arc::new(source);
+    let handler = move |frame: Frame, _peer: SocketAddr| {
+        let (intake, source) = (Arc::clone(&intake), Arc::clone(&source));
+        async move {
+            let answer = intake.accept(frame.bytes, &source).await;
+            async move {
+                match answer.await {
+                    Answer::Acknowledge(message) => Reply::Message(message),
+                    Answer::Silence => Reply::Nothing,
+                    Answer::NotStored(error) => {
+                        tracing::error!("not acknowledged, not stored: {error}");
+                        Reply::Stop
+                    }
+                }
+            }
+        }
+    };
+    listener::run(socket, options, handler, stopping).await;
+}

@@ -1,0 +1,123 @@
+//! The configuration: a TOML file, read once at start into checked options. All mistakes are told at once, each with its place and a remedy.
+//!
+//! ```toml
+//! data = "handoff-data"             # journal and state
+//! durability = "fsync"              # fsync | os
+//! mappings = "mappings"             # default: built in
+//!
+//! [[listener]]
+//! name = "adt"
+//! mllp = "127.0.0.1:2575"
+//! ack_on = "translated"             # durable | translated
+//! site = "sites/mercy"              # profile and overlay; default: none
+//!
+//! [[route]]
+//! name = "ehr"
+//! to = { fhir = "https://ehr.example/fhir", bundle = "transaction" }   # transaction | batch | message | collection
+//! retry = { first = "1s", max = "5m", attempts = 0, age = "72h" }      # attempts 0: until age
+//!
+//! [[route]]
+//! name = "archive"
+//! to = { file = "out/bundles.ndjson" }
+//! ```
+//!
+//! Paths are relative to the file. `${NAME}` in a text reads the environment. Keys that later versions will know are refused, never ignored.
+mod problem;
+mod section;
+mod sections;
+
+pub use problem::{Problem, Problems};
+
+use crate::delivery::channel::{Envelope, Target, file};
+use crate::delivery::{self, Retry};
+use crate::routing::Route;
+use crate::{intake, journal, mllp};
+use problem::Document;
+use std::path::{Path, PathBuf};
+
+/// A checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The data directory.
+    pub data: PathBuf,
+    /// The journal.
+    pub journal: journal::Options,
+    /// The folder of mappings; none for those built in.
+    pub mappings: Option<PathBuf>,
+    /// Where messages come in.
+    pub listeners: Vec<Listener>,
+    /// Where they go.
+    pub routes: Vec<delivery::Options>,
+}
+
+/// Where messages come in.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// `host:port`; port 0 lets the system choose.
+    pub address: String,
+    /// Its limits.
+    pub options: mllp::listener::Options,
+    /// Its name.
+    pub name: String,
+    /// When it acknowledges.
+    pub ack_on: intake::AckOn,
+    /// The folder of a site (profile and overlay), laid over the mappings.
+    pub site: Option<PathBuf>,
+}
+
+impl Default for Config {
+    /// What `handoff serve` runs on without a file: paths relative to the working directory.
+    fn default() -> Config {
+        let path = Path::new(DATA).join("bundles.ndjson");
+        let archive = delivery::Options {
+            route: Route { name: "bundles".into() },
+            target: Target::File(file::Options { path, envelope: Envelope::Message }),
+            retry: Retry::default(),
+        };
+        Config {
+            data: DATA.into(),
+            journal: journal::Options::default(),
+            mappings: None,
+            listeners: vec![Listener::default()],
+            routes: vec![archive],
+        }
+    }
+}
+
+impl Default for Listener {
+    fn default() -> Listener {
+        Listener {
+            address: "127.0.0.1:2575".into(),
+            options: mllp::listener::Options::default(),
+            name: "mllp".into(),
+            ack_on: intake::AckOn::default(),
+            site: None,
+        }
+    }
+}
+
+const DATA: &str = "handoff-data";
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(path: &Path) -> Result<Config, Problems> {
+        let text = std::fs::read_to_string(path).map_err(|error| Problems::unreadable(path, &error))?;
+        Config::parse(&text, path, &|name| std::env::var(name).ok())
+    }
+
+    /// Checks the text of the file at `path`; `environment` gives the values of `${NAME}`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(text: &str, path: &Path, environment: &dyn Fn(&str) -> Option<String>) -> Result<Config, Problems> {
+        let document = Document::new(text, path, environment);
+        let config = sections::read(&document);
+        document.finish(config)
+    }
+}
+
+#[cfg(test)]
+mod tests;

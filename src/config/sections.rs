@@ -1,0 +1,215 @@
+//! What stands in the sections, and what goes together.
+use super::problem::Document;
+use super::section::{Placed, Section};
+use super::{Config, Listener};
+use crate::delivery::channel::{Envelope, Target, fhir, file};
+use crate::delivery::{self, Retry, UNTRANSLATED};
+use crate::intake::AckOn;
+use crate::journal::Durability;
+use crate::mllp::decoder::Framing;
+use crate::routing::Route;
+use reqwest::Url;
+use std::net::IpAddr;
+use std::time::Duration;
+use toml::de::DeTable;
+
+pub(super) fn read(document: &Document<'_>) -> Config {
+    let mut config = Config::default();
+    let table = match DeTable::parse(document.text) {
+        Ok(table) => table,
+        Err(error) => {
+            document.wrong(error.span(), error.message());
+            return config;
+        }
+    };
+    let root = Section::new(document, table.span(), table.get_ref());
+    root.not_yet(&["admin"]);
+    config.mappings = root.text("mappings").map(|folder| document.relative(&folder.value));
+    let data = root.text("data");
+    config.data = document.relative(data.as_ref().map_or(super::DATA, |data| data.value.as_str()));
+    if let Some(durability) = root.choice("durability", &[("fsync", Durability::Fsync), ("os", Durability::Os)]) {
+        config.journal.durability = durability;
+    }
+    if let Some(listeners) = root.tables("listener") {
+        config.listeners = listeners.into_iter().map(listener).collect();
+    }
+    config.routes = match root.tables("route") {
+        Some(routes) => routes.into_iter().filter_map(route).collect(),
+        None => default_routes(&config),
+    };
+    unique(&root, "listener", config.listeners.iter().map(|listener| listener.name.as_str()));
+    unique(&root, "route", config.routes.iter().map(|route| route.route.name.as_str()));
+    root.finish();
+    config
+}
+
+/// Without a route everything goes to a file in the data directory.
+fn default_routes(config: &Config) -> Vec<delivery::Options> {
+    let target = Target::File(file::Options { path: config.data.join("bundles.ndjson"), envelope: Envelope::Message });
+    Config::default().routes.into_iter().map(|route| delivery::Options { target: target.clone(), ..route }).collect()
+}
+
+fn unique<'n>(root: &Section<'_>, kind: &str, names: impl Iterator<Item = &'n str>) {
+    let mut names: Vec<_> = names.collect();
+    names.sort_unstable();
+    for pair in names.windows(2).filter(|pair| pair[0] == pair[1] && !pair[0].is_empty()) {
+        root.wrong(format!("two {kind}s are named \"{}\"; names must differ", pair[0]));
+    }
+}
+
+/// A name as it stands in logs and as a cursor: letters, digits, `-`, `_`, `.`.
+fn name(section: &Section<'_>) -> String {
+    let Some(Placed { value, at }) = section.text("name") else {
+        section.wrong("name is missing");
+        return String::new();
+    };
+    let plain = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if value.is_empty() || value.len() > 64 || !plain {
+        section.document.wrong(Some(at), "name must be 1 to 64 letters, digits, '-', '_' or '.'");
+    }
+    value
+}
+
+fn listener(section: Section<'_>) -> Listener {
+    let mut listener = Listener::default();
+    let name = name(&section);
+    let ack_on =
+        section.choice("ack_on", &[("translated", AckOn::Translated), ("durable", AckOn::Durable)]).unwrap_or_default();
+    listener.name = name;
+    listener.ack_on = ack_on;
+    listener.site = section.text("site").map(|folder| section.document.relative(&folder.value));
+    let plaintext = section.boolean("plaintext").unwrap_or(false);
+    section.not_yet(&["http", "directory", "tls", "allow"]);
+    match section.text("mllp") {
+        Some(address) => {
+            check_address(&section, &address, plaintext);
+            listener.address = address.value;
+        }
+        None => section.wrong("mllp is missing: give the address to listen on, such as mllp = \"127.0.0.1:2575\""),
+    }
+    let options = &mut listener.options;
+    let connection = &mut options.connection;
+    if let Some(framing) = section.choice("framing", &[("strict", Framing::Strict), ("lenient", Framing::Lenient)]) {
+        connection.decoder.framing = framing;
+    }
+    set(&mut connection.decoder.frame_bytes_max, section.number("frame_bytes_max", 1024));
+    set(&mut connection.pipeline_max, section.number("pipeline_max", 1));
+    set(&mut connection.frame_timeout, section.duration("frame_timeout"));
+    set(&mut connection.idle_timeout, section.duration("idle_timeout"));
+    set(&mut options.connections_max, section.number("connections_max", 1));
+    set(&mut options.connections_per_address_max, section.number("connections_per_address_max", 1));
+    section.finish();
+    listener
+}
+
+fn set<T>(target: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *target = value;
+    }
+}
+
+fn check_address(section: &Section<'_>, address: &Placed<String>, plaintext: bool) {
+    let wrong = |text: &str| section.document.wrong(Some(address.at.clone()), text);
+    let Some((host, port)) = address.value.rsplit_once(':') else {
+        return wrong("mllp must be host:port, such as \"127.0.0.1:2575\"");
+    };
+    if port.parse::<u16>().is_err() || host.is_empty() {
+        return wrong("mllp must be host:port, such as \"127.0.0.1:2575\"");
+    }
+    let loopback = host == "localhost"
+        || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    if !loopback && !plaintext {
+        wrong(
+            "this address can be reached from other machines, and MLLP is not encrypted: add plaintext = true to the listener if its network is trusted",
+        );
+    }
+}
+
+fn route(section: Section<'_>) -> Option<delivery::Options> {
+    section.not_yet(&["filter"]);
+    let name = name(&section);
+    if name == UNTRANSLATED {
+        section.wrong(format!(
+            "a route cannot be named \"{UNTRANSLATED}\": messages that cannot be translated are kept under that name"
+        ));
+    }
+    // One message after the other keeps every order that can be asked for.
+    section.choice("order", &[("patient", ()), ("link", ()), ("none", ())]);
+    let retry = section.table("retry").map(retry).unwrap_or_default();
+    let target = match section.table("to") {
+        Some(to) => target(to),
+        None => {
+            section.wrong("to is missing: give a target, such as to = { file = \"out/bundles.ndjson\" }");
+            None
+        }
+    };
+    section.finish();
+    Some(delivery::Options { route: Route { name }, target: target?, retry })
+}
+
+fn retry(section: Section<'_>) -> Retry {
+    let mut retry = Retry::default();
+    set(&mut retry.first, section.duration("first"));
+    set(&mut retry.max, section.duration("max"));
+    set(&mut retry.age, section.duration("age"));
+    set(&mut retry.attempts, section.number("attempts", 0));
+    if retry.first.is_zero() || retry.max < retry.first {
+        section.wrong("retry: first must be more than nothing and at most max");
+    }
+    section.finish();
+    retry
+}
+
+fn target(section: Section<'_>) -> Option<Target> {
+    section.not_yet(&["rest_hook", "websocket", "mllp"]);
+    let envelopes = Envelope::ALL.map(|envelope| (envelope.name(), envelope));
+    let envelope = section.choice("bundle", &envelopes);
+    let plaintext = section.boolean("plaintext").unwrap_or(false);
+    let timeout = section.duration("timeout");
+    let (server, path) = (section.text("fhir"), section.text("file"));
+    let target = match (server, path) {
+        (Some(base), None) => server_target(&section, &base, envelope, plaintext, timeout),
+        (None, Some(path)) => Some(Target::File(file::Options {
+            path: section.document.relative(&path.value),
+            envelope: envelope.unwrap_or_default(),
+        })),
+        (Some(_), Some(_)) => {
+            section.wrong("to has one target: fhir or file; make a second route for the other");
+            None
+        }
+        (None, None) => {
+            section.wrong("to names no target: give fhir = \"https://…\" or file = \"…\"");
+            None
+        }
+    };
+    section.finish();
+    target
+}
+
+fn server_target(
+    section: &Section<'_>,
+    base: &Placed<String>,
+    envelope: Option<Envelope>,
+    plaintext: bool,
+    timeout: Option<Duration>,
+) -> Option<Target> {
+    let wrong = |text: &str| section.document.wrong(Some(base.at.clone()), text);
+    let url = Url::parse(&base.value).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let Some(url) = url else {
+        wrong("fhir must be the base URL of a FHIR server, such as \"https://ehr.example/fhir\"");
+        return None;
+    };
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+        wrong("fhir must be a plain base URL, without user, password, query or fragment");
+    }
+    if url.scheme() == "http" && !fhir::is_loopback(&url) && !plaintext {
+        wrong("http is not encrypted: use https, or add plaintext = true to this target if the network is trusted");
+    }
+    let second = Duration::from_secs(1);
+    Some(Target::Fhir(fhir::Options {
+        base: url,
+        envelope: envelope.unwrap_or(Envelope::Transaction),
+        connect_timeout: 5 * second,
+        timeout: timeout.unwrap_or(30 * second),
+    }))
+}

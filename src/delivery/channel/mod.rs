@@ -1,0 +1,78 @@
+//! Channels: how a Bundle gets to its target. What a channel calls delivered is proven: synced to the file, accepted by the server.
+pub mod fhir;
+pub mod file;
+
+pub use crate::fhir::envelope::Envelope;
+use crate::routing::Live;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where to, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A file of Bundles, one a line.
+    File(file::Options),
+    /// A FHIR server.
+    Fhir(fhir::Options),
+}
+
+/// A target, ready to be delivered to.
+#[derive(Debug)]
+pub enum Channel {
+    /// A file.
+    File(file::FileChannel),
+    /// A FHIR server.
+    Fhir(fhir::FhirChannel),
+}
+
+/// How far a delivery came.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// So many, from the first on, have arrived.
+    pub delivered: usize,
+    /// Why the next has not.
+    pub failure: Option<Failure>,
+}
+
+/// Why a message was not delivered. A reason holds no value of the message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// Another attempt may succeed.
+    Again {
+        /// What is wrong.
+        reason: String,
+        /// How long the receiver asks to be left alone.
+        after: Option<Duration>,
+    },
+    /// The receiver will never take it.
+    Refused(String),
+}
+
+impl Channel {
+    /// Makes the channel of a target; nothing is opened yet.
+    ///
+    /// # Errors
+    /// An HTTP client that cannot be made.
+    pub fn new(target: Target) -> Result<Channel, reqwest::Error> {
+        Ok(match target {
+            Target::File(options) => Channel::File(file::FileChannel::new(options)),
+            Target::Fhir(options) => Channel::Fhir(fhir::FhirChannel::new(options)?),
+        })
+    }
+
+    /// Messages that are best handed over at once.
+    pub fn batch_max(&self) -> usize {
+        match self {
+            Channel::File(_) => 256,
+            Channel::Fhir(_) => 1,
+        }
+    }
+
+    /// Delivers in order, as far as it goes.
+    pub async fn deliver(&mut self, messages: &[Arc<Live>]) -> Progress {
+        match self {
+            Channel::File(channel) => channel.deliver(messages).await,
+            Channel::Fhir(channel) => channel.deliver(messages).await,
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! Facets: what routing may know of a message without reading it.
+//!
+//! Taken from the header and the patient's identity once, when the message comes in; stored as bytes with its record; read back without a copy. Texts are the bytes
+//! of the message, escapes and all. The patient and the visit are only hashes: enough to keep their order, nothing to read.
+//!
+//! ```text
+//! 01                          version of this encoding
+//! outcome                     1 byte
+//! received, event time        2 × 8 bytes, milliseconds since 1970, little endian; i64::MIN stands for none
+//! message id                  16 bytes
+//! patient key, visit key      2 × 8 bytes, little endian, 0 stands for none
+//! plan hash                   32 bytes
+//! listener, sending application, sending facility, receiving application, receiving facility,
+//! code, event, structure, control id, processing id, version
+//!                             each: length (2 bytes, little endian), bytes
+//! ```
+use crate::hl7::{Message, SegmentId, is_null};
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+
+/// What has become of a message at intake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Outcome {
+    /// Kept; whether it can be translated is not known yet (`ack_on = "durable"`).
+    #[default]
+    Received,
+    /// Translated.
+    Translated,
+    /// Could not be translated (AE).
+    Untranslated,
+    /// Its type, processing id or version is not taken here (AR).
+    Rejected,
+    /// No MSH could be read; kept in quarantine (AR).
+    Unreadable,
+    /// An acknowledgement or another message that nothing is to become of.
+    Ignored,
+}
+
+impl Outcome {
+    const ALL: [Outcome; 6] = [
+        Outcome::Received,
+        Outcome::Translated,
+        Outcome::Untranslated,
+        Outcome::Rejected,
+        Outcome::Unreadable,
+        Outcome::Ignored,
+    ];
+
+    /// Its name in logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Received => "received",
+            Outcome::Translated => "translated",
+            Outcome::Untranslated => "untranslated",
+            Outcome::Rejected => "rejected",
+            Outcome::Unreadable => "unreadable",
+            Outcome::Ignored => "ignored",
+        }
+    }
+}
+
+/// The facets of one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Facets<'a> {
+    /// What has become of it.
+    pub outcome: Outcome,
+    /// When it was received, in milliseconds since 1970 (UTC).
+    pub received_ms: i64,
+    /// When the event happened (EVN-2, else MSH-7). There is a place for it; nothing fills it yet.
+    pub event_ms: Option<i64>,
+    /// UUIDv5 over (feed, MSH-10, SHA-256 of the raw bytes): the same for every copy.
+    pub message_id: [u8; 16],
+    /// Hash of the patient's authority and identifier, never 0 by itself.
+    pub patient: Option<u64>,
+    /// Hash of the visit number.
+    pub visit: Option<u64>,
+    /// The plan that translated it.
+    pub plan: [u8; 32],
+    /// Where it came in.
+    pub listener: &'a [u8],
+    /// MSH-3, with MSH-4 the feed.
+    pub sending_application: &'a [u8],
+    /// MSH-4.
+    pub sending_facility: &'a [u8],
+    /// MSH-5.
+    pub receiving_application: &'a [u8],
+    /// MSH-6.
+    pub receiving_facility: &'a [u8],
+    /// MSH-9.1.
+    pub code: &'a [u8],
+    /// MSH-9.2.
+    pub event: &'a [u8],
+    /// MSH-9.3.
+    pub structure: &'a [u8],
+    /// MSH-10.
+    pub control_id: &'a [u8],
+    /// MSH-11.1.
+    pub processing_id: &'a [u8],
+    /// MSH-12.1.
+    pub version: &'a [u8],
+}
+
+const VERSION: u8 = 1;
+const TEXTS: usize = 11;
+
+impl<'a> Facets<'a> {
+    /// Reads the facets of a message; outcome and plan are the caller's to set. `None` stands for bytes without a readable header.
+    pub fn of(raw: &[u8], message: Option<Message<'a>>, listener: &'a [u8], received_ms: i64) -> Facets<'a> {
+        let header = message.and_then(|message| message.find(SegmentId(*b"MSH")).map(|msh| (message, msh)));
+        let Some((message, msh)) = header else {
+            return Facets { received_ms, listener, message_id: message_id(b"", b"", b"", raw), ..Facets::default() };
+        };
+        let component = message.delimiters().component;
+        let part = |number: usize, n: usize| message.bytes(message.part(message.field(msh, number), component, n));
+        let text = |number: usize| message.text(msh, number);
+        Facets {
+            outcome: Outcome::Received,
+            received_ms,
+            event_ms: None,
+            message_id: message_id(text(3), text(4), text(10), raw),
+            patient: patient_key(message),
+            visit: visit_key(message),
+            plan: [0; 32],
+            listener,
+            sending_application: text(3),
+            sending_facility: text(4),
+            receiving_application: text(5),
+            receiving_facility: text(6),
+            code: part(9, 1),
+            event: part(9, 2),
+            structure: part(9, 3),
+            control_id: text(10),
+            processing_id: part(11, 1),
+            version: part(12, 1),
+        }
+    }
+
+    fn texts(&self) -> [&'a [u8]; TEXTS] {
+        [
+            self.listener,
+            self.sending_application,
+            self.sending_facility,
+            self.receiving_application,
+            self.receiving_facility,
+            self.code,
+            self.event,
+            self.structure,
+            self.control_id,
+            self.processing_id,
+            self.version,
+        ]
+    }
+
+    /// Appends the encoding to `out`. A text is cut after 65,535 bytes.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&[VERSION, self.outcome as u8]);
+        out.extend_from_slice(&self.received_ms.to_le_bytes());
+        out.extend_from_slice(&self.event_ms.unwrap_or(i64::MIN).to_le_bytes());
+        out.extend_from_slice(&self.message_id);
+        out.extend_from_slice(&self.patient.unwrap_or(0).to_le_bytes());
+        out.extend_from_slice(&self.visit.unwrap_or(0).to_le_bytes());
+        out.extend_from_slice(&self.plan);
+        for text in self.texts() {
+            let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
+            out.extend_from_slice(&length.to_le_bytes());
+            out.extend_from_slice(&text[..usize::from(length)]);
+        }
+    }
+
+    /// Reads an encoding; `None` when it is none of ours.
+    pub fn decode(bytes: &'a [u8]) -> Option<Facets<'a>> {
+        let mut input = Input(bytes);
+        if input.array::<1>()? != [VERSION] {
+            return None;
+        }
+        let outcome = *Outcome::ALL.get(usize::from(input.array::<1>()?[0]))?;
+        let received_ms = i64::from_le_bytes(input.array()?);
+        let event_ms = Some(i64::from_le_bytes(input.array()?)).filter(|time| *time != i64::MIN);
+        let message_id = input.array()?;
+        let patient = Some(u64::from_le_bytes(input.array()?)).filter(|key| *key != 0);
+        let visit = Some(u64::from_le_bytes(input.array()?)).filter(|key| *key != 0);
+        let plan = input.array()?;
+        let mut texts = [&[][..]; TEXTS];
+        for text in &mut texts {
+            let length = u16::from_le_bytes(input.array()?);
+            *text = input.take(usize::from(length))?;
+        }
+        let [
+            listener,
+            sending_application,
+            sending_facility,
+            receiving_application,
+            receiving_facility,
+            code,
+            event,
+            structure,
+            control_id,
+            processing_id,
+            version,
+        ] = texts;
+        Some(Facets {
+            outcome,
+            received_ms,
+            event_ms,
+            message_id,
+            patient,
+            visit,
+            plan,
+            listener,
+            sending_application,
+            sending_facility,
+            receiving_application,
+            receiving_facility,
+            code,
+            event,
+            structure,
+            control_id,
+            processing_id,
+            version,
+        })
+    }
+
+    /// The message id as text: 36 characters.
+    pub fn message_id_text(&self) -> String {
+        uuid_text(&self.message_id)
+    }
+}
+
+/// A UUID as text.
+pub fn uuid_text(id: &[u8; 16]) -> String {
+    let mut text = String::with_capacity(36);
+    for (at, byte) in id.iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+        }
+    }
+    text
+}
+
+struct Input<'a>(&'a [u8]);
+
+impl<'a> Input<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+}
+
+/// The namespace of all our message ids, a UUID of our own.
+const MESSAGES: [u8; 16] =
+    [0x5a, 0x0e, 0x3c, 0x6f, 0x95, 0x1b, 0x4d, 0x0f, 0x8e, 0x37, 0x2c, 0x6d, 0x1b, 0x7a, 0x90, 0x42];
+
+fn message_id(application: &[u8], facility: &[u8], control_id: &[u8], raw: &[u8]) -> [u8; 16] {
+    let digest = Sha256::digest(raw);
+    let mut sha = Sha1::new();
+    sha.update(MESSAGES);
+    for part in [application, facility, control_id, &digest] {
+        sha.update((part.len() as u64).to_le_bytes());
+        sha.update(part);
+    }
+    let mut id = [0; 16];
+    id.copy_from_slice(&sha.finalize()[..16]);
+    id[6] = id[6] & 0x0F | 0x50; // version 5
+    id[8] = id[8] & 0x3F | 0x80; // variant of RFC 9562
+    id
+}
+
+/// PID-3 by type: medical record number, patient internal identifier, patient number, else the first that is no social security number.
+const PREFERRED: [&[u8]; 3] = [b"MR", b"PI", b"PT"];
+
+fn patient_key(message: Message<'_>) -> Option<u64> {
+    let pid = message.find(SegmentId(*b"PID"))?;
+    let delimiters = message.delimiters();
+    let identifiers = message.field(pid, 3);
+    let part = |span, n| message.bytes(message.part(span, delimiters.component, n));
+    let valued = || message.parts(identifiers, delimiters.repetition).filter(|span| is_valued(part(*span, 1)));
+    let preferred = PREFERRED.iter().find_map(|kind| valued().find(|span| part(*span, 5) == *kind));
+    let chosen = preferred.or_else(|| valued().find(|span| part(*span, 5) != b"SS"))?;
+    Some(key(&[part(chosen, 4), part(chosen, 1)]))
+}
+
+fn visit_key(message: Message<'_>) -> Option<u64> {
+    let pv1 = message.find(SegmentId(*b"PV1"))?;
+    let number = message.field(pv1, 19);
+    let part = |n| message.bytes(message.part(number, message.delimiters().component, n));
+    is_valued(part(1)).then(|| key(&[part(4), part(1)]))
+}
+
+fn is_valued(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && !is_null(bytes)
+}
+
+/// The first eight bytes of a SHA-256 over the parts, never 0.
+fn key(parts: &[&[u8]]) -> u64 {
+    let mut sha = Sha256::new();
+    for part in parts {
+        sha.update((part.len() as u64).to_le_bytes());
+        sha.update(part);
+    }
+    let digest = sha.finalize();
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest[..8]);
+    u64::from_le_bytes(first).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hl7::Index;
+
+    const MESSAGE: &[u8] = b"MSH|^~\\&|APP|FAC|THEM|THEIRS|20240101||ADT^A01^ADT_A01|77|P^T|2.5.1^DEU\rPID|1||999^^^^SS~41^^^A^XX~42^^^B^MR||Canary\rPV1|1|I|||||||||||||||||V9^^^B\r";
+
+    fn with<T>(raw: &[u8], read: impl FnOnce(&Facets<'_>) -> T) -> T {
+        let mut index = Index::default();
+        index.parse(raw).unwrap();
+        read(&Facets::of(raw, Some(index.message(raw)), b"adt", 1_700_000_000_123))
+    }
+
+    #[test]
+    fn header_and_keys() {
+        with(MESSAGE, |facets| {
+            let texts = [
+                facets.listener,
+                facets.sending_application,
+                facets.receiving_facility,
+                facets.code,
+                facets.event,
+                facets.structure,
+                facets.control_id,
+            ];
+            assert_eq!(texts, [&b"adt"[..], b"APP", b"THEIRS", b"ADT", b"A01", b"ADT_A01", b"77"]);
+            assert_eq!((facets.processing_id, facets.version), (&b"P"[..], &b"2.5.1"[..]));
+            assert_eq!(
+                facets.patient,
+                Some(key(&[b"B", b"42"])),
+                "the medical record number, not the first, never the SSN"
+            );
+            assert_eq!(facets.visit, Some(key(&[b"B", b"V9"])));
+        });
+        with(b"MSH|^~\\&|A|B|C|D|1||ADT^A01|7|P|2.5\rPID|1||999^^^^SS\r", |facets| {
+            assert_eq!((facets.patient, facets.visit), (None, None))
+        });
+    }
+
+    #[test]
+    fn the_encoding_reads_back_and_never_panics() {
+        with(MESSAGE, |facets| {
+            let facets = Facets { outcome: Outcome::Rejected, event_ms: Some(-5), plan: [7; 32], ..*facets };
+            let mut bytes = Vec::new();
+            facets.encode(&mut bytes);
+            assert_eq!(Facets::decode(&bytes), Some(facets));
+            assert!((0..bytes.len()).all(|cut| Facets::decode(&bytes[..cut]).is_none()));
+            assert!(!bytes.windows(6).any(|window| window == b"Canary"));
+        });
+        let outcomes: Vec<_> = Outcome::ALL.iter().map(|outcome| *outcome as usize).collect();
+        assert_eq!(outcomes, [0, 1, 2, 3, 4, 5], "numbers on disk do not move");
+    }
+
+    #[test]
+    fn message_ids_follow_the_bytes_and_nothing_else() {
+        let id = with(MESSAGE, |facets| facets.message_id_text());
+        assert_eq!(id, with(MESSAGE, |facets| facets.message_id_text()));
+        assert_eq!((id.len(), &id[14..15]), (36, "5"));
+        let other = String::from_utf8_lossy(MESSAGE).replace("Canary", "Other");
+        assert_ne!(id, with(other.as_bytes(), |facets| facets.message_id_text()));
+    }
+}

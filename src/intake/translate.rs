@@ -1,0 +1,114 @@
+//! What becomes of a frame, before it is stored.
+use super::acknowledge::{Verdict, respond};
+use super::{AckOn, Intake, Note, Source, Worker};
+use crate::facets::{Facets, Outcome};
+use crate::hl7::{Message, SegmentId};
+use crate::mapping::{Context, Failure};
+use crate::routing::Live;
+
+/// Everything that is stored and said about a frame.
+pub(super) struct Draft {
+    pub facets: Vec<u8>,
+    pub ack: Vec<u8>,
+    pub live: Option<Live>,
+    pub note: Note,
+}
+
+impl Intake {
+    pub(super) fn draft(&self, worker: &mut Worker, raw: &[u8], source: &Source, received: jiff::Timestamp) -> Draft {
+        let Worker { index, scratch } = worker;
+        let parsed = index.parse(raw);
+        let message = parsed.is_ok().then(|| index.message(raw));
+        let mut facets = Facets::of(raw, message, source.listener.as_bytes(), received.as_millisecond());
+        let verdict = match (parsed, message) {
+            (Ok(()), Some(message)) => judge(message, &facets, source.ack_on, || {
+                source.plan.translate(raw, &Context { received_at: Some(&received.to_string()) }, scratch)
+            }),
+            (Err(error), _) => Verdict::unreadable(error.to_string()),
+            (Ok(()), None) => Verdict::unreadable(String::new()),
+        };
+        facets.outcome = verdict.outcome;
+        if verdict.outcome == Outcome::Translated {
+            facets.plan = source.plan_hash;
+        }
+        let mut encoded = Vec::with_capacity(256);
+        facets.encode(&mut encoded);
+        let mut ack = Vec::new();
+        respond(message, &verdict, || self.control_ids.next(), received, &mut ack);
+        let note = Note {
+            message_id: facets.message_id_text(),
+            kind: kind(&facets),
+            outcome: verdict.outcome,
+            bytes: raw.len(),
+        };
+        let live = match verdict.outcome {
+            Outcome::Received => None, // Not translated yet: routes do that from the journal.
+            Outcome::Translated => Some(Live {
+                seq: 0,
+                facets: encoded.clone(),
+                bundle: scratch.bundle().to_vec(),
+                entries: scratch.entries().to_vec(),
+                failure: None,
+            }),
+            _ => Some(Live {
+                facets: encoded.clone(),
+                failure: verdict.failure.map(|failure| failure.text),
+                ..Live::default()
+            }),
+        };
+        Draft { facets: encoded, ack, live, note }
+    }
+}
+
+/// Decides what becomes of a readable message.
+fn judge(
+    message: Message<'_>,
+    facets: &Facets<'_>,
+    ack_on: AckOn,
+    translate: impl FnOnce() -> Result<(), Failure>,
+) -> Verdict {
+    if facets.code == b"ACK" {
+        return Verdict { outcome: Outcome::Ignored, failure: None };
+    }
+    let refuse = |code, field, text: &str| Verdict {
+        outcome: Outcome::Rejected,
+        failure: Some(Failure { code, location: Some((*b"MSH", 1, field)), text: text.into() }),
+    };
+    // Empty ones are let pass: senders leave them out, and nothing is known to be wrong.
+    if !matches!(facets.processing_id, b"" | b"P" | b"T" | b"D") {
+        return refuse(202, 11, "MSH-11 is none of P (production), T (training), D (debugging)");
+    }
+    if !facets.version.is_empty() && !facets.version.starts_with(b"2") {
+        return refuse(203, 12, "MSH-12 is no version of HL7 v2, such as 2.5.1");
+    }
+    let headers =
+        (0..message.segment_count()).filter(|segment| message.segment_id(*segment) == SegmentId(*b"MSH")).count();
+    if headers > 1 {
+        let text = format!("a frame holds one message, here stand {headers} MSH segments: send each in its own frame");
+        return Verdict {
+            outcome: Outcome::Untranslated,
+            failure: Some(Failure { code: 100, location: Some((*b"MSH", 2, 0)), text }),
+        };
+    }
+    if ack_on == AckOn::Durable {
+        return Verdict { outcome: Outcome::Received, failure: None };
+    }
+    match translate() {
+        Ok(()) => Verdict { outcome: Outcome::Translated, failure: None },
+        Err(failure) if matches!(failure.code, 200..=203) => {
+            Verdict { outcome: Outcome::Rejected, failure: Some(failure) }
+        }
+        Err(failure) => Verdict { outcome: Outcome::Untranslated, failure: Some(failure) },
+    }
+}
+
+/// `ADT^A01` where both are what codes look like; anything else in their place might be anything, and the log is read by many.
+fn kind(facets: &Facets<'_>) -> String {
+    let code = |bytes: &[u8]| match bytes {
+        [_, _, _] if bytes.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()) => {
+            String::from_utf8_lossy(bytes).into_owned()
+        }
+        _ => "?".to_owned(),
+    };
+    format!("{}^{}", code(facets.code), code(facets.event))
+}

@@ -1,0 +1,184 @@
+//! One partition: an SQLite file with one table and no index but its row ids.
+//!
+//! Indexes in the way of a write cost more than everything else of it; searching is another database's work. `PRAGMA synchronous` FULL in WAL mode syncs the log at
+//! each commit; the file's own name is synced in its directory when it is made.
+use super::record::Record;
+use super::{Durability, Error, directory};
+use rusqlite::{Connection, OpenFlags, params};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+const TABLE: &str = "CREATE TABLE IF NOT EXISTS record (
+    seq INTEGER PRIMARY KEY, received_ms INTEGER NOT NULL, facets BLOB NOT NULL, raw BLOB NOT NULL, ack BLOB NOT NULL, crc INTEGER NOT NULL
+) STRICT";
+const INSERT: &str = "INSERT INTO record (seq, received_ms, facets, raw, ack, crc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+const SELECT: &str = "SELECT seq, received_ms, facets, raw, ack, crc FROM record WHERE seq >= ?1 ORDER BY seq LIMIT ?2";
+
+/// Pages in the write-ahead log before it is carried over into the file.
+const CHECKPOINT_PAGES: u32 = 4000;
+
+/// A partition on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Name {
+    pub first: u64,
+    pub path: PathBuf,
+}
+
+/// The partitions of a journal in order.
+pub(super) fn list(folder: &Path) -> Result<Vec<Name>, Error> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(Error::file(folder))? {
+        let path = entry.map_err(Error::file(folder))?.path();
+        if path.extension().is_some_and(|extension| extension == "sqlite")
+            && let Some(first) = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok())
+        {
+            names.push(Name { first, path });
+        }
+    }
+    names.sort_by_key(|name| name.first);
+    Ok(names)
+}
+
+/// The partition that grows.
+#[derive(Debug)]
+pub(super) struct Partition {
+    connection: Connection,
+    path: PathBuf,
+    first: u64,
+    next: u64,
+    bytes: u64,
+}
+
+impl Partition {
+    /// Opens the partition `first` for writing, and makes it where it is missing.
+    pub fn open(folder: &Path, first: u64, durability: Durability) -> Result<Partition, Error> {
+        let path = folder.join(format!("{first:020}.sqlite"));
+        let failed = || Error::database(&path);
+        let connection = Connection::open(&path).map_err(failed())?;
+        let synchronous = match durability {
+            Durability::Fsync => "FULL",
+            Durability::Os => "NORMAL",
+        };
+        connection.busy_timeout(Duration::from_secs(5)).map_err(failed())?;
+        connection
+            .execute_batch(&format!("PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous}; PRAGMA fullfsync=1; PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}; {TABLE};"))
+            .map_err(failed())?;
+        directory::sync(folder).map_err(Error::file(folder))?;
+        let last: Option<i64> =
+            connection.query_row("SELECT max(seq) FROM record", [], |row| row.get(0)).map_err(failed())?;
+        let next = last.map_or(first, |last| last.unsigned_abs() + 1);
+        let bytes = connection
+            .query_row("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", [], |row| {
+                row.get::<_, i64>(0)
+            })
+            .map_err(failed())?;
+        Ok(Partition { connection, path, first, next, bytes: bytes.unsigned_abs() })
+    }
+
+    /// The number that the next record will get.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Records that it holds.
+    pub fn records(&self) -> u64 {
+        self.next - self.first
+    }
+
+    /// Bytes that it holds, about.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Writes a batch in one transaction; on return it is as durable as asked for. The numbers are those from [`Partition::next`] on.
+    pub fn append(&mut self, batch: &[Arc<Record>]) -> Result<(), Error> {
+        let failed = || Error::database(&self.path);
+        let transaction = self.connection.transaction().map_err(failed())?;
+        let mut bytes = 0;
+        {
+            let mut insert = transaction.prepare_cached(INSERT).map_err(failed())?;
+            for (seq, record) in (self.next..).zip(batch) {
+                insert
+                    .execute(params![
+                        seq.cast_signed(),
+                        record.received_ms,
+                        record.facets,
+                        record.raw,
+                        record.ack,
+                        record.checksum(seq)
+                    ])
+                    .map_err(failed())?;
+                bytes += record.len() as u64 + 32;
+            }
+        }
+        transaction.commit().map_err(failed())?;
+        self.next += batch.len() as u64;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// Carries the write-ahead log over and closes the file.
+    pub fn close(self) {
+        // Failing here costs nothing but time at the next opening: the log is durable.
+        let _ = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+    }
+
+    #[cfg(test)]
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+/// A partition that is read.
+#[derive(Debug)]
+pub(super) struct Source {
+    connection: Connection,
+    pub name: Name,
+}
+
+/// What one call read.
+#[derive(Debug)]
+pub(super) struct Rows {
+    /// Number and record; no record where the checksum says otherwise.
+    pub rows: Vec<(u64, Option<Record>)>,
+    /// Nothing follows in this partition.
+    pub exhausted: bool,
+}
+
+impl Source {
+    pub fn open(name: &Name) -> Result<Source, Error> {
+        // Not read-only: a reader of a write-ahead log must be able to make its shared index.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&name.path, flags).map_err(Error::database(&name.path))?;
+        connection.busy_timeout(Duration::from_secs(5)).map_err(Error::database(&name.path))?;
+        Ok(Source { connection, name: name.clone() })
+    }
+
+    /// Rows from `from` on, at most so many, and none that begins after so many bytes.
+    pub fn read(&self, from: u64, records_max: usize, bytes_max: usize) -> Result<Rows, Error> {
+        let failed = || Error::database(&self.name.path);
+        let mut select = self.connection.prepare_cached(SELECT).map_err(failed())?;
+        let mut rows = select
+            .query(params![from.cast_signed(), i64::try_from(records_max).unwrap_or(i64::MAX).saturating_add(1)])
+            .map_err(failed())?;
+        let mut found = Vec::new();
+        let mut bytes = 0;
+        while bytes < bytes_max && found.len() < records_max {
+            let Some(row) = rows.next().map_err(failed())? else {
+                return Ok(Rows { rows: found, exhausted: true });
+            };
+            let seq = row.get::<_, i64>(0).map_err(failed())?.unsigned_abs();
+            let record =
+                read_row(row).ok().filter(|(record, crc)| record.checksum(seq) == *crc).map(|(record, _)| record);
+            bytes += record.as_ref().map_or(0, Record::len);
+            found.push((seq, record));
+        }
+        Ok(Rows { rows: found, exhausted: false })
+    }
+}
+
+fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Record, u32)> {
+    Ok((Record { received_ms: row.get(1)?, facets: row.get(2)?, raw: row.get(3)?, ack: row.get(4)? }, row.get(5)?))
+}

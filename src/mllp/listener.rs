@@ -1,0 +1,157 @@
+//! Accepts connections within limits and drives each in its own task.
+use super::connection::{self, Reply};
+use super::decoder::Frame;
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::Instrument;
+
+/// The limits of a listener.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// The limits of each connection.
+    pub connection: connection::Options,
+    /// Connections at the same time.
+    pub connections_max: usize,
+    /// Connections at the same time from one address.
+    pub connections_per_address_max: usize,
+    /// How long connections may take to answer what they have taken, once a shutdown began.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            connection: connection::Options::default(),
+            connections_max: 20_000,
+            connections_per_address_max: 10_000,
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Accepts until `shutdown` turns true, then waits for the connections to answer what they have taken. Frames go to `handler` with the peer's address.
+pub async fn run<H, A, R>(listener: TcpListener, options: Options, handler: H, mut shutdown: watch::Receiver<bool>)
+where
+    H: Fn(Frame, SocketAddr) -> A + Clone + Send + Sync + 'static,
+    A: Future<Output = R> + Send + 'static,
+    R: Future<Output = Reply> + Send + 'static,
+{
+    let open = Arc::new(Open::default());
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            _ = shutdown.wait_for(|&stop| stop) => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                pause_after(&error).await;
+                continue;
+            }
+        };
+        let Some(place) = Open::enter(&open, peer.ip(), &options) else {
+            tracing::warn!(%peer, "connection refused: connections_max or connections_per_address_max is reached");
+            continue;
+        };
+        let _ = stream.set_nodelay(true);
+        let (handler, shutdown) = (handler.clone(), shutdown.clone());
+        let span = tracing::info_span!("connection", %peer);
+        connections.spawn(
+            async move {
+                let _place = place;
+                tracing::debug!("opened");
+                let end = connection::run(stream, &options.connection, &|frame| handler(frame, peer), shutdown).await;
+                report(&end);
+            }
+            .instrument(span),
+        );
+    }
+    drop(listener);
+    let drained = timeout(options.drain_timeout, async { while connections.join_next().await.is_some() {} }).await;
+    if drained.is_err() {
+        tracing::warn!(connections = connections.len(), "connections were cut: they did not finish in time");
+    }
+}
+
+fn report(end: &connection::End) {
+    use connection::End;
+    match end {
+        End::Closed | End::Idle | End::Shutdown => tracing::debug!("connection ended: {end}"),
+        End::Torn { .. } | End::Slow { .. } | End::Violation(_) | End::Io(_) => {
+            tracing::warn!("connection ended: {end}")
+        }
+        End::Stopped => tracing::error!("connection ended: {end}"),
+    }
+}
+
+/// Out of file descriptors is not the end of a listener: the pause lets connections close.
+async fn pause_after(error: &io::Error) {
+    tracing::warn!("cannot accept: {error}");
+    sleep(Duration::from_millis(100)).await;
+}
+
+/// The connections that are open, by address.
+#[derive(Debug, Default)]
+struct Open {
+    by_address: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// One open connection; leaves the count when dropped.
+struct Place {
+    open: Arc<Open>,
+    address: IpAddr,
+}
+
+impl Open {
+    fn enter(open: &Arc<Open>, address: IpAddr, options: &Options) -> Option<Place> {
+        let mut by_address = open.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let total: usize = by_address.values().sum();
+        let here = by_address.entry(address).or_default();
+        if total >= options.connections_max || *here >= options.connections_per_address_max {
+            return None;
+        }
+        *here += 1;
+        Some(Place { open: Arc::clone(open), address })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut by_address = self.open.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = by_address.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_counted_and_given_back() {
+        let options = Options { connections_max: 3, connections_per_address_max: 2, ..Options::default() };
+        let (one, two) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
+        let open = Arc::new(Open::default());
+        let first = Open::enter(&open, one, &options);
+        let _second = Open::enter(&open, one, &options);
+        assert!(first.is_some() && Open::enter(&open, one, &options).is_none(), "two from one address");
+        let _third = Open::enter(&open, two, &options);
+        assert!(Open::enter(&open, two, &options).is_none(), "three altogether");
+        drop(first);
+        assert!(Open::enter(&open, two, &options).is_some());
+    }
+}

@@ -1,0 +1,170 @@
+"""Peers: each check is a function; it passes when it returns and fails when it raises. Run by run.sh, which prepares the peers."""
+
+import argparse
+import contextlib
+import json
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import traceback
+import urllib.error
+import urllib.request
+
+PATIENCE = 60
+
+
+def wait_for(what, found):
+    """What `found` gives, once it gives something."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        value = found()
+        if value:
+            return value
+        time.sleep(0.05)
+    raise TimeoutError(f"waited too long for {what}")
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def fields(message):
+    """The segments of an HL7 v2 message: name → fields, counted as in the standard for all but MSH."""
+    return {line[:3]: line.split("|") for line in re.split("[\r\n]+", message) if line}
+
+
+class Peers:
+    def __init__(self, options):
+        self.options = options
+        self.count = 0
+
+    @contextlib.contextmanager
+    def gateway(self, routes):
+        """`handoff serve` in a folder of its own; gives its port and folder, and stops it."""
+        self.count += 1
+        folder = pathlib.Path(self.options.work, f"gateway{self.count}")
+        folder.mkdir()
+        (folder / "handoff.toml").write_text(f'[[listener]]\nname = "adt"\nmllp = "127.0.0.1:0"\n{routes}')
+        with open(folder / "log", "w") as log:
+            process = subprocess.Popen([self.options.handoff, "serve", "--config", folder / "handoff.toml"], stderr=log, stdin=subprocess.DEVNULL)
+        try:
+            port = wait_for("the gateway", lambda: re.search(r"listening mllp 127\.0\.0\.1:(\d+)", (folder / "log").read_text()))
+            yield port.group(1), folder
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE) == 0, "the gateway does not end with 0"
+        except BaseException:
+            print((folder / "log").read_text(), file=sys.stderr)
+            raise
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+    @contextlib.contextmanager
+    def fhir_server(self):
+        """The FHIR server; gives its base URL."""
+        port = free_port()
+        base = f"http://127.0.0.1:{port}/fhir/R4"
+        process = subprocess.Popen(["node", "server.mjs", str(port)], cwd=self.options.fhir_server, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        try:
+            wait_for("the FHIR server", lambda: get(base + "/Patient?_summary=count"))
+            yield base
+        finally:
+            process.kill()
+            process.wait()
+
+    def fixture(self, name):
+        return pathlib.Path(self.options.fixtures, name, "message.hl7")
+
+    def mllp_send(self, port, path):
+        """Sends a file with python-hl7 and gives what it printed: the acknowledgements."""
+        command = [f"{self.options.venv}/bin/mllp_send", "--port", port, "--file", path, "--loose", "127.0.0.1"]
+        return subprocess.run(command, check=True, timeout=PATIENCE, stdout=subprocess.PIPE, text=True).stdout
+
+    def python_hl7_sends_and_gets_its_acknowledgement(self):
+        with self.gateway("") as (port, folder):
+            # MSH-15 asks the first for a commit acknowledgement, the second is in original mode.
+            for count, (name, code) in enumerate([("ADT_A01/a01-admission", "CA"), ("ADT_A01/a08-update", "AA")], 1):
+                path = self.fixture(name)
+                sent = fields(path.read_text())["MSH"]
+                ack = fields(self.mllp_send(port, path).replace("\x0b", "").replace("\x1c", ""))
+                assert ack["MSA"][1:3] == [code, sent[9]], ack
+                assert ack["MSH"][2:6] == sent[4:6] + sent[2:4], "the sides are swapped"
+                assert ack["MSH"][8].split("^") == ["ACK", sent[8].split("^")[1], "ACK"] and ack["MSH"][11] == sent[11], ack
+                wait_for("the Bundle", lambda: len(bundles(folder)) == count)
+
+    def a_fhir_server_stores_the_patient_once(self):
+        path = self.fixture("ADT_A01/a01-admission")
+        with self.fhir_server() as base:
+            routes = f'[[route]]\nname = "ehr"\nto = {{ fhir = "{base}", bundle = "transaction" }}\n[[route]]\nname = "file"\nto = {{ file = "handoff-data/bundles.ndjson" }}\n'
+            with self.gateway(routes) as (port, folder):
+                self.mllp_send(port, path)
+                wait_for("the patient", lambda: resources(base, "Patient"))
+                self.mllp_send(port, path)
+                wait_for("the second Bundle", lambda: len(bundles(folder)) == 2)
+            # The gateway has stopped: all is delivered, or the log says why not.
+            log = (folder / "log").read_text()
+            assert "dead letter" not in log and "not delivered" not in log, log
+            entries = bundles(folder)[0]["entry"]
+            # The server replaces urn:uuid references by its own addresses, which are the ids that we put.
+            text = json.dumps([entry["resource"] for entry in entries])
+            for entry in entries:
+                text = text.replace(entry["fullUrl"], f"{entry['resource']['resourceType']}/{entry['fullUrl'][9:]}")
+            sent = json.loads(text)
+            for kind in ("Patient", "Encounter"):
+                expected = [resource for resource in sent if resource["resourceType"] == kind]
+                found = resources(base, kind)
+                assert len(found) == len(expected) == 1, f"{len(found)} of {kind} after sending twice"
+                assert plain(found[0]) == plain(expected[0]), f"{kind} is not what was sent"
+
+
+def plain(resource):
+    """A resource without what servers add."""
+    return {key: value for key, value in resource.items() if key not in ("meta", "text")}
+
+
+def get(url):
+    """The JSON at a URL; None when there is none."""
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=5) as answer:
+            return json.load(answer)
+    except (urllib.error.URLError, ConnectionError):
+        return None
+
+
+def resources(base, kind):
+    return [entry["resource"] for entry in (get(f"{base}/{kind}") or {}).get("entry", [])]
+
+
+def bundles(folder):
+    path = folder / "handoff-data" / "bundles.ndjson"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    for name in ("handoff", "fixtures", "venv", "fhir-server", "work"):
+        parser.add_argument(f"--{name}", required=True)
+    peers = Peers(parser.parse_args())
+    passed = failed = 0
+    for check in (peers.python_hl7_sends_and_gets_its_acknowledgement, peers.a_fhir_server_stores_the_patient_once):
+        try:
+            check()
+            passed += 1
+            print(f"ok   {check.__name__}")
+        except Exception:
+            failed += 1
+            traceback.print_exc()
+            print(f"FAIL {check.__name__}")
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
