@@ -113,6 +113,7 @@ pub struct Enter {
     pub part: u8,
     /// Sources with their guards; the first that is valued counts.
     pub sources: Vec<(SourceId, ConditionId)>,
+    pub rule: RuleId,
 }
 
 /// One element of an object.

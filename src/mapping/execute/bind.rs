@@ -79,10 +79,10 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     fn required(&mut self, part: PartId, frame: &Frame<'_>) -> bool {
         let plan = self.plan;
         for (node, rule, fatal) in &plan.parts[usize::from(part)].required {
-            let start = self.state.out.len();
+            let (start, traces) = (self.state.out.len(), self.state.traces.len());
             let written = self.value(*node, frame);
             self.state.out.truncate(start);
-            self.state.traces.clear();
+            self.state.traces.truncate(traces);
             if written != super::Wrote::Nothing {
                 continue;
             }

@@ -247,7 +247,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     /// An object with a datatype map spread over it: the value is found and split once.
     fn entered(&mut self, enter: &Enter, children: Range<u32>, has_source: bool, frame: &Frame<'_>) -> Wrote {
         if enter.part == CURRENT {
-            return self.spread(&enter.sources, children, has_source, frame);
+            return self.spread(&enter.sources, enter.rule, children, has_source, frame);
         }
         let mut next = self.first_part();
         let mut last = None;
@@ -263,9 +263,9 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             }
         }
         match last {
-            Some(frame) => self.spread(&enter.sources, children, has_source, &frame),
+            Some(frame) => self.spread(&enter.sources, enter.rule, children, has_source, &frame),
             // Rows of other parts may still write the element.
-            None => self.spread(&[], children, has_source, &Frame::nothing()),
+            None => self.spread(&[], NONE, children, has_source, &Frame::nothing()),
         }
     }
 
@@ -273,9 +273,12 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         sources.iter().find_map(|(source, guard)| if self.holds(*guard, frame) { self.source_span(*source, frame) } else { None })
     }
 
-    fn spread(&mut self, sources: &[(SourceId, ConditionId)], children: Range<u32>, has_source: bool, frame: &Frame<'_>) -> Wrote {
+    fn spread(&mut self, sources: &[(SourceId, ConditionId)], rule: u32, children: Range<u32>, has_source: bool, frame: &Frame<'_>) -> Wrote {
         let pieces = self.state.pieces.len();
         let found = self.first_source(sources, frame);
+        if let Some((span, _)) = found {
+            self.trace(rule, Some(span), None);
+        }
         let (span, level) = found.unwrap_or((Span::default(), REPETITION));
         let inner = self.enter(span, level, frame);
         let wrote = self.object(children, has_source, &inner);
@@ -433,13 +436,14 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         if !self.holds(alternative.guard, frame) {
             return Wrote::Nothing;
         }
-        let start = self.state.out.len();
+        let (start, traces) = (self.state.out.len(), self.state.traces.len());
         let temporary = self.state.temporary.len();
         self.state.out.extend_from_slice(self.plan.text(alternative.key));
         let wrote = self.emit(alternative, codes, frame);
         self.state.temporary.truncate(temporary);
         if wrote == Wrote::Nothing {
             self.state.out.truncate(start);
+            self.state.traces.truncate(traces);
             if alternative.warn {
                 self.find(FindingCode::MissingValue, alternative.rule, frame.span);
             }
@@ -465,12 +469,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                     Some(table) => self.through_table(*table, piece, *conversion, span, rule),
                     None => {
                         self.trace(rule, span, None);
-                        let traces = self.state.traces.len();
-                        let wrote = self.primitive(piece, *conversion, codes, frame);
-                        if TRACE && wrote == Wrote::Nothing {
-                            self.state.traces.truncate(traces - 1);
-                        }
-                        wrote
+                        self.primitive(piece, *conversion, codes, frame)
                     }
                 }
             }
@@ -478,6 +477,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             Emit::TableCoding { source, table, concept, hit_only } => self.table_coding(*source, *table, *concept, *hit_only, rule, frame),
             Emit::Map { source, node } => {
                 let Some((span, level)) = self.source_span(*source, frame) else { return Wrote::Nothing };
+                self.trace(rule, Some(span), None);
                 let pieces = self.state.pieces.len();
                 let inner = self.enter(span, level, frame);
                 let wrote = self.value(*node, &inner);
@@ -527,8 +527,16 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let plan = self.plan;
         let first = match &plan.sources[source as usize] {
             Source::Lines(path) | Source::PatientId(path) => return self.locate(*path, frame).map(|f| f.0),
-            Source::Join { arguments, .. } | Source::Phone(arguments) | Source::Authority(arguments) => arguments.iter().copied().find(|a| self.valued(*a, frame))?,
-            Source::System(source) | Source::Ssn(source) | Source::TextOf(source) | Source::Uri(source, _) => *source,
+            // From the first to the last argument that has a value, within the field of the first.
+            Source::Join { arguments, .. } | Source::Phone(arguments) | Source::Authority(arguments) => {
+                let (message, field) = (self.message, self.message.delimiters().field);
+                let spans = arguments.iter().filter_map(|a| self.source_span(*a, frame).map(|f| f.0));
+                return spans.reduce(|all, next| {
+                    let both = Span { start: all.start.min(next.start), end: all.end.max(next.end) };
+                    if message.bytes(both).contains(&field) { all } else { both }
+                });
+            }
+            Source::System(source) | Source::Ssn(source) | Source::TextOf(source) | Source::Uri(source, _) | Source::RangeEnd(source, _) => *source,
             _ => return None,
         };
         self.source_span(first, frame).map(|f| f.0)
@@ -580,14 +588,15 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         if concept {
             self.state.out.extend_from_slice(b"{\"coding\":[");
         }
-        self.trace(rule, span, row.map(|row| (table, row)));
         match row {
             Some(row) => {
+                self.trace(rule, span, Some((table, row)));
                 let coding = self.plan.tables[usize::from(table)].rows[row as usize].coding;
                 self.state.out.extend_from_slice(self.plan.text(coding));
             }
             None => {
                 self.state.out.extend_from_slice(b"{\"code\":");
+                self.trace(rule, span, None);
                 if self.primitive(piece, Conversion::Code, None, frame) == Wrote::Nothing {
                     return Wrote::Nothing;
                 }
@@ -666,11 +675,12 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         }
         let display_piece = self.text(display, frame);
         if display_piece != Piece::Nothing {
-            let (start, span) = (self.state.out.len(), self.origin(display, display_piece, frame));
+            let (start, traces, span) = (self.state.out.len(), self.state.traces.len(), self.origin(display, display_piece, frame));
             self.state.out.extend_from_slice(b",\"display\":");
             self.trace(rule, span, None);
             if self.primitive(display_piece, Conversion::String, None, frame) == Wrote::Nothing {
                 self.state.out.truncate(start);
+                self.state.traces.truncate(traces);
             }
         }
         self.state.out.extend_from_slice(if concept { b"}]}" } else { b"}" });
