@@ -14,6 +14,8 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Translate(cli::translate::TranslateArgs),
+    Parse(cli::parse::ParseArgs),
+    Explain(cli::explain::ExplainArgs),
     Serve(cli::serve::ServeArgs),
     Send(cli::send::SendArgs),
     /// Check, list and show the mappings
@@ -23,6 +25,8 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Translate(args) => cli::translate::run(&args),
+        Command::Parse(args) => cli::parse::run(&args),
+        Command::Explain(args) => cli::explain::run(&args),
         Command::Serve(args) => cli::serve::run(args),
         Command::Send(args) => cli::send::run(args),
         Command::Mappings(args) => cli::mappings::run(args),

@@ -1,9 +1,11 @@
 //! Reading what the user named: mapping folders, message files, standard input.
-use crate::mapping::Plan;
+use crate::hl7::{BatchNote, split, transcode};
 use crate::mapping::source::SourceFile;
+use crate::mapping::{Failure, Plan};
 use anyhow::{Context as _, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::io::Read as _;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Where the mappings come from.
@@ -15,6 +17,15 @@ pub struct Layers {
     /// Folder of a site (profile and overlay), laid over the mappings
     #[arg(long, value_name = "DIR")]
     pub site: Option<PathBuf>,
+}
+
+/// How something is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
 }
 
 impl Layers {
@@ -94,6 +105,10 @@ pub fn read_messages(path: &Path) -> anyhow::Result<Vec<u8>> {
             Err(error) => bail!("cannot be read: {error}"),
         };
     }
+    // What an editor saved as UTF-16, whatever MSH-18 says.
+    if matches!(bytes.as_slice(), [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] | [b'M' | b'F' | b'B', 0, ..] | [0, b'M' | b'F' | b'B', ..]) {
+        bytes = transcode(&bytes).into_owned();
+    }
     if bytes.is_empty() {
         bail!("is empty; a message begins with an MSH segment");
     }
@@ -102,4 +117,26 @@ pub fn read_messages(path: &Path) -> anyhow::Result<Vec<u8>> {
         bail!("{}", if binary { "is a binary file without any MSH segment; is it really HL7 v2?" } else { "holds no MSH segment; an HL7 v2 message begins with one" });
     }
     Ok(bytes)
+}
+
+/// A message within a file, with the name to call it by: `file`, or `file#2` where there are several.
+pub type Labelled = (String, Range<usize>);
+
+/// The messages of a file, and what was noticed between them.
+pub fn messages(name: &str, bytes: &[u8]) -> (Vec<Labelled>, Vec<BatchNote>) {
+    let mut split = split(bytes);
+    let spans: Vec<Range<usize>> = split.by_ref().collect();
+    let several = spans.len() > 1;
+    let label = |number: usize| if several { format!("{name}#{}", number + 1) } else { name.to_owned() };
+    let labelled = spans.into_iter().enumerate().map(|(number, span)| (label(number), span)).collect();
+    (labelled, split.notes().to_vec())
+}
+
+/// `file.hl7#2: error[101]: PID-3: …`.
+pub fn failure_line(label: &str, failure: &Failure) -> String {
+    let place = failure.location.map(|(id, _, field)| {
+        let id = String::from_utf8_lossy(&id).into_owned();
+        if field > 0 { format!(" {id}-{field}:") } else { format!(" {id}:") }
+    });
+    format!("{label}: error[{}]:{} {}", failure.code, place.unwrap_or_default(), failure.text)
 }

@@ -1,9 +1,9 @@
 //! `handoff mappings check|list|show`: what the mapping files say and what is wrong with them.
-use super::files::{Layers, load};
+use super::files::{Format, Layers, load};
 use crate::mapping::Plan;
 use crate::mapping::diagnostic::{Diagnostics, Severity};
 use crate::mapping::source::Sources;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use std::process::ExitCode;
 
 /// Look at the mappings.
@@ -47,12 +47,6 @@ struct ShowArgs {
     layers: Layers,
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 /// Runs the command.

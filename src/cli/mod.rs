@@ -1,6 +1,8 @@
 //! The command line: one file a command.
+pub mod explain;
 pub mod files;
 pub mod mappings;
+pub mod parse;
 pub mod send;
 pub mod serve;
 pub mod translate;

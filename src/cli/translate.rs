@@ -1,6 +1,6 @@
 //! `handoff translate`: messages in files → one FHIR Bundle a line.
-use super::files::{Layers, load, read_messages};
-use crate::hl7::{BatchNote, Index, split};
+use super::files::{Layers, failure_line, load, messages, read_messages};
+use crate::hl7::{BatchNote, Index};
 use crate::mapping::{Context, Plan, Scratch};
 use clap::Args;
 use std::io::Write;
@@ -63,19 +63,11 @@ struct Job<'a, W: Write> {
 
 impl<W: Write> Job<'_, W> {
     fn file(&mut self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
-        let mut messages = split(bytes);
-        let mut number = 0;
-        let mut parts = Vec::new();
-        for span in messages.by_ref() {
-            parts.push(span);
-        }
-        let several = parts.len() > 1;
-        for span in parts {
-            number += 1;
-            let label = if several { format!("{name}#{number}") } else { name.to_owned() };
+        let (messages, notes) = messages(name, bytes);
+        for (label, span) in messages {
             self.message(&label, &bytes[span])?;
         }
-        for note in messages.notes() {
+        for note in &notes {
             self.note(name, note);
         }
         Ok(())
@@ -91,11 +83,7 @@ impl<W: Write> Job<'_, W> {
         let context = Context { received_at: self.args.received_at.as_deref() };
         if let Err(failure) = self.plan.translate(raw, &context, &mut self.scratch) {
             self.failed += 1;
-            let place = failure.location.map(|(id, _, field)| {
-                let id = String::from_utf8_lossy(&id).into_owned();
-                if field > 0 { format!(" {id}-{field}:") } else { format!(" {id}:") }
-            });
-            eprintln!("{label}: error[{}]:{} {}", failure.code, place.unwrap_or_default(), failure.text);
+            eprintln!("{}", failure_line(label, &failure));
             return Ok(());
         }
         if self.args.pretty {

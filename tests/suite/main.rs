@@ -1,7 +1,9 @@
 //! The suite: everything that is tested through the public face of the library and the program. One binary, so that it links once.
 #[path = "../../benches/cases.rs"]
 mod bench_cases;
+mod cli;
 mod corpus;
+mod explain;
 mod fixtures;
 mod gateway;
 mod golden;

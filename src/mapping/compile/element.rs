@@ -389,7 +389,8 @@ impl Compiler<'_, '_> {
             self.table_first(&children, table);
         }
         let children = self.prepend(fixed, children);
-        Some((self.node(Node::Object { children, enter: Some(Enter { part, sources }), has_source, period: parent == "Period" }), has_source))
+        let rule = self.rule(&place.map, &group[0].0.key, at);
+        Some((self.node(Node::Object { children, enter: Some(Enter { part, sources, rule }), has_source, period: parent == "Period" }), has_source))
     }
 
     fn prepend(&mut self, fixed: Vec<(Child, bool)>, children: std::ops::Range<u32>) -> std::ops::Range<u32> {

@@ -3,11 +3,13 @@ use super::convert::{write_date, write_time};
 use super::text::Piece;
 use super::{COMPONENT, Frame, Instance, PartOf, REPETITION, Run, SEGMENT, Wrote};
 use crate::fhir::bundle::Entry;
+use crate::fhir::identity;
 use crate::fhir::json;
 use crate::fhir::shape::CodeSet;
 use crate::hl7::{Precision, Span, Timestamp, is_null};
 use crate::mapping::plan::{ALWAYS, Alternative, CURRENT, Child, ConditionId, Conversion, Emit, Enter, Item, NONE, Node, NodeId, Repeat, Source, SourceId};
 use crate::mapping::{Context, FindingCode};
+use std::io::Write as _;
 use std::ops::Range;
 
 /// Where everything stood, to go back to.
@@ -61,13 +63,14 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         }
         self.trace(instance.rule, None, None);
         self.state.out.extend_from_slice(b"\"urn:uuid:");
-        self.state.out.extend_from_slice(&instance.id);
+        let id = identity::text(&instance.id);
+        self.state.out.extend_from_slice(&id);
         self.state.out.extend_from_slice(b"\",\"resource\":");
         let start = self.state.out.len();
         self.state.contained.clear();
         self.resource(number, true);
         let resource_type = self.plan.programs[usize::from(instance.program)].resource_type;
-        self.state.entries.push(Entry { resource: start..self.state.out.len(), resource_type, id: instance.id });
+        self.state.entries.push(Entry { resource: start..self.state.out.len(), resource_type, id });
         self.state.out.push(b'}');
     }
 
@@ -77,7 +80,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let program = &self.plan.programs[usize::from(instance.program)];
         self.trace(instance.rule, None, None);
         self.state.out.extend_from_slice(self.plan.text(program.open));
-        self.state.out.extend_from_slice(&instance.id[..usize::from(instance.id_length)]);
+        self.id(&instance);
         self.state.out.push(b'"');
         let (outer, root) = (self.instance, program.root);
         let outer_present = if outermost { [0; 64] } else { self.present };
@@ -86,7 +89,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let mut part = instance.first_part;
         while part != NONE {
             let PartOf { kind, next, frame } = self.state.parts[part as usize];
-            self.present[usize::from(kind)] |= frame.present;
+            self.present[usize::from(kind)] |= frame.present as u64;
             part = next;
         }
         if let Node::Object { children, .. } = &self.plan.nodes[root as usize] {
@@ -107,6 +110,16 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         self.state.out.push(b'}');
         self.instance = outer;
         self.present = outer_present;
+    }
+
+    /// The id of a resource: a UUID, or `c1`, `c2`… within the resource that contains it.
+    fn id(&mut self, instance: &Instance) {
+        if instance.contained {
+            // Writing into a Vec cannot fail.
+            let _ = write!(self.state.out, "c{}", u128::from_be_bytes(instance.id));
+        } else {
+            self.state.out.extend_from_slice(&identity::text(&instance.id));
+        }
     }
 
     fn mark(&self) -> Mark {
@@ -162,7 +175,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
 
     /// Whether any field that a child reads holds anything.
     fn needed(&self, child: &Child, frame: &Frame<'_>) -> bool {
-        child.need & frame.present != 0 || child.need == ALWAYS || child.part_needs.iter().any(|(kind, need)| *need == ALWAYS || need & self.present[usize::from(*kind & 63)] != 0)
+        child.need & frame.present != 0 || child.need == ALWAYS || child.part_needs.iter().any(|(kind, need)| *need == 0 || need & self.present[usize::from(*kind & 63)] != 0)
     }
 
     /// Writes a node.
@@ -234,7 +247,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     /// An object with a datatype map spread over it: the value is found and split once.
     fn entered(&mut self, enter: &Enter, children: Range<u32>, has_source: bool, frame: &Frame<'_>) -> Wrote {
         if enter.part == CURRENT {
-            return self.spread(&enter.sources, children, has_source, frame);
+            return self.spread(&enter.sources, enter.rule, children, has_source, frame);
         }
         let mut next = self.first_part();
         let mut last = None;
@@ -250,9 +263,9 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             }
         }
         match last {
-            Some(frame) => self.spread(&enter.sources, children, has_source, &frame),
+            Some(frame) => self.spread(&enter.sources, enter.rule, children, has_source, &frame),
             // Rows of other parts may still write the element.
-            None => self.spread(&[], children, has_source, &Frame::nothing()),
+            None => self.spread(&[], NONE, children, has_source, &Frame::nothing()),
         }
     }
 
@@ -260,9 +273,12 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         sources.iter().find_map(|(source, guard)| if self.holds(*guard, frame) { self.source_span(*source, frame) } else { None })
     }
 
-    fn spread(&mut self, sources: &[(SourceId, ConditionId)], children: Range<u32>, has_source: bool, frame: &Frame<'_>) -> Wrote {
+    fn spread(&mut self, sources: &[(SourceId, ConditionId)], rule: u32, children: Range<u32>, has_source: bool, frame: &Frame<'_>) -> Wrote {
         let pieces = self.state.pieces.len();
         let found = self.first_source(sources, frame);
+        if let Some((span, _)) = found {
+            self.trace(rule, Some(span), None);
+        }
         let (span, level) = found.unwrap_or((Span::default(), REPETITION));
         let inner = self.enter(span, level, frame);
         let wrote = self.object(children, has_source, &inner);
@@ -420,13 +436,14 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         if !self.holds(alternative.guard, frame) {
             return Wrote::Nothing;
         }
-        let start = self.state.out.len();
+        let (start, traces) = (self.state.out.len(), self.state.traces.len());
         let temporary = self.state.temporary.len();
         self.state.out.extend_from_slice(self.plan.text(alternative.key));
         let wrote = self.emit(alternative, codes, frame);
         self.state.temporary.truncate(temporary);
         if wrote == Wrote::Nothing {
             self.state.out.truncate(start);
+            self.state.traces.truncate(traces);
             if alternative.warn {
                 self.find(FindingCode::MissingValue, alternative.rule, frame.span);
             }
@@ -452,12 +469,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                     Some(table) => self.through_table(*table, piece, *conversion, span, rule),
                     None => {
                         self.trace(rule, span, None);
-                        let traces = self.state.traces.len();
-                        let wrote = self.primitive(piece, *conversion, codes, frame);
-                        if TRACE && wrote == Wrote::Nothing {
-                            self.state.traces.truncate(traces - 1);
-                        }
-                        wrote
+                        self.primitive(piece, *conversion, codes, frame)
                     }
                 }
             }
@@ -465,6 +477,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             Emit::TableCoding { source, table, concept, hit_only } => self.table_coding(*source, *table, *concept, *hit_only, rule, frame),
             Emit::Map { source, node } => {
                 let Some((span, level)) = self.source_span(*source, frame) else { return Wrote::Nothing };
+                self.trace(rule, Some(span), None);
                 let pieces = self.state.pieces.len();
                 let inner = self.enter(span, level, frame);
                 let wrote = self.value(*node, &inner);
@@ -514,21 +527,29 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let plan = self.plan;
         let first = match &plan.sources[source as usize] {
             Source::Lines(path) | Source::PatientId(path) => return self.locate(*path, frame).map(|f| f.0),
-            Source::Join { arguments, .. } | Source::Phone(arguments) | Source::Authority(arguments) => arguments.iter().copied().find(|a| self.valued(*a, frame))?,
-            Source::System(source) | Source::Ssn(source) | Source::TextOf(source) | Source::Uri(source, _) => *source,
+            // From the first to the last argument that has a value, within the field of the first.
+            Source::Join { arguments, .. } | Source::Phone(arguments) | Source::Authority(arguments) => {
+                let (message, field) = (self.message, self.message.delimiters().field);
+                let spans = arguments.iter().filter_map(|a| self.source_span(*a, frame).map(|f| f.0));
+                return spans.reduce(|all, next| {
+                    let both = Span { start: all.start.min(next.start), end: all.end.max(next.end) };
+                    if message.bytes(both).contains(&field) { all } else { both }
+                });
+            }
+            Source::System(source) | Source::Ssn(source) | Source::TextOf(source) | Source::Uri(source, _) | Source::RangeEnd(source, _) => *source,
             _ => return None,
         };
         self.source_span(first, frame).map(|f| f.0)
     }
 
     fn reference(&mut self, instance: u32, rule: u32, source: Option<Span>, bare: bool) -> Wrote {
-        let Instance { id, id_length, contained, .. } = self.state.instances[instance as usize];
+        let target = self.state.instances[instance as usize];
         if !bare {
             self.state.out.extend_from_slice(b"{\"reference\":");
         }
         self.trace(rule, source, None);
-        self.state.out.extend_from_slice(if contained { b"\"#" } else { b"\"urn:uuid:" });
-        self.state.out.extend_from_slice(&id[..usize::from(id_length)]);
+        self.state.out.extend_from_slice(if target.contained { b"\"#" } else { b"\"urn:uuid:" });
+        self.id(&target);
         self.state.out.extend_from_slice(if bare { b"\"" } else { b"\"}" });
         Wrote::Sourced
     }
@@ -569,14 +590,15 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         if concept {
             self.state.out.extend_from_slice(b"{\"coding\":[");
         }
-        self.trace(rule, span, row.map(|row| (table, row)));
         match row {
             Some(row) => {
+                self.trace(rule, span, Some((table, row)));
                 let coding = self.plan.tables[usize::from(table)].rows[row as usize].coding;
                 self.state.out.extend_from_slice(self.plan.text(coding));
             }
             None => {
                 self.state.out.extend_from_slice(b"{\"code\":");
+                self.trace(rule, span, None);
                 if self.primitive(piece, Conversion::Code, None, frame) == Wrote::Nothing {
                     return Wrote::Nothing;
                 }
@@ -658,11 +680,12 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         }
         let display_piece = self.text(display, frame);
         if display_piece != Piece::Nothing {
-            let (start, span) = (self.state.out.len(), self.origin(display, display_piece, frame));
+            let (start, traces, span) = (self.state.out.len(), self.state.traces.len(), self.origin(display, display_piece, frame));
             self.state.out.extend_from_slice(b",\"display\":");
             self.trace(rule, span, None);
             if self.primitive(display_piece, Conversion::String, None, frame) == Wrote::Nothing {
                 self.state.out.truncate(start);
+                self.state.traces.truncate(traces);
             }
         }
         self.state.out.extend_from_slice(if concept { b"}]}" } else { b"}" });
