@@ -79,10 +79,11 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     fn required(&mut self, part: PartId, frame: &Frame<'_>) -> bool {
         let plan = self.plan;
         for (node, rule, fatal) in &plan.parts[usize::from(part)].required {
-            let (start, traces) = (self.state.out.len(), self.state.traces.len());
+            let (mark, probing) = (self.mark(), self.probing);
+            self.probing = true;
             let written = self.value(*node, frame);
-            self.state.out.truncate(start);
-            self.state.traces.truncate(traces);
+            self.probing = probing;
+            self.back_to(&mark);
             if written != super::Wrote::Nothing {
                 continue;
             }
@@ -361,6 +362,9 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     pub(super) fn add_part(&mut self, instance: u32, part: PartId, frame: Frame<'static>) {
+        if self.probing {
+            return;
+        }
         let kind = self.plan.parts[usize::from(part)].kind;
         let new = self.state.parts.len() as u32;
         let at = &mut self.state.instances[instance as usize];

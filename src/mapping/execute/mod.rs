@@ -153,6 +153,8 @@ struct Run<'a, const TRACE: bool> {
     /// The instance being written, and the link at hand within it.
     instance: u32,
     link: u32,
+    /// A required value is only tried: what it makes is taken back.
+    probing: bool,
     failure: Option<Failure>,
     /// What the parts of the instance being written hold, by kind.
     present: [u64; 64],
@@ -189,6 +191,7 @@ pub fn run<const TRACE: bool>(plan: &super::Plan, raw: &[u8], structure: u16, co
         offset_minutes: sent.as_ref().and_then(|t| t.offset_minutes),
         instance: NONE,
         link: NONE,
+        probing: false,
         failure: None,
         present: [0; 64],
     };

@@ -13,7 +13,7 @@ use std::io::Write as _;
 use std::ops::Range;
 
 /// Where everything stood, to go back to.
-struct Mark {
+pub(super) struct Mark {
     out: usize,
     traces: usize,
     instances: usize,
@@ -122,11 +122,11 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         }
     }
 
-    fn mark(&self) -> Mark {
+    pub(super) fn mark(&self) -> Mark {
         Mark { out: self.state.out.len(), traces: self.state.traces.len(), instances: self.state.instances.len(), contained: self.state.contained.len() }
     }
 
-    fn back_to(&mut self, mark: &Mark) {
+    pub(super) fn back_to(&mut self, mark: &Mark) {
         self.state.out.truncate(mark.out);
         self.state.traces.truncate(mark.traces);
         if self.state.instances.len() > mark.instances {

@@ -75,9 +75,13 @@ impl Twin<'_> {
     pub fn try_whole(&mut self, kind: &str, tree: &Tree, context: &Context) -> bool {
         let wanted = Wanted::of(&Slot::of(kind, &tree.name));
         let plain = Tree { behind: None, ..tree.clone() };
-        let outer = std::mem::replace(&mut self.link, None);
+        let (link, contained) = (self.link.take(), self.contained.clone());
+        let parts: Vec<usize> = self.instances.iter().map(|instance| instance.parts.len()).collect();
         let found = self.whole(&plain, &wanted, context).value.is_some();
-        self.link = outer;
+        // It was only tried: what it made is taken back.
+        self.instances.truncate(parts.len());
+        self.instances.iter_mut().zip(parts).for_each(|(instance, parts)| instance.parts.truncate(parts));
+        (self.link, self.contained) = (link, contained);
         found
     }
 
