@@ -46,6 +46,11 @@ fn lost(raw: &[u8], scratch: &Scratch) -> Option<String> {
         at = span.end as usize;
     }
     let expected = twin::translate(plan().sources(), raw)?.unmapped;
-    let found: Vec<Span> = scratch.findings().iter().filter(|finding| finding.code == FindingCode::SegmentNotMapped).map(|finding| finding.span).collect();
+    let found: Vec<Span> = scratch
+        .findings()
+        .iter()
+        .filter(|finding| finding.code == FindingCode::SegmentNotMapped)
+        .map(|finding| finding.span)
+        .collect();
     (expected != found).then(|| format!("{} segments have no map, {} are reported", expected.len(), found.len()))
 }

@@ -20,7 +20,14 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             };
             let frame = self.segment_frame(segment, placement.instance);
             for (number, statement) in statements.iter().enumerate() {
-                let pending = Pending { group, child: placement.child, statement: number as u16, segment, scope: placement.instance, instance: NONE };
+                let pending = Pending {
+                    group,
+                    child: placement.child,
+                    statement: number as u16,
+                    segment,
+                    scope: placement.instance,
+                    instance: NONE,
+                };
                 self.statement(statement, &frame, pending);
             }
         }
@@ -79,10 +86,9 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     fn required(&mut self, part: PartId, frame: &Frame<'_>) -> bool {
         let plan = self.plan;
         for (node, rule, fatal) in &plan.parts[usize::from(part)].required {
-            let (start, traces) = (self.state.out.len(), self.state.traces.len());
+            let mark = self.mark();
             let written = self.value(*node, frame);
-            self.state.out.truncate(start);
-            self.state.traces.truncate(traces);
+            self.back_to(&mark);
             if written != super::Wrote::Nothing {
                 continue;
             }
@@ -93,7 +99,10 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 self.failure = Some(Failure {
                     code: 101,
                     location: Some((segment.0, 1, 0)),
-                    text: format!("{} needs a value for `{}`; send it, or take `!fatal` out of the mapping", rule.map, rule.target),
+                    text: format!(
+                        "{} needs a value for `{}`; send it, or take `!fatal` out of the mapping",
+                        rule.map, rule.target
+                    ),
                 });
             }
             return false;
@@ -176,13 +185,18 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                     self.add_part(instance, statement.part, frame);
                     self.state.pending[number].instance = instance;
                 }
-                None => self.find(FindingCode::LinkToNothing, statement.rule, self.message.segment_span(pending.segment as usize)),
+                None => self.find(
+                    FindingCode::LinkToNothing,
+                    statement.rule,
+                    self.message.segment_span(pending.segment as usize),
+                ),
             }
         }
     }
 
     fn statement_of(&self, pending: Pending) -> &'_ Statement {
-        &self.structure.statements[usize::from(pending.group)][usize::from(pending.child)][usize::from(pending.statement)]
+        &self.structure.statements[usize::from(pending.group)][usize::from(pending.child)]
+            [usize::from(pending.statement)]
     }
 
     fn links(&mut self) {
@@ -192,7 +206,8 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 continue;
             }
             let structure = self.structure;
-            let statement = &structure.statements[usize::from(pending.group)][usize::from(pending.child)][usize::from(pending.statement)];
+            let statement = &structure.statements[usize::from(pending.group)][usize::from(pending.child)]
+                [usize::from(pending.statement)];
             for link in &statement.links {
                 self.link(link, statement, pending);
             }
@@ -200,7 +215,13 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     fn link(&mut self, link: &Link, statement: &Statement, pending: Pending) {
-        let resolve = |name: u16| if name == statement.binding { Some(pending.instance) } else { self.named(name, pending.scope, pending.segment) };
+        let resolve = |name: u16| {
+            if name == statement.binding {
+                Some(pending.instance)
+            } else {
+                self.named(name, pending.scope, pending.segment)
+            }
+        };
         let from = link.from.map_or(Some(pending.instance), resolve);
         let (Some(from), Some(to)) = (from, resolve(link.to)) else {
             self.find(FindingCode::LinkToNothing, link.rule, self.message.segment_span(pending.segment as usize));
@@ -244,8 +265,14 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 old = self.find_id(&id, hash_of(&id));
             }
             match old {
-                Some(old) if definition.distinct && self.state.instances[old as usize].mask & (1 << definition.kind) == 0 => {
-                    self.find(FindingCode::SameIdentity, definition.rule, self.message.segment_span(frame.segment as usize));
+                Some(old)
+                    if definition.distinct && self.state.instances[old as usize].mask & (1 << definition.kind) == 0 =>
+                {
+                    self.find(
+                        FindingCode::SameIdentity,
+                        definition.rule,
+                        self.message.segment_span(frame.segment as usize),
+                    );
                     None
                 }
                 Some(old) => {
@@ -305,18 +332,27 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                     if piece == super::text::Piece::Nothing {
                         continue;
                     }
-                    match table.and_then(|t| plan.tables[usize::from(t)].find(self.bytes(piece)).map(|row| &plan.tables[usize::from(t)].rows[row as usize])) {
+                    match table.and_then(|t| {
+                        plan.tables[usize::from(t)]
+                            .find(self.bytes(piece))
+                            .map(|row| &plan.tables[usize::from(t)].rows[row as usize])
+                    }) {
                         Some(row) => {
                             self.state.temporary.truncate(start);
                             self.state.temporary.extend_from_slice(plan.text(row.code));
                         }
                         None => match piece {
-                            super::text::Piece::Raw(span) => self.state.temporary.extend_from_slice(self.message.bytes(span)),
+                            super::text::Piece::Raw(span) => {
+                                self.state.temporary.extend_from_slice(self.message.bytes(span))
+                            }
                             super::text::Piece::Fixed(text) => self.state.temporary.extend_from_slice(plan.text(text)),
                             _ => {}
                         },
                     }
-                    return !matches!(plan.sources[*source as usize], Source::Patient | Source::Position | Source::Literal(_));
+                    return !matches!(
+                        plan.sources[*source as usize],
+                        Source::Patient | Source::Position | Source::Literal(_)
+                    );
                 }
                 _ => {}
             }
@@ -326,7 +362,10 @@ impl<const TRACE: bool> Run<'_, TRACE> {
 
     fn hash(&self, part: PartId, mark: usize) -> [u8; 16] {
         let program = &self.plan.programs[usize::from(self.plan.parts[usize::from(part)].program)];
-        identity::version_5(&self.namespace, &[program.resource_type.as_bytes(), b"\x1f", &self.state.temporary[mark..]])
+        identity::version_5(
+            &self.namespace,
+            &[program.resource_type.as_bytes(), b"\x1f", &self.state.temporary[mark..]],
+        )
     }
 
     fn find_id(&self, id: &[u8; 16], hash: u64) -> Option<u32> {
@@ -367,7 +406,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         if self.plan.parts[usize::from(part)].program != at.program {
             return;
         }
-        at.merged |= at.mask & (1 << kind) != 0;
+        at.merged |= at.first_part != NONE;
         at.mask |= 1 << kind;
         if at.first_part == NONE {
             at.first_part = new;
@@ -379,7 +418,13 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     /// A resource made from a value, and its second part from the frame around (`performer->address`).
-    pub(super) fn made(&mut self, part: Option<PartId>, value: Option<(Span, u8)>, extra: Option<PartId>, frame: &Frame<'_>) -> Option<u32> {
+    pub(super) fn made(
+        &mut self,
+        part: Option<PartId>,
+        value: Option<(Span, u8)>,
+        extra: Option<PartId>,
+        frame: &Frame<'_>,
+    ) -> Option<u32> {
         let pieces = if extra.is_some() && frame.level != SEGMENT {
             let kept = self.state.kept.len() as u32 | KEPT;
             for n in 1..=frame.pieces.1 {
@@ -408,7 +453,18 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 let inner = self.enter(span, level, frame);
                 // The resource is written later, from this very frame: its components are kept.
                 let kept = (self.state.kept.len() as u32 | KEPT, inner.pieces.1);
-                let own = Frame { parent: None, segment: inner.segment, scope: inner.scope, level, span, pieces: kept, present: inner.present, composite: inner.composite, driver: 0, repetition: Span::default() };
+                let own = Frame {
+                    parent: None,
+                    segment: inner.segment,
+                    scope: inner.scope,
+                    level,
+                    span,
+                    pieces: kept,
+                    present: inner.present,
+                    composite: inner.composite,
+                    driver: 0,
+                    repetition: Span::default(),
+                };
                 self.state.kept.extend_from_slice(&self.state.pieces[pieces..]);
                 self.state.pieces.truncate(pieces);
                 let rule = self.plan.parts[usize::from(part)].rule;
@@ -439,7 +495,12 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     pub(super) fn find(&mut self, code: FindingCode, rule: RuleId, span: Span) {
-        self.state.findings.push(Finding { code, rule, span });
+        // One line for each rule that leads nowhere: a result without specimens would say so for every OBX.
+        let repeated =
+            code == FindingCode::LinkToNothing && self.state.findings.iter().any(|f| f.code == code && f.rule == rule);
+        if !repeated {
+            self.state.findings.push(Finding { code, rule, span });
+        }
     }
 }
 
