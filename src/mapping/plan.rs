@@ -26,7 +26,7 @@ pub const NONE: u32 = u32::MAX;
 /// The part whose frame is already at hand.
 pub const CURRENT: u8 = u8::MAX;
 /// The need of a row that may write whatever the message holds.
-pub const ALWAYS: u64 = u64::MAX;
+pub const ALWAYS: u128 = u128::MAX;
 
 /// Everything that a translation needs to know.
 #[derive(Debug, Default)]
@@ -131,8 +131,8 @@ pub struct Child {
     pub silent: bool,
     pub rule: RuleId,
     /// Fields of the frame at hand of which one must be there.
-    pub need: u64,
-    /// The same for the frames of parts.
+    pub need: u128,
+    /// The same for the frames of parts; 0 means always.
     pub part_needs: Vec<(u8, u64)>,
 }
 
@@ -145,7 +145,7 @@ pub struct Item {
     pub repeat: Repeat,
     /// Written by the datatype map of the enclosing object.
     pub inner: bool,
-    pub need: u64,
+    pub need: u128,
 }
 
 /// What makes more than one element of a slot.
@@ -171,7 +171,7 @@ pub struct Alternative {
     pub warn: bool,
     /// Only the text of a reference, not the object around it.
     pub bare: bool,
-    pub need: u64,
+    pub need: u128,
 }
 
 /// What an alternative writes.

@@ -85,7 +85,8 @@ impl Compiler<'_, '_> {
         let Node::List { items } = &self.plan.nodes[list as usize] else { return };
         let mut copies: Vec<Item> = self.plan.items[items.start as usize..items.end as usize].to_vec();
         if let Some(first) = copies.first_mut() {
-            first.guard = self.push_condition(Condition::NotFromTable(table));
+            let differs = self.push_condition(Condition::NotFromTable(table));
+            first.guard = if first.guard == NONE { differs } else { self.push_condition(Condition::And(vec![first.guard, differs])) };
         }
         let node = self.node(Node::TableCoding { table });
         copies.insert(0, Item { node, part: CURRENT, guard: NONE, repeat: Repeat::Once, inner: false, need: ALWAYS });

@@ -1,14 +1,15 @@
 //! Which fields a row needs: a last pass over the plan, so that the executor can pass over rows whose fields are all empty.
 //!
-//! A *need* is a bit set of field (or component) numbers of the frame at hand; 63 stands for all from 63 on. [`ALWAYS`] means that the row may write something
-//! whatever the frame holds. A node without any of its fields writes nothing.
+//! A *need* is a bit set of field (or component) numbers of the frame at hand; 63 stands for all from 63 on. The upper 64 bits are for rows that read a second
+//! or later part of a component: they need it to have parts. [`ALWAYS`] means that the row may write something whatever the frame holds. A node without any of
+//! its fields writes nothing.
 use crate::mapping::plan::*;
 
 /// What a node needs, of the frame at hand and of the frames of parts.
 #[derive(Debug, Clone, Default)]
 struct Need {
-    current: u64,
-    parts: Vec<(u8, u64)>,
+    current: u128,
+    parts: Vec<(u8, u128)>,
 }
 
 impl Need {
@@ -18,7 +19,7 @@ impl Need {
             self.of_part(part, mask);
         }
     }
-    fn of_part(&mut self, part: u8, mask: u64) {
+    fn of_part(&mut self, part: u8, mask: u128) {
         if part == CURRENT {
             self.current |= mask;
         } else if let Some(known) = self.parts.iter_mut().find(|p| p.0 == part) {
@@ -31,18 +32,18 @@ impl Need {
 
 /// Fills the needs of all children, items and alternatives.
 pub fn fill(plan: &mut Compiled) {
-    let alternatives: Vec<u64> = plan.alternatives.iter().map(|a| of_alternative(plan, a, 0, false)).collect();
+    let alternatives: Vec<u128> = plan.alternatives.iter().map(|a| of_alternative(plan, a, 0, false)).collect();
     for (alternative, need) in plan.alternatives.iter_mut().zip(alternatives) {
         alternative.need = need;
     }
-    let items: Vec<u64> = plan.items.iter().map(|i| of_item(plan, i, 0, false)).collect();
+    let items: Vec<u128> = plan.items.iter().map(|i| of_item(plan, i, 0, false)).collect();
     for (item, need) in plan.items.iter_mut().zip(items) {
         item.need = need;
     }
     let children: Vec<Need> = plan.children.iter().map(|c| of_node(plan, c.node, 0, false)).collect();
     for (child, need) in plan.children.iter_mut().zip(children) {
         child.need = need.current;
-        child.part_needs = need.parts;
+        child.part_needs = need.parts.into_iter().map(|(part, need)| (part, if need == ALWAYS { 0 } else { need as u64 | (need >> 64) as u64 })).collect();
     }
 }
 
@@ -104,7 +105,7 @@ fn of_node(plan: &Compiled, node: NodeId, depth: u8, sourced: bool) -> Need {
     need
 }
 
-fn of_item(plan: &Compiled, item: &Item, depth: u8, sourced: bool) -> u64 {
+fn of_item(plan: &Compiled, item: &Item, depth: u8, sourced: bool) -> u128 {
     match item.repeat {
         Repeat::Links(_) => ALWAYS,
         Repeat::Field(_) | Repeat::Once => {
@@ -115,7 +116,7 @@ fn of_item(plan: &Compiled, item: &Item, depth: u8, sourced: bool) -> u64 {
     }
 }
 
-fn of_alternative(plan: &Compiled, alternative: &Alternative, depth: u8, sourced: bool) -> u64 {
+fn of_alternative(plan: &Compiled, alternative: &Alternative, depth: u8, sourced: bool) -> u128 {
     if alternative.warn {
         return ALWAYS;
     }
@@ -136,7 +137,7 @@ fn of_alternative(plan: &Compiled, alternative: &Alternative, depth: u8, sourced
     }
 }
 
-fn of_source(plan: &Compiled, source: SourceId, depth: u8) -> u64 {
+fn of_source(plan: &Compiled, source: SourceId, depth: u8) -> u128 {
     let all = |list: &[SourceId]| list.iter().fold(0, |need, source| need | of_source(plan, *source, depth));
     match &plan.sources[source as usize] {
         Source::Path(path) | Source::Lines(path) | Source::PatientId(path) => of_path(path, depth),
@@ -149,16 +150,19 @@ fn of_source(plan: &Compiled, source: SourceId, depth: u8) -> u64 {
     }
 }
 
-fn of_path(path: &Path, depth: u8) -> u64 {
+fn of_path(path: &Path, depth: u8) -> u128 {
     match path.up.cmp(&depth) {
         // A frame nearer than the one asked about: it is there only when that one is.
         std::cmp::Ordering::Less if path.segment == CURRENT => 0,
-        std::cmp::Ordering::Equal if path.segment == CURRENT && path.field > 0 => bit(path.field),
+        std::cmp::Ordering::Equal if path.segment == CURRENT && path.field > 0 => {
+            let bit = bit(path.field);
+            if path.component > 1 { bit << 64 } else { bit }
+        }
         _ => ALWAYS,
     }
 }
 
 /// The bit of a field or component number.
-fn bit(field: u16) -> u64 {
+fn bit(field: u16) -> u128 {
     1 << field.min(63)
 }

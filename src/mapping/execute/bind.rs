@@ -4,7 +4,6 @@ use crate::fhir::identity;
 use crate::hl7::{SegmentId, Span};
 use crate::mapping::plan::{Link, NONE, PartId, RuleId, Statement};
 use crate::mapping::{Failure, Finding, FindingCode};
-use std::hash::{BuildHasher, Hash};
 
 impl<const TRACE: bool> Run<'_, TRACE> {
     /// Makes the instances that the message map asks for, and resolves names and links.
@@ -253,7 +252,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                     self.add_part(old, part, frame);
                     Some(old)
                 }
-                None => Some(self.new_instance(part, frame, rule, Some(identity::text(&id)))),
+                None => Some(self.new_instance(part, frame, rule, Some(id))),
             }
         } else {
             Some(self.new_instance(part, frame, rule, None))
@@ -331,22 +330,17 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     fn find_id(&self, id: &[u8; 16], hash: u64) -> Option<u32> {
-        let text = identity::text(id);
-        self.state.by_id.find(hash, |number| self.state.instances[*number as usize].id == text).copied()
+        self.state.by_id.find(hash, |number| self.state.instances[*number as usize].id == *id).copied()
     }
 
-    fn new_instance(&mut self, part: PartId, frame: Frame<'static>, rule: RuleId, id: Option<[u8; 36]>) -> u32 {
+    fn new_instance(&mut self, part: PartId, frame: Frame<'static>, rule: RuleId, id: Option<[u8; 16]>) -> u32 {
         let number = self.state.instances.len() as u32;
         let contained = id.is_none();
         let program = self.plan.parts[usize::from(part)].program;
-        let (id, id_length) = match id {
-            Some(id) => (id, 36),
-            None => self.local_id(),
-        };
+        let id = id.unwrap_or_else(|| (self.state.contained.len() as u128 + 1).to_be_bytes());
         self.state.instances.push(Instance {
             program,
             id,
-            id_length,
             contained,
             mask: 0,
             first_part: NONE,
@@ -360,26 +354,10 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             self.state.contained.push(number);
         } else {
             let instances = &self.state.instances;
-            self.state.by_id.insert_unique(hash_of_text(&id), number, |n| hash_of_text(&instances[*n as usize].id));
+            self.state.by_id.insert_unique(hash_of(&id), number, |n| hash_of(&instances[*n as usize].id));
         }
         self.add_part(number, part, frame);
         number
-    }
-
-    /// `c1`, `c2`…: ids within the resource that contains them.
-    fn local_id(&self) -> ([u8; 36], u8) {
-        let mut id = [0u8; 36];
-        id[0] = b'c';
-        let mut number = self.state.contained.len() + 1;
-        let mut width = 1;
-        while number / 10usize.pow(width) > 0 {
-            width += 1;
-        }
-        for at in (1..=width as usize).rev() {
-            id[at] = b'0' + (number % 10) as u8;
-            number /= 10;
-        }
-        (id, width as u8 + 1)
     }
 
     pub(super) fn add_part(&mut self, instance: u32, part: PartId, frame: Frame<'static>) {
@@ -420,6 +398,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             span: frame.span,
             pieces,
             present: frame.present,
+            composite: frame.composite,
             driver: frame.driver,
             repetition: frame.repetition,
         };
@@ -429,7 +408,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 let inner = self.enter(span, level, frame);
                 // The resource is written later, from this very frame: its components are kept.
                 let kept = (self.state.kept.len() as u32 | KEPT, inner.pieces.1);
-                let own = Frame { parent: None, segment: inner.segment, scope: inner.scope, level, span, pieces: kept, present: inner.present, driver: 0, repetition: Span::default() };
+                let own = Frame { parent: None, segment: inner.segment, scope: inner.scope, level, span, pieces: kept, present: inner.present, composite: inner.composite, driver: 0, repetition: Span::default() };
                 self.state.kept.extend_from_slice(&self.state.pieces[pieces..]);
                 self.state.pieces.truncate(pieces);
                 let rule = self.plan.parts[usize::from(part)].rule;
@@ -452,7 +431,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             let Some(gone) = self.state.instances.pop() else { return };
             if !gone.contained {
                 let number = self.state.instances.len() as u32;
-                if let Ok(entry) = self.state.by_id.find_entry(hash_of_text(&gone.id), |n| *n == number) {
+                if let Ok(entry) = self.state.by_id.find_entry(hash_of(&gone.id), |n| *n == number) {
                     entry.remove();
                 }
             }
@@ -464,33 +443,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 }
 
+/// A UUIDv5 is a hash already.
 fn hash_of(id: &[u8; 16]) -> u64 {
-    hash_of_text(&identity::text(id))
-}
-
-fn hash_of_text(id: &[u8; 36]) -> u64 {
-    struct Fixed;
-    impl BuildHasher for Fixed {
-        type Hasher = IdHasher;
-        fn build_hasher(&self) -> IdHasher {
-            IdHasher(0)
-        }
-    }
-    let mut hasher = Fixed.build_hasher();
-    id[..8].hash(&mut hasher);
-    hasher.0
-}
-
-/// Ids are hashes already; a few of their bytes are as good as any.
-struct IdHasher(u64);
-
-impl std::hash::Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(7).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(*byte);
-        }
-    }
+    u64::from_le_bytes([id[0], id[1], id[2], id[3], id[9], id[10], id[11], id[12]])
 }

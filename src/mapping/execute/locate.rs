@@ -1,7 +1,7 @@
 //! Paths → bytes of the message: fields, repetitions, components, subcomponents; and the conditions that guard rows.
 use super::{COMPONENT, Frame, KEPT, REPETITION, Run, SEGMENT, SUBCOMPONENT};
 use crate::hl7::{Span, is_null};
-use crate::mapping::plan::{CURRENT, Condition, ConditionId, Measure, NONE, Path, Repetition};
+use crate::mapping::plan::{CURRENT, Condition, ConditionId, Measure, NONE, Path, Repetition, Source};
 
 impl<const TRACE: bool> Run<'_, TRACE> {
     /// The bytes that a path means, and which separator splits them further; `None` when there is nothing valued.
@@ -102,6 +102,12 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         if path.component == 0 {
             return (piece, level);
         }
+        if !frame.composite && path.component == 1 {
+            return (piece, SUBCOMPONENT);
+        }
+        if !frame.composite {
+            return (Span::default(), SUBCOMPONENT);
+        }
         match level {
             COMPONENT => (self.message.part(piece, self.message.delimiters().subcomponent, usize::from(path.component)), SUBCOMPONENT),
             // A subcomponent has no parts: its first one is itself.
@@ -112,10 +118,11 @@ impl<const TRACE: bool> Run<'_, TRACE> {
 
     /// A frame for a segment, with the fields that hold anything.
     pub(super) fn segment_frame(&self, segment: u32, scope: u32) -> Frame<'static> {
-        let mut present = 0;
+        let mut present = 0u64;
         for number in 1..=self.message.field_count(segment as usize) {
             present |= u64::from(!self.message.field(segment as usize, number).is_empty()) << number.min(63);
         }
+        let present = u128::from(present) | u128::from(present) << 64;
         Frame { segment, scope, present, ..Frame::nothing() }
     }
 
@@ -138,17 +145,34 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             COMPONENT => delimiters.subcomponent,
             _ => 0,
         };
+        let mut composite = false;
         if separator == 0 || span.is_empty() {
             self.state.pieces.push(span);
-        } else {
+        } else if span.len() > 200 {
             self.state.pieces.extend(self.message.parts(span, separator));
+            composite = true;
+        } else {
+            // Short values, which are nearly all, are split byte by byte: cheaper than starting a search per part.
+            let mut start = span.start;
+            let mut at = span.start;
+            for byte in self.message.bytes(span) {
+                if *byte == separator {
+                    self.state.pieces.push(Span { start, end: at });
+                    start = at + 1;
+                }
+                composite |= *byte == delimiters.subcomponent;
+                at += 1;
+            }
+            self.state.pieces.push(Span { start, end: at });
         }
         let pieces = (base as u32, (self.state.pieces.len() - base) as u32);
-        let mut present = 0;
+        let mut present = 0u64;
         for (number, piece) in self.state.pieces[base..].iter().enumerate() {
             present |= u64::from(!piece.is_empty()) << (number + 1).min(63);
         }
-        Frame { parent: Some(parent), level, span, pieces, present, driver: 0, repetition: Span::default(), ..*parent }
+        let composite = composite && level == REPETITION;
+        let present = u128::from(present) | (u128::from(present) << 64) * u128::from(composite);
+        Frame { parent: Some(parent), level, span, pieces, present, composite, driver: 0, repetition: Span::default(), ..*parent }
     }
 
     pub(super) fn trim(&self, span: Span) -> Span {
@@ -170,6 +194,11 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         match &plan.conditions[condition as usize] {
             Condition::Valued(source) => self.valued(*source, frame),
             Condition::In(source, list) => {
+                if let Source::Path(path) = &plan.sources[*source as usize] {
+                    let Some(span) = self.leaf(*path, frame) else { return list.iter().any(Vec::is_empty) };
+                    let text = self.message.bytes(span);
+                    return list.iter().any(|item| item.eq_ignore_ascii_case(text));
+                }
                 let mark = self.state.temporary.len();
                 let found = self.plain_text(*source, frame);
                 let text = self.bytes(found);

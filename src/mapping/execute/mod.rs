@@ -47,8 +47,8 @@ pub struct State {
 #[derive(Debug, Clone, Copy)]
 struct Instance {
     program: u16,
-    id: [u8; 36],
-    id_length: u8,
+    /// A UUID; of a contained resource its ordinal.
+    id: [u8; 16],
     contained: bool,
     /// Which kinds of parts it carries.
     mask: u64,
@@ -118,7 +118,9 @@ struct Frame<'f> {
     /// Components of the value: first piece and how many.
     pieces: (u32, u32),
     /// Bits of the fields or components that hold anything.
-    present: u64,
+    present: u128,
+    /// Any of them has parts of its own (always true for segments, which are not looked through).
+    composite: bool,
     /// The field that the enclosing slot repeats with, and its repetition at hand.
     driver: u16,
     repetition: Span,
@@ -223,6 +225,6 @@ impl State {
 impl Frame<'_> {
     /// A frame that holds nothing.
     fn nothing() -> Frame<'static> {
-        Frame { parent: None, segment: NONE, scope: 0, level: SEGMENT, span: Span::default(), pieces: (0, 0), present: 0, driver: 0, repetition: Span::default() }
+        Frame { parent: None, segment: NONE, scope: 0, level: SEGMENT, span: Span::default(), pieces: (0, 0), present: 0, composite: true, driver: 0, repetition: Span::default() }
     }
 }

@@ -1,7 +1,8 @@
 //! Sources → text: raw bytes of the message, or text built in the temporary buffer by a function of the language.
-use super::{COMPONENT, Frame, REPETITION, Run, SEGMENT};
+use super::{COMPONENT, Frame, REPETITION, Run, SEGMENT, SUBCOMPONENT};
+use crate::fhir::identity;
 use crate::hl7::{Span, decode_into, is_null};
-use crate::mapping::plan::{NONE, Path, Source, SourceId, Text};
+use crate::mapping::plan::{CURRENT, NONE, Path, Source, SourceId, Text};
 use crate::mapping::{FindingCode, Trace};
 
 /// Text found by a source.
@@ -50,8 +51,12 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     /// The value at a path as plain text: its first component and subcomponent, unless the path says more.
-    fn leaf(&mut self, path: Path, frame: &Frame<'_>) -> Option<Span> {
+    pub(super) fn leaf(&mut self, path: Path, frame: &Frame<'_>) -> Option<Span> {
         let (span, level) = self.locate(path, frame)?;
+        // A component without subcomponents is its own text.
+        if level == SUBCOMPONENT || (level == COMPONENT && !frame.composite && path.up == 0 && path.segment == CURRENT) {
+            return Some(span);
+        }
         let delimiters = self.message.delimiters();
         let mut span = span;
         if level == REPETITION {
@@ -429,7 +434,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let name = self.plan.bindings.iter().position(|b| b == "patient");
         let found = name.and_then(|name| self.named(name as u16, frame.scope, frame.segment));
         if let Some(instance) = found {
-            let id = self.state.instances[instance as usize].id;
+            let id = identity::text(&self.state.instances[instance as usize].id);
             self.state.temporary.extend_from_slice(&id);
         }
     }

@@ -3,11 +3,13 @@ use super::convert::{write_date, write_time};
 use super::text::Piece;
 use super::{COMPONENT, Frame, Instance, PartOf, REPETITION, Run, SEGMENT, Wrote};
 use crate::fhir::bundle::Entry;
+use crate::fhir::identity;
 use crate::fhir::json;
 use crate::fhir::shape::CodeSet;
 use crate::hl7::{Precision, Span, Timestamp, is_null};
 use crate::mapping::plan::{ALWAYS, Alternative, CURRENT, Child, ConditionId, Conversion, Emit, Enter, Item, NONE, Node, NodeId, Repeat, Source, SourceId};
 use crate::mapping::{Context, FindingCode};
+use std::io::Write as _;
 use std::ops::Range;
 
 /// Where everything stood, to go back to.
@@ -61,13 +63,14 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         }
         self.trace(instance.rule, None, None);
         self.state.out.extend_from_slice(b"\"urn:uuid:");
-        self.state.out.extend_from_slice(&instance.id);
+        let id = identity::text(&instance.id);
+        self.state.out.extend_from_slice(&id);
         self.state.out.extend_from_slice(b"\",\"resource\":");
         let start = self.state.out.len();
         self.state.contained.clear();
         self.resource(number, true);
         let resource_type = self.plan.programs[usize::from(instance.program)].resource_type;
-        self.state.entries.push(Entry { resource: start..self.state.out.len(), resource_type, id: instance.id });
+        self.state.entries.push(Entry { resource: start..self.state.out.len(), resource_type, id });
         self.state.out.push(b'}');
     }
 
@@ -77,7 +80,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let program = &self.plan.programs[usize::from(instance.program)];
         self.trace(instance.rule, None, None);
         self.state.out.extend_from_slice(self.plan.text(program.open));
-        self.state.out.extend_from_slice(&instance.id[..usize::from(instance.id_length)]);
+        self.id(&instance);
         self.state.out.push(b'"');
         let (outer, root) = (self.instance, program.root);
         let outer_present = if outermost { [0; 64] } else { self.present };
@@ -86,7 +89,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let mut part = instance.first_part;
         while part != NONE {
             let PartOf { kind, next, frame } = self.state.parts[part as usize];
-            self.present[usize::from(kind)] |= frame.present;
+            self.present[usize::from(kind)] |= frame.present as u64;
             part = next;
         }
         if let Node::Object { children, .. } = &self.plan.nodes[root as usize] {
@@ -107,6 +110,16 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         self.state.out.push(b'}');
         self.instance = outer;
         self.present = outer_present;
+    }
+
+    /// The id of a resource: a UUID, or `c1`, `c2`… within the resource that contains it.
+    fn id(&mut self, instance: &Instance) {
+        if instance.contained {
+            // Writing into a Vec cannot fail.
+            let _ = write!(self.state.out, "c{}", u128::from_be_bytes(instance.id));
+        } else {
+            self.state.out.extend_from_slice(&identity::text(&instance.id));
+        }
     }
 
     fn mark(&self) -> Mark {
@@ -162,7 +175,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
 
     /// Whether any field that a child reads holds anything.
     fn needed(&self, child: &Child, frame: &Frame<'_>) -> bool {
-        child.need & frame.present != 0 || child.need == ALWAYS || child.part_needs.iter().any(|(kind, need)| *need == ALWAYS || need & self.present[usize::from(*kind & 63)] != 0)
+        child.need & frame.present != 0 || child.need == ALWAYS || child.part_needs.iter().any(|(kind, need)| *need == 0 || need & self.present[usize::from(*kind & 63)] != 0)
     }
 
     /// Writes a node.
@@ -530,13 +543,13 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     fn reference(&mut self, instance: u32, rule: u32, source: Option<Span>, bare: bool) -> Wrote {
-        let Instance { id, id_length, contained, .. } = self.state.instances[instance as usize];
+        let target = self.state.instances[instance as usize];
         if !bare {
             self.state.out.extend_from_slice(b"{\"reference\":");
         }
         self.trace(rule, source, None);
-        self.state.out.extend_from_slice(if contained { b"\"#" } else { b"\"urn:uuid:" });
-        self.state.out.extend_from_slice(&id[..usize::from(id_length)]);
+        self.state.out.extend_from_slice(if target.contained { b"\"#" } else { b"\"urn:uuid:" });
+        self.id(&target);
         self.state.out.extend_from_slice(if bare { b"\"" } else { b"\"}" });
         Wrote::Sourced
     }

@@ -1,0 +1,226 @@
+//! Sources → text, and the functions of the language.
+use super::place::{Context, Located, trimmed};
+use super::{Twin, Wide};
+use handoff::hl7::{SegmentId, Span, is_null};
+use handoff::mapping::expression::{Argument, Path, Value};
+use std::collections::BTreeMap;
+
+/// Text that is there.
+#[derive(Clone, Debug)]
+pub enum Text {
+    /// As it stands in the message.
+    Raw(Span),
+    /// As it stands in the mapping.
+    Fixed(String),
+    /// Made by a function.
+    Built(Vec<u8>),
+}
+
+impl Twin<'_> {
+    pub fn bytes_of(&self, text: &Text) -> Vec<u8> {
+        match text {
+            Text::Raw(span) => self.decoded(*span),
+            Text::Fixed(text) => text.clone().into_bytes(),
+            Text::Built(text) => text.clone(),
+        }
+    }
+
+    /// The text of a source, if there is any.
+    pub fn text(&self, value: &Value, context: &Context) -> Option<Text> {
+        match self.resolved(value, context)? {
+            (Value::Path(path), context) => self.leaf(&path, &context).map(Text::Raw),
+            (Value::Literal(text), _) => (!text.is_empty()).then_some(Text::Fixed(text)),
+            (Value::Call(name, arguments), context) => {
+                let built = self.call(&name, &arguments, &context)?;
+                (!built.is_empty()).then_some(Text::Built(built))
+            }
+            (Value::Parameter(_), _) => None,
+        }
+    }
+
+    /// A value as text is its first component and subcomponent, unless the path says more.
+    fn leaf(&self, path: &Path, context: &Context) -> Option<Span> {
+        let mut found = self.locate(path, context)?;
+        while found.wide != Wide::Subcomponent {
+            found = self.part(found, 1);
+        }
+        let span = trimmed(self.message, found.span);
+        (!span.is_empty() && !is_null(self.message.bytes(span))).then_some(span)
+    }
+
+    fn argument(&self, argument: &Argument, context: &Context) -> Option<Text> {
+        match argument {
+            Argument::Value(value) => self.text(value, context),
+            Argument::Word(word) => Some(Text::Fixed(word.clone())),
+        }
+    }
+
+    pub fn argument_text(&self, argument: &Argument, context: &Context) -> Option<Text> {
+        self.argument(argument, context)
+    }
+
+    fn raw(&self, argument: Option<&Argument>, context: &Context) -> Option<Span> {
+        match self.argument(argument?, context)? {
+            Text::Raw(span) => Some(span),
+            _ => None,
+        }
+    }
+
+    fn call(&self, name: &str, arguments: &[Argument], context: &Context) -> Option<Vec<u8>> {
+        let text = |argument: &Argument| self.argument(argument, context).map(|text| self.bytes_of(&text));
+        match (name, arguments) {
+            ("join", [separator, rest @ ..]) => Some(rest.iter().filter_map(text).collect::<Vec<_>>().join(&text(separator).unwrap_or_default()[..])),
+            ("phone", [country, area, local, extension]) => {
+                let local = text(local)?;
+                let country = text(country).map(|digits| if digits.starts_with(b"+") { digits } else { [b"+", &digits[..]].concat() });
+                let main: Vec<Vec<u8>> = [country, text(area), Some(local)].into_iter().flatten().collect();
+                let extension = text(extension).map_or_else(Vec::new, |digits| [b" x", &digits[..]].concat());
+                Some([main.join(&b' '), extension].concat())
+            }
+            ("ssn", [number]) => {
+                let number = text(number)?;
+                let digits: Vec<u8> = number.iter().copied().filter(|byte| !b"- ".contains(byte)).collect();
+                (digits.len() == 9 && digits.iter().all(u8::is_ascii_digit)).then(|| [&digits[..3], b"-", &digits[3..5], b"-", &digits[5..]].concat())
+            }
+            ("authority", [Argument::Value(one)]) => {
+                let whole = self.span_of(one, context)?;
+                let part = |n| if whole.wide == Wide::Subcomponent { (n == 1).then_some(whole.span) } else { self.filled(self.part(whole, n)) };
+                self.authority([part(1), part(2), part(3)])
+            }
+            ("authority", _) => self.authority([0, 1, 2].map(|at| self.raw(arguments.get(at), context))),
+            ("system", [one]) => self.system(self.raw(Some(one), context)?),
+            ("uri", [id, kind]) => self.universal(self.raw(Some(id), context)?, self.raw(Some(kind), context)),
+            ("lines", [Argument::Value(Value::Path(path))]) => self.lines(path, context),
+            ("text", [Argument::Value(value)]) => match self.span_of(value, context) {
+                Some(found) => Some(self.decoded(found.span)),
+                None => text(&arguments[0]),
+            },
+            ("patient_id", [Argument::Value(Value::Path(path))]) => self.patient_id(path, context),
+            ("patient", []) => {
+                let patient = self.named("patient", context.frame.scope, context.frame.segment)?;
+                Some(self.instances[patient].id.to_string().into_bytes())
+            }
+            ("position", []) => Some((context.frame.segment + 1).to_string().into_bytes()),
+            ("derived_status", []) => self.derived_status(),
+            ("range_low", [text_of]) => range_end(&text(text_of)?, false),
+            ("range_high", [text_of]) => range_end(&text(text_of)?, true),
+            _ => panic!("a function that the twin does not know: {name}"),
+        }
+    }
+
+    fn filled(&self, part: Located) -> Option<Span> {
+        (!part.span.is_empty() && !is_null(self.message.bytes(part.span))).then_some(part.span)
+    }
+
+    fn lines(&self, path: &Path, context: &Context) -> Option<Vec<u8>> {
+        if context.frame.value.is_some() || path.component > 0 {
+            return Some(self.decoded(self.locate(path, context)?.span));
+        }
+        let field = self.message.field(context.frame.segment, path.field.into());
+        let line = |span: &Span| if is_null(self.message.bytes(*span)) { Vec::new() } else { self.decoded(*span) };
+        let all = self.repetitions(field).iter().map(line).collect::<Vec<_>>().join(&b'\n');
+        let end = all.iter().rposition(|byte| !b"\n ".contains(byte))?;
+        Some(all[..=end].to_vec())
+    }
+
+    /// Registry, then what is universal, then the name within the feed.
+    fn authority(&self, [namespace, id, kind]: [Option<Span>; 3]) -> Option<Vec<u8>> {
+        let registered = [namespace, id].into_iter().flatten().find_map(|name| self.registered(&self.sources.authorities, name));
+        registered.or_else(|| self.universal(id?, kind)).or_else(|| self.local(namespace.or(id)?))
+    }
+
+    pub fn system(&self, name: Span) -> Option<Vec<u8>> {
+        if let Some(uri) = self.registered(&self.sources.systems, name) {
+            return Some(uri);
+        }
+        let text = String::from_utf8_lossy(self.message.bytes(name)).to_uppercase();
+        let digits = text.strip_prefix("HL7").filter(|digits| (1..=4).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()));
+        match digits {
+            Some(digits) => Some(format!("http://terminology.hl7.org/CodeSystem/v2-{digits:0>4}").into_bytes()),
+            None => self.universal(name, None).or_else(|| self.local(name)),
+        }
+    }
+
+    fn registered(&self, registry: &BTreeMap<String, String>, name: Span) -> Option<Vec<u8>> {
+        let key = String::from_utf8(self.message.bytes(name).to_ascii_uppercase()).ok()?;
+        registry.get(&key).map(|uri| uri.clone().into_bytes())
+    }
+
+    fn universal(&self, id: Span, kind: Option<Span>) -> Option<Vec<u8>> {
+        let text = std::str::from_utf8(self.message.bytes(id)).ok()?;
+        let is_uri = kind.is_some_and(|kind| self.message.bytes(kind).eq_ignore_ascii_case(b"URI"));
+        let arc = |arc: &str| arc == "0" || (!arc.is_empty() && !arc.starts_with('0') && arc.bytes().all(|byte| byte.is_ascii_digit()));
+        let groups: Vec<&str> = text.split('-').collect();
+        let lengths: Vec<usize> = groups.iter().map(|group| group.len()).collect();
+        if text.contains('.') && text.starts_with(['0', '1', '2']) && text.split('.').all(arc) {
+            Some(format!("urn:oid:{text}").into_bytes())
+        } else if lengths == [8, 4, 4, 4, 12] && groups.concat().bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            Some(format!("urn:uuid:{}", text.to_ascii_lowercase()).into_bytes())
+        } else if (text.starts_with("http") || text.starts_with("urn:") || is_uri) && text.contains(':') && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Some(text.into())
+        } else {
+            None
+        }
+    }
+
+    fn local(&self, name: Span) -> Option<Vec<u8>> {
+        let msh = self.message.find(SegmentId(*b"MSH")).unwrap_or(0);
+        let sender = |field| self.percent(self.message.part(self.message.field(msh, field), self.message.delimiters().component, 1));
+        Some(format!("urn:v2:{}.{}:{}", sender(3), sender(4), self.percent(name)).into_bytes())
+    }
+
+    fn percent(&self, span: Span) -> String {
+        let one = |byte: &u8| if byte.is_ascii_alphanumeric() || b"-_~.".contains(byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") };
+        self.message.bytes(span).iter().map(one).collect()
+    }
+
+    /// Id and authority of the repetition that identifies the patient.
+    fn patient_id(&self, path: &Path, context: &Context) -> Option<Vec<u8>> {
+        let types = &self.sources.profile.patient_types;
+        let types: Vec<&str> = if types.is_empty() { vec!["MR", "PI", "PT"] } else { types.iter().map(String::as_str).collect() };
+        let field = self.message.field(context.frame.segment, path.field.into());
+        let component = |span: Span, n| self.part(Located { span, wide: Wide::Repetition }, n);
+        let valued: Vec<Span> = self.repetitions(field).into_iter().filter(|span| self.filled(component(*span, 1)).is_some()).collect();
+        let of_type = |kind: &&str| valued.iter().find(|span| self.message.bytes(component(**span, 5).span) == kind.as_bytes());
+        let chosen = types.iter().find_map(of_type).or_else(|| valued.iter().find(|span| self.message.bytes(component(**span, 5).span) != b"SS"))?;
+        let authority = component(*chosen, 4);
+        let part = |n| Some(self.part(authority, n).span).filter(|span| !span.is_empty());
+        let authority = self.authority([part(1), part(2), part(3)]).unwrap_or_default();
+        Some([self.decoded(component(*chosen, 1).span), vec![0x1f], authority].concat())
+    }
+
+    /// What the OBX-11s of the linked Observations add up to.
+    fn derived_status(&self) -> Option<Vec<u8>> {
+        let linked = self.instances[self.current].links.iter().filter_map(|(_, to)| self.instances[*to].parts.first());
+        let observations = linked.filter(|(_, context)| self.message.segment_id(context.frame.segment) == SegmentId(*b"OBX"));
+        let statuses: Vec<&[u8]> = observations.map(|(_, context)| self.message.text(context.frame.segment, 11)).collect();
+        let open = |status: &&[u8]| [&b"P"[..], b"R", b"S", b"I", b"O", b""].contains(status);
+        let (some_open, some_settled) = (statuses.iter().any(|s| open(s)), statuses.iter().any(|s| !open(s)));
+        let text = match (some_open, some_settled) {
+            (false, false) => return None,
+            (true, true) => "partial",
+            (true, false) => "preliminary",
+            _ if statuses.contains(&&b"C"[..]) => "corrected",
+            _ => "final",
+        };
+        Some(text.into())
+    }
+}
+
+/// One end of a range written as text: `3.5-5.0`, `>5`, `<=3`.
+fn range_end(text: &[u8], high: bool) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(text).ok()?.trim();
+    let found = match (text.strip_prefix('>'), text.strip_prefix('<')) {
+        (Some(low), _) => Some(low.strip_prefix('=').unwrap_or(low)).filter(|_| !high),
+        (_, Some(top)) => Some(top.strip_prefix('=').unwrap_or(top)).filter(|_| high),
+        _ => {
+            let (low, top) = text.split_once('-')?;
+            Some(if high { top } else { low }).filter(|_| is_number(low.trim()) && is_number(top.trim()))
+        }
+    };
+    found.map(str::trim).filter(|text| is_number(text)).map(|text| text.as_bytes().to_vec())
+}
+
+fn is_number(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') && text.bytes().any(|byte| byte.is_ascii_digit())
+}
