@@ -3,7 +3,7 @@
 use handoff::hl7::split;
 use handoff::mapping::explain::{Explained, Explanation, Origin};
 use handoff::mapping::expression::{Row, Value as Source};
-use handoff::mapping::source::{Location, RowSource, RowValue, Sources};
+use handoff::mapping::source::{Location, RowValue, Sources};
 use handoff::mapping::{Context, Plan, Scratch};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -110,7 +110,7 @@ fn sources_hold_what_was_written() {
                 continue;
             }
             let row = rule_of(value).and_then(|rule| rows.get(&rule.location));
-            if row.is_some_and(|row| is_plain(row)) {
+            if row.is_some_and(is_plain) {
                 let written: Value = serde_json::from_str(&value.value).unwrap();
                 let written = written.as_str().map_or_else(|| written.to_string(), str::to_owned);
                 assert!(
@@ -181,16 +181,16 @@ fn rows(sources: &Sources) -> HashMap<Location, Row> {
     let mut found = HashMap::new();
     for map in sources.maps.values() {
         found.extend(map.value.iter().map(|(row, location)| (*location, row.clone())));
-        map.rows.iter().for_each(|row| collect(row, &row.value, &mut found));
+        map.rows.iter().for_each(|row| collect(&row.value, &mut found));
     }
     found
 }
 
-fn collect(source: &RowSource, value: &RowValue, out: &mut HashMap<Location, Row>) {
+fn collect(value: &RowValue, out: &mut HashMap<Location, Row>) {
     match value {
         RowValue::Expression(row, location) => drop(out.insert(*location, row.clone())),
-        RowValue::Table(rows, _) => rows.iter().for_each(|row| collect(row, &row.value, out)),
-        RowValue::Many(values) => values.iter().for_each(|v| collect(source, v, out)),
+        RowValue::Table(rows, _) => rows.iter().for_each(|row| collect(&row.value, out)),
+        RowValue::Many(values) => values.iter().for_each(|v| collect(v, out)),
         RowValue::Switch(switch) => out.extend(switch.cases.iter().map(|(_, row, location)| (*location, row.clone()))),
     }
 }
