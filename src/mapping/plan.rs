@@ -334,6 +334,8 @@ pub struct StructurePlan {
     pub statements: Vec<Vec<Vec<Statement>>>,
     /// Per group: whether it repeats (the root counts as repeating).
     pub repeating: Vec<bool>,
+    /// A group holds the PID or PV1 at two places.
+    pub twice: bool,
 }
 
 #[derive(Debug, Clone)]

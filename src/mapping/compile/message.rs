@@ -14,6 +14,10 @@ impl Compiler<'_, '_> {
             match Structure::parse(name, text) {
                 Ok(structure) => {
                     let number = self.plan.structures.len() as u16;
+                    let twice = structure
+                        .groups
+                        .iter()
+                        .any(|g| g.children.iter().any(|c| c.key == "PID#2" || c.key == "PV1#2"));
                     let mut repeating = vec![true; structure.groups.len()];
                     for child in structure.groups.iter().flat_map(|g| &g.children) {
                         if let ChildKind::Group(group) = child.kind {
@@ -26,6 +30,7 @@ impl Compiler<'_, '_> {
                         structure,
                         mapped: false,
                         repeating,
+                        twice,
                     });
                 }
                 Err(error) => drop(self.diagnostics.error(
@@ -77,7 +82,7 @@ impl Compiler<'_, '_> {
         let Some((base, at)) = &message.extends else { return };
         match self.sources.messages.get(base) {
             Some(_) if depth > 8 => {
-                drop(self.diagnostics.error(Code::Cycle, *at, "message maps extend one another in a circle"))
+                self.diagnostics.error(Code::Cycle, *at, "message maps extend one another in a circle");
             }
             Some(base) => self.inherited(base, out, depth + 1),
             None => {

@@ -247,6 +247,12 @@ impl Compiler<'_, '_> {
         let map = self.map(via, at)?.clone();
         let source = self.value(&ast.value, place, depth, at);
         if shape::is_resource(&map.to) {
+            if !via.arguments.is_empty() {
+                let text = format!("{} makes a resource, which takes no parameters", map.name);
+                self.diagnostics
+                    .error(Code::UnknownName, at, text)
+                    .suggest_last("write a row through the reference, such as `recorder->RelatedPerson.relationship`");
+            }
             let targets = wanted.types.iter().find(|t| t.0 == "Reference").map(|t| t.1.clone());
             let Some(targets) = targets else { return self.wrong(wanted, &map.to, at) };
             if !targets.is_empty() && !targets.contains(&map.to) && !targets.iter().any(|t| t == "Resource") {

@@ -38,7 +38,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     /// For each group instance: room for its names, and the segments that rows elsewhere read.
     fn places(&mut self) {
         let plan = self.plan;
-        let empty = NameSlot { first: NONE, last: NONE, below: NONE, below_count: 0 };
+        let empty = NameSlot { first: NONE, last: NONE, below: NONE, below_count: 0, below_through: 0 };
         self.state.slots.resize(self.matcher.instances().len() * plan.bindings.len(), empty);
         let width = plan.segment_refs.len();
         self.state.references.resize(self.matcher.instances().len() * width, NONE);
@@ -86,8 +86,10 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     fn required(&mut self, part: PartId, frame: &Frame<'_>) -> bool {
         let plan = self.plan;
         for (node, rule, fatal) in &plan.parts[usize::from(part)].required {
-            let mark = self.mark();
+            let (mark, probing) = (self.mark(), self.probing);
+            self.probing = true;
             let written = self.value(*node, frame);
+            self.probing = probing;
             self.back_to(&mark);
             if written != super::Wrote::Nothing {
                 continue;
@@ -127,11 +129,13 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         }
         self.state.slots[slot].last = bound;
         while scope != 0 {
+            let through = scope;
             scope = self.matcher.instances()[scope as usize].parent;
             let slot = self.slot(scope, name);
             let slot = &mut self.state.slots[slot];
             slot.below = instance;
             slot.below_count += 1;
+            slot.below_through = through;
         }
     }
 
@@ -141,26 +145,36 @@ impl<const TRACE: bool> Run<'_, TRACE> {
 
     /// The resource that a name means, seen from a segment: the last one bound up to there, else the first one behind it.
     pub(super) fn named(&self, name: u16, scope: u32, segment: u32) -> Option<u32> {
-        let mut scope = scope;
+        self.named_with_segment(name, scope, segment).map(|found| found.1)
+    }
+
+    /// The same, with the segment that it was bound at (`NONE` for one in a group below).
+    pub(super) fn named_with_segment(&self, name: u16, scope: u32, segment: u32) -> Option<(u32, u32)> {
+        let instances = self.matcher.instances();
+        let (mut scope, mut from) = (scope, scope);
         loop {
             let slot = self.state.slots.get(self.slot(scope, name)).copied()?;
             if slot.first != NONE {
                 return Some(self.nearest(slot, segment));
             }
             if slot.below_count == 1 {
-                return Some(slot.below);
+                // Never into another occurrence of the group we came out of: that one may be another patient's.
+                let through = slot.below_through;
+                let sibling = through != from && instances[through as usize].group == instances[from as usize].group;
+                return (!sibling).then_some((NONE, slot.below));
             }
             if scope == 0 {
                 return None;
             }
-            scope = self.matcher.instances()[scope as usize].parent;
+            from = scope;
+            scope = instances[scope as usize].parent;
         }
     }
 
-    fn nearest(&self, slot: NameSlot, segment: u32) -> u32 {
+    fn nearest(&self, slot: NameSlot, segment: u32) -> (u32, u32) {
         let last = self.state.bound[slot.last as usize];
         if last.segment <= segment {
-            return last.instance;
+            return (last.segment, last.instance);
         }
         let mut found = self.state.bound[slot.first as usize];
         let mut next = found.next;
@@ -168,7 +182,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             found = self.state.bound[next as usize];
             next = found.next;
         }
-        found.instance
+        (found.segment, found.instance)
     }
 
     /// `+=`: further parts of resources that are bound by now.
@@ -400,6 +414,9 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     pub(super) fn add_part(&mut self, instance: u32, part: PartId, frame: Frame<'static>) {
+        if self.probing {
+            return;
+        }
         let kind = self.plan.parts[usize::from(part)].kind;
         let new = self.state.parts.len() as u32;
         let at = &mut self.state.instances[instance as usize];

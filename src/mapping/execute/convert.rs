@@ -69,7 +69,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     /// The text resolved, in the temporary buffer or still in the message.
-    fn resolved(&mut self, piece: Piece) -> (Piece, usize) {
+    pub(super) fn resolved(&mut self, piece: Piece) -> (Piece, usize) {
         let mark = self.state.temporary.len();
         if let Piece::Raw(span) = piece
             && json::verbatim_prefix(self.message.bytes(span), self.message.delimiters().escape) < span.len()

@@ -203,7 +203,9 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     fn find_row(&mut self, table: u16, piece: Piece) -> Option<u32> {
-        let found = self.plan.tables[usize::from(table)].find(self.bytes(piece).trim_ascii());
+        let (text, mark) = self.resolved(piece);
+        let found = self.plan.tables[usize::from(table)].find(self.bytes(text).trim_ascii());
+        self.state.temporary.truncate(mark);
         if found.is_none() {
             self.find_piece(FindingCode::UnmappedCode, piece);
         }
@@ -260,7 +262,10 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         if code.is_empty() || is_null(self.message.bytes(code)) {
             return None;
         }
-        Some((code, self.plan.tables[usize::from(table)].find(self.message.bytes(code))?))
+        let (text, mark) = self.resolved(Piece::Raw(code));
+        let found = self.plan.tables[usize::from(table)].find(self.bytes(text).trim_ascii());
+        self.state.temporary.truncate(mark);
+        Some((code, found?))
     }
 
     pub(super) fn table_row(&mut self, table: u16, frame: &Frame<'_>) -> Wrote {

@@ -44,13 +44,25 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         loop {
             let found = self.state.references[scope * width + usize::from(reference)];
             if found != NONE {
-                return Some(found);
+                return Some(self.nearest_before(found, frame.segment));
             }
             if scope == 0 {
                 return None;
             }
             scope = self.matcher.instances()[scope].parent as usize;
         }
+    }
+
+    /// Where a group holds a segment at two places (the two PIDs of A17), the one that stands nearest before is meant.
+    fn nearest_before(&self, first: u32, segment: u32) -> u32 {
+        if !self.structure.twice || segment == NONE {
+            return first;
+        }
+        let (id, group) = (self.message.segment_id(first as usize), self.matcher.placement(first as usize).instance);
+        let same = |s: &u32| {
+            self.message.segment_id(*s as usize) == id && self.matcher.placement(*s as usize).instance == group
+        };
+        (first + 1..=segment).rev().find(same).unwrap_or(first)
     }
 
     fn repetition(&mut self, field: Span, which: Repetition, frame: &Frame<'_>) -> Option<Span> {

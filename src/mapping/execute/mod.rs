@@ -94,6 +94,8 @@ struct NameSlot {
     /// The same name in groups below, when there is just one.
     below: u32,
     below_count: u32,
+    /// The group instance right below through which it is seen.
+    below_through: u32,
 }
 
 /// A statement whose links (and parts) are resolved once all segments are seen.
@@ -154,6 +156,8 @@ struct Run<'a, const TRACE: bool> {
     /// The instance being written, and the link at hand within it.
     instance: u32,
     link: u32,
+    /// A required value is only tried: what it makes is taken back.
+    probing: bool,
     failure: Option<Failure>,
     /// What the parts of the instance being written hold, by kind.
     present: [u64; 64],
@@ -196,6 +200,7 @@ pub fn run<const TRACE: bool>(
         offset_minutes: sent.as_ref().and_then(|t| t.offset_minutes),
         instance: NONE,
         link: NONE,
+        probing: false,
         failure: None,
         present: [0; 64],
     };

@@ -238,12 +238,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         }
         self.state.temporary.truncate(start);
         if count == 9 {
-            for (number, digit) in digits.iter().enumerate() {
-                if number == 3 || number == 5 {
-                    self.state.temporary.push(b'-');
-                }
-                self.state.temporary.push(*digit);
-            }
+            self.state.temporary.extend_from_slice(&digits);
         }
     }
 
@@ -461,9 +456,13 @@ impl<const TRACE: bool> Run<'_, TRACE> {
 
     /// The id of the message's patient, which its other resources carry in their identity.
     fn patient(&mut self, frame: &Frame<'_>) {
-        let name = self.plan.bindings.iter().position(|b| b == "patient");
-        let found = name.and_then(|name| self.named(name as u16, frame.scope, frame.segment));
-        if let Some(instance) = found {
+        // `patient` and, where a message has two (A17, A24), `patient2`: the one whose PID stands nearest before.
+        let names = self.plan.bindings.iter().enumerate().filter(|(_, name)| name.starts_with("patient"));
+        let found = names
+            .filter_map(|(name, _)| self.named_with_segment(name as u16, frame.scope, frame.segment))
+            .filter(|(segment, _)| *segment == NONE || *segment <= frame.segment)
+            .max_by_key(|(segment, _)| if *segment == NONE { 0 } else { *segment + 1 });
+        if let Some((_, instance)) = found {
             let id = identity::text(&self.state.instances[instance as usize].id);
             self.state.temporary.extend_from_slice(&id);
         }

@@ -170,7 +170,10 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let mut wrote = Wrote::Nothing;
         let empty = frame.level != SEGMENT && frame.span.is_empty();
         for child in &plan.children[children.start as usize..children.end as usize] {
-            if (child.mask != 0 && child.mask & mask == 0) || (child.inner && empty) || !self.needed(child, frame) {
+            if child.mask != 0 && child.mask & mask == 0 {
+                continue;
+            }
+            if (child.inner && empty) || !self.needed(child, frame) {
                 if child.required {
                     self.find(FindingCode::RequiredMissing, child.rule, frame.span);
                     return None;

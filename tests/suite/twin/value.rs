@@ -38,10 +38,12 @@ impl Twin<'_> {
     pub fn values(&mut self, slot: &Slot, group: &[One]) -> Out {
         let wanted = Wanted::of(slot);
         for one in group {
-            for context in &one.contexts {
-                let out = self.whole(&one.tree, &wanted, context);
-                if out.value.is_some() {
-                    return out;
+            for tree in alternatives(&one.tree) {
+                for context in &one.contexts {
+                    let out = self.whole(&tree, &wanted, context);
+                    if out.value.is_some() {
+                        return out;
+                    }
                 }
             }
         }
@@ -73,9 +75,13 @@ impl Twin<'_> {
     pub fn try_whole(&mut self, kind: &str, tree: &Tree, context: &Context) -> bool {
         let wanted = Wanted::of(&Slot::of(kind, &tree.name));
         let plain = Tree { behind: None, ..tree.clone() };
-        let outer = std::mem::replace(&mut self.link, None);
+        let (link, contained) = (self.link.take(), self.contained.clone());
+        let parts: Vec<usize> = self.instances.iter().map(|instance| instance.parts.len()).collect();
         let found = self.whole(&plain, &wanted, context).value.is_some();
-        self.link = outer;
+        // It was only tried: what it made is taken back.
+        self.instances.truncate(parts.len());
+        self.instances.iter_mut().zip(parts).for_each(|(instance, parts)| instance.parts.truncate(parts));
+        (self.link, self.contained) = (link, contained);
         found
     }
 
@@ -304,6 +310,16 @@ impl Twin<'_> {
         let rows = || self.sources.tables[table].rows.iter().filter(|row| !row.fhir.is_empty());
         rows().find(|row| row.code == code).or_else(|| rows().find(|row| row.code == code.to_ascii_uppercase()))
     }
+}
+
+/// A tree for each alternative of its row: each is asked of all occurrences before the next.
+fn alternatives(tree: &Tree) -> Vec<Tree> {
+    let [Whole::Row(row)] = &tree.wholes[..] else { return vec![tree.clone()] };
+    let one = |alternative: &Alternative| Tree {
+        wholes: vec![Whole::Row(Row { alternatives: vec![alternative.clone()], demand: row.demand })],
+        ..tree.clone()
+    };
+    row.alternatives.iter().map(one).collect()
 }
 
 /// Whether a map to one of these types may fill an element of the other.
