@@ -2,12 +2,7 @@
 
 /// Each case by name: a small admission, a small result, one of 10,000 observations, one with a megabyte in one field.
 pub fn all() -> Vec<(&'static str, Vec<u8>)> {
-    vec![
-        ("adt_a01", adt_a01()),
-        ("oru_r01", oru(15)),
-        ("oru_10k", oru(10_000)),
-        ("oru_1mb", oru_1mb()),
-    ]
+    vec![("adt_a01", adt_a01()), ("oru_r01", oru(15)), ("oru_10k", oru(10_000)), ("oru_1mb", oru_1mb())]
 }
 
 /// An admission of about 1.5 KB.
@@ -18,9 +13,7 @@ pub fn adt_a01() -> Vec<u8> {
 /// A result with a megabyte of base64 in one OBX-5.
 pub fn oru_1mb() -> Vec<u8> {
     let mut message = oru(0);
-    message.extend_from_slice(
-        b"OBX|1|ED|18842-5^Discharge summary^LN||RAMSEY^application^pdf^Base64^",
-    );
+    message.extend_from_slice(b"OBX|1|ED|18842-5^Discharge summary^LN||RAMSEY^application^pdf^Base64^");
     // Any bytes do; a simple generator makes the same ones each time.
     let mut state = 1_u32;
     message.extend((0..1 << 20).map(|_| {
@@ -53,23 +46,11 @@ pub fn oru(observations: usize) -> Vec<u8> {
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 const ANALYTES: [(&str, &str, &str); 5] = [
-    (
-        "718-7^Hemoglobin [Mass/volume] in Blood",
-        "g/dL",
-        "12.0-15.5",
-    ),
-    (
-        "6690-2^Leukocytes [#/volume] in Blood",
-        "10*3/uL",
-        "4.5-11.0",
-    ),
+    ("718-7^Hemoglobin [Mass/volume] in Blood", "g/dL", "12.0-15.5"),
+    ("6690-2^Leukocytes [#/volume] in Blood", "10*3/uL", "4.5-11.0"),
     ("777-3^Platelets [#/volume] in Blood", "10*3/uL", "150-450"),
     ("2345-7^Glucose [Mass/volume] in Serum", "mg/dL", "70-99"),
-    (
-        "2823-3^Potassium [Moles/volume] in Serum",
-        "mmol/L",
-        "3.5-5.1",
-    ),
+    ("2823-3^Potassium [Moles/volume] in Serum", "mmol/L", "3.5-5.1"),
 ];
 
 const ORU_HEAD: &str = "\

@@ -14,26 +14,16 @@ fn parse(criterion: &mut Criterion) {
         group.throughput(Throughput::Bytes(raw.len() as u64));
         let mut index = Index::new();
         group.bench_function(format!("handoff/{case}"), |bencher| {
-            bencher.iter(|| {
-                index
-                    .parse(black_box(raw))
-                    .map(|()| index.message(raw).segment_count())
-            });
+            bencher.iter(|| index.parse(black_box(raw)).map(|()| index.message(raw).segment_count()));
         });
         group.bench_function(format!("hl7-parser/{case}"), |bencher| {
-            bencher.iter(|| {
-                hl7_parser::Message::parse(black_box(text)).map(|message| message.segments.len())
-            });
+            bencher.iter(|| hl7_parser::Message::parse(black_box(text)).map(|message| message.segments.len()));
         });
         group.bench_function(format!("floor/{case}"), |bencher| {
             bencher.iter(|| memchr::memchr2_iter(b'\r', b'|', black_box(raw)).sum::<usize>());
         });
         group.bench_function(format!("touch-all/{case}"), |bencher| {
-            bencher.iter(|| {
-                index
-                    .parse(black_box(raw))
-                    .map(|()| touch_all(index.message(raw)))
-            });
+            bencher.iter(|| index.parse(black_box(raw)).map(|()| touch_all(index.message(raw))));
         });
     }
     group.finish();
@@ -44,11 +34,7 @@ fn touch_all(message: Message<'_>) -> u64 {
     let delimiters = message.delimiters();
     let mut sum = 0;
     for segment in 0..message.segment_count() {
-        let first = if message.segment_id(segment).is_header() {
-            3
-        } else {
-            1
-        };
+        let first = if message.segment_id(segment).is_header() { 3 } else { 1 };
         for number in first..=message.field_count(segment) {
             for repetition in message.parts(message.field(segment, number), delimiters.repetition) {
                 for component in message.parts(repetition, delimiters.component) {

@@ -56,7 +56,12 @@ fn translate(criterion: &mut Criterion) {
             });
         });
         group.finish();
-        println!("{name}: {} bytes in, {} bytes out, {} resources", message.len(), bundle.len(), scratch.entries().len());
+        println!(
+            "{name}: {} bytes in, {} bytes out, {} resources",
+            message.len(),
+            bundle.len(),
+            scratch.entries().len()
+        );
     }
 }
 

@@ -13,14 +13,9 @@ use serde_json::{Value, json};
 const BODY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 fn main() -> std::io::Result<()> {
-    let address = std::env::args()
-        .nth(1)
-        .unwrap_or_else(|| "127.0.0.1:0".to_owned());
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:0".to_owned());
     let listener = TcpListener::bind(address)?;
-    print_line(&format!(
-        "listening on http://{}/fhir",
-        listener.local_addr()?
-    ))?;
+    print_line(&format!("listening on http://{}/fhir", listener.local_addr()?))?;
     for stream in listener.incoming() {
         if let Err(error) = stream.and_then(answer) {
             eprintln!("endpoint: {error}");
@@ -76,27 +71,15 @@ fn read_head(reader: &mut impl BufRead) -> std::io::Result<u64> {
 fn summary(bundle: &Value) -> String {
     let mut count = BTreeMap::new();
     for entry in entries(bundle) {
-        *count
-            .entry(entry["resource"]["resourceType"].as_str().unwrap_or("?"))
-            .or_insert(0) += 1;
+        *count.entry(entry["resource"]["resourceType"].as_str().unwrap_or("?")).or_insert(0) += 1;
     }
-    let resources: Vec<String> = count
-        .iter()
-        .map(|(name, number)| format!("{number} {name}"))
-        .collect();
-    format!(
-        "received Bundle {}: {}",
-        bundle["type"].as_str().unwrap_or("?"),
-        resources.join(", ")
-    )
+    let resources: Vec<String> = count.iter().map(|(name, number)| format!("{number} {name}")).collect();
+    format!("received Bundle {}: {}", bundle["type"].as_str().unwrap_or("?"), resources.join(", "))
 }
 
 /// What a server says to a transaction or batch: one answer an entry.
 fn response_to(bundle: &Value) -> Value {
-    let entry: Vec<Value> = entries(bundle)
-        .iter()
-        .map(|_| json!({ "response": { "status": "201" } }))
-        .collect();
+    let entry: Vec<Value> = entries(bundle).iter().map(|_| json!({ "response": { "status": "201" } })).collect();
     json!({ "resourceType": "Bundle", "type": "transaction-response", "entry": entry })
 }
 

@@ -95,7 +95,14 @@ fn text_of(label: Option<&String>, explained: &Explained) -> String {
     for value in &explained.values {
         let _ = writeln!(out, "{} = {}", value.name, cut(&value.value));
         if let Some(source) = &value.source {
-            let _ = writeln!(out, "  from   {} = {} (bytes {}..{})", source.place, cut(&source.text), source.span.start, source.span.end);
+            let _ = writeln!(
+                out,
+                "  from   {} = {} (bytes {}..{})",
+                source.place,
+                cut(&source.text),
+                source.span.start,
+                source.span.end
+            );
         }
         if let Some(row) = &value.row {
             let _ = writeln!(out, "  table  {} `{}` ({}:{})", row.table, row.code, row.file, row.line);
@@ -140,7 +147,8 @@ fn value_of(value: &Explanation) -> Value {
         "via": value.via.iter().map(rule).collect::<Vec<_>>(),
     });
     if let Some(source) = &value.source {
-        object["source"] = json!({ "field": source.place, "start": source.span.start, "end": source.span.end, "text": source.text });
+        object["source"] =
+            json!({ "field": source.place, "start": source.span.start, "end": source.span.end, "text": source.text });
     }
     if let Some(row) = &value.row {
         object["table"] = json!({ "name": row.table, "code": row.code, "file": row.file, "line": row.line });

@@ -81,7 +81,8 @@ fn collect(folder: &Path, files: &mut Vec<SourceFile>) -> anyhow::Result<()> {
         if path.is_dir() {
             collect(&path, files)?;
         } else if path.extension().is_some_and(|e| e == "toml" || e == "csv") {
-            let text = std::fs::read_to_string(&path).with_context(|| format!("{}: cannot be read as UTF-8 text", path.display()))?;
+            let text = std::fs::read_to_string(&path)
+                .with_context(|| format!("{}: cannot be read as UTF-8 text", path.display()))?;
             files.push(SourceFile { name: path.to_string_lossy().into_owned(), text });
         }
     }
@@ -106,7 +107,10 @@ pub fn read_messages(path: &Path) -> anyhow::Result<Vec<u8>> {
         };
     }
     // What an editor saved as UTF-16, whatever MSH-18 says.
-    if matches!(bytes.as_slice(), [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] | [b'M' | b'F' | b'B', 0, ..] | [0, b'M' | b'F' | b'B', ..]) {
+    if matches!(
+        bytes.as_slice(),
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] | [b'M' | b'F' | b'B', 0, ..] | [0, b'M' | b'F' | b'B', ..]
+    ) {
         bytes = transcode(&bytes).into_owned();
     }
     if bytes.is_empty() {
@@ -114,7 +118,14 @@ pub fn read_messages(path: &Path) -> anyhow::Result<Vec<u8>> {
     }
     if memchr::memmem::find(&bytes, b"MSH").is_none() && memchr::memmem::find(&bytes, b"msh").is_none() {
         let binary = bytes.iter().take(512).any(|b| *b == 0);
-        bail!("{}", if binary { "is a binary file without any MSH segment; is it really HL7 v2?" } else { "holds no MSH segment; an HL7 v2 message begins with one" });
+        bail!(
+            "{}",
+            if binary {
+                "is a binary file without any MSH segment; is it really HL7 v2?"
+            } else {
+                "holds no MSH segment; an HL7 v2 message begins with one"
+            }
+        );
     }
     Ok(bytes)
 }

@@ -74,7 +74,12 @@ fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string_pretty(&list)?);
     } else {
         print_diagnostics(&diagnostics, &sources);
-        println!("{} files, {} maps, {} tables: {errors} errors, {warnings} warnings", sources.files.len(), sources.maps.len(), sources.tables.len());
+        println!(
+            "{} files, {} maps, {} tables: {errors} errors, {warnings} warnings",
+            sources.files.len(),
+            sources.maps.len(),
+            sources.tables.len()
+        );
     }
     Ok(ExitCode::from(u8::from(errors > 0)))
 }
@@ -103,7 +108,10 @@ fn show(args: &ShowArgs) -> anyhow::Result<ExitCode> {
         Ok(shown) if args.format == Format::Json => println!("{}", serde_json::to_string_pretty(&shown.json())?),
         Ok(shown) => print!("{}", shown.text()),
         Err(suggestion) => {
-            eprintln!("error: there is no structure, map or table `{}`{suggestion}; `handoff mappings list` names them all", args.name);
+            eprintln!(
+                "error: there is no structure, map or table `{}`{suggestion}; `handoff mappings list` names them all",
+                args.name
+            );
             return Ok(ExitCode::from(2));
         }
     }

@@ -62,7 +62,9 @@ pub fn run(args: &ParseArgs) -> anyhow::Result<ExitCode> {
 
 fn text_of(label: &str, outline: &Outline) -> String {
     let mut out = format!("{label}: {}", outline.message_type);
-    for (what, value) in [("version", &outline.version), ("control id", &outline.control_id), ("structure", &outline.structure)] {
+    for (what, value) in
+        [("version", &outline.version), ("control id", &outline.control_id), ("structure", &outline.structure)]
+    {
         if !value.is_empty() {
             let _ = write!(out, ", {what} {value}");
         }

@@ -37,7 +37,14 @@ pub fn run(args: &TranslateArgs) -> anyhow::Result<ExitCode> {
         anyhow::bail!("--received-at: `{time}` is no FHIR instant; write one such as 2026-01-31T08:30:00Z");
     }
     let plan = load(&args.layers)?;
-    let mut job = Job { plan, args, scratch: Scratch::new(), index: Index::new(), failed: 0, out: std::io::BufWriter::new(std::io::stdout().lock()) };
+    let mut job = Job {
+        plan,
+        args,
+        scratch: Scratch::new(),
+        index: Index::new(),
+        failed: 0,
+        out: std::io::BufWriter::new(std::io::stdout().lock()),
+    };
     for file in &args.files {
         let name = file.display().to_string();
         match read_messages(file) {
@@ -97,7 +104,8 @@ impl<W: Write> Job<'_, W> {
             let message = self.index.message(raw);
             let mut lines: Vec<String> = Vec::new();
             for finding in self.scratch.findings() {
-                let line = format!("{label}: warning[{}]: {}", finding.code.as_str(), finding.render(&self.plan, message));
+                let line =
+                    format!("{label}: warning[{}]: {}", finding.code.as_str(), finding.render(&self.plan, message));
                 if !lines.contains(&line) {
                     lines.push(line);
                 }

@@ -52,7 +52,10 @@ pub fn verbatim_prefix(text: &[u8], escape: u8) -> usize {
         }
         at += 8;
     }
-    at + text[at..].iter().position(|b| !(0x20..0x80).contains(b) || *b == b'"' || *b == b'\\' || *b == escape).unwrap_or(text.len() - at)
+    at + text[at..]
+        .iter()
+        .position(|b| !(0x20..0x80).contains(b) || *b == b'"' || *b == b'\\' || *b == escape)
+        .unwrap_or(text.len() - at)
 }
 
 const LOW: u64 = 0x0101_0101_0101_0101;
@@ -75,7 +78,15 @@ mod tests {
 
     #[test]
     fn strings_read_back_as_they_were() {
-        for text in ["", "plain text that is long enough", "a \"quote\" and \\ back", "tab\tline\nreturn\r", "Zürich – Ἀθῆναι 漢字 and more", "1234567\"", "12345678\\"] {
+        for text in [
+            "",
+            "plain text that is long enough",
+            "a \"quote\" and \\ back",
+            "tab\tline\nreturn\r",
+            "Zürich – Ἀθῆναι 漢字 and more",
+            "1234567\"",
+            "12345678\\",
+        ] {
             let mut out = Vec::new();
             string(&mut out, text.as_bytes());
             assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);

@@ -141,9 +141,7 @@ impl Split<'_> {
 
     fn finish_stray(&mut self) {
         if let Some(start) = self.stray.take() {
-            self.notes.push(BatchNote::Stray {
-                span: start..self.stray_end,
-            });
+            self.notes.push(BatchNote::Stray { span: start..self.stray_end });
         }
     }
 
@@ -166,19 +164,11 @@ impl Split<'_> {
         if is_file {
             self.close_batch_unfinished();
         }
-        let opened = if is_file {
-            self.envelopes.file.take()
-        } else {
-            self.envelopes.batch.take()
-        };
+        let opened = if is_file { self.envelopes.file.take() } else { self.envelopes.batch.take() };
         if opened.is_none() {
             self.notes.push(BatchNote::Unopened { offset, segment });
         }
-        let found = if is_file {
-            self.envelopes.batches
-        } else {
-            self.envelopes.batch_messages
-        };
+        let found = if is_file { self.envelopes.batches } else { self.envelopes.batch_messages };
         let count = line
             .get(4..)
             .unwrap_or_default()
@@ -186,25 +176,12 @@ impl Split<'_> {
             .next()
             .unwrap_or_default()
             .trim_ascii();
-        match std::str::from_utf8(count)
-            .ok()
-            .and_then(|digits| digits.parse::<u64>().ok())
-        {
+        match std::str::from_utf8(count).ok().and_then(|digits| digits.parse::<u64>().ok()) {
             _ if count.is_empty() => {}
-            None => self
-                .notes
-                .push(BatchNote::CountUnreadable { offset, segment }),
+            None => self.notes.push(BatchNote::CountUnreadable { offset, segment }),
             Some(stated) if stated == found => {}
-            Some(stated) if is_file => self.notes.push(BatchNote::BatchCount {
-                offset,
-                stated,
-                found,
-            }),
-            Some(stated) => self.notes.push(BatchNote::MessageCount {
-                offset,
-                stated,
-                found,
-            }),
+            Some(stated) if is_file => self.notes.push(BatchNote::BatchCount { offset, stated, found }),
+            Some(stated) => self.notes.push(BatchNote::MessageCount { offset, stated, found }),
         }
         if is_file {
             self.envelopes.batches = 0;
@@ -215,19 +192,13 @@ impl Split<'_> {
 
     fn close_batch_unfinished(&mut self) {
         if let Some(offset) = self.envelopes.batch.take() {
-            self.notes.push(BatchNote::Unclosed {
-                offset,
-                segment: SegmentId(*b"BHS"),
-            });
+            self.notes.push(BatchNote::Unclosed { offset, segment: SegmentId(*b"BHS") });
         }
     }
 
     fn close_file_unfinished(&mut self) {
         if let Some(offset) = self.envelopes.file.take() {
-            self.notes.push(BatchNote::Unclosed {
-                offset,
-                segment: SegmentId(*b"FHS"),
-            });
+            self.notes.push(BatchNote::Unclosed { offset, segment: SegmentId(*b"FHS") });
         }
     }
 
@@ -236,16 +207,8 @@ impl Split<'_> {
         let rest = self.raw.get(self.at..).filter(|rest| !rest.is_empty())?;
         let ends = memchr::memchr3_iter(b'\r', b'\n', END_BLOCK, rest).map(|at| self.at + at);
         // A text may hold the byte of an end block; only one before a line end, a start block or the end of the file is one.
-        let ends_frame = |at: usize| {
-            matches!(
-                self.raw.get(at + 1).copied(),
-                None | Some(b'\r' | b'\n' | START_BLOCK)
-            )
-        };
-        let end = ends
-            .into_iter()
-            .find(|&at| self.raw[at] != END_BLOCK || ends_frame(at))
-            .unwrap_or(self.raw.len());
+        let ends_frame = |at: usize| matches!(self.raw.get(at + 1).copied(), None | Some(b'\r' | b'\n' | START_BLOCK));
+        let end = ends.into_iter().find(|&at| self.raw[at] != END_BLOCK || ends_frame(at)).unwrap_or(self.raw.len());
         self.frame_ended = self.raw.get(end) == Some(&END_BLOCK);
         let mut start = self.at;
         while let Some(blank) = blank_length(&self.raw[start..end]) {
@@ -297,11 +260,7 @@ impl Iterator for Split<'_> {
     fn next(&mut self) -> Option<Range<usize>> {
         loop {
             let frame_ended = std::mem::take(&mut self.frame_ended);
-            if let Some(message) = self
-                .message
-                .filter(|_| frame_ended)
-                .and_then(|_| self.finish_message())
-            {
+            if let Some(message) = self.message.filter(|_| frame_ended).and_then(|_| self.finish_message()) {
                 return Some(message);
             }
             let Some(line) = self.line() else { break };
@@ -338,9 +297,7 @@ fn kind(line: &[u8]) -> Line {
         }
     }
     for id in [b"BTS", b"FTS"] {
-        let named = line
-            .get(..3)
-            .is_some_and(|name| name.eq_ignore_ascii_case(id));
+        let named = line.get(..3).is_some_and(|name| name.eq_ignore_ascii_case(id));
         if named && line.get(3).is_none_or(u8::is_ascii_punctuation) {
             return Line::Trailer(*id);
         }

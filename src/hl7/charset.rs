@@ -12,10 +12,7 @@
 //! `CNS 11643-1992` and `UNICODE UTF-32` are not supported and count as unknown.
 use std::borrow::Cow;
 
-use encoding_rs::{
-    BIG5, EUC_KR, Encoding, GB18030, ISO_2022_JP, SHIFT_JIS, UTF_8, UTF_16BE, UTF_16LE,
-    WINDOWS_1252,
-};
+use encoding_rs::{BIG5, EUC_KR, Encoding, GB18030, ISO_2022_JP, SHIFT_JIS, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
 use super::header::find_header;
 
@@ -38,16 +35,11 @@ impl Charset {
     /// An empty value gives [`Charset::Utf8OrWindows1252`].
     pub fn of_name(msh18: &[u8]) -> Option<Self> {
         let name = msh18.trim_ascii();
-        let listed = NAMES
-            .iter()
-            .find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name));
+        let listed = NAMES.iter().find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name));
         if let Some((_, charset)) = listed {
             return Some(*charset);
         }
-        match name
-            .strip_prefix(b"8859/")
-            .or_else(|| name.strip_prefix(b"8859-"))
-        {
+        match name.strip_prefix(b"8859/").or_else(|| name.strip_prefix(b"8859-")) {
             Some(part) => {
                 let mut label = *b"iso-8859-\0\0";
                 label.get_mut(9..9 + part.len())?.copy_from_slice(part);
@@ -76,15 +68,7 @@ impl Charset {
     }
 
     fn of_encoding(encoding: &'static Encoding) -> Self {
-        let unsafe_trails = [
-            BIG5,
-            GB18030,
-            encoding_rs::GBK,
-            ISO_2022_JP,
-            SHIFT_JIS,
-            UTF_16BE,
-            UTF_16LE,
-        ];
+        let unsafe_trails = [BIG5, GB18030, encoding_rs::GBK, ISO_2022_JP, SHIFT_JIS, UTF_16BE, UTF_16LE];
         match encoding {
             _ if encoding == UTF_8 => Self::Utf8,
             _ if unsafe_trails.contains(&encoding) => Self::Transcoded(encoding),
@@ -120,9 +104,7 @@ pub fn transcode(raw: &[u8]) -> Cow<'_, [u8]> {
     }
     match declared(raw).map(Charset::of_message) {
         // Says UTF-16 but is not: then it is most likely UTF-8, and left alone.
-        Some(Charset::Transcoded(encoding)) if encoding != UTF_16BE && encoding != UTF_16LE => {
-            encoded(encoding, raw)
-        }
+        Some(Charset::Transcoded(encoding)) if encoding != UTF_16BE && encoding != UTF_16LE => encoded(encoding, raw),
         _ => Cow::Borrowed(raw),
     }
 }
@@ -227,30 +209,13 @@ mod tests {
             "ISO-8859-1",
             "windows-1250",
         ] {
-            assert!(
-                matches!(Charset::of_name(name.as_bytes()), Some(Charset::Encoded(_))),
-                "{name}"
-            );
+            assert!(matches!(Charset::of_name(name.as_bytes()), Some(Charset::Encoded(_))), "{name}");
         }
         for name in ["UNICODE UTF-8", "unicode utf-8", "UTF-8", " UNICODE "] {
-            assert_eq!(
-                Charset::of_name(name.as_bytes()),
-                Some(Charset::Utf8),
-                "{name}"
-            );
+            assert_eq!(Charset::of_name(name.as_bytes()), Some(Charset::Utf8), "{name}");
         }
-        for name in [
-            "ISO IR87",
-            "GB 18030-2000",
-            "gbk",
-            "BIG-5",
-            "shift_jis",
-            "UNICODE UTF-16",
-        ] {
-            assert!(
-                Charset::of_message(name.as_bytes()).needs_transcoding(),
-                "{name}"
-            );
+        for name in ["ISO IR87", "GB 18030-2000", "gbk", "BIG-5", "shift_jis", "UNICODE UTF-16"] {
+            assert!(Charset::of_message(name.as_bytes()).needs_transcoding(), "{name}");
         }
         for name in ["KLINGON", "CNS 11643-1992", "8859/99999999", "8859/"] {
             assert_eq!(Charset::of_name(name.as_bytes()), None, "{name}");
@@ -259,34 +224,13 @@ mod tests {
 
     #[test]
     fn values_are_decoded_as_declared() {
-        assert_eq!(
-            decoded(Charset::of_message(b"8859/1"), b"M\xFCller"),
-            ("Müller".into(), true)
-        );
-        assert_eq!(
-            decoded(Charset::of_message(b"8859/15"), b"\xA4"),
-            ("€".into(), true)
-        );
-        assert_eq!(
-            decoded(Charset::of_message(b"8859/8"), b"\xF9\xEC\xE5\xED"),
-            ("שלום".into(), true)
-        );
-        assert_eq!(
-            decoded(Charset::of_message(b"KS X 1001"), b"\xB1\xE8"),
-            ("김".into(), true)
-        );
-        assert_eq!(
-            decoded(Charset::of_message(b""), "Müller".as_bytes()),
-            ("Müller".into(), true)
-        );
-        assert_eq!(
-            decoded(Charset::of_message(b""), b"M\xFCller"),
-            ("Müller".into(), false)
-        );
-        assert_eq!(
-            decoded(Charset::Utf8, b"M\xFCller"),
-            ("M\u{FFFD}ller".into(), false)
-        );
+        assert_eq!(decoded(Charset::of_message(b"8859/1"), b"M\xFCller"), ("Müller".into(), true));
+        assert_eq!(decoded(Charset::of_message(b"8859/15"), b"\xA4"), ("€".into(), true));
+        assert_eq!(decoded(Charset::of_message(b"8859/8"), b"\xF9\xEC\xE5\xED"), ("שלום".into(), true));
+        assert_eq!(decoded(Charset::of_message(b"KS X 1001"), b"\xB1\xE8"), ("김".into(), true));
+        assert_eq!(decoded(Charset::of_message(b""), "Müller".as_bytes()), ("Müller".into(), true));
+        assert_eq!(decoded(Charset::of_message(b""), b"M\xFCller"), ("Müller".into(), false));
+        assert_eq!(decoded(Charset::Utf8, b"M\xFCller"), ("M\u{FFFD}ller".into(), false));
     }
 
     #[test]
@@ -296,10 +240,7 @@ mod tests {
             decoded(Charset::Encoded(EUC_KR), &[&b"x"[..], &bytes].concat()),
             (format!("x{}", "김".repeat(1000)), true)
         );
-        assert_eq!(
-            decoded(Charset::Utf8OrWindows1252, &[0xFC; 1000]).0,
-            "ü".repeat(1000)
-        );
+        assert_eq!(decoded(Charset::Utf8OrWindows1252, &[0xFC; 1000]).0, "ü".repeat(1000));
     }
 
     #[test]
@@ -311,15 +252,8 @@ mod tests {
         assert!(matches!(transcode(plain), Cow::Borrowed(same) if same == plain));
         let text = "MSH|^~\\&|A\rPID|é";
         let big: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
-        let little: Vec<u8> = "\u{feff}"
-            .encode_utf16()
-            .chain(text.encode_utf16())
-            .flat_map(u16::to_le_bytes)
-            .collect();
-        assert_eq!(
-            (transcode(&big), transcode(&little)),
-            (text.as_bytes().into(), text.as_bytes().into())
-        );
+        let little: Vec<u8> = "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+        assert_eq!((transcode(&big), transcode(&little)), (text.as_bytes().into(), text.as_bytes().into()));
         let mislabelled = "MSH|^~\\&|A|||||||||||||||UNICODE UTF-16\rPID|é".as_bytes();
         assert_eq!(transcode(mislabelled), mislabelled);
     }

@@ -127,43 +127,14 @@ impl Timestamp {
         };
         let year = u16::from(parts.pair(0)) * 100 + u16::from(parts.pair(2));
         if year == 0 {
-            return Err(TimestampError::Range {
-                offset: parts.start,
-                value: 0,
-            });
+            return Err(TimestampError::Range { offset: parts.start, value: 0 });
         }
         let month = parts.ranged(4, 1, 12)?;
         let day = parts.ranged(6, 1, days_of(year, month))?;
-        let clock = if precision == Precision::Hour {
-            Some(parts.clock(8)?)
-        } else {
-            parts.no_fraction()?
-        };
-        let Time {
-            hour,
-            minute,
-            second,
-            fraction,
-            fraction_digits,
-            precision,
-            offset_minutes,
-        } = clock.unwrap_or(Time {
-            precision,
-            offset_minutes: parts.offset_minutes,
-            ..MIDNIGHT
-        });
-        Ok(Self {
-            year,
-            month,
-            day,
-            hour,
-            minute,
-            second,
-            fraction,
-            fraction_digits,
-            precision,
-            offset_minutes,
-        })
+        let clock = if precision == Precision::Hour { Some(parts.clock(8)?) } else { parts.no_fraction()? };
+        let Time { hour, minute, second, fraction, fraction_digits, precision, offset_minutes } =
+            clock.unwrap_or(Time { precision, offset_minutes: parts.offset_minutes, ..MIDNIGHT });
+        Ok(Self { year, month, day, hour, minute, second, fraction, fraction_digits, precision, offset_minutes })
     }
 }
 
@@ -213,19 +184,12 @@ impl<'a> Parts<'a> {
             }
             _ => return Err(TimestampError::Digit { offset }),
         };
-        Ok(Self {
-            start,
-            digits,
-            fraction,
-            offset_minutes,
-        })
+        Ok(Self { start, digits, fraction, offset_minutes })
     }
 
     /// The two digits at a position, which the caller has checked to be there.
     fn pair(&self, at: usize) -> u8 {
-        self.digits
-            .get(at..at + 2)
-            .map_or(0, |pair| (pair[0] - b'0') * 10 + (pair[1] - b'0'))
+        self.digits.get(at..at + 2).map_or(0, |pair| (pair[0] - b'0') * 10 + (pair[1] - b'0'))
     }
 
     /// The part at a position, or the least value if it is not given.
@@ -234,15 +198,8 @@ impl<'a> Parts<'a> {
             return Ok(min);
         }
         let value = self.pair(at);
-        let wrong = TimestampError::Range {
-            offset: self.start + at,
-            value: value.into(),
-        };
-        if (min..=max).contains(&value) {
-            Ok(value)
-        } else {
-            Err(wrong)
-        }
+        let wrong = TimestampError::Range { offset: self.start + at, value: value.into() };
+        if (min..=max).contains(&value) { Ok(value) } else { Err(wrong) }
     }
 
     fn clock(&self, at: usize) -> Result<Time, TimestampError> {
@@ -251,19 +208,14 @@ impl<'a> Parts<'a> {
             4 => Precision::Minute,
             _ => Precision::Second,
         };
-        let (hour, minute, second) = (
-            self.ranged(at, 0, 23)?,
-            self.ranged(at + 2, 0, 59)?,
-            self.ranged(at + 4, 0, 59)?,
-        );
+        let (hour, minute, second) =
+            (self.ranged(at, 0, 23)?, self.ranged(at + 2, 0, 59)?, self.ranged(at + 4, 0, 59)?);
         if precision != Precision::Second {
             self.no_fraction()?;
         }
         let written = self.fraction.unwrap_or_default();
         if self.fraction.is_some() && written.is_empty() {
-            return Err(TimestampError::Fraction {
-                offset: self.start + self.digits.len(),
-            });
+            return Err(TimestampError::Fraction { offset: self.start + self.digits.len() });
         }
         let mut fraction = [0; 4];
         let kept = written.len().min(fraction.len());
@@ -281,19 +233,14 @@ impl<'a> Parts<'a> {
 
     fn no_fraction(&self) -> Result<Option<Time>, TimestampError> {
         match self.fraction {
-            Some(_) => Err(TimestampError::Fraction {
-                offset: self.start + self.digits.len(),
-            }),
+            Some(_) => Err(TimestampError::Fraction { offset: self.start + self.digits.len() }),
             None => Ok(None),
         }
     }
 }
 
 fn digits_of(value: &[u8]) -> usize {
-    value
-        .iter()
-        .position(|byte| !byte.is_ascii_digit())
-        .unwrap_or(value.len())
+    value.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(value.len())
 }
 
 fn minutes_of(sign: u8, zone: &[u8]) -> Option<i16> {

@@ -20,14 +20,7 @@ pub struct Delimiters {
 
 impl Default for Delimiters {
     fn default() -> Self {
-        Self {
-            field: b'|',
-            component: b'^',
-            repetition: b'~',
-            escape: b'\\',
-            subcomponent: b'&',
-            truncation: 0,
-        }
+        Self { field: b'|', component: b'^', repetition: b'~', escape: b'\\', subcomponent: b'&', truncation: 0 }
     }
 }
 
@@ -46,26 +39,18 @@ impl Delimiters {
             return Err(ParseError::HeaderCutShort { offset });
         }
         if !is_delimiter(field) {
-            return Err(ParseError::FieldSeparator {
-                offset: offset + 3,
-                byte: field,
-            });
+            return Err(ParseError::FieldSeparator { offset: offset + 3, byte: field });
         }
         let rest = header.get(4..).unwrap_or_default();
-        let declared = rest
-            .iter()
-            .take(ENCODING_BYTES_MAX + 1)
-            .position(|&byte| byte == field || byte == b'\r' || byte == b'\n');
+        let declared =
+            rest.iter().take(ENCODING_BYTES_MAX + 1).position(|&byte| byte == field || byte == b'\r' || byte == b'\n');
         let declared = match declared {
             Some(end) => &rest[..end],
             None if rest.len() <= ENCODING_BYTES_MAX => rest,
             None => return Err(ParseError::EncodingCharacters { offset: offset + 4 }),
         };
         if declared.is_empty() {
-            return Ok(Self {
-                field,
-                ..Self::default()
-            });
+            return Ok(Self { field, ..Self::default() });
         }
         // `^~\\\\&`: a sender that escaped its own escape character, as program text does. The second one means nothing.
         let mut once = [0; ENCODING_BYTES_MAX];
@@ -78,14 +63,10 @@ impl Delimiters {
             }
             false => declared,
         };
-        let wrong = declared
-            .iter()
-            .enumerate()
-            .position(|(at, byte)| !is_delimiter(*byte) || declared[..at].contains(byte));
+        let wrong =
+            declared.iter().enumerate().position(|(at, byte)| !is_delimiter(*byte) || declared[..at].contains(byte));
         if let Some(at) = wrong {
-            return Err(ParseError::EncodingCharacters {
-                offset: offset + 4 + at,
-            });
+            return Err(ParseError::EncodingCharacters { offset: offset + 4 + at });
         }
         let byte = |at: usize| declared.get(at).copied().unwrap_or(0);
         Ok(Self {

@@ -68,12 +68,7 @@ impl BitOrAssign for Notes {
 /// decode_into(br"Smith \T\ Sons", &Delimiters::default(), Charset::Utf8, &mut out);
 /// assert_eq!(out, b"Smith & Sons");
 /// ```
-pub fn decode_into(
-    value: &[u8],
-    delimiters: &Delimiters,
-    charset: Charset,
-    out: &mut Vec<u8>,
-) -> Notes {
+pub fn decode_into(value: &[u8], delimiters: &Delimiters, charset: Charset, out: &mut Vec<u8>) -> Notes {
     let start = out.len();
     let mut notes = Notes::NONE;
     let mut rest = value;
@@ -82,9 +77,7 @@ pub fn decode_into(
             out.extend_from_slice(&rest[..at]);
             let body = &rest[at + 1..];
             let end = memchr::memchr(delimiters.escape, body);
-            let resolved = end.and_then(|end| {
-                resolve(&body[..end], delimiters, charset, out).map(|seen| (end, seen))
-            });
+            let resolved = end.and_then(|end| resolve(&body[..end], delimiters, charset, out).map(|seen| (end, seen)));
             rest = match resolved {
                 Some((end, seen)) => {
                     notes |= seen;
@@ -99,9 +92,7 @@ pub fn decode_into(
         }
     }
     out.extend_from_slice(rest);
-    if out[start..].is_ascii()
-        && !matches!(charset, Charset::Encoded(encoding) if !encoding.is_ascii_compatible())
-    {
+    if out[start..].is_ascii() && !matches!(charset, Charset::Encoded(encoding) if !encoding.is_ascii_compatible()) {
         return notes;
     }
     match (charset.decode_tail(out, start), charset) {
@@ -112,12 +103,7 @@ pub fn decode_into(
 }
 
 /// Writes what one sequence (without its escape characters) stands for; `None` when it is none.
-fn resolve(
-    body: &[u8],
-    delimiters: &Delimiters,
-    charset: Charset,
-    out: &mut Vec<u8>,
-) -> Option<Notes> {
+fn resolve(body: &[u8], delimiters: &Delimiters, charset: Charset, out: &mut Vec<u8>) -> Option<Notes> {
     let (&letter, rest) = body.split_first()?;
     let delimiter = |byte: u8, usual: u8| if byte == 0 { usual } else { byte };
     let byte = match (letter, rest.is_empty()) {
@@ -150,11 +136,7 @@ fn hex(digits: &[u8], charset: Charset, out: &mut Vec<u8>) -> Option<Notes> {
     }
     let start = out.len();
     let value = |digit: u8| char::from(digit).to_digit(16).unwrap_or(0) as u8;
-    out.extend(
-        digits
-            .chunks_exact(2)
-            .map(|pair| value(pair[0]) << 4 | value(pair[1])),
-    );
+    out.extend(digits.chunks_exact(2).map(|pair| value(pair[0]) << 4 | value(pair[1])));
     match charset {
         Charset::Transcoded(encoding) if !Charset::Encoded(encoding).decode_tail(out, start) => {
             Some(Notes::UNDECODABLE)
@@ -171,19 +153,11 @@ fn is_hex(digits: &[u8]) -> bool {
 fn format(command: &[u8], out: &mut Vec<u8>) -> Option<Notes> {
     let (name, count) = command.split_first_chunk::<2>()?;
     let count = count.strip_prefix(b"+").unwrap_or(count);
-    if !count
-        .strip_prefix(b"-")
-        .unwrap_or(count)
-        .iter()
-        .all(u8::is_ascii_digit)
-    {
+    if !count.strip_prefix(b"-").unwrap_or(count).iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let times = std::str::from_utf8(count)
-        .ok()
-        .and_then(|text| text.parse::<usize>().ok())
-        .unwrap_or(1)
-        .min(REPEATS_MAX);
+    let times =
+        std::str::from_utf8(count).ok().and_then(|text| text.parse::<usize>().ok()).unwrap_or(1).min(REPEATS_MAX);
     match &name.map(|letter| letter.to_ascii_lowercase()) {
         b"br" | b"ce" => out.push(b'\n'),
         b"sp" => out.resize(out.len() + times, b'\n'),
@@ -238,14 +212,8 @@ mod tests {
 
     #[test]
     fn formatting() {
-        assert_eq!(
-            text(r"a\.br\b\.sp\c\.sp3\d\.sp+2\e\.sk2\f\.ce\g"),
-            "a\nb\nc\n\n\nd\n\ne  f\ng"
-        );
-        assert_eq!(
-            (text(r"\H\bold\N\\.fi\"), notes(r"\H\")),
-            ("bold".into(), Notes::STRIPPED_FORMATTING)
-        );
+        assert_eq!(text(r"a\.br\b\.sp\c\.sp3\d\.sp+2\e\.sk2\f\.ce\g"), "a\nb\nc\n\n\nd\n\ne  f\ng");
+        assert_eq!((text(r"\H\bold\N\\.fi\"), notes(r"\H\")), ("bold".into(), Notes::STRIPPED_FORMATTING));
         assert_eq!(text(r"\.sp999999\").len(), 40);
         assert_eq!(notes(r"\.in+4\"), Notes::STRIPPED_FORMATTING);
     }
@@ -253,54 +221,21 @@ mod tests {
     #[test]
     fn bytes_in_the_character_set_of_the_message() {
         assert_eq!(text(r"\X41\\XC3A9\\XC3\\XA9\"), "Aéé");
-        assert_eq!(
-            decode(br"\XE9\", Charset::of_message(b"8859/1")),
-            ("é".into(), Notes::NONE)
-        );
-        assert_eq!(
-            decode(br"\XB0A1\", Charset::of_message(b"GB 18030-2000")),
-            ("啊".into(), Notes::NONE)
-        );
-        assert_eq!(
-            decode(b"\xE9", Charset::Utf8OrWindows1252),
-            ("é".into(), Notes::GUESSED_CHARSET)
-        );
-        assert_eq!(
-            decode(br"\XE9\", Charset::Utf8),
-            ("\u{FFFD}".into(), Notes::UNDECODABLE)
-        );
+        assert_eq!(decode(br"\XE9\", Charset::of_message(b"8859/1")), ("é".into(), Notes::NONE));
+        assert_eq!(decode(br"\XB0A1\", Charset::of_message(b"GB 18030-2000")), ("啊".into(), Notes::NONE));
+        assert_eq!(decode(b"\xE9", Charset::Utf8OrWindows1252), ("é".into(), Notes::GUESSED_CHARSET));
+        assert_eq!(decode(br"\XE9\", Charset::Utf8), ("\u{FFFD}".into(), Notes::UNDECODABLE));
     }
 
     #[test]
     fn what_is_no_sequence_stays() {
-        for value in [
-            r"C:\dir\file",
-            r"\",
-            r"a\",
-            r"\\",
-            r"\Q\",
-            r"\X4\",
-            r"\XGG\",
-            r"\.zz\",
-            r"\.\",
-            r"\FF\",
-            r"\.br",
-            r"\f\",
-        ] {
-            assert_eq!(
-                (text(value), notes(value)),
-                (value.into(), Notes::BAD_ESCAPE),
-                "{value}"
-            );
+        for value in
+            [r"C:\dir\file", r"\", r"a\", r"\\", r"\Q\", r"\X4\", r"\XGG\", r"\.zz\", r"\.\", r"\FF\", r"\.br", r"\f\"]
+        {
+            assert_eq!((text(value), notes(value)), (value.into(), Notes::BAD_ESCAPE), "{value}");
         }
         assert_eq!(text(r"C:\dir\F\x"), r"C:\dir|x");
-        assert_eq!(
-            (text(r"\Zlocal\"), notes(r"\Zlocal\")),
-            (r"\Zlocal\".into(), Notes::LOCAL_ESCAPE)
-        );
-        assert_eq!(
-            (text(r"\C2842\a\M242842\"), notes(r"\C2842\")),
-            ("a".into(), Notes::CHARSET_SHIFT)
-        );
+        assert_eq!((text(r"\Zlocal\"), notes(r"\Zlocal\")), (r"\Zlocal\".into(), Notes::LOCAL_ESCAPE));
+        assert_eq!((text(r"\C2842\a\M242842\"), notes(r"\C2842\")), ("a".into(), Notes::CHARSET_SHIFT));
     }
 }

@@ -34,19 +34,12 @@ pub(super) fn later(group: &Group, state: usize) -> impl Iterator<Item = (usize,
 }
 
 /// The child that takes the symbol without anything required being passed over.
-pub(super) fn legal(
-    structure: &Structure,
-    group: &Group,
-    state: usize,
-    symbol: u16,
-) -> Option<usize> {
+pub(super) fn legal(structure: &Structure, group: &Group, state: usize, symbol: u16) -> Option<usize> {
     let mut from = state;
     if let Some(last) = state.checked_sub(1).and_then(|at| group.children.get(at)) {
         // Again the same; of a choice any alternative again, or, when it does not repeat, none of the others.
         let start = last.choice.map_or(state - 1, usize::from);
-        let end = last
-            .choice
-            .map_or(state, |choice| choice_end(group, choice));
+        let end = last.choice.map_or(state, |choice| choice_end(group, choice));
         let mut alternatives = if last.repeats { start..end } else { 0..0 };
         if let Some(at) = alternatives.find(|&at| begins(structure, &group.children[at], symbol)) {
             return Some(at);
@@ -57,9 +50,7 @@ pub(super) fn legal(
         if begins(structure, child, symbol) {
             return Some(at);
         }
-        let last_of_choice = child
-            .choice
-            .is_none_or(|choice| at + 1 == choice_end(group, choice));
+        let last_of_choice = child.choice.is_none_or(|choice| at + 1 == choice_end(group, choice));
         if child.required && last_of_choice {
             return None;
         }
@@ -70,11 +61,7 @@ pub(super) fn legal(
 /// The position after the last alternative of a choice.
 fn choice_end(group: &Group, choice: u16) -> usize {
     let start = usize::from(choice);
-    start
-        + group.children[start..]
-            .iter()
-            .take_while(|child| child.choice == Some(choice))
-            .count()
+    start + group.children[start..].iter().take_while(|child| child.choice == Some(choice)).count()
 }
 
 pub(super) fn begins(structure: &Structure, child: &Child, symbol: u16) -> bool {

@@ -80,9 +80,7 @@ pub(super) struct Symbols(Vec<u64>);
 impl Symbols {
     #[inline]
     pub(super) fn contains(&self, symbol: u16) -> bool {
-        self.0
-            .get(usize::from(symbol) / 64)
-            .is_some_and(|word| word >> (symbol % 64) & 1 == 1)
+        self.0.get(usize::from(symbol) / 64).is_some_and(|word| word >> (symbol % 64) & 1 == 1)
     }
 
     fn insert(&mut self, symbol: u16) {
@@ -97,10 +95,7 @@ impl Symbols {
         if self.0.len() < other.0.len() {
             self.0.resize(other.0.len(), 0);
         }
-        self.0
-            .iter_mut()
-            .zip(&other.0)
-            .for_each(|(word, more)| *word |= more);
+        self.0.iter_mut().zip(&other.0).for_each(|(word, more)| *word |= more);
     }
 }
 
@@ -119,11 +114,7 @@ impl Structure {
     /// For the first place that does not follow the notation.
     pub fn parse(name: &str, text: &str) -> Result<Self, GrammarError> {
         let groups = read_groups(name, text)?;
-        let mut structure = Self {
-            name: name.to_owned(),
-            groups,
-            symbols: Vec::new(),
-        };
+        let mut structure = Self { name: name.to_owned(), groups, symbols: Vec::new() };
         structure.assign_symbols();
         structure.compute_sets();
         Ok(structure)
@@ -137,22 +128,14 @@ impl Structure {
 
     fn assign_symbols(&mut self) {
         let of = |child: &Child| {
-            if let ChildKind::Segment(id) = child.kind {
-                Some(id)
-            } else {
-                None
-            }
+            if let ChildKind::Segment(id) = child.kind { Some(id) } else { None }
         };
-        let ids: BTreeSet<SegmentId> = self
-            .groups
-            .iter()
-            .flat_map(|group| group.children.iter().filter_map(of))
-            .collect();
+        let ids: BTreeSet<SegmentId> =
+            self.groups.iter().flat_map(|group| group.children.iter().filter_map(of)).collect();
         self.symbols = ids.into_iter().collect();
         for child in self.groups.iter_mut().flat_map(|group| &mut group.children) {
-            child.symbol = of(child)
-                .and_then(|id| self.symbols.binary_search(&id).ok())
-                .map_or(u16::MAX, |at| at as u16);
+            child.symbol =
+                of(child).and_then(|id| self.symbols.binary_search(&id).ok()).map_or(u16::MAX, |at| at as u16);
         }
     }
 
@@ -179,9 +162,7 @@ impl Structure {
                     }
                 }
                 let choice_goes_on = child.choice.is_some()
-                    && children
-                        .get(position + 1)
-                        .is_some_and(|next| next.choice == child.choice);
+                    && children.get(position + 1).is_some_and(|next| next.choice == child.choice);
                 open &= !child.required || choice_goes_on;
             }
             (self.groups[at].first, self.groups[at].all) = (first, all);

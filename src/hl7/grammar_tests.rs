@@ -26,36 +26,17 @@ fn error(text: &str) -> (usize, String) {
 
 #[test]
 fn brackets() {
-    assert_eq!(
-        parsed("MSH [PD1] {OBX} [{NTE}] {[AL1]}"),
-        "MSH PD1? OBX* NTE?* AL1?*"
-    );
-    assert_eq!(
-        parsed("MSH (A: PID) [B: PID] {C: PID} [{D: PID [PD1]}]"),
-        "MSH A(PID) B(PID)? C(PID)* D(PID PD1?)?*"
-    );
-    assert_eq!(
-        parsed("MSH {[A: PID [ROL] [{ROL}] PV1 {ROL}]}"),
-        "MSH A(PID ROL? ROL#2?* PV1 ROL#3*)?*"
-    );
-    assert_eq!(
-        parsed("ORC <OBR|RQD> {<AL1|(G: DG1)>}"),
-        "ORC OBR|1 RQD|1 AL1*|3 G(DG1)*|3"
-    );
+    assert_eq!(parsed("MSH [PD1] {OBX} [{NTE}] {[AL1]}"), "MSH PD1? OBX* NTE?* AL1?*");
+    assert_eq!(parsed("MSH (A: PID) [B: PID] {C: PID} [{D: PID [PD1]}]"), "MSH A(PID) B(PID)? C(PID)* D(PID PD1?)?*");
+    assert_eq!(parsed("MSH {[A: PID [ROL] [{ROL}] PV1 {ROL}]}"), "MSH A(PID ROL? ROL#2?* PV1 ROL#3*)?*");
+    assert_eq!(parsed("ORC <OBR|RQD> {<AL1|(G: DG1)>}"), "ORC OBR|1 RQD|1 AL1*|3 G(DG1)*|3");
 }
 
 #[test]
 fn paths_and_parents() {
-    let structure = Structure::parse(
-        "ORU_R01",
-        "MSH {PATIENT_RESULT: [PATIENT: PID [VISIT: PV1]] {ORDER: OBR}}",
-    )
-    .expect("parses");
-    let paths: Vec<_> = structure
-        .groups
-        .iter()
-        .map(|group| (group.path.as_str(), group.parent))
-        .collect();
+    let structure =
+        Structure::parse("ORU_R01", "MSH {PATIENT_RESULT: [PATIENT: PID [VISIT: PV1]] {ORDER: OBR}}").expect("parses");
+    let paths: Vec<_> = structure.groups.iter().map(|group| (group.path.as_str(), group.parent)).collect();
     assert_eq!(
         paths,
         [
@@ -82,41 +63,23 @@ fn what_a_group_begins_with() {
     };
     assert_eq!(
         (names(&group.first), names(&group.all)),
-        (
-            ["OBR", "ORC", "RQD"].map(String::from).to_vec(),
-            ["NTE", "OBR", "ORC", "RQD"].map(String::from).to_vec()
-        )
+        (["OBR", "ORC", "RQD"].map(String::from).to_vec(), ["NTE", "OBR", "ORC", "RQD"].map(String::from).to_vec())
     );
 }
 
 #[test]
 fn errors_say_where_and_what_to_do() {
-    assert_eq!(
-        error(""),
-        (1, "the group is empty: name at least one segment".into())
-    );
-    assert_eq!(
-        error("MSH [PID"),
-        (5, "this bracket is not closed by ]".into())
-    );
-    assert_eq!(
-        error("MSH [A: PID"),
-        (8, "this group is not closed by ]".into())
-    );
+    assert_eq!(error(""), (1, "the group is empty: name at least one segment".into()));
+    assert_eq!(error("MSH [PID"), (5, "this bracket is not closed by ]".into()));
+    assert_eq!(error("MSH [A: PID"), (8, "this group is not closed by ]".into()));
     assert_eq!(
         error("MSH [PID PD1]"),
-        (
-            5,
-            "a bracket around more than one item needs a name: write NAME: after it".into()
-        )
+        (5, "a bracket around more than one item needs a name: write NAME: after it".into())
     );
     assert!(error("MSH pid").1.starts_with("pid is no segment"));
     assert!(error("MSH PIDX").1.starts_with("PIDX is no segment"));
     assert_eq!(error("MSH ]").0, 5);
-    assert_eq!(
-        error("MSH [A: ]"),
-        (8, "the group is empty: name at least one segment".into())
-    );
+    assert_eq!(error("MSH [A: ]"), (8, "the group is empty: name at least one segment".into()));
     assert_eq!(error("MSH [: PID]").0, 6);
     assert_eq!((error("MSH <PID").0, error("é <PID|<A|B>>").0), (5, 1));
     assert!(error(&"[".repeat(100)).1.contains("within each other"));

@@ -95,9 +95,7 @@ pub enum ParseError {
         bytes_max: usize,
     },
     /// More segments than allowed.
-    #[error(
-        "byte {offset}: more than {segments_max} segments: raise the limit or split the message"
-    )]
+    #[error("byte {offset}: more than {segments_max} segments: raise the limit or split the message")]
     TooManySegments {
         /// Start of the first segment too many.
         offset: usize,
@@ -108,10 +106,7 @@ pub enum ParseError {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            bytes_max: 16 << 20,
-            segments_max: 100_000,
-        }
+        Self { bytes_max: 16 << 20, segments_max: 100_000 }
     }
 }
 
@@ -151,10 +146,7 @@ impl Index {
 
     /// An empty index with the given limits.
     pub fn with_options(options: Options) -> Self {
-        Self {
-            options,
-            ..Self::default()
-        }
+        Self { options, ..Self::default() }
     }
 
     /// Indexes one message, which replaces the one before. Framing, blanks and junk before its MSH are skipped and noted.
@@ -178,33 +170,17 @@ impl Index {
         self.notes = ParseNotes::default();
         let bytes_max = self.options.bytes_max.min(u32::MAX as usize - 1);
         if raw.len() > bytes_max {
-            return Err(ParseError::TooLarge {
-                bytes: raw.len(),
-                bytes_max,
-            });
+            return Err(ParseError::TooLarge { bytes: raw.len(), bytes_max });
         }
         let end = scan::content_end(raw);
         let content = &raw[..end];
-        let start = if content.starts_with(b"MSH") {
-            0
-        } else {
-            locate(content)?
-        };
+        let start = if content.starts_with(b"MSH") { 0 } else { locate(content)? };
         self.delimiters = Delimiters::of_header(&content[start..], start)?;
-        self.notes.leading = Span {
-            start: 0,
-            end: start as u32,
-        };
+        self.notes.leading = Span { start: 0, end: start as u32 };
         let encoding = content.get(start + 4);
-        self.notes.default_delimiters = encoding
-            .is_none_or(|&byte| byte == self.delimiters.field || byte == b'\r' || byte == b'\n');
-        let scanned = scan::scan(
-            content,
-            start,
-            self.delimiters.field,
-            self.options.segments_max,
-            self,
-        );
+        self.notes.default_delimiters =
+            encoding.is_none_or(|&byte| byte == self.delimiters.field || byte == b'\r' || byte == b'\n');
+        let scanned = scan::scan(content, start, self.delimiters.field, self.options.segments_max, self);
         if scanned.is_err() {
             self.segments.clear();
         }
@@ -228,16 +204,13 @@ fn locate(content: &[u8]) -> Result<usize, ParseError> {
         return Err(ParseError::Empty);
     };
     let rest = &content[offset..];
-    let is_msh = rest
-        .get(..3)
-        .is_some_and(|name| name.eq_ignore_ascii_case(b"MSH"));
+    let is_msh = rest.get(..3).is_some_and(|name| name.eq_ignore_ascii_case(b"MSH"));
     match rest.get(3) {
         None if is_msh => Err(ParseError::HeaderCutShort { offset }),
         Some(b'\r' | b'\n') if is_msh => Err(ParseError::HeaderCutShort { offset }),
-        Some(&byte) if is_msh && !byte.is_ascii_alphanumeric() => Err(ParseError::FieldSeparator {
-            offset: offset + 3,
-            byte,
-        }),
+        Some(&byte) if is_msh && !byte.is_ascii_alphanumeric() => {
+            Err(ParseError::FieldSeparator { offset: offset + 3, byte })
+        }
         _ => Err(ParseError::NoHeader { offset }),
     }
 }

@@ -109,11 +109,7 @@ impl Matcher {
     /// Where a segment of the message stands; beyond the last an extra of the root.
     #[inline]
     pub fn placement(&self, segment: usize) -> Placement {
-        let extra = Placement {
-            instance: 0,
-            child: u16::MAX,
-            kind: PlacementKind::Extra,
-        };
+        let extra = Placement { instance: 0, child: u16::MAX, kind: PlacementKind::Extra };
         self.placements.get(segment).copied().unwrap_or(extra)
     }
 
@@ -134,10 +130,7 @@ impl Matcher {
 
     fn slot(&self, instance: u32, child: u16) -> Option<u32> {
         let at = self.instances.get(instance as usize)?.slots as usize;
-        let end = self
-            .instances
-            .get(instance as usize + 1)
-            .map_or(self.slots.len(), |next| next.slots as usize);
+        let end = self.instances.get(instance as usize + 1).map_or(self.slots.len(), |next| next.slots as usize);
         let entry = *self.slots.get(at..end)?.get(usize::from(child))?;
         (entry != EMPTY).then_some(entry)
     }
@@ -151,55 +144,27 @@ impl Matcher {
         for round in Fit::ROUNDS {
             for depth in (0..self.open.len()).rev() {
                 let instance = self.open[depth];
-                let Some((fit, child)) = self.candidate_of(structure, instance, symbol, round)
-                else {
+                let Some((fit, child)) = self.candidate_of(structure, instance, symbol, round) else {
                     continue;
                 };
                 self.aside = None;
                 if !fit.is_behind() {
                     self.open.truncate(depth + 1);
                 }
-                return self.settle(
-                    structure,
-                    instance,
-                    child,
-                    symbol,
-                    segment,
-                    fit,
-                    fit.is_behind(),
-                );
+                return self.settle(structure, instance, child, symbol, segment, fit, fit.is_behind());
             }
         }
         None
     }
 
     /// The first of some fits that an instance offers.
-    fn candidate_of(
-        &self,
-        structure: &Structure,
-        instance: u32,
-        symbol: u16,
-        fits: &[Fit],
-    ) -> Option<(Fit, u16)> {
-        fits.iter()
-            .find_map(|fit| Some((*fit, self.candidate(structure, instance, symbol, *fit)?)))
+    fn candidate_of(&self, structure: &Structure, instance: u32, symbol: u16, fits: &[Fit]) -> Option<(Fit, u16)> {
+        fits.iter().find_map(|fit| Some((*fit, self.candidate(structure, instance, symbol, *fit)?)))
     }
 
     /// The child of an instance that takes the symbol with this fit.
-    fn candidate(
-        &self,
-        structure: &Structure,
-        instance: u32,
-        symbol: u16,
-        fit: Fit,
-    ) -> Option<u16> {
-        let Instance {
-            group,
-            state,
-            headed,
-            slots,
-            ..
-        } = *self.instances.get(instance as usize)?;
+    fn candidate(&self, structure: &Structure, instance: u32, symbol: u16, fit: Fit) -> Option<u16> {
+        let Instance { group, state, headed, slots, .. } = *self.instances.get(instance as usize)?;
         let group = &structure.groups[usize::from(group)];
         if !group.all.contains(symbol) {
             return None;
@@ -215,27 +180,18 @@ impl Matcher {
                     .position(|(at, child)| child.symbol == symbol && child.required && empty(at))
             }
             Fit::Hole => None,
-            Fit::PastRequired => later(group, state)
-                .find(|(_, child)| begins(structure, child, symbol))
-                .map(|(at, _)| at),
-            Fit::EarlierSegment => group.children[..state]
-                .iter()
-                .rposition(|child| child.symbol == symbol),
-            Fit::LaterGroup => later(group, state)
-                .find(|(_, child)| holds(structure, child, symbol))
-                .map(|(at, _)| at),
-            Fit::EarlierGroup => group.children[..state]
-                .iter()
-                .rposition(|child| holds(structure, child, symbol)),
+            Fit::PastRequired => {
+                later(group, state).find(|(_, child)| begins(structure, child, symbol)).map(|(at, _)| at)
+            }
+            Fit::EarlierSegment => group.children[..state].iter().rposition(|child| child.symbol == symbol),
+            Fit::LaterGroup => later(group, state).find(|(_, child)| holds(structure, child, symbol)).map(|(at, _)| at),
+            Fit::EarlierGroup => group.children[..state].iter().rposition(|child| holds(structure, child, symbol)),
         };
         found.map(|at| at as u16)
     }
 
     /// Puts the segment at a child of an instance, and opens groups on the way down to it.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one step of a loop, split off for its length"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "one step of a loop, split off for its length")]
     fn settle(
         &mut self,
         structure: &Structure,
@@ -246,17 +202,11 @@ impl Matcher {
         fit: Fit,
         behind: bool,
     ) -> Option<Placement> {
-        let kind = if fit.is_behind() {
-            PlacementKind::Misplaced
-        } else {
-            PlacementKind::Matched
-        };
+        let kind = if fit.is_behind() { PlacementKind::Misplaced } else { PlacementKind::Matched };
         let (mut instance, mut child) = (instance, child);
         loop {
             let group = self.instances.get(instance as usize)?.group;
-            let entry = structure.groups[usize::from(group)]
-                .children
-                .get(usize::from(child))?;
+            let entry = structure.groups[usize::from(group)].children.get(usize::from(child))?;
             let state = &mut self.instances[instance as usize].state;
             *state = (*state).max(child + 1);
             let ChildKind::Group(inner) = entry.kind else {
@@ -264,39 +214,20 @@ impl Matcher {
                 if self.slots[slot] == EMPTY {
                     self.slots[slot] = segment;
                 }
-                return Some(Placement {
-                    instance,
-                    child,
-                    kind,
-                });
+                return Some(Placement { instance, child, kind });
             };
-            instance = self.enter(
-                structure,
-                instance,
-                child,
-                inner,
-                entry.repeats,
-                symbol,
-                segment,
-                behind,
-            );
+            instance = self.enter(structure, instance, child, inner, entry.repeats, symbol, segment, behind);
             if behind {
                 self.aside = Some(instance);
             } else {
                 self.open.push(instance);
             }
-            child = Fit::ROUNDS
-                .iter()
-                .find_map(|round| self.candidate_of(structure, instance, symbol, round))?
-                .1;
+            child = Fit::ROUNDS.iter().find_map(|round| self.candidate_of(structure, instance, symbol, round))?.1;
         }
     }
 
     /// The instance of a child group that takes a segment: a new one, unless a misplaced segment can join the latest.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one step of a loop, split off for its length"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "one step of a loop, split off for its length")]
     fn enter(
         &mut self,
         structure: &Structure,
@@ -316,10 +247,7 @@ impl Matcher {
                 let index = latest.map_or(0, |latest| self.instances[latest as usize].index + 1);
                 let instance = self.instance(structure, group, child, parent, segment);
                 let entry = &mut self.instances[instance as usize];
-                (entry.index, entry.headed) = (
-                    index,
-                    structure.groups[usize::from(group)].first.contains(symbol),
-                );
+                (entry.index, entry.headed) = (index, structure.groups[usize::from(group)].first.contains(symbol));
                 let slot = self.instances[parent as usize].slots as usize + usize::from(child);
                 self.slots[slot] = instance | GROUP_BIT;
                 instance
@@ -327,19 +255,9 @@ impl Matcher {
         }
     }
 
-    fn instance(
-        &mut self,
-        structure: &Structure,
-        group: u16,
-        child: u16,
-        parent: u32,
-        segment: u32,
-    ) -> u32 {
+    fn instance(&mut self, structure: &Structure, group: u16, child: u16, parent: u32, segment: u32) -> u32 {
         let slots = self.slots.len();
-        self.slots.resize(
-            slots + structure.groups[usize::from(group)].children.len(),
-            EMPTY,
-        );
+        self.slots.resize(slots + structure.groups[usize::from(group)].children.len(), EMPTY);
         self.instances.push(Instance {
             group,
             child,

@@ -43,22 +43,13 @@ impl<'a> Message<'a> {
     /// The name of a segment; `SegmentId::default()` beyond the last.
     #[inline]
     pub fn segment_id(self, segment: usize) -> SegmentId {
-        self.index
-            .segments
-            .get(segment)
-            .map_or(SegmentId::default(), |entry| entry.id)
+        self.index.segments.get(segment).map_or(SegmentId::default(), |entry| entry.id)
     }
 
     /// The whole of a segment without its line end.
     #[inline]
     pub fn segment_span(self, segment: usize) -> Span {
-        self.index
-            .segments
-            .get(segment)
-            .map_or(Span::default(), |entry| Span {
-                start: entry.start,
-                end: entry.end,
-            })
+        self.index.segments.get(segment).map_or(Span::default(), |entry| Span { start: entry.start, end: entry.end })
     }
 
     /// The number of the last field of a segment, empty or not.
@@ -82,39 +73,18 @@ impl<'a> Message<'a> {
         if entry.header && number > 0 {
             nth -= 1;
             if nth == 0 {
-                let start = self
-                    .index
-                    .offsets
-                    .get(entry.first as usize)
-                    .copied()
-                    .unwrap_or(entry.end);
-                return Span {
-                    start,
-                    end: (start + 1).min(entry.end),
-                };
+                let start = self.index.offsets.get(entry.first as usize).copied().unwrap_or(entry.end);
+                return Span { start, end: (start + 1).min(entry.end) };
             }
         }
         if nth > entry.separators as usize {
-            return Span {
-                start: entry.end,
-                end: entry.end,
-            };
+            return Span { start: entry.end, end: entry.end };
         }
         let at = entry.first as usize + nth;
         let end = self.index.offsets.get(at).copied().unwrap_or(entry.end);
         match nth {
-            0 => Span {
-                start: entry.start,
-                end,
-            },
-            _ => Span {
-                start: self
-                    .index
-                    .offsets
-                    .get(at - 1)
-                    .map_or(end, |before| before + 1),
-                end,
-            },
+            0 => Span { start: entry.start, end },
+            _ => Span { start: self.index.offsets.get(at - 1).map_or(end, |before| before + 1), end },
         }
     }
 
@@ -140,32 +110,20 @@ impl<'a> Message<'a> {
     pub fn part(self, span: Span, separator: u8, n: usize) -> Span {
         n.checked_sub(1)
             .and_then(|skip| self.parts(span, separator).nth(skip))
-            .unwrap_or(Span {
-                start: span.end,
-                end: span.end,
-            })
+            .unwrap_or(Span { start: span.end, end: span.end })
     }
 
     /// The parts of a span that `separator` splits, at least one, which may be empty. A separator of 0 splits nothing.
     #[inline]
     pub fn parts(self, span: Span, separator: u8) -> Parts<'a> {
-        Parts {
-            raw: self.raw,
-            start: span.start,
-            end: span.end,
-            separator,
-            done: false,
-        }
+        Parts { raw: self.raw, start: span.start, end: span.end, separator, done: false }
     }
 
     /// Writes the message from its index: names, fields, separators and the gaps between them. The same bytes as [`Message::raw`], which a test sees to.
     pub fn serialize_into(self, out: &mut Vec<u8>) {
         let mut written = 0;
         for (at, entry) in self.index.segments.iter().enumerate() {
-            out.extend_from_slice(self.bytes(Span {
-                start: written,
-                end: entry.start,
-            }));
+            out.extend_from_slice(self.bytes(Span { start: written, end: entry.start }));
             out.extend_from_slice(self.bytes(self.field(at, 0)));
             for number in 1..=self.field_count(at) {
                 if !(entry.header && number <= 2) {
@@ -198,24 +156,14 @@ impl Iterator for Parts<'_> {
             return None;
         }
         let start = self.start;
-        match self
-            .raw
-            .get(start as usize..self.end as usize)
-            .and_then(|rest| position(rest, self.separator))
-        {
+        match self.raw.get(start as usize..self.end as usize).and_then(|rest| position(rest, self.separator)) {
             Some(at) if self.separator != 0 => {
                 self.start = start + at as u32 + 1;
-                Some(Span {
-                    start,
-                    end: start + at as u32,
-                })
+                Some(Span { start, end: start + at as u32 })
             }
             _ => {
                 self.done = true;
-                Some(Span {
-                    start,
-                    end: self.end,
-                })
+                Some(Span { start, end: self.end })
             }
         }
     }

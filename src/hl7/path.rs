@@ -46,48 +46,19 @@ impl Path {
     /// For the first place that does not follow the notation.
     pub fn parse(text: &str) -> Result<Self, PathError> {
         let bytes = text.as_bytes();
-        let segment = bytes.get(..3).and_then(SegmentId::new).ok_or(PathError {
-            column: 1,
-            expected: "a segment name",
-        })?;
+        let segment =
+            bytes.get(..3).and_then(SegmentId::new).ok_or(PathError { column: 1, expected: "a segment name" })?;
         let mut reader = Reader { bytes, at: 3 };
         let occurrence = reader.bracketed()?;
-        let field = if reader.take(b'-') || reader.take(b'.') {
-            Some(reader.number()?)
-        } else {
-            None
-        };
-        let repetition = if field.is_some() {
-            reader.bracketed()?
-        } else {
-            None
-        };
-        let component = if field.is_some() && reader.take(b'.') {
-            Some(reader.number()?)
-        } else {
-            None
-        };
-        let subcomponent = if component.is_some() && reader.take(b'.') {
-            Some(reader.number()?)
-        } else {
-            None
-        };
+        let field = if reader.take(b'-') || reader.take(b'.') { Some(reader.number()?) } else { None };
+        let repetition = if field.is_some() { reader.bracketed()? } else { None };
+        let component = if field.is_some() && reader.take(b'.') { Some(reader.number()?) } else { None };
+        let subcomponent = if component.is_some() && reader.take(b'.') { Some(reader.number()?) } else { None };
         match reader.at == bytes.len() {
-            true => Ok(Self {
-                segment,
-                occurrence,
-                field,
-                repetition,
-                component,
-                subcomponent,
-            }),
+            true => Ok(Self { segment, occurrence, field, repetition, component, subcomponent }),
             false => Err(PathError {
                 column: reader.at + 1,
-                expected: if field.is_none() {
-                    "- and a field number"
-                } else {
-                    "the end, or . and a number"
-                },
+                expected: if field.is_none() { "- and a field number" } else { "the end, or . and a number" },
             }),
         }
     }
@@ -95,9 +66,7 @@ impl Path {
     /// The part of the message at this path; `None` when the segment does not occur that often. An empty span when only the rest is not there.
     pub fn resolve(&self, message: Message<'_>) -> Option<Span> {
         let nth = self.occurrence.unwrap_or(1).checked_sub(1)? as usize;
-        let segment = (0..message.segment_count())
-            .filter(|&at| message.segment_id(at) == self.segment)
-            .nth(nth)?;
+        let segment = (0..message.segment_count()).filter(|&at| message.segment_id(at) == self.segment).nth(nth)?;
         let Some(field) = self.field else {
             return Some(message.segment_span(segment));
         };
@@ -107,14 +76,7 @@ impl Path {
             let first = [self.repetition, self.component, self.subcomponent]
                 .iter()
                 .all(|part| part.is_none_or(|number| number == 1));
-            return Some(if first {
-                span
-            } else {
-                Span {
-                    start: span.end,
-                    end: span.end,
-                }
-            });
+            return Some(if first { span } else { Span { start: span.end, end: span.end } });
         }
         let delimiters = message.delimiters();
         let repetition = self.repetition.or(self.component.map(|_| 1));
@@ -166,30 +128,15 @@ impl Reader<'_> {
             return Ok(None);
         }
         let number = self.number()?;
-        if self.take(b']') {
-            Ok(Some(number))
-        } else {
-            Err(PathError {
-                column: self.at + 1,
-                expected: "]",
-            })
-        }
+        if self.take(b']') { Ok(Some(number)) } else { Err(PathError { column: self.at + 1, expected: "]" }) }
     }
 
     fn number(&mut self) -> Result<u32, PathError> {
-        let wrong = PathError {
-            column: self.at + 1,
-            expected: "a number from 1",
-        };
+        let wrong = PathError { column: self.at + 1, expected: "a number from 1" };
         let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let end = rest
-            .iter()
-            .position(|byte| !byte.is_ascii_digit())
-            .unwrap_or(rest.len());
+        let end = rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
         self.at += end;
-        let number = std::str::from_utf8(&rest[..end])
-            .ok()
-            .and_then(|digits| digits.parse().ok());
+        let number = std::str::from_utf8(&rest[..end]).ok().and_then(|digits| digits.parse().ok());
         number.filter(|&number| number > 0).ok_or(wrong)
     }
 }
@@ -210,26 +157,10 @@ mod tests {
 
     #[test]
     fn round_trip() {
-        for path in [
-            "PID",
-            "PID-3",
-            "PID-3[2]",
-            "PID-3[2].4.2",
-            "OBX[2]-5",
-            "OBX[12]-5[3].1",
-            "ZX1-3.4",
-        ] {
-            assert_eq!(
-                Path::parse(path).map(|path| path.to_string()).as_deref(),
-                Ok(path)
-            );
+        for path in ["PID", "PID-3", "PID-3[2]", "PID-3[2].4.2", "OBX[2]-5", "OBX[12]-5[3].1", "ZX1-3.4"] {
+            assert_eq!(Path::parse(path).map(|path| path.to_string()).as_deref(), Ok(path));
         }
-        assert_eq!(
-            Path::parse("pid.3.1")
-                .map(|path| path.to_string())
-                .as_deref(),
-            Ok("PID-3.1")
-        );
+        assert_eq!(Path::parse("pid.3.1").map(|path| path.to_string()).as_deref(), Ok("PID-3.1"));
     }
 
     #[test]
@@ -271,11 +202,7 @@ mod tests {
             ("PID-99999999999", 5),
             ("é", 1),
         ] {
-            assert_eq!(
-                Path::parse(text).map_err(|error| error.column),
-                Err(column),
-                "{text}"
-            );
+            assert_eq!(Path::parse(text).map_err(|error| error.column), Err(column), "{text}");
         }
     }
 }

@@ -41,23 +41,12 @@ pub(super) fn scan(
     } else {
         scan.run::<false>(start)?
     }
-    if scan.closed {
-        Ok(())
-    } else {
-        scan.close(content.len() as u32)
-    }
+    if scan.closed { Ok(()) } else { scan.close(content.len() as u32) }
 }
 
 impl Segment {
     fn at(start: usize, id: [u8; 3]) -> Self {
-        Self {
-            start: start as u32,
-            end: 0,
-            first: 0,
-            separators: 0,
-            id: SegmentId(id),
-            header: true,
-        }
+        Self { start: start as u32, end: 0, first: 0, separators: 0, id: SegmentId(id), header: true }
     }
 }
 
@@ -103,11 +92,7 @@ impl Scan<'_> {
                 self.push_lines(separators, ends, at)?;
             }
             at += BLOCK;
-            barren = if separators | ends == 0 {
-                barren + 1
-            } else {
-                0
-            };
+            barren = if separators | ends == 0 { barren + 1 } else { 0 };
             if barren == BARREN_BLOCKS && at < content.len() {
                 barren = 0;
                 let rest = &content[at..];
@@ -136,12 +121,7 @@ impl Scan<'_> {
     }
 
     /// Records the separators and closes the segments of a block.
-    fn push_lines(
-        &mut self,
-        separators: u64,
-        mut ends: u64,
-        base: usize,
-    ) -> Result<(), ParseError> {
+    fn push_lines(&mut self, separators: u64, mut ends: u64, base: usize) -> Result<(), ParseError> {
         let mut separators = separators;
         while ends != 0 {
             let bit = ends.trailing_zeros();
@@ -212,9 +192,7 @@ impl Scan<'_> {
     fn name(&mut self, start: usize) -> Option<SegmentId> {
         let line = &self.content[start..];
         let head = &line[..line.len().min(NAME_BYTES_MAX + 1)];
-        let end = head
-            .iter()
-            .position(|&byte| byte == self.separator || byte == b'\r' || byte == b'\n');
+        let end = head.iter().position(|&byte| byte == self.separator || byte == b'\r' || byte == b'\n');
         let name = match end {
             Some(end) => &head[..end],
             None if head.len() <= NAME_BYTES_MAX => head,
@@ -235,10 +213,7 @@ impl Scan<'_> {
     fn close(&mut self, end: u32) -> Result<(), ParseError> {
         let segments_max = self.segments_max;
         if self.index.segments.len() >= segments_max {
-            return Err(ParseError::TooManySegments {
-                offset: self.open.start as usize,
-                segments_max,
-            });
+            return Err(ParseError::TooManySegments { offset: self.open.start as usize, segments_max });
         }
         self.open.end = end;
         self.open.separators = self.used as u32 - self.open.first;
@@ -276,10 +251,7 @@ fn masks<const LF: bool>(block: &[u8; BLOCK], separator: u8) -> (u64, u64) {
 fn bits(flags: &[u8; BLOCK]) -> u64 {
     let (words, _) = flags.as_chunks::<8>();
     let bit = |word: &[u8; 8]| u64::from_le_bytes(*word).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-    words
-        .iter()
-        .enumerate()
-        .fold(0, |mask, (at, word)| mask | bit(word) << (8 * at))
+    words.iter().enumerate().fold(0, |mask, (at, word)| mask | bit(word) << (8 * at))
 }
 
 const BLOCK: usize = 64;

@@ -84,7 +84,9 @@ impl Diagnostics {
     }
     fn push(&mut self, code: Code, severity: Severity, location: Location, message: String) -> &mut Diagnostics {
         // The same row may be compiled into several programs; it is still one mistake.
-        if let Some(at) = self.found.iter().position(|d| d.code == code && d.location == location && d.message == message) {
+        if let Some(at) =
+            self.found.iter().position(|d| d.code == code && d.location == location && d.message == message)
+        {
             let same = self.found.remove(at);
             self.found.push(same);
         } else {
@@ -121,7 +123,8 @@ impl Diagnostic {
         let kind = if self.severity == Severity::Error { "error" } else { "warning" };
         let mut out = format!("{file}:{line}:{column}: {kind}[{}]: {}\n", self.code.as_str(), self.message);
         let number = line.to_string();
-        let width = (self.location.end - self.location.start).clamp(1, quoted.len().saturating_sub(column - 1).max(1) as u32) as usize;
+        let width = (self.location.end - self.location.start)
+            .clamp(1, quoted.len().saturating_sub(column - 1).max(1) as u32) as usize;
         let _ = writeln!(out, " {number} | {quoted}");
         let _ = writeln!(out, " {} | {}{}", " ".repeat(number.len()), " ".repeat(column - 1), "^".repeat(width));
         if let Some(text) = &self.suggestion {
@@ -143,7 +146,12 @@ impl Diagnostic {
 /// The nearest of `names` to a misspelt word, if any is near.
 pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (word.len() / 3).max(1) + 1;
-    names.into_iter().map(|name| (distance(word, name), name)).filter(|(d, _)| *d <= limit).min_by_key(|(d, _)| *d).map(|(_, name)| name)
+    names
+        .into_iter()
+        .map(|name| (distance(word, name), name))
+        .filter(|(d, _)| *d <= limit)
+        .min_by_key(|(d, _)| *d)
+        .map(|(_, name)| name)
 }
 
 /// Levenshtein distance in bytes, case ignored.

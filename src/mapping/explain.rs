@@ -114,16 +114,31 @@ impl Plan {
     ///
     /// # Errors
     /// As [`Plan::translate`].
-    pub fn explain(&self, raw: &[u8], context: &Context<'_>, below: Option<&str>, scratch: &mut Scratch) -> Result<Explained, Failure> {
+    pub fn explain(
+        &self,
+        raw: &[u8],
+        context: &Context<'_>,
+        below: Option<&str>,
+        scratch: &mut Scratch,
+    ) -> Result<Explained, Failure> {
         self.translate_with::<true>(raw, context, scratch)?;
         let mut index = Index::new();
-        let charset = |message: Message<'_>| self.charset(message.text(message.find(SegmentId(*b"MSH")).unwrap_or(0), 18));
+        let charset =
+            |message: Message<'_>| self.charset(message.text(message.find(SegmentId(*b"MSH")).unwrap_or(0), 18));
         index.parse(raw).map_err(super::unreadable)?;
         let transcoded = charset(index.message(raw)).needs_transcoding();
         let text = if transcoded { transcode(raw) } else { raw.into() };
         index.parse(&text).map_err(super::unreadable)?;
         let message = index.message(&text);
-        let mut explainer = Explainer { plan: self, message, charset: charset(message), scratch, rules: HashMap::new(), several: HashMap::new(), ready: self.ready_objects() };
+        let mut explainer = Explainer {
+            plan: self,
+            message,
+            charset: charset(message),
+            scratch,
+            rules: HashMap::new(),
+            several: HashMap::new(),
+            ready: self.ready_objects(),
+        };
         explainer.count();
         let mut values = Vec::new();
         let bundle = scratch.bundle();
@@ -136,7 +151,9 @@ impl Plan {
         let mut found: HashMap<RuleId, Vec<Text>> = HashMap::new();
         for alternative in &self.compiled.alternatives {
             match alternative.emit {
-                Emit::Literal(text) if self.compiled.text(text).starts_with(b"{") => found.entry(alternative.rule).or_default().push(text),
+                Emit::Literal(text) if self.compiled.text(text).starts_with(b"{") => {
+                    found.entry(alternative.rule).or_default().push(text)
+                }
                 _ => {}
             }
         }
@@ -151,7 +168,9 @@ impl Plan {
         let key = [part(1).as_slice(), b"^", &part(2)].concat();
         let compiled = &self.compiled;
         let by_event = compiled.events.get(key.as_slice()).or_else(|| compiled.events.get(part(1).as_slice()));
-        let number = by_event.or_else(|| compiled.structure_names.get(part(3).as_slice())).or_else(|| compiled.structure_names.get(part(1).as_slice()))?;
+        let number = by_event
+            .or_else(|| compiled.structure_names.get(part(3).as_slice()))
+            .or_else(|| compiled.structure_names.get(part(1).as_slice()))?;
         compiled.structures.get(usize::from(*number)).map(|s| &s.structure)
     }
 }
@@ -221,12 +240,23 @@ impl Explainer<'_> {
 
     /// The trace of the nearest object around that has one, where that object was written as a whole.
     fn around(&self, bundle: &[u8], scalar: &Scalar<'_>) -> Option<Trace> {
-        let (depth, trace) = scalar.around.iter().enumerate().rev().find_map(|(depth, c)| Some((depth, *self.traces(c.start).last()?)))?;
+        let (depth, trace) = scalar
+            .around
+            .iter()
+            .enumerate()
+            .rev()
+            .find_map(|(depth, c)| Some((depth, *self.traces(c.start).last()?)))?;
         let object = &bundle[trace.start..];
         let innermost = depth + 1 == scalar.around.len();
         let of_table = innermost && trace.row.is_some();
-        let of_resource = innermost && object.starts_with(b"{\"resourceType\":") && matches!(key(bundle, &scalar.around[depth]), b"resourceType" | b"id");
-        let of_constants = || self.ready.get(&trace.rule).is_some_and(|texts| texts.iter().any(|text| object.starts_with(self.plan.compiled.text(*text))));
+        let of_resource = innermost
+            && object.starts_with(b"{\"resourceType\":")
+            && matches!(key(bundle, &scalar.around[depth]), b"resourceType" | b"id");
+        let of_constants = || {
+            self.ready
+                .get(&trace.rule)
+                .is_some_and(|texts| texts.iter().any(|text| object.starts_with(self.plan.compiled.text(*text))))
+        };
         (of_table || of_resource || of_constants()).then_some(trace)
     }
 
@@ -261,7 +291,13 @@ impl Explainer<'_> {
         let made = || {
             let rule = &plan.compiled.rules[id as usize];
             let (file, line, ..) = plan.sources().position(rule.location);
-            RulePlace { map: rule.map.clone(), target: rule.target.clone(), file: file.to_owned(), line, location: rule.location }
+            RulePlace {
+                map: rule.map.clone(),
+                target: rule.target.clone(),
+                file: file.to_owned(),
+                line,
+                location: rule.location,
+            }
         };
         self.rules.entry(id).or_insert_with(made).clone()
     }
@@ -278,7 +314,12 @@ impl Explainer<'_> {
         let sources = self.plan.sources();
         let written = sources.tables.get(&table.name).and_then(|t| t.rows.iter().find(|r| r.location == location));
         let (file, line, ..) = sources.position(location);
-        RowPlace { table: table.name.clone(), code: written.map(|r| r.code.clone()).unwrap_or_default(), file: file.to_owned(), line }
+        RowPlace {
+            table: table.name.clone(),
+            code: written.map(|r| r.code.clone()).unwrap_or_default(),
+            file: file.to_owned(),
+            line,
+        }
     }
 }
 

@@ -180,7 +180,9 @@ pub fn parse_chain(text: &str) -> Result<Row, SyntaxError> {
         let whole = Path { segment: None, field: 0, repetition: Repetition::Current, component: 0, subcomponent: 0 };
         Ok((rest, Alternative { value: Value::Path(whole), via: Some(via), table: None, guard }))
     };
-    let chain = |input| map(separated_list1(token("|"), link), |alternatives| Row { alternatives, demand: Demand::None }).parse(input);
+    let chain = |input| {
+        map(separated_list1(token("|"), link), |alternatives| Row { alternatives, demand: Demand::None }).parse(input)
+    };
     whole(text, chain, "`|`, `if` or the end")
 }
 
@@ -200,7 +202,11 @@ pub fn parse_path(text: &str) -> Result<Path, SyntaxError> {
     whole(text, path, "the end of the path")
 }
 
-fn whole<'a, T>(text: &'a str, mut inner: impl FnMut(&'a str) -> Read<'a, T>, end: &'static str) -> Result<T, SyntaxError> {
+fn whole<'a, T>(
+    text: &'a str,
+    mut inner: impl FnMut(&'a str) -> Read<'a, T>,
+    end: &'static str,
+) -> Result<T, SyntaxError> {
     match inner(text) {
         Ok((rest, parsed)) if rest.trim().is_empty() => Ok(parsed),
         Ok((rest, _)) => Err(SyntaxError { offset: text.len() - rest.trim_start().len(), expected: end }),
@@ -212,8 +218,15 @@ fn whole<'a, T>(text: &'a str, mut inner: impl FnMut(&'a str) -> Read<'a, T>, en
     }
 }
 
-fn expect<'a, T>(expected: &'static str, mut inner: impl FnMut(&'a str) -> Read<'a, T>) -> impl FnMut(&'a str) -> Read<'a, T> {
-    move |input| inner(input).map_err(|error| error.map(|stop| if stop.expected.is_empty() { Stop { rest: stop.rest, expected } } else { stop }))
+fn expect<'a, T>(
+    expected: &'static str,
+    mut inner: impl FnMut(&'a str) -> Read<'a, T>,
+) -> impl FnMut(&'a str) -> Read<'a, T> {
+    move |input| {
+        inner(input).map_err(|error| {
+            error.map(|stop| if stop.expected.is_empty() { Stop { rest: stop.rest, expected } } else { stop })
+        })
+    }
 }
 
 fn token<'a>(text: &'static str) -> impl FnMut(&'a str) -> Read<'a, &'a str> {
@@ -225,7 +238,10 @@ fn word(input: &str) -> Read<'_, &str> {
 }
 
 fn keyword<'a>(text: &'static str) -> impl FnMut(&'a str) -> Read<'a, &'a str> {
-    move |input| verify(preceded(multispace0, take_while1(|c: char| c.is_ascii_alphanumeric() || c == '_')), |w: &str| w == text).parse(input)
+    move |input| {
+        verify(preceded(multispace0, take_while1(|c: char| c.is_ascii_alphanumeric() || c == '_')), |w: &str| w == text)
+            .parse(input)
+    }
 }
 
 fn number(input: &str) -> Read<'_, u16> {
@@ -237,13 +253,19 @@ fn number(input: &str) -> Read<'_, u16> {
 }
 
 fn row(input: &str) -> Read<'_, Row> {
-    let (rest, alternatives) = separated_list1(token("|"), expect("a field number, 'text' or a function", alternative)).parse(input)?;
+    let (rest, alternatives) =
+        separated_list1(token("|"), expect("a field number, 'text' or a function", alternative)).parse(input)?;
     let (rest, demand) = opt(preceded(token("!"), cut(expect("`required`, `fatal` or `warn`", demand)))).parse(rest)?;
     Ok((rest, Row { alternatives, demand: demand.unwrap_or_default() }))
 }
 
 fn demand(input: &str) -> Read<'_, Demand> {
-    alt((value(Demand::Required, tag("required")), value(Demand::Fatal, tag("fatal")), value(Demand::Warn, tag("warn")))).parse(input)
+    alt((
+        value(Demand::Required, tag("required")),
+        value(Demand::Fatal, tag("fatal")),
+        value(Demand::Warn, tag("warn")),
+    ))
+    .parse(input)
 }
 
 fn alternative(input: &str) -> Read<'_, Alternative> {
@@ -251,7 +273,9 @@ fn alternative(input: &str) -> Read<'_, Alternative> {
     let (mut through, mut table) = (None, None);
     loop {
         if let Ok((next, _)) = token(":")(rest) {
-            let (next, found) = cut(expect("a datatype map such as `CX.Identifier` or a primitive such as `dateTime`", via)).parse(next)?;
+            let (next, found) =
+                cut(expect("a datatype map such as `CX.Identifier` or a primitive such as `dateTime`", via))
+                    .parse(next)?;
             through = Some(found);
             rest = next;
         } else if let Ok((next, _)) = token("@")(rest) {
@@ -268,19 +292,23 @@ fn alternative(input: &str) -> Read<'_, Alternative> {
 
 fn table_name(input: &str) -> Read<'_, String> {
     let (rest, name) = take_while1(|c: char| c.is_ascii_alphanumeric() || "_-.".contains(c)).parse(input)?;
-    let (rest, flavour) = opt(delimited(char('['), take_while1(|c: char| c.is_ascii_alphanumeric() || "_-. ".contains(c)), char(']'))).parse(rest)?;
+    let (rest, flavour) =
+        opt(delimited(char('['), take_while1(|c: char| c.is_ascii_alphanumeric() || "_-. ".contains(c)), char(']')))
+            .parse(rest)?;
     Ok((rest, flavour.map_or_else(|| name.to_owned(), |f| format!("{name}[{f}]"))))
 }
 
 fn via(input: &str) -> Read<'_, Via> {
-    let (rest, name) = preceded(multispace0, take_while1(|c: char| c.is_ascii_alphanumeric() || "_-.".contains(c))).parse(input)?;
+    let (rest, name) =
+        preceded(multispace0, take_while1(|c: char| c.is_ascii_alphanumeric() || "_-.".contains(c))).parse(input)?;
     let argument = |input| {
         let (rest, name) = word(input)?;
         let (rest, _) = cut(expect("`=`", token("="))).parse(rest)?;
         let (rest, value) = cut(source).parse(rest)?;
         Ok((rest, (name.to_owned(), value)))
     };
-    let (rest, arguments) = opt(delimited(char('('), separated_list1(token(","), argument), cut(expect("`)`", token(")"))))).parse(rest)?;
+    let (rest, arguments) =
+        opt(delimited(char('('), separated_list1(token(","), argument), cut(expect("`)`", token(")"))))).parse(rest)?;
     Ok((rest, Via { name: name.to_owned(), arguments: arguments.unwrap_or_default() }))
 }
 
@@ -296,7 +324,8 @@ fn source(input: &str) -> Read<'_, Value> {
 }
 
 fn literal(input: &str) -> Read<'_, String> {
-    let piece = |input| delimited(char('\''), take_while(|c| c != '\''), cut(expect("a closing `'`", char('\'')))).parse(input);
+    let piece =
+        |input| delimited(char('\''), take_while(|c| c != '\''), cut(expect("a closing `'`", char('\'')))).parse(input);
     let (mut rest, first) = piece(input)?;
     let mut text = first.to_owned();
     // A doubled quote stands for one: 'Patient''s number'.
@@ -330,11 +359,19 @@ fn path(input: &str) -> Read<'_, Path> {
     let (input, _) = multispace0(input)?;
     let (rest, segment) = opt(terminated(segment_name, char('-'))).parse(input)?;
     let (rest, field) = expect("a field number", number)(rest)?;
-    let (rest, repetition) = opt(delimited(char('['), cut(expect("a number, `last` or a condition", repetition)), cut(expect("`]`", token("]"))))).parse(rest)?;
+    let (rest, repetition) = opt(delimited(
+        char('['),
+        cut(expect("a number, `last` or a condition", repetition)),
+        cut(expect("`]`", token("]"))),
+    ))
+    .parse(rest)?;
     let (rest, component) = opt(preceded(char('.'), cut(expect("a component number", number)))).parse(rest)?;
     let (rest, subcomponent) = opt(preceded(char('.'), cut(expect("a subcomponent number", number)))).parse(rest)?;
     let repetition = repetition.unwrap_or(Repetition::Current);
-    Ok((rest, Path { segment, field, repetition, component: component.unwrap_or(0), subcomponent: subcomponent.unwrap_or(0) }))
+    Ok((
+        rest,
+        Path { segment, field, repetition, component: component.unwrap_or(0), subcomponent: subcomponent.unwrap_or(0) },
+    ))
 }
 
 fn segment_name(input: &str) -> Read<'_, String> {
@@ -389,9 +426,13 @@ fn comparison(input: &str) -> Read<'_, Condition> {
     }
     if let Ok((rest, _)) = keyword("in")(after_not) {
         let list = delimited(token("("), separated_list1(token(","), constant), token(")"));
-        return map(cut(expect("a list such as `(MR, PI)`", list_reader(list))), |list| negate(Condition::In(left.clone(), list))).parse(rest);
+        return map(cut(expect("a list such as `(MR, PI)`", list_reader(list))), |list| {
+            negate(Condition::In(left.clone(), list))
+        })
+        .parse(rest);
     }
-    let (rest, operator) = cut(expect("`valued`, `not valued`, `=`, `!=`, `<`, `>`, `in (…)`", operator)).parse(rest)?;
+    let (rest, operator) =
+        cut(expect("`valued`, `not valued`, `=`, `!=`, `<`, `>`, `in (…)`", operator)).parse(rest)?;
     let (rest, right) = cut(expect("a constant, such as `P` or 'P'", constant)).parse(rest)?;
     let order = |ordering| match right.parse::<f64>() {
         Ok(n) => Ok((rest, Condition::Order(left.clone(), ordering, n))),
@@ -405,7 +446,9 @@ fn comparison(input: &str) -> Read<'_, Condition> {
     }
 }
 
-fn list_reader<'a, T>(mut inner: impl Parser<&'a str, Output = T, Error = Stop<'a>>) -> impl FnMut(&'a str) -> Read<'a, T> {
+fn list_reader<'a, T>(
+    mut inner: impl Parser<&'a str, Output = T, Error = Stop<'a>>,
+) -> impl FnMut(&'a str) -> Read<'a, T> {
     move |input| inner.parse(input)
 }
 
@@ -416,7 +459,12 @@ fn operator(input: &str) -> Read<'_, char> {
 fn operand(input: &str) -> Read<'_, Operand> {
     let (input, _) = multispace0(input)?;
     let function = |name: &'static str| delimited(tag(name), cut(path), cut(token(")")));
-    alt((map(function("count("), Operand::Count), map(function("length("), Operand::Length), map(source, Operand::Text))).parse(input)
+    alt((
+        map(function("count("), Operand::Count),
+        map(function("length("), Operand::Length),
+        map(source, Operand::Text),
+    ))
+    .parse(input)
 }
 
 fn constant(input: &str) -> Read<'_, String> {
@@ -443,7 +491,8 @@ mod tests {
 
     #[test]
     fn alternatives_guards_tables_and_demands() {
-        let row = parse_row("29 : dateTime if 29 valued and not 30 = N | 30 @YesNoIndicator : boolean !required").unwrap();
+        let row =
+            parse_row("29 : dateTime if 29 valued and not 30 = N | 30 @YesNoIndicator : boolean !required").unwrap();
         assert_eq!(row.demand, Demand::Required);
         assert_eq!(row.alternatives.len(), 2);
         assert_eq!(row.alternatives[1].table.as_deref(), Some("YesNoIndicator"));
@@ -454,7 +503,9 @@ mod tests {
 
     #[test]
     fn calls_take_words_paths_and_literals() {
-        let Value::Call(name, arguments) = first("coding(v2-0203, MR, 'Medical record number')").value else { panic!() };
+        let Value::Call(name, arguments) = first("coding(v2-0203, MR, 'Medical record number')").value else {
+            panic!()
+        };
         assert_eq!((name.as_str(), arguments.len()), ("coding", 3));
         assert_eq!(arguments[0], Argument::Word("v2-0203".into()));
         let Value::Call(_, arguments) = first("join(' ', 2, 3, 1.1)").value else { panic!() };

@@ -66,7 +66,9 @@ impl Finding {
 /// The place of some bytes as engineers name it: `PID-3[2].4.1`, or `OBX(3)-5` for the third OBX.
 pub fn place(message: Message<'_>, span: Span) -> String {
     let count = message.segment_count();
-    let Some(segment) = (0..count).rev().find(|s| message.segment_span(*s).start <= span.start && !(span.start == 0 && span.end == 0)) else {
+    let Some(segment) =
+        (0..count).rev().find(|s| message.segment_span(*s).start <= span.start && !(span.start == 0 && span.end == 0))
+    else {
         return "message".to_owned();
     };
     let id = message.segment_id(segment);

@@ -89,7 +89,8 @@ impl Plan {
         if let Some(table) = sources.tables.get(name) {
             return Ok(self.show_table(table));
         }
-        let names = sources.structures.keys().chain(sources.maps.keys()).chain(sources.tables.keys()).map(String::as_str);
+        let names =
+            sources.structures.keys().chain(sources.maps.keys()).chain(sources.tables.keys()).map(String::as_str);
         Err(nearest(name, names).map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default())
     }
 
@@ -133,7 +134,10 @@ impl Plan {
     fn written(&self, location: Location) -> &str {
         let file = self.sources().files.get(usize::from(location.file));
         let text = file.and_then(|f| f.text.get(location.start as usize..location.end as usize)).unwrap_or_default();
-        ["\"\"\"", "'''", "\"", "'"].iter().find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote)).unwrap_or(text)
+        ["\"\"\"", "'''", "\"", "'"]
+            .iter()
+            .find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote))
+            .unwrap_or(text)
     }
 
     /// Indented lines, their places aligned at the right.
@@ -141,7 +145,8 @@ impl Plan {
         /// Lines that are longer do not push the places of all others to the right.
         const WIDTH_MAX: usize = 90;
         let width = |line: &Line| 2 * line.depth + line.text.chars().count();
-        let column = lines.iter().filter(|l| l.location.is_some()).map(width).filter(|w| *w <= WIDTH_MAX).max().unwrap_or(0);
+        let column =
+            lines.iter().filter(|l| l.location.is_some()).map(width).filter(|w| *w <= WIDTH_MAX).max().unwrap_or(0);
         let mut out = String::new();
         for line in lines {
             let _ = write!(out, "{}{}", "  ".repeat(line.depth), line.text);

@@ -109,7 +109,12 @@ impl Plan {
         match Plan::load(Plan::embedded_files()) {
             Ok((plan, _)) => plan,
             Err((sources, diagnostics)) => {
-                let text: String = diagnostics.sorted().iter().filter(|d| d.severity == diagnostic::Severity::Error).map(|d| d.render(&sources)).collect();
+                let text: String = diagnostics
+                    .sorted()
+                    .iter()
+                    .filter(|d| d.severity == diagnostic::Severity::Error)
+                    .map(|d| d.render(&sources))
+                    .collect();
                 panic!("the built-in mappings do not compile:\n{text}")
             }
         }
@@ -124,7 +129,10 @@ impl Plan {
     ///
     /// # Errors
     /// All diagnostics, when any is an error.
-    #[expect(clippy::result_large_err, reason = "loading happens once; the error carries the sources that its diagnostics quote")]
+    #[expect(
+        clippy::result_large_err,
+        reason = "loading happens once; the error carries the sources that its diagnostics quote"
+    )]
     pub fn load(files: Vec<SourceFile>) -> Result<(Plan, Diagnostics), (Sources, Diagnostics)> {
         let mut diagnostics = Diagnostics::default();
         let sources = read::read(files, &mut diagnostics);
@@ -135,7 +143,8 @@ impl Plan {
                 hash.update(piece);
             }
         }
-        let (zone, charset) = (Self::profile_zone(&sources, &mut diagnostics), Self::profile_charset(&sources, &mut diagnostics));
+        let (zone, charset) =
+            (Self::profile_zone(&sources, &mut diagnostics), Self::profile_charset(&sources, &mut diagnostics));
         if diagnostics.has_errors() {
             return Err((sources, diagnostics));
         }
@@ -148,7 +157,9 @@ impl Plan {
         let zone = jiff::tz::TimeZoneDatabase::bundled().get(name);
         if zone.is_err() {
             let text = format!("profile.timezone: there is no time zone `{name}`");
-            diagnostics.error(diagnostic::Code::ValueKind, sources.profile.location, text).suggest_last("an IANA name such as `America/Chicago` or `Europe/Amsterdam`");
+            diagnostics
+                .error(diagnostic::Code::ValueKind, sources.profile.location, text)
+                .suggest_last("an IANA name such as `America/Chicago` or `Europe/Amsterdam`");
         }
         zone.ok()
     }
@@ -158,7 +169,9 @@ impl Plan {
         let charset = Charset::of_name(name.as_bytes());
         if charset.is_none() {
             let text = format!("profile.charset: `{name}` is not a known character set");
-            diagnostics.error(diagnostic::Code::ValueKind, sources.profile.location, text).suggest_last("a name such as `windows-1252`, `8859/1` or `UNICODE UTF-8`");
+            diagnostics
+                .error(diagnostic::Code::ValueKind, sources.profile.location, text)
+                .suggest_last("a name such as `windows-1252`, `8859/1` or `UNICODE UTF-8`");
         }
         charset
     }
@@ -192,7 +205,12 @@ impl Plan {
         self.translate_with::<false>(raw, context, scratch)
     }
 
-    fn translate_with<const TRACE: bool>(&self, raw: &[u8], context: &Context<'_>, scratch: &mut Scratch) -> Result<(), Failure> {
+    fn translate_with<const TRACE: bool>(
+        &self,
+        raw: &[u8],
+        context: &Context<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<(), Failure> {
         scratch.state.clear();
         scratch.index.parse(raw).map_err(unreadable)?;
         let header = |scratch: &Scratch, raw: &[u8]| {
@@ -212,7 +230,12 @@ impl Plan {
         self.structured::<TRACE>(raw, context, scratch)
     }
 
-    fn structured<const TRACE: bool>(&self, raw: &[u8], context: &Context<'_>, scratch: &mut Scratch) -> Result<(), Failure> {
+    fn structured<const TRACE: bool>(
+        &self,
+        raw: &[u8],
+        context: &Context<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<(), Failure> {
         let structure = self.structure_of(raw, scratch)?;
         execute::run::<TRACE>(self, raw, structure, context, scratch)
     }
@@ -237,11 +260,19 @@ impl Plan {
         if let Some(number) = by_event.filter(mapped).or(by_name.filter(mapped)) {
             return Ok(*number);
         }
-        let shown = |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(20)]).into_owned();
+        // Names of types and events only: whatever else stands there may be anything, and this text reaches logs.
+        let shown = |bytes: &[u8]| match bytes.len() <= 4 && bytes.iter().all(u8::is_ascii_alphanumeric) {
+            true => String::from_utf8_lossy(bytes).into_owned(),
+            false => "?".to_owned(),
+        };
         let text = if code.is_empty() {
             "MSH-9 names no message type; the sender must say which message this is".to_owned()
         } else {
-            format!("no message map covers {}^{} (MSH-9); add one to mappings/messages, or `covers` to an existing one", shown(code), shown(event))
+            format!(
+                "no message map covers {}^{} (MSH-9); add one to mappings/messages, or `covers` to an existing one",
+                shown(code),
+                shown(event)
+            )
         };
         let known = self.compiled.events.keys().any(|k| k.split(|b| *b == b'^').next() == Some(code));
         Err(Failure { code: if known { 201 } else { 200 }, location: Some((*b"MSH", 1, 9)), text })

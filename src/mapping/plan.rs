@@ -179,17 +179,39 @@ pub struct Alternative {
 pub enum Emit {
     /// A pre-escaped JSON string or scalar.
     Literal(Text),
-    Primitive { source: SourceId, conversion: Conversion, table: Option<u16> },
+    Primitive {
+        source: SourceId,
+        conversion: Conversion,
+        table: Option<u16>,
+    },
     /// `coding(…)`: system, code, display as sources; `concept` wraps it into a CodeableConcept.
-    Coding { system: SourceId, code: SourceId, display: SourceId, concept: bool },
+    Coding {
+        system: SourceId,
+        code: SourceId,
+        display: SourceId,
+        concept: bool,
+    },
     /// A code through a table as Coding or CodeableConcept; `hit_only`: nothing for a code that the table lacks.
-    TableCoding { source: SourceId, table: u16, concept: bool, hit_only: bool },
+    TableCoding {
+        source: SourceId,
+        table: u16,
+        concept: bool,
+        hit_only: bool,
+    },
     /// A datatype map.
-    Map { source: SourceId, node: NodeId },
+    Map {
+        source: SourceId,
+        node: NodeId,
+    },
     /// Another node in the same frame (a jump table).
     Node(NodeId),
     /// A reference to a resource made from a value, with a second part read from the frame around.
-    Resource { source: SourceId, part: Option<PartId>, extra: Option<PartId>, guard: ConditionId },
+    Resource {
+        source: SourceId,
+        part: Option<PartId>,
+        extra: Option<PartId>,
+        guard: ConditionId,
+    },
     /// A reference to the resource bound to a name.
     Bound(u16),
     /// A reference along a link of the instance.
@@ -220,7 +242,10 @@ pub enum Conversion {
 pub enum Source {
     Path(Path),
     Literal(Text),
-    Join { separator: Text, arguments: Vec<SourceId> },
+    Join {
+        separator: Text,
+        arguments: Vec<SourceId>,
+    },
     Phone(Vec<SourceId>),
     Ssn(SourceId),
     Authority(Vec<SourceId>),
@@ -309,6 +334,8 @@ pub struct StructurePlan {
     pub statements: Vec<Vec<Vec<Statement>>>,
     /// Per group: whether it repeats (the root counts as repeating).
     pub repeating: Vec<bool>,
+    /// A group holds the PID or PV1 at two places.
+    pub twice: bool,
 }
 
 #[derive(Debug, Clone)]

@@ -80,9 +80,10 @@ impl Reader<'_> {
 
     fn strings(&mut self, value: &Spanned<DeValue<'_>>, what: &str) -> Vec<(String, Location)> {
         match value.get_ref() {
-            DeValue::Array(items) => {
-                items.iter().filter_map(|item| self.string(item, what).map(|s| (s.to_owned(), self.location(item.span())))).collect()
-            }
+            DeValue::Array(items) => items
+                .iter()
+                .filter_map(|item| self.string(item, what).map(|s| (s.to_owned(), self.location(item.span()))))
+                .collect(),
             _ => self.string(value, what).map(|s| (s.to_owned(), self.location(value.span()))).into_iter().collect(),
         }
     }
@@ -90,10 +91,14 @@ impl Reader<'_> {
     /// The tables that are not maps: structures, events, systems, authorities, short, profile, table, structure.
     fn shared(&mut self, (key, value): Entry<'_, '_>) {
         match key.get_ref().as_ref() {
-            "structures" => self.pairs(value, |s, name, text, at| drop(s.structures.insert(name.into(), (text.into(), at)))),
+            "structures" => {
+                self.pairs(value, |s, name, text, at| drop(s.structures.insert(name.into(), (text.into(), at))))
+            }
             "events" => self.pairs(value, |s, name, text, at| drop(s.events.insert(name.into(), (text.into(), at)))),
             "systems" => self.pairs(value, |s, name, text, _| drop(s.systems.insert(name.to_uppercase(), text.into()))),
-            "authorities" => self.pairs(value, |s, name, text, _| drop(s.authorities.insert(name.to_uppercase(), text.into()))),
+            "authorities" => {
+                self.pairs(value, |s, name, text, _| drop(s.authorities.insert(name.to_uppercase(), text.into())))
+            }
             "short" => self.pairs(value, |s, name, text, _| drop(s.short.insert(name.into(), text.into()))),
             "profile" => self.profile(value),
             "table" => self.inline_tables(value),
@@ -122,7 +127,10 @@ impl Reader<'_> {
                 "namespace" => self.sources.profile.namespace = self.string(value, "namespace").map(str::to_owned),
                 "timezone" => self.sources.profile.timezone = self.string(value, "timezone").map(str::to_owned),
                 "charset" => self.sources.profile.charset = self.string(value, "charset").map(str::to_owned),
-                "patient_types" => self.sources.profile.patient_types = self.strings(value, "patient_types").into_iter().map(|(s, _)| s).collect(),
+                "patient_types" => {
+                    self.sources.profile.patient_types =
+                        self.strings(value, "patient_types").into_iter().map(|(s, _)| s).collect()
+                }
                 "nulls" => match self.string(value, "nulls") {
                     Some("drop") => self.sources.profile.nulls = Nulls::Drop,
                     Some("data-absent") => self.sources.profile.nulls = Nulls::DataAbsent,
@@ -159,11 +167,22 @@ impl Reader<'_> {
                 match value.get_ref() {
                     DeValue::String(path) if code.get_ref() == "file" => self.csv_reference(name.get_ref(), path, at),
                     DeValue::String(fhir) => {
-                        let row = TableRow { code: code.get_ref().to_string(), fhir: fhir.to_string(), location: at, ..TableRow::default() };
+                        let row = TableRow {
+                            code: code.get_ref().to_string(),
+                            fhir: fhir.to_string(),
+                            location: at,
+                            ..TableRow::default()
+                        };
                         self.add_row(name.get_ref(), row);
                     }
                     DeValue::Table(columns) => {
-                        let column = |name: &str| columns.iter().find(|(k, _)| k.get_ref() == name).and_then(|(_, v)| v.get_ref().as_str()).unwrap_or("");
+                        let column = |name: &str| {
+                            columns
+                                .iter()
+                                .find(|(k, _)| k.get_ref() == name)
+                                .and_then(|(_, v)| v.get_ref().as_str())
+                                .unwrap_or("")
+                        };
                         let row = TableRow {
                             code: code.get_ref().to_string(),
                             fhir: column("code").into(),
@@ -173,7 +192,11 @@ impl Reader<'_> {
                         };
                         self.add_row(name.get_ref(), row);
                     }
-                    _ => drop(self.diagnostics.error(Code::ValueKind, at, "a row is `\"v2 code\" = \"FHIR code\"` or `{ code = …, display = …, system = … }`")),
+                    _ => drop(self.diagnostics.error(
+                        Code::ValueKind,
+                        at,
+                        "a row is `\"v2 code\" = \"FHIR code\"` or `{ code = …, display = …, system = … }`",
+                    )),
                 }
             }
         }
@@ -196,11 +219,21 @@ impl Reader<'_> {
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
         let headers = reader.headers().cloned().unwrap_or_default();
         let column = |record: &csv::StringRecord, names: [&str; 2]| {
-            headers.iter().position(|h| names.contains(&h.trim())).and_then(|i| record.get(i)).unwrap_or("").trim().to_owned()
+            headers
+                .iter()
+                .position(|h| names.contains(&h.trim()))
+                .and_then(|i| record.get(i))
+                .unwrap_or("")
+                .trim()
+                .to_owned()
         };
         if !headers.iter().any(|h| matches!(h.trim(), "v2_code" | "v2code")) {
             let at = self.location(0..text.find('\n').unwrap_or(text.len()));
-            self.diagnostics.error(Code::Table, at, "a code table begins with the line `v2_code,fhir_code,display,system`");
+            self.diagnostics.error(
+                Code::Table,
+                at,
+                "a code table begins with the line `v2_code,fhir_code,display,system`",
+            );
             return;
         }
         for record in reader.records() {
@@ -228,7 +261,11 @@ impl Reader<'_> {
 
     fn add_row(&mut self, table: &str, row: TableRow) {
         let location = row.location;
-        let table = self.sources.tables.entry(table.to_owned()).or_insert_with(|| TableSource { name: table.to_owned(), location, rows: Vec::new() });
+        let table = self.sources.tables.entry(table.to_owned()).or_insert_with(|| TableSource {
+            name: table.to_owned(),
+            location,
+            rows: Vec::new(),
+        });
         match table.rows.iter_mut().find(|r| r.code == row.code) {
             Some(old) if old.location.file != location.file => {
                 // A site row that only names a code keeps the system of the core table, which it overlays.
@@ -237,7 +274,11 @@ impl Reader<'_> {
             }
             Some(_) => {}
             None => {
-                let system = if row.system.is_empty() { table.rows.iter().find(|r| r.fhir == row.fhir).map_or(String::new(), |r| r.system.clone()) } else { row.system.clone() };
+                let system = if row.system.is_empty() {
+                    table.rows.iter().find(|r| r.fhir == row.fhir).map_or(String::new(), |r| r.system.clone())
+                } else {
+                    row.system.clone()
+                };
                 table.rows.push(TableRow { system, ..row });
             }
         }
@@ -274,7 +315,9 @@ impl Reader<'_> {
         let found = grammar.match_indices(anchor).find(|(i, _)| {
             let before = grammar[..*i].bytes().next_back();
             let after = grammar.as_bytes().get(i + anchor.len());
-            !anchor.is_empty() && before.is_none_or(|b| b" [{(".contains(&b)) && after.is_none_or(|b| b" ]})".contains(b))
+            !anchor.is_empty()
+                && before.is_none_or(|b| b" [{(".contains(&b))
+                && after.is_none_or(|b| b" ]})".contains(b))
         });
         match found {
             Some((i, _)) => {
@@ -286,22 +329,30 @@ impl Reader<'_> {
             }
             None => self
                 .diagnostics
-                .error(Code::UnknownSegment, at, format!("cannot insert `{segment}`: `{place}` names no segment of {structure}"))
+                .error(
+                    Code::UnknownSegment,
+                    at,
+                    format!("cannot insert `{segment}`: `{place}` names no segment of {structure}"),
+                )
                 .suggest_last("write `after PD1`"),
         }
     }
 
     fn map_or_message(&mut self, (key, value): Entry<'_, '_>) {
         let name = key.get_ref().as_ref();
-        if ["structures", "events", "systems", "authorities", "short", "profile", "table", "structure"].contains(&name) {
+        if ["structures", "events", "systems", "authorities", "short", "profile", "table", "structure"].contains(&name)
+        {
             return;
         }
         let at = self.location(key.span());
         if self.sources.structures.contains_key(name) {
             self.message(name, at, value);
         } else if name.contains('_') {
-            let suggestion = nearest(name, self.sources.structures.keys().map(String::as_str)).map(|n| format!("did you mean `{n}`?"));
-            self.diagnostics.error(Code::UnknownStructure, at, format!("there is no message structure `{name}`")).suggest_some(suggestion);
+            let suggestion = nearest(name, self.sources.structures.keys().map(String::as_str))
+                .map(|n| format!("did you mean `{n}`?"));
+            self.diagnostics
+                .error(Code::UnknownStructure, at, format!("there is no message structure `{name}`"))
+                .suggest_some(suggestion);
         } else if let Some(targets) = self.table(value, "a map") {
             for (to, body) in targets {
                 let at = self.location(to.span());
@@ -330,18 +381,30 @@ impl Reader<'_> {
             let at = self.location(value.span());
             match key.get_ref().as_ref() {
                 "identity" => {
-                    map.identity = self.strings(value, "identity").into_iter().filter_map(|(text, at)| Some((self.identity(&text, at)?, at))).collect();
+                    map.identity = self
+                        .strings(value, "identity")
+                        .into_iter()
+                        .filter_map(|(text, at)| Some((self.identity(&text, at)?, at)))
+                        .collect();
                 }
                 "params" => map.parameters = self.strings(value, "params").into_iter().map(|(s, _)| s).collect(),
                 "events" => map.events = value.get_ref().as_bool() == Some(true),
                 "distinct" => map.distinct = value.get_ref().as_bool() == Some(true),
-                "value" => map.value = self.string(value, "value").map(str::to_owned).and_then(|text| Some((self.row(&text, at)?, at))),
+                "value" => {
+                    map.value =
+                        self.string(value, "value").map(str::to_owned).and_then(|text| Some((self.row(&text, at)?, at)))
+                }
                 "set" => self.rows(value, &mut map.rows, false),
                 "chain" => self.rows(value, &mut map.rows, true),
                 "switch" => self.switches(value, &mut map.rows),
                 other => {
                     let at = self.location(key.span());
-                    self.unknown(at, format!("unknown key `{other}` in map {name}"), other, ["identity", "params", "events", "distinct", "value", "set", "chain", "switch"]);
+                    self.unknown(
+                        at,
+                        format!("unknown key `{other}` in map {name}"),
+                        other,
+                        ["identity", "params", "events", "distinct", "value", "set", "chain", "switch"],
+                    );
                 }
             }
         }
@@ -351,7 +414,12 @@ impl Reader<'_> {
     fn identity(&mut self, text: &str, at: Location) -> Option<Row> {
         if text == "patient" {
             return Some(Row {
-                alternatives: vec![expression::Alternative { value: expression::Value::Call("patient".into(), Vec::new()), via: None, table: None, guard: None }],
+                alternatives: vec![expression::Alternative {
+                    value: expression::Value::Call("patient".into(), Vec::new()),
+                    via: None,
+                    table: None,
+                    guard: None,
+                }],
                 demand: expression::Demand::None,
             });
         }
@@ -367,7 +435,11 @@ impl Reader<'_> {
         // The value's span begins at its opening quote.
         let start = at.start + 1 + error.offset as u32;
         let at = Location { start, end: start + 1, ..at };
-        self.diagnostics.error(Code::Expression, at, format!("cannot read this expression: expected {}", error.expected));
+        self.diagnostics.error(
+            Code::Expression,
+            at,
+            format!("cannot read this expression: expected {}", error.expected),
+        );
     }
 
     fn rows(&mut self, value: &Spanned<DeValue<'_>>, rows: &mut Vec<RowSource>, chain: bool) {
@@ -387,14 +459,22 @@ impl Reader<'_> {
         }
     }
 
-    fn row_source(&mut self, key: &Spanned<std::borrow::Cow<'_, str>>, value: &Spanned<DeValue<'_>>) -> Option<RowSource> {
+    fn row_source(
+        &mut self,
+        key: &Spanned<std::borrow::Cow<'_, str>>,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Option<RowSource> {
         let location = self.location(key.span());
         let text = key.get_ref().to_string();
         match target::parse(&text) {
             Ok(target) => Some(RowSource { key: text, target, location, value: self.row_value(value)? }),
             Err((offset, expected)) => {
                 let start = location.start + offset as u32 + 1;
-                self.diagnostics.error(Code::UnknownElement, Location { start, end: start + 1, ..location }, format!("cannot read the left side `{text}`: expected {expected}"));
+                self.diagnostics.error(
+                    Code::UnknownElement,
+                    Location { start, end: start + 1, ..location },
+                    format!("cannot read the left side `{text}`: expected {expected}"),
+                );
                 None
             }
         }
@@ -404,7 +484,9 @@ impl Reader<'_> {
         let at = self.location(value.span());
         match value.get_ref() {
             DeValue::String(text) => Some(RowValue::Expression(self.row(text, at)?, at)),
-            DeValue::Array(items) => Some(RowValue::Many(items.iter().filter_map(|item| self.row_value(item)).collect())),
+            DeValue::Array(items) => {
+                Some(RowValue::Many(items.iter().filter_map(|item| self.row_value(item)).collect()))
+            }
             DeValue::Table(table) => {
                 let (mut rows, mut guard) = (Vec::new(), None);
                 for (key, value) in table {
@@ -419,7 +501,11 @@ impl Reader<'_> {
                 Some(RowValue::Table(rows, guard))
             }
             _ => {
-                self.diagnostics.error(Code::ValueKind, at, "a row is an expression in quotes, a table of sub-rows, or an array of these");
+                self.diagnostics.error(
+                    Code::ValueKind,
+                    at,
+                    "a row is an expression in quotes, a table of sub-rows, or an array of these",
+                );
                 None
             }
         }
@@ -433,11 +519,18 @@ impl Reader<'_> {
             let target = match target::parse(key.get_ref()) {
                 Ok(target) => target,
                 Err((_, expected)) => {
-                    self.diagnostics.error(Code::UnknownElement, location, format!("cannot read the left side: expected {expected}"));
+                    self.diagnostics.error(
+                        Code::UnknownElement,
+                        location,
+                        format!("cannot read the left side: expected {expected}"),
+                    );
                     continue;
                 }
             };
-            let old = rows.iter().find(|r| r.key == key.get_ref().as_ref()).and_then(|r| if let RowValue::Switch(s) = &r.value { Some(s.clone()) } else { None });
+            let old = rows
+                .iter()
+                .find(|r| r.key == key.get_ref().as_ref())
+                .and_then(|r| if let RowValue::Switch(s) = &r.value { Some(s.clone()) } else { None });
             let mut on = old.as_ref().map(|s| s.on.clone());
             let mut cases = old.map_or_else(Vec::new, |s| s.cases);
             for (code, value) in body {
@@ -452,7 +545,15 @@ impl Reader<'_> {
                 }
             }
             match on {
-                Some(on) => put(rows, RowSource { key: key.get_ref().to_string(), target, location, value: RowValue::Switch(SwitchSource { on, cases }) }),
+                Some(on) => put(
+                    rows,
+                    RowSource {
+                        key: key.get_ref().to_string(),
+                        target,
+                        location,
+                        value: RowValue::Switch(SwitchSource { on, cases }),
+                    },
+                ),
                 None => drop(self.diagnostics.error(Code::Key, location, "a switch needs `on = \"<field>\"`")),
             }
         }
@@ -460,7 +561,11 @@ impl Reader<'_> {
 
     fn message(&mut self, name: &str, location: Location, value: &Spanned<DeValue<'_>>) {
         let Some(table) = self.table(value, "a message map") else { return };
-        let mut message = self.sources.messages.remove(name).unwrap_or_else(|| MessageSource { name: name.to_owned(), location, ..MessageSource::default() });
+        let mut message = self.sources.messages.remove(name).unwrap_or_else(|| MessageSource {
+            name: name.to_owned(),
+            location,
+            ..MessageSource::default()
+        });
         self.group("", table, &mut message);
         self.sources.messages.insert(name.to_owned(), message);
     }
@@ -475,7 +580,9 @@ impl Reader<'_> {
                     self.group(&path, inner, message);
                 }
                 _ if path.is_empty() && name == "covers" => message.covers = self.strings(value, "covers"),
-                _ if path.is_empty() && name == "extends" => message.extends = self.strings(value, "extends").into_iter().next(),
+                _ if path.is_empty() && name == "extends" => {
+                    message.extends = self.strings(value, "extends").into_iter().next()
+                }
                 _ => {
                     let statements = self.statements(value);
                     let place = PlaceSource { group: path.to_owned(), key: name.to_owned(), location: at, statements };

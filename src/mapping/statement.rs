@@ -23,7 +23,8 @@ pub struct Parsed {
 pub fn parse(text: &str) -> Result<Parsed, (usize, String)> {
     let (body, guard) = match text.find(" if ") {
         Some(at) => {
-            let guard = parse_condition(&text[at + 4..]).map_err(|e| (at + 4 + e.offset, format!("expected {}", e.expected)))?;
+            let guard = parse_condition(&text[at + 4..])
+                .map_err(|e| (at + 4 + e.offset, format!("expected {}", e.expected)))?;
             (&text[..at], Some(guard))
         }
         None => (text, None),

@@ -22,12 +22,48 @@ struct Wrong {
 }
 
 const WRONG: &[Wrong] = &[
-    Wrong { what: "an unknown field", text: "[PID.Patient.set]\nbirthDate = \"99\"\n", code: "M011", at: (2, 13), help: "PID" },
-    Wrong { what: "a wrong type", text: "[PID.Patient.set]\nmaritalStatus = \"3[1] : CX.Identifier\"\n", code: "M020", at: (2, 17), help: "CWE.CodeableConcept" },
-    Wrong { what: "a repeating field into a single element", text: "[PID.Patient.set]\n\"maritalStatus.text\" = \"13.1\"\nmaritalStatus = \"\"\n", code: "M021", at: (2, 24), help: "13[1]" },
-    Wrong { what: "an unknown table", text: "[PID.Patient.set]\ngender = \"8 @AdministrativSex\"\n", code: "M015", at: (2, 10), help: "AdministrativeSex" },
-    Wrong { what: "a code outside the required set", text: "[PID.Patient.set]\ngender = \"'femal'\"\n", code: "M022", at: (2, 10), help: "female" },
-    Wrong { what: "a reference to a wrong type", text: "[PID.Patient.set]\nmanagingOrganization = \"PV1-7[1] : XCN.Practitioner\"\n", code: "M023", at: (2, 24), help: "Organization" },
+    Wrong {
+        what: "an unknown field",
+        text: "[PID.Patient.set]\nbirthDate = \"99\"\n",
+        code: "M011",
+        at: (2, 13),
+        help: "PID",
+    },
+    Wrong {
+        what: "a wrong type",
+        text: "[PID.Patient.set]\nmaritalStatus = \"3[1] : CX.Identifier\"\n",
+        code: "M020",
+        at: (2, 17),
+        help: "CWE.CodeableConcept",
+    },
+    Wrong {
+        what: "a repeating field into a single element",
+        text: "[PID.Patient.set]\n\"maritalStatus.text\" = \"13.1\"\nmaritalStatus = \"\"\n",
+        code: "M021",
+        at: (2, 24),
+        help: "13[1]",
+    },
+    Wrong {
+        what: "an unknown table",
+        text: "[PID.Patient.set]\ngender = \"8 @AdministrativSex\"\n",
+        code: "M015",
+        at: (2, 10),
+        help: "AdministrativeSex",
+    },
+    Wrong {
+        what: "a code outside the required set",
+        text: "[PID.Patient.set]\ngender = \"'femal'\"\n",
+        code: "M022",
+        at: (2, 10),
+        help: "female",
+    },
+    Wrong {
+        what: "a reference to a wrong type",
+        text: "[PID.Patient.set]\nmanagingOrganization = \"PV1-7[1] : XCN.Practitioner\"\n",
+        code: "M023",
+        at: (2, 24),
+        help: "Organization",
+    },
     Wrong {
         what: "two rows for one target",
         text: "[PID.Patient.set]\n\"contact[a].gender\" = \"8 @AdministrativeSex\"\n\"contact[a]\" = { gender = \"'male'\" }\n",
@@ -35,7 +71,13 @@ const WRONG: &[Wrong] = &[
         at: (2, 1),
         help: "|",
     },
-    Wrong { what: "an unknown element", text: "[PID.Patient.set]\nbirthdate = \"7\"\n", code: "M012", at: (2, 1), help: "birthDate" },
+    Wrong {
+        what: "an unknown element",
+        text: "[PID.Patient.set]\nbirthdate = \"7\"\n",
+        code: "M012",
+        at: (2, 1),
+        help: "birthDate",
+    },
 ];
 
 fn run(arguments: &[&str]) -> Output {
@@ -43,7 +85,13 @@ fn run(arguments: &[&str]) -> Output {
 }
 
 fn run_with_input(arguments: &[&str], input: &[u8]) -> Output {
-    let mut child = Command::new(BINARY).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = Command::new(BINARY)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     child.stdin.take().unwrap().write_all(input).unwrap();
     child.wait_with_output().unwrap()
 }
@@ -66,7 +114,11 @@ fn a_wrong_mapping_gives_one_diagnostic_that_helps() {
         let mut files = Plan::embedded_files();
         files.push(SourceFile { name: "site/wrong.toml".into(), text: wrong.text.into() });
         let Err((sources, diagnostics)) = Plan::load(files) else { panic!("{}: compiles", wrong.what) };
-        let found: Vec<_> = diagnostics.sorted().into_iter().filter(|d| d.severity == handoff::mapping::diagnostic::Severity::Error).collect();
+        let found: Vec<_> = diagnostics
+            .sorted()
+            .into_iter()
+            .filter(|d| d.severity == handoff::mapping::diagnostic::Severity::Error)
+            .collect();
         let shown: String = found.iter().map(|d| d.render(&sources)).collect();
         assert_eq!(found.len(), 1, "{}:\n{shown}", wrong.what);
         assert_eq!(found[0].code.as_str(), wrong.code, "{}:\n{shown}", wrong.what);
@@ -81,18 +133,30 @@ fn a_wrong_mapping_gives_one_diagnostic_that_helps() {
 #[test]
 fn all_mistakes_of_a_site_are_printed_at_once() {
     let site = tempfile::tempdir().unwrap();
-    fs::write(site.path().join("a.toml"), "[PID.Patient.set]\nbirthdate = \"7\"\ngender = \"8 @AdministrativSex\"\n").unwrap();
+    fs::write(site.path().join("a.toml"), "[PID.Patient.set]\nbirthdate = \"7\"\ngender = \"8 @AdministrativSex\"\n")
+        .unwrap();
     fs::write(site.path().join("b.toml"), "[PV1.Encounter.set]\n\"meta.tag[a].display\" = \"99\"\n").unwrap();
     let site = site.path().to_str().unwrap();
     let checked = run(&["mappings", "check", "--site", site]);
     let shown = text(&checked);
     assert_eq!(code(&checked), 1, "{shown}");
-    for part in ["a.toml:2:1: error[M012]", "a.toml:3:10: error[M015]", "b.toml:2:25: error[M011]", " 2 | birthdate = \"7\"", "did you mean `birthDate`?", "3 errors"] {
+    for part in [
+        "a.toml:2:1: error[M012]",
+        "a.toml:3:10: error[M015]",
+        "b.toml:2:25: error[M011]",
+        " 2 | birthdate = \"7\"",
+        "did you mean `birthDate`?",
+        "3 errors",
+    ] {
         assert!(shown.contains(part), "`{part}` is not in\n{shown}");
     }
-    let listed: Value = serde_json::from_slice(&run(&["mappings", "check", "--site", site, "--format", "json"]).stdout).unwrap();
+    let listed: Value =
+        serde_json::from_slice(&run(&["mappings", "check", "--site", site, "--format", "json"]).stdout).unwrap();
     let first = listed.as_array().unwrap().iter().find(|d| d["code"] == "M012").unwrap();
-    assert_eq!((first["line"].as_u64(), first["column"].as_u64(), first["severity"].as_str()), (Some(2), Some(1), Some("error")));
+    assert_eq!(
+        (first["line"].as_u64(), first["column"].as_u64(), first["severity"].as_str()),
+        (Some(2), Some(1), Some("error"))
+    );
     let file = Path::new(site).join("m.hl7");
     fs::write(&file, ADMISSION).unwrap();
     let translated = run(&["translate", "--site", site, file.to_str().unwrap()]);
@@ -135,7 +199,10 @@ fn a_wrong_file_gives_one_clear_line() {
             let lines = errors(&output);
             assert_eq!(code(&output), 1, "{command} {file}: {lines}");
             assert_eq!(lines.lines().count(), 1, "{command} {file}: {lines}");
-            assert!(lines.starts_with(file.as_str()) && lines.contains("error") && lines.contains(reason), "{command} {file}: {lines}");
+            assert!(
+                lines.starts_with(file.as_str()) && lines.contains("error") && lines.contains(reason),
+                "{command} {file}: {lines}"
+            );
             assert!(output.stdout.is_empty(), "{command} {file}");
         }
     }
@@ -153,7 +220,13 @@ fn exit_codes_tell_all_some_and_usage_apart() {
     let some = run(&["translate", bad, good]);
     assert_eq!((code(&some), text(&some).lines().count()), (1, 1));
     assert!(errors(&some).contains("error[200]: MSH-9:"), "{}", errors(&some));
-    for usage in [&["translate"][..], &["translate", "--no-such-flag", good], &["translate", "--received-at", "today", good], &["mappings", "show", "PID.Pateint"], &[]] {
+    for usage in [
+        &["translate"][..],
+        &["translate", "--no-such-flag", good],
+        &["translate", "--received-at", "today", good],
+        &["mappings", "show", "PID.Pateint"],
+        &[],
+    ] {
         assert_eq!(code(&run(usage)), 2, "{usage:?}");
     }
 }
@@ -164,7 +237,8 @@ fn standard_input_and_batches_are_read() {
     assert_eq!(code(&from_input), 0, "{}", errors(&from_input));
     let again = run_with_input(&["translate", "-"], ADMISSION.as_bytes());
     assert_eq!(from_input.stdout, again.stdout, "the same input gives the same bytes");
-    let batch = format!("FHS|^~\\&|APP\rBHS|^~\\&|APP\r{ADMISSION}{}BTS|3\rFTS|1\r", ADMISSION.replace("|1|P|", "|2|P|"));
+    let batch =
+        format!("FHS|^~\\&|APP\rBHS|^~\\&|APP\r{ADMISSION}{}BTS|3\rFTS|1\r", ADMISSION.replace("|1|P|", "|2|P|"));
     let output = run_with_input(&["translate", "-"], batch.as_bytes());
     assert_eq!((code(&output), text(&output).lines().count()), (0, 2), "{}", errors(&output));
     assert_eq!(text(&output).lines().next(), text(&from_input).lines().next());
@@ -202,18 +276,28 @@ fn parse_shows_groups_names_and_strays() {
     ] {
         assert!(shown.contains(part), "`{part}` is not in\n{shown}");
     }
-    let json: Value = serde_json::from_slice(&run_with_input(&["parse", "--format", "json", "-"], message.as_bytes()).stdout).unwrap();
+    let json: Value =
+        serde_json::from_slice(&run_with_input(&["parse", "--format", "json", "-"], message.as_bytes()).stdout)
+            .unwrap();
     let segments = json[0]["segments"].as_array().unwrap();
     let ids: Vec<&str> = segments.iter().map(|s| s["id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["MSH", "PID", "ZPD", "OBR", "OBX", "NTE"]);
     assert_eq!(segments[2]["placement"], "extra");
     let obx5 = segments[4]["fields"].as_array().unwrap().iter().find(|f| f["place"] == "OBX-5").unwrap();
-    assert_eq!((obx5["datatype"].as_str(), obx5["parts"][1]["name"].as_str(), obx5["parts"][1]["text"].as_str()), (Some("CE"), Some("Text"), Some("B")));
+    assert_eq!(
+        (obx5["datatype"].as_str(), obx5["parts"][1]["name"].as_str(), obx5["parts"][1]["text"].as_str()),
+        (Some("CE"), Some("Text"), Some("B"))
+    );
 }
 
 #[test]
 fn parse_loses_no_segment_of_a_fixture() {
-    let files: Vec<String> = message_files().iter().filter(|f| !f.iter().any(|p| p == "refused")).map(|f| f.display().to_string()).take(12).collect();
+    let files: Vec<String> = message_files()
+        .iter()
+        .filter(|f| !f.iter().any(|p| p == "refused"))
+        .map(|f| f.display().to_string())
+        .take(12)
+        .collect();
     for file in &files {
         let output = run(&["parse", "--format", "json", file]);
         assert_eq!(code(&output), 0, "{}", errors(&output));
@@ -221,7 +305,9 @@ fn parse_loses_no_segment_of_a_fixture() {
         let bytes = fs::read(file).unwrap();
         let found: usize = parsed.as_array().unwrap().iter().map(|m| m["segments"].as_array().unwrap().len()).sum();
         let mut index = handoff::hl7::Index::new();
-        let expected: usize = handoff::hl7::split(&bytes).map(|span| index.parse(&bytes[span.clone()]).map_or(0, |()| index.message(&bytes[span]).segment_count())).sum();
+        let expected: usize = handoff::hl7::split(&bytes)
+            .map(|span| index.parse(&bytes[span.clone()]).map_or(0, |()| index.message(&bytes[span]).segment_count()))
+            .sum();
         assert_eq!(found, expected, "{file}");
     }
 }
@@ -237,10 +323,17 @@ fn explain_says_where_a_value_came_from() {
     assert!(lines[2].starts_with("  table  AdministrativeSex `F` (tables/AdministrativeSex.csv:"), "{shown}");
     assert!(lines[3].starts_with("  rule   PID.Patient `gender` (segments/pid.toml:"), "{shown}");
     assert!(lines[4].starts_with("  via    ADT_A01 `PID: patient = PID.Patient` (messages/adt.toml:"), "{shown}");
-    let json: Value = serde_json::from_slice(&run_with_input(&["explain", "--path", "Patient.gender", "--format", "json", "-"], ADMISSION.as_bytes()).stdout).unwrap();
+    let json: Value = serde_json::from_slice(
+        &run_with_input(&["explain", "--path", "Patient.gender", "--format", "json", "-"], ADMISSION.as_bytes()).stdout,
+    )
+    .unwrap();
     let value = &json[0]["values"][0];
-    assert_eq!((value["source"]["field"].as_str(), value["table"]["code"].as_str(), value["rule"]["map"].as_str()), (Some("PID-8"), Some("F"), Some("PID.Patient")));
-    let (start, end) = (value["source"]["start"].as_u64().unwrap() as usize, value["source"]["end"].as_u64().unwrap() as usize);
+    assert_eq!(
+        (value["source"]["field"].as_str(), value["table"]["code"].as_str(), value["rule"]["map"].as_str()),
+        (Some("PID-8"), Some("F"), Some("PID.Patient"))
+    );
+    let (start, end) =
+        (value["source"]["start"].as_u64().unwrap() as usize, value["source"]["end"].as_u64().unwrap() as usize);
     assert_eq!(&ADMISSION[start..end], "F");
     let mistyped = run_with_input(&["explain", "--path", "Patient.birthdate", "-"], ADMISSION.as_bytes());
     assert_eq!(code(&mistyped), 1);
@@ -255,7 +348,10 @@ fn list_names_everything_and_show_knows_it() {
     for name in names.chain(sources.structures.keys()) {
         let shown = plan().show(name).unwrap_or_else(|_| panic!("{name} is unknown"));
         assert!(shown.text().contains(name.as_str()) && shown.text().lines().count() > 1, "{name}:\n{}", shown.text());
-        assert!(sources.structures.contains_key(name) || listing.text().contains(&format!("  {name}  ")), "{name} is not listed");
+        assert!(
+            sources.structures.contains_key(name) || listing.text().contains(&format!("  {name}  ")),
+            "{name} is not listed"
+        );
     }
     let json = listing.json();
     let admission = json["messages"].as_array().unwrap().iter().find(|m| m["name"] == "ADT_A01").unwrap();
@@ -269,7 +365,12 @@ fn show_gives_rows_as_written_and_as_compiled() {
     let shown = plan().show("PID.Patient").unwrap();
     let (rows, compiled) = shown.text().split_once("compiled").unwrap();
     assert!(rows.contains("gender = 8 @AdministrativeSex | 'unknown'"), "{rows}");
-    for part in ["for each repetition of 3 = 3 : CX.Identifier", "| = 8 @AdministrativeSex : Code", "valueDateTime = 7 : DateTime if length(7) > 8", "birthDate = 7 : Date"] {
+    for part in [
+        "for each repetition of 3 = 3 : CX.Identifier",
+        "| = 8 @AdministrativeSex : Code",
+        "valueDateTime = 7 : DateTime if length(7) > 8",
+        "birthDate = 7 : Date",
+    ] {
         assert!(compiled.contains(part), "`{part}` is not in\n{compiled}");
     }
     let message = plan().show("ADT_A01").unwrap();
@@ -278,8 +379,11 @@ fn show_gives_rows_as_written_and_as_compiled() {
     }
     assert!(plan().show("AdministrativeSex").unwrap().text().contains("F → female"));
     assert!(plan().show("CX.Identifier").unwrap().text().contains("value !required = 1 : String"));
-    let json: Value = serde_json::from_slice(&run(&["mappings", "show", "OBX.Observation", "--format", "json"]).stdout).unwrap();
-    assert!(json["rows"].as_array().unwrap().iter().any(|r| r["on"] == "2" && !r["cases"].as_array().unwrap().is_empty()));
+    let json: Value =
+        serde_json::from_slice(&run(&["mappings", "show", "OBX.Observation", "--format", "json"]).stdout).unwrap();
+    assert!(
+        json["rows"].as_array().unwrap().iter().any(|r| r["on"] == "2" && !r["cases"].as_array().unwrap().is_empty())
+    );
     let wrong = run(&["mappings", "show", "PID.Pateint"]);
     assert!(errors(&wrong).contains("did you mean `PID.Patient`?"), "{}", errors(&wrong));
 }

@@ -3,7 +3,7 @@
 use handoff::hl7::split;
 use handoff::mapping::explain::{Explained, Explanation, Origin};
 use handoff::mapping::expression::{Row, Value as Source};
-use handoff::mapping::source::{Location, RowSource, RowValue, Sources};
+use handoff::mapping::source::{Location, RowValue, Sources};
 use handoff::mapping::{Context, Plan, Scratch};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -59,12 +59,17 @@ fn every_scalar_has_an_explanation() {
         let bundle: Value = serde_json::from_slice(scratch.bundle()).unwrap();
         let mut expected = Vec::new();
         leaves(&bundle, "Bundle".to_owned(), &mut expected);
-        let found: Vec<(String, Value)> = explained.values.iter().map(|v| (v.path.clone(), serde_json::from_str(&v.value).unwrap())).collect();
+        let found: Vec<(String, Value)> =
+            explained.values.iter().map(|v| (v.path.clone(), serde_json::from_str(&v.value).unwrap())).collect();
         assert_eq!(found, expected, "{file}");
         for value in &explained.values {
             assert_ne!(value.origin, Origin::Unknown, "{file}: nobody can explain {} = {}", value.name, value.value);
             for rule in value.via.iter().chain(rule_of(value)) {
-                assert!(!rule.map.is_empty() && !rule.file.is_empty() && rule.line > 0, "{file}: {}: {rule}", value.name);
+                assert!(
+                    !rule.map.is_empty() && !rule.file.is_empty() && rule.line > 0,
+                    "{file}: {}: {rule}",
+                    value.name
+                );
             }
         }
     });
@@ -87,18 +92,34 @@ fn sources_hold_what_was_written() {
         for value in &explained.values {
             let Some(source) = &value.source else { continue };
             assert!(source.span.start < source.span.end, "{file}: {}: an empty source", value.name);
-            assert!(explained.transcoded || source.span.end as usize <= raw.len(), "{file}: {}: outside the message", value.name);
+            assert!(
+                explained.transcoded || source.span.end as usize <= raw.len(),
+                "{file}: {}: outside the message",
+                value.name
+            );
             assert!(source.place.contains('-'), "{file}: {}: {} is no field", value.name, source.place);
             if let Some(row) = &value.row {
-                assert!(source.text.trim().eq_ignore_ascii_case(&row.code), "{file}: {}: {} is not {}", value.name, source.text, row.code);
+                assert!(
+                    source.text.trim().eq_ignore_ascii_case(&row.code),
+                    "{file}: {}: {} is not {}",
+                    value.name,
+                    source.text,
+                    row.code
+                );
                 through_tables += 1;
                 continue;
             }
             let row = rule_of(value).and_then(|rule| rows.get(&rule.location));
-            if row.is_some_and(|row| is_plain(row)) {
+            if row.is_some_and(is_plain) {
                 let written: Value = serde_json::from_str(&value.value).unwrap();
                 let written = written.as_str().map_or_else(|| written.to_string(), str::to_owned);
-                assert!(related(&written, &source.text), "{file}: {} = {written} is said to come from {} = {}", value.name, source.place, source.text);
+                assert!(
+                    related(&written, &source.text),
+                    "{file}: {} = {written} is said to come from {} = {}",
+                    value.name,
+                    source.place,
+                    source.text
+                );
                 checked += 1;
             }
         }
@@ -114,7 +135,12 @@ fn table_rows_name_the_row_that_asked() {
                 let written = plan().sources();
                 let text = &written.files[usize::from(rule.location.file)].text;
                 let near: String = text.lines().skip(rule.line - 1).take(4).collect();
-                assert!(near.contains(&format!("@{}", row.table)), "{file}: {}: {rule} does not name @{}", value.name, row.table);
+                assert!(
+                    near.contains(&format!("@{}", row.table)),
+                    "{file}: {}: {rule} does not name @{}",
+                    value.name,
+                    row.table
+                );
             }
         }
     });
@@ -155,23 +181,25 @@ fn rows(sources: &Sources) -> HashMap<Location, Row> {
     let mut found = HashMap::new();
     for map in sources.maps.values() {
         found.extend(map.value.iter().map(|(row, location)| (*location, row.clone())));
-        map.rows.iter().for_each(|row| collect(row, &row.value, &mut found));
+        map.rows.iter().for_each(|row| collect(&row.value, &mut found));
     }
     found
 }
 
-fn collect(source: &RowSource, value: &RowValue, out: &mut HashMap<Location, Row>) {
+fn collect(value: &RowValue, out: &mut HashMap<Location, Row>) {
     match value {
         RowValue::Expression(row, location) => drop(out.insert(*location, row.clone())),
-        RowValue::Table(rows, _) => rows.iter().for_each(|row| collect(row, &row.value, out)),
-        RowValue::Many(values) => values.iter().for_each(|v| collect(source, v, out)),
+        RowValue::Table(rows, _) => rows.iter().for_each(|row| collect(&row.value, out)),
+        RowValue::Many(values) => values.iter().for_each(|v| collect(v, out)),
         RowValue::Switch(switch) => out.extend(switch.cases.iter().map(|(_, row, location)| (*location, row.clone()))),
     }
 }
 
 /// Whether a row takes text as it stands: places of the message, through no map, function or table.
 fn is_plain(row: &Row) -> bool {
-    row.alternatives.iter().all(|a| matches!(a.value, Source::Path(_)) && a.table.is_none() && a.via.as_ref().is_none_or(|v| !v.name.contains('.')))
+    row.alternatives.iter().all(|a| {
+        matches!(a.value, Source::Path(_)) && a.table.is_none() && a.via.as_ref().is_none_or(|v| !v.name.contains('.'))
+    })
 }
 
 /// Whether a value is the text, but for the punctuation of dates and the parts that a date or number does not keep.
@@ -189,5 +217,8 @@ fn related(written: &str, text: &str) -> bool {
     if let (Ok(a), Ok(b)) = (written.parse::<f64>(), text.trim().parse::<f64>()) {
         return a == b;
     }
-    written.trim() == text.trim() || (!a.is_empty() && !b.is_empty() && (a.starts_with(&b) || b.starts_with(&a) || a.starts_with(b.trim_start_matches('0'))))
+    written.trim() == text.trim()
+        || (!a.is_empty()
+            && !b.is_empty()
+            && (a.starts_with(&b) || b.starts_with(&a) || a.starts_with(b.trim_start_matches('0'))))
 }

@@ -12,7 +12,11 @@ fn golden_bundles() {
     let mut scratch = Scratch::new();
     let mut wrong: Vec<String> = Vec::new();
     for fixture in fixtures() {
-        let (file, text) = if fixture.refused() { ("error.txt", refusal(&fixture, &mut scratch)) } else { ("bundle.json", bundles(&fixture, &mut scratch)) };
+        let (file, text) = if fixture.refused() {
+            ("error.txt", refusal(&fixture, &mut scratch))
+        } else {
+            ("bundle.json", bundles(&fixture, &mut scratch))
+        };
         let text = match text {
             Ok(text) => text,
             Err(what) => {
@@ -29,7 +33,8 @@ fn golden_bundles() {
             Err(_) => wrong.push(format!("{}: no {file}", fixture.name)),
             Ok(golden) if fixture.refused() && golden != text => wrong.push(format!("{}: {text}", fixture.name)),
             Ok(golden) if !fixture.refused() => {
-                let (golden, found): (Value, Value) = (serde_json::from_str(&golden).unwrap(), serde_json::from_str(&text).unwrap());
+                let (golden, found): (Value, Value) =
+                    (serde_json::from_str(&golden).unwrap(), serde_json::from_str(&text).unwrap());
                 if let Some(place) = difference(&golden, &found, "") {
                     wrong.push(format!("{}: {place}", fixture.name));
                 }
@@ -37,7 +42,12 @@ fn golden_bundles() {
             Ok(_) => {}
         }
     }
-    assert!(wrong.is_empty(), "{} fixtures differ (HANDOFF_UPDATE=1 rewrites the goldens):\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} fixtures differ (HANDOFF_UPDATE=1 rewrites the goldens):\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
 
 /// The Bundle of a fixture, or all of a batch, as indented JSON.
@@ -64,7 +74,9 @@ fn refusal(fixture: &Fixture, scratch: &mut Scratch) -> Result<String, String> {
         match plan().translate(&raw, &Context::default(), scratch) {
             Ok(()) => return Err("is not refused".into()),
             Err(Failure { code, location, text }) => {
-                let place = location.map_or_else(String::new, |(id, sequence, field)| format!(" {}[{sequence}]-{field}", String::from_utf8_lossy(&id)));
+                let place = location.map_or_else(String::new, |(id, sequence, field)| {
+                    format!(" {}[{sequence}]-{field}", String::from_utf8_lossy(&id))
+                });
                 lines.push_str(&format!("error[{code}]{place}: {text}\n"));
             }
         }

@@ -22,20 +22,12 @@ enum Fault {
 fn agrees_with_hl7_parser() {
     let mut faults = std::collections::BTreeMap::<Fault, usize>::new();
     let mut compared = 0;
-    let own = bench_cases::all()
-        .into_iter()
-        .filter(|(name, _)| *name != "oru_1mb")
-        .map(|(name, raw)| (name.to_owned(), raw));
-    for (name, raw) in own
-        .chain(hand_made())
-        .chain(cases("messages"))
-        .chain(cases("torture"))
-    {
+    let own =
+        bench_cases::all().into_iter().filter(|(name, _)| *name != "oru_1mb").map(|(name, raw)| (name.to_owned(), raw));
+    for (name, raw) in own.chain(hand_made()).chain(cases("messages")).chain(cases("torture")) {
         for span in split(&raw) {
             match compare(&raw[span]) {
-                Ok(seen) => seen
-                    .into_iter()
-                    .for_each(|fault| *faults.entry(fault).or_default() += 1),
+                Ok(seen) => seen.into_iter().for_each(|fault| *faults.entry(fault).or_default() += 1),
                 Err(difference) => panic!("{name}: {difference}"),
             }
             compared += 1;
@@ -46,13 +38,7 @@ fn agrees_with_hl7_parser() {
     let met: Vec<Fault> = faults.into_keys().collect();
     assert_eq!(
         met,
-        [
-            Fault::NotUtf8,
-            Fault::JunkBeforeHeader,
-            Fault::EncodingCharacters,
-            Fault::DropsTheRest,
-            Fault::LowerCase
-        ]
+        [Fault::NotUtf8, Fault::JunkBeforeHeader, Fault::EncodingCharacters, Fault::DropsTheRest, Fault::LowerCase]
     );
 }
 
@@ -69,11 +55,7 @@ fn hand_made() -> Vec<(String, Vec<u8>)> {
         b"MSH$%*!@$A$B%C@D*E\rPID$1%2*3@$\r",
         b"MSH|^~\\&|A|B^C\r\nPID|1|||2~3^4&5&^\nNTE|",
     ];
-    messages
-        .iter()
-        .enumerate()
-        .map(|(at, raw)| (format!("hand-made {at}"), raw.to_vec()))
-        .collect()
+    messages.iter().enumerate().map(|(at, raw)| (format!("hand-made {at}"), raw.to_vec())).collect()
 }
 
 /// The faults that were met, or what differs without one.
@@ -93,11 +75,7 @@ fn compare(raw: &[u8]) -> Result<Vec<Fault>, String> {
         (Ok(()), Err(_)) if !raw.starts_with(b"MSH") => return Ok(vec![Fault::JunkBeforeHeader]),
         (Ok(()), Err(error)) => {
             let short = index.message(raw).text(0, 2).len() < 4;
-            return if short {
-                Ok(vec![Fault::EncodingCharacters])
-            } else {
-                Err(format!("only we read it: {error}"))
-            };
+            return if short { Ok(vec![Fault::EncodingCharacters]) } else { Err(format!("only we read it: {error}")) };
         }
         (Ok(()), Ok(theirs)) => (index.message(raw), theirs),
     };
@@ -106,20 +84,12 @@ fn compare(raw: &[u8]) -> Result<Vec<Fault>, String> {
     }
     let mut faults = Vec::new();
     if theirs.segments.len() > message.segment_count() {
-        return Err(format!(
-            "{} segments there, {} here",
-            theirs.segments.len(),
-            message.segment_count()
-        ));
+        return Err(format!("{} segments there, {} here", theirs.segments.len(), message.segment_count()));
     }
     // Where it stopped, the last segment may go on in ours, over the lines that it could not read.
     let stopped = !text[theirs.raw_value().len()..].trim().is_empty();
     if stopped {
-        check_stop(
-            message,
-            &text[theirs.raw_value().len()..],
-            theirs.segments.len() == 1,
-        )?;
+        check_stop(message, &text[theirs.raw_value().len()..], theirs.segments.len() == 1)?;
         faults.push(Fault::DropsTheRest);
     } else if theirs.segments.len() < message.segment_count() {
         return Err("segments that hl7-parser does not know of".to_owned());
@@ -143,38 +113,22 @@ fn compare(raw: &[u8]) -> Result<Vec<Fault>, String> {
 /// Whether hl7-parser had a known reason to stop before `rest`.
 fn check_stop(message: Message<'_>, rest: &str, after_header: bool) -> Result<(), String> {
     // It has taken the line end after the MSH already.
-    let line_end = |text: &str| {
-        ["\r\n", "\r", "\n"]
-            .iter()
-            .find(|end| text.starts_with(**end))
-            .map_or(0, |end| end.len())
-    };
-    let line = if after_header {
-        rest
-    } else {
-        &rest[line_end(rest)..]
-    };
+    let line_end =
+        |text: &str| ["\r\n", "\r", "\n"].iter().find(|end| text.starts_with(**end)).map_or(0, |end| end.len());
+    let line = if after_header { rest } else { &rest[line_end(rest)..] };
     let blank = line_end(line) > 0;
     let separator = char::from(message.delimiters().field);
     let name: String = line.chars().take(3).collect();
-    let readable = name.chars().count() == 3
-        && name.chars().all(char::is_alphanumeric)
-        && line.chars().nth(3) == Some(separator);
+    let readable =
+        name.chars().count() == 3 && name.chars().all(char::is_alphanumeric) && line.chars().nth(3) == Some(separator);
     if blank || !readable {
         Ok(())
     } else {
-        Err(format!(
-            "hl7-parser stopped at a line that it can read, {} bytes before the end",
-            rest.len()
-        ))
+        Err(format!("hl7-parser stopped at a line that it can read, {} bytes before the end", rest.len()))
     }
 }
 
-fn compare_segment(
-    message: Message<'_>,
-    at: usize,
-    segment: &hl7_parser::message::Segment<'_>,
-) -> Result<(), String> {
+fn compare_segment(message: Message<'_>, at: usize, segment: &hl7_parser::message::Segment<'_>) -> Result<(), String> {
     let id = message.segment_id(at);
     let delimiters = message.delimiters();
     let place = |number: usize| format!("segment {at}, {id}-{number}");
@@ -210,28 +164,14 @@ fn compare_segment(
     Ok(())
 }
 
-fn same(
-    message: Message<'_>,
-    ours: Span,
-    theirs: &str,
-    place: impl Fn() -> String,
-) -> Result<(), String> {
+fn same(message: Message<'_>, ours: Span, theirs: &str, place: impl Fn() -> String) -> Result<(), String> {
     if message.bytes(ours) == theirs.as_bytes() {
         Ok(())
     } else {
-        Err(format!(
-            "{}: {} bytes here, {} there, or other ones",
-            place(),
-            ours.len(),
-            theirs.len()
-        ))
+        Err(format!("{}: {} bytes here, {} there, or other ones", place(), ours.len(), theirs.len()))
     }
 }
 
 fn same_count(ours: usize, theirs: usize, place: impl Fn() -> String) -> Result<(), String> {
-    if ours == theirs {
-        Ok(())
-    } else {
-        Err(format!("{}: {ours} parts here, {theirs} there", place()))
-    }
+    if ours == theirs { Ok(()) } else { Err(format!("{}: {ours} parts here, {theirs} there", place())) }
 }

@@ -1,7 +1,7 @@
 //! What holds for any bytes: no panic, nothing lost, the index writes back what it read, and it agrees with a slow and obvious twin.
 use handoff::hl7::{
-    Charset, Delimiters, Index, Matcher, Message, Path, PlacementKind, Structure, Time, Timestamp,
-    decode_into, split, transcode,
+    Charset, Delimiters, Index, Matcher, Message, Path, PlacementKind, Structure, Time, Timestamp, decode_into, split,
+    transcode,
 };
 use proptest::prelude::*;
 
@@ -16,10 +16,7 @@ fn exercise(raw: &[u8]) -> usize {
     let structure = Structure::parse("ORU_R01", ORU_R01).expect("a grammar");
     let (mut index, mut matcher, mut segments, mut end) = (Index::new(), Matcher::new(), 0, 0);
     for span in split(raw) {
-        assert!(
-            span.start >= end && span.start < span.end && span.end <= raw.len(),
-            "messages in order"
-        );
+        assert!(span.start >= end && span.start < span.end && span.end <= raw.len(), "messages in order");
         end = span.end;
         segments += one(&raw[span], &structure, &mut index, &mut matcher);
     }
@@ -42,10 +39,7 @@ fn one(raw: &[u8], structure: &Structure, index: &mut Index, matcher: &mut Match
     for segment in 0..message.segment_count() {
         let placement = matcher.placement(segment);
         assert!((placement.instance as usize) < matcher.instances().len());
-        assert_eq!(
-            placement.child == u16::MAX,
-            placement.kind == PlacementKind::Extra
-        );
+        assert_eq!(placement.child == u16::MAX, placement.kind == PlacementKind::Extra);
     }
     message.segment_count()
 }
@@ -54,13 +48,9 @@ fn one(raw: &[u8], structure: &Structure, index: &mut Index, matcher: &mut Match
 fn visit(message: Message<'_>) -> Vec<Vec<&[u8]>> {
     let delimiters = message.delimiters();
     let parts = |segment: usize| {
-        let fields =
-            (0..=message.field_count(segment)).map(|number| message.field(segment, number));
+        let fields = (0..=message.field_count(segment)).map(|number| message.field(segment, number));
         let header = message.segment_id(segment).is_header();
-        let fields = fields
-            .enumerate()
-            .filter(move |(number, _)| !header || *number != 1)
-            .map(|(_, field)| field);
+        let fields = fields.enumerate().filter(move |(number, _)| !header || *number != 1).map(|(_, field)| field);
         fields
             .flat_map(|field| message.parts(field, delimiters.repetition))
             .flat_map(|repetition| message.parts(repetition, delimiters.component))
@@ -73,22 +63,10 @@ fn visit(message: Message<'_>) -> Vec<Vec<&[u8]>> {
 
 /// Every subcomponent, by splitting the text of the segments with the standard library. The lines that make a segment are those of the index.
 fn twin(message: Message<'_>) -> Vec<Vec<&[u8]>> {
-    let Delimiters {
-        field,
-        component,
-        repetition,
-        subcomponent,
-        ..
-    } = message.delimiters();
-    let separates =
-        move |byte: &u8| *byte != 0 && [field, component, repetition, subcomponent].contains(byte);
+    let Delimiters { field, component, repetition, subcomponent, .. } = message.delimiters();
+    let separates = move |byte: &u8| *byte != 0 && [field, component, repetition, subcomponent].contains(byte);
     (0..message.segment_count())
-        .map(|segment| {
-            message
-                .bytes(message.segment_span(segment))
-                .split(separates)
-                .collect()
-        })
+        .map(|segment| message.bytes(message.segment_span(segment)).split(separates).collect())
         .collect()
 }
 
@@ -115,26 +93,19 @@ fn our_cases_cut_anywhere() {
 
 /// A message with bytes replaced, left out and put in, biased to what matters.
 fn mutated() -> impl Strategy<Value = Vec<u8>> {
-    let byte = prop_oneof![
-        proptest::sample::select(b"|^~\\&#\r\n\x0b\x1c \"MSHOBXPIDabc019$.".to_vec()),
-        any::<u8>(),
-    ];
+    let byte = prop_oneof![proptest::sample::select(b"|^~\\&#\r\n\x0b\x1c \"MSHOBXPIDabc019$.".to_vec()), any::<u8>(),];
     let edits = proptest::collection::vec((any::<prop::sample::Index>(), 0..3_u8, byte), 0..12);
-    (
-        prop_oneof![Just(bench_cases::adt_a01()), Just(bench_cases::oru(2))],
-        edits,
-    )
-        .prop_map(|(mut raw, edits)| {
-            for (at, kind, byte) in edits {
-                let at = at.index(raw.len());
-                match kind {
-                    0 => raw[at] = byte,
-                    1 => raw.insert(at, byte),
-                    _ => drop(raw.remove(at)),
-                }
+    (prop_oneof![Just(bench_cases::adt_a01()), Just(bench_cases::oru(2))], edits).prop_map(|(mut raw, edits)| {
+        for (at, kind, byte) in edits {
+            let at = at.index(raw.len());
+            match kind {
+                0 => raw[at] = byte,
+                1 => raw.insert(at, byte),
+                _ => drop(raw.remove(at)),
             }
-            raw
-        })
+        }
+        raw
+    })
 }
 
 proptest! {

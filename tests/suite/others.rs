@@ -29,7 +29,9 @@ fn judge(folder: &str) {
                 continue;
             };
             wrong.extend(lost(&raw, &scratch, &twin.unmapped).map(|what| format!("{name}: {what}")));
-            wrong.extend(twin::judge::differs(&twin.bundle, scratch.bundle()).map(|what| format!("{name}: twin: {what}")));
+            wrong.extend(
+                twin::judge::differs(&twin.bundle, scratch.bundle()).map(|what| format!("{name}: twin: {what}")),
+            );
             wrong.extend(mistakes(scratch.bundle()).into_iter().map(|mistake| format!("{name}: {mistake}")));
         }
     }
@@ -50,6 +52,11 @@ fn lost(raw: &[u8], scratch: &Scratch, expected: &[Span]) -> Option<String> {
         }
         at = span.end as usize;
     }
-    let found: Vec<Span> = scratch.findings().iter().filter(|finding| finding.code == FindingCode::SegmentNotMapped).map(|finding| finding.span).collect();
+    let found: Vec<Span> = scratch
+        .findings()
+        .iter()
+        .filter(|finding| finding.code == FindingCode::SegmentNotMapped)
+        .map(|finding| finding.span)
+        .collect();
     (expected != found).then(|| format!("{} segments have no map, {} are reported", expected.len(), found.len()))
 }

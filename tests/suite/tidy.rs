@@ -20,44 +20,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("facets", &["hl7"]),
     ("privacy", &["facets", "fhir"]),
     ("routing", &["fhir", "facets", "mapping"]),
-    (
-        "intake",
-        &[
-            "hl7",
-            "facets",
-            "mapping",
-            "journal",
-            "routing",
-            "telemetry",
-        ],
-    ),
-    (
-        "delivery",
-        &[
-            "journal",
-            "facets",
-            "routing",
-            "privacy",
-            "fhir",
-            "hl7",
-            "mapping",
-            "mllp",
-            "telemetry",
-        ],
-    ),
-    (
-        "coordination",
-        &[
-            "journal",
-            "facets",
-            "routing",
-            "privacy",
-            "fhir",
-            "hl7",
-            "mapping",
-            "telemetry",
-        ],
-    ),
+    ("intake", &["hl7", "facets", "mapping", "journal", "routing", "telemetry"]),
+    ("delivery", &["journal", "facets", "routing", "privacy", "fhir", "hl7", "mapping", "mllp", "telemetry"]),
+    ("coordination", &["journal", "facets", "routing", "privacy", "fhir", "hl7", "mapping", "telemetry"]),
     (
         "server",
         &[
@@ -126,10 +91,7 @@ fn modules_import_only_downwards() {
         for (line, used) in crate_names(&code) {
             let known = MAY_USE.iter().any(|(name, _)| *name == used);
             if known && used != *module && !allowed.contains(&used) {
-                errors.push(format!(
-                    "{}:{line}: {module} may not use {used}",
-                    file.display()
-                ));
+                errors.push(format!("{}:{line}: {module} may not use {used}", file.display()));
             }
         }
     }
@@ -141,19 +103,12 @@ fn table_names_every_module_and_has_no_cycle() {
     for (file, _) in sources() {
         let module = module_of(&file);
         let root = matches!(module.as_str(), "lib" | "main");
-        assert!(
-            root || row_of(&file).is_some(),
-            "{}: module {module} is not in MAY_USE",
-            file.display()
-        );
+        assert!(root || row_of(&file).is_some(), "{}: module {module} is not in MAY_USE", file.display());
     }
     for (position, (module, allowed)) in MAY_USE.iter().enumerate() {
         for used in *allowed {
             let above = MAY_USE[..position].iter().any(|(name, _)| name == used);
-            assert!(
-                above,
-                "{module} may use {used}, which does not stand above it"
-            );
+            assert!(above, "{module} may use {used}, which does not stand above it");
         }
     }
 }
@@ -165,17 +120,9 @@ fn files_fit_in_the_head() {
         if is_test(&file) || text.lines().take(5).any(|line| line.contains("@generated")) {
             continue;
         }
-        let lines = text
-            .split("#[cfg(test)]\nmod ")
-            .next()
-            .unwrap_or("")
-            .lines()
-            .count();
+        let lines = text.split("#[cfg(test)]\nmod ").next().unwrap_or("").lines().count();
         if lines > LINES_MAX {
-            errors.push(format!(
-                "{}: {lines} lines, limit {LINES_MAX}",
-                file.display()
-            ));
+            errors.push(format!("{}: {lines} lines, limit {LINES_MAX}", file.display()));
         }
     }
     assert!(errors.is_empty(), "\n{}", errors.join("\n"));
@@ -199,10 +146,7 @@ fn every_fixture_is_described_once() {
     for line in page.lines() {
         if let Some(title) = line.strip_prefix("## ") {
             structure = title;
-        } else if let Some(case) = line
-            .strip_prefix("| `")
-            .and_then(|row| row.split('`').next())
-        {
+        } else if let Some(case) = line.strip_prefix("| `").and_then(|row| row.split('`').next()) {
             assert!(
                 described.insert(format!("{structure}/{case}")),
                 "fixtures/README.md describes {structure}/{case} twice"
@@ -213,23 +157,13 @@ fn every_fixture_is_described_once() {
         .iter()
         .flat_map(|structure| folders(structure))
         .map(|case| {
-            assert!(
-                case.join("message.hl7").is_file(),
-                "{} has no message.hl7",
-                case.display()
-            );
-            let mut names = case
-                .iter()
-                .rev()
-                .map(|name| name.to_string_lossy().into_owned());
+            assert!(case.join("message.hl7").is_file(), "{} has no message.hl7", case.display());
+            let mut names = case.iter().rev().map(|name| name.to_string_lossy().into_owned());
             let (case, structure) = (names.next().unwrap(), names.next().unwrap());
             format!("{structure}/{case}")
         })
         .collect();
-    assert_eq!(
-        described, present,
-        "fixtures/README.md and the folders differ"
-    );
+    assert_eq!(described, present, "fixtures/README.md and the folders differ");
 }
 
 #[test]
@@ -241,10 +175,7 @@ fn crate_names_sees_through_braces_and_lines() {
 
 #[test]
 fn comments_are_not_code() {
-    assert_eq!(
-        without_comments("a // crate::hl7\n/// crate::fhir\nb \"http://x\" c"),
-        "a \n\nb \"http://x\" c\n"
-    );
+    assert_eq!(without_comments("a // crate::hl7\n/// crate::fhir\nb \"http://x\" c"), "a \n\nb \"http://x\" c\n");
 }
 
 /// Every name that directly follows `crate::`, also within braces, with its line.
@@ -274,27 +205,18 @@ fn crate_names(code: &str) -> Vec<(usize, &str)> {
             }
         }
     }
-    found
-        .iter()
-        .map(|(offset, name)| (code[..*offset].matches('\n').count() + 1, *name))
-        .collect()
+    found.iter().map(|(offset, name)| (code[..*offset].matches('\n').count() + 1, *name)).collect()
 }
 
 fn word_at(code: &str, start: usize) -> &str {
-    code[start..]
-        .split(|c: char| !c.is_alphanumeric() && c != '_')
-        .next()
-        .unwrap_or("")
+    code[start..].split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("")
 }
 
 /// The same lines without what follows `//`, unless that stands behind a colon, as in a URL.
 fn without_comments(text: &str) -> String {
     let mut code = String::with_capacity(text.len());
     for line in text.lines() {
-        let end = line
-            .match_indices("//")
-            .map(|(at, _)| at)
-            .find(|at| !line[..*at].ends_with(':'));
+        let end = line.match_indices("//").map(|(at, _)| at).find(|at| !line[..*at].ends_with(':'));
         code.push_str(&line[..end.unwrap_or(line.len())]);
         code.push('\n');
     }
@@ -338,9 +260,5 @@ fn sources() -> Vec<(PathBuf, String)> {
 }
 
 fn folders(parent: &Path) -> Vec<PathBuf> {
-    fs::read_dir(parent)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.is_dir())
-        .collect()
+    fs::read_dir(parent).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect()
 }

@@ -34,7 +34,9 @@ fn fixtures_give_valid_bundles() {
 #[test]
 fn the_walk_finds_mistakes() {
     let bundle = |resource: &str| {
-        format!(r#"{{"resourceType":"Bundle","type":"message","entry":[{{"fullUrl":"urn:uuid:00000000-0000-5000-8000-000000000001","resource":{{"resourceType":"MessageHeader","id":"00000000-0000-5000-8000-000000000001",{resource}}}}}]}}"#)
+        format!(
+            r#"{{"resourceType":"Bundle","type":"message","entry":[{{"fullUrl":"urn:uuid:00000000-0000-5000-8000-000000000001","resource":{{"resourceType":"MessageHeader","id":"00000000-0000-5000-8000-000000000001",{resource}}}}}]}}"#
+        )
     };
     let good = r#""eventCoding":{"code":"A01"},"source":{"endpoint":"urn:x"}"#;
     assert_eq!(walk(bundle(good).as_bytes()), Vec::<String>::new());
@@ -42,10 +44,16 @@ fn the_walk_finds_mistakes() {
         (r#""source":{"endpoint":"urn:x"}"#, "event[x]"),
         (r#""eventCoding":{"code":"A01"},"eventUri":"urn:x","source":{"endpoint":"urn:x"}"#, "more than one"),
         (r#""eventCoding":{"kode":"A01"},"source":{"endpoint":"urn:x"}"#, "unknown"),
-        (r#""eventCoding":{"code":"A01"},"source":{"endpoint":"urn:x"},"focus":[{"reference":"urn:uuid:none"}]"#, "leads nowhere"),
+        (
+            r#""eventCoding":{"code":"A01"},"source":{"endpoint":"urn:x"},"focus":[{"reference":"urn:uuid:none"}]"#,
+            "leads nowhere",
+        ),
         (r#""eventCoding":{"code":"A01"},"source":{"endpoint":"urn:x"},"focus":[]"#, "empty"),
         (r#""eventCoding":{"code":""},"source":{"endpoint":"urn:x"}"#, "code"),
-        (r#""eventCoding":{"code":"A01"},"source":{"endpoint":"urn:x"},"response":{"identifier":"a","code":"fine"}"#, "not allowed"),
+        (
+            r#""eventCoding":{"code":"A01"},"source":{"endpoint":"urn:x"},"response":{"identifier":"a","code":"fine"}"#,
+            "not allowed",
+        ),
         (r#""eventCoding":{"code":"A01"},"source":{"endpoint":"urn:x"},"focus":{"display":"x"}"#, "list"),
         (r#""eventCoding":{"code":"A01"},"source":{"endpoint":["urn:x"]}"#, "list"),
         (r#""eventCoding":{"code":"A01"},"source":{"endpoint":"urn:x"},"sender":null"#, "null"),
@@ -68,7 +76,10 @@ pub fn mistakes(bundle: &[u8]) -> Vec<String> {
     };
     for (at, entry) in value["entry"].as_array().into_iter().flatten().enumerate() {
         if let Err(error) = serde_json::from_value::<Resource>(entry["resource"].clone()) {
-            refused(format!("Bundle.entry[{at}].resource({})", entry["resource"]["resourceType"].as_str().unwrap_or("")), error);
+            refused(
+                format!("Bundle.entry[{at}].resource({})", entry["resource"]["resourceType"].as_str().unwrap_or("")),
+                error,
+            );
         }
     }
     value["entry"] = Value::Array(Vec::new());
@@ -154,7 +165,8 @@ impl Walk {
         }
         self.object(kind, object, &path);
         if !inner && kind != "Bundle" {
-            let lonely: Vec<String> = self.contained.keys().filter(|id| !self.referred.contains(*id)).cloned().collect();
+            let lonely: Vec<String> =
+                self.contained.keys().filter(|id| !self.referred.contains(*id)).cloned().collect();
             for id in lonely {
                 self.wrong(&path, format!("nothing refers to contained `{id}` (dom-3)"));
             }
@@ -205,19 +217,31 @@ impl Walk {
                 }
             }
             "Period" => {
-                if let (Some(start), Some(end)) = (object.get("start").and_then(Value::as_str), object.get("end").and_then(Value::as_str)) {
+                if let (Some(start), Some(end)) =
+                    (object.get("start").and_then(Value::as_str), object.get("end").and_then(Value::as_str))
+                {
                     let same = start.len().min(end.len()).min(10);
                     if start[..same] > end[..same] {
                         self.wrong(path, format!("ends at {end}, before it starts at {start} (per-1)"));
                     }
                 }
             }
-            _ if object.keys().all(|key| key == "id") && !shape::is_resource(parent) => self.wrong(path, "says nothing (ele-1)".into()),
+            _ if object.keys().all(|key| key == "id") && !shape::is_resource(parent) => {
+                self.wrong(path, "says nothing (ele-1)".into())
+            }
             _ => {}
         }
     }
 
-    fn element(&mut self, parent: &str, element: &Element, kind: &TypeRef, value: &Value, beside: Option<&Value>, path: &str) {
+    fn element(
+        &mut self,
+        parent: &str,
+        element: &Element,
+        kind: &TypeRef,
+        value: &Value,
+        beside: Option<&Value>,
+        path: &str,
+    ) {
         let Value::Array(items) = value else {
             if element.many {
                 return self.wrong(path, "must be a list".into());
@@ -277,7 +301,10 @@ impl Walk {
         }
         self.object(shape::child_type(parent, element, kind.name), object, path);
         if let Some(codes) = codes {
-            let codings = object.get("coding").and_then(Value::as_array).map_or_else(|| vec![value], |list| list.iter().collect());
+            let codings = object
+                .get("coding")
+                .and_then(Value::as_array)
+                .map_or_else(|| vec![value], |list| list.iter().collect());
             let found = codings.iter().filter_map(|coding| coding["code"].as_str()).any(|code| codes.contains(code));
             if !found {
                 self.wrong(path, format!("none of the codes that {} allows", element.required_codes.unwrap_or("")));
@@ -299,7 +326,11 @@ impl Walk {
         };
         match found.cloned() {
             None => self.wrong(path, format!("{reference} leads nowhere")),
-            Some(to) if !kind.targets.is_empty() && !kind.targets.contains(&to.as_str()) && !kind.targets.contains(&"Resource") => {
+            Some(to)
+                if !kind.targets.is_empty()
+                    && !kind.targets.contains(&to.as_str())
+                    && !kind.targets.contains(&"Resource") =>
+            {
                 self.wrong(path, format!("may not refer to {to}"));
             }
             Some(_) => {}
@@ -313,11 +344,18 @@ fn primitive(kind: &str, value: &Value) -> Result<(), String> {
         (_, Value::Null) => return Err("is null".into()),
         ("boolean", Value::Bool(_)) => true,
         ("integer" | "unsignedInt" | "positiveInt", Value::Number(number)) => {
-            let least = if kind == "positiveInt" { 1 } else if kind == "integer" { i64::from(i32::MIN) } else { 0 };
+            let least = if kind == "positiveInt" {
+                1
+            } else if kind == "integer" {
+                i64::from(i32::MIN)
+            } else {
+                0
+            };
             number.as_i64().is_some_and(|number| (least..=i64::from(i32::MAX)).contains(&number))
         }
         ("decimal", Value::Number(_)) => true,
-        ("boolean" | "integer" | "unsignedInt" | "positiveInt" | "decimal", _) | (_, Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => false,
+        ("boolean" | "integer" | "unsignedInt" | "positiveInt" | "decimal", _)
+        | (_, Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => false,
         (_, Value::String(text)) => of_type(kind, text),
     };
     if good { Ok(()) } else { Err(format!("{value} is no {kind}")) }
@@ -327,10 +365,15 @@ fn of_type(kind: &str, text: &str) -> bool {
     let visible = !text.trim().is_empty() && !text.chars().any(|c| c < ' ' && !"\t\r\n".contains(c));
     match kind {
         "code" => visible && text.trim() == text && !text.contains("  ") && !text.contains(['\t', '\r', '\n']),
-        "uri" | "url" | "canonical" | "http://hl7.org/fhirpath/System.String" => visible && !text.contains(char::is_whitespace),
+        "uri" | "url" | "canonical" | "http://hl7.org/fhirpath/System.String" => {
+            visible && !text.contains(char::is_whitespace)
+        }
         "oid" => text.starts_with("urn:oid:"),
         "uuid" => text.len() == 45 && text.starts_with("urn:uuid:"),
-        "id" => (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte)),
+        "id" => {
+            (1..=64).contains(&text.len())
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte))
+        }
         "date" => date(text),
         "dateTime" => date(text) || instant(text),
         "instant" => instant(text),
@@ -338,7 +381,10 @@ fn of_type(kind: &str, text: &str) -> bool {
         "base64Binary" => {
             let padding = text.bytes().rev().take_while(|byte| *byte == b'=').count();
             let body = &text.as_bytes()[..text.len() - padding];
-            !text.is_empty() && text.len() % 4 == 0 && padding < 3 && body.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(byte))
+            !text.is_empty()
+                && text.len() % 4 == 0
+                && padding < 3
+                && body.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(byte))
         }
         _ => visible,
     }
@@ -346,7 +392,11 @@ fn of_type(kind: &str, text: &str) -> bool {
 
 /// Whether a text looks like a pattern, in which `9` stands for any digit.
 fn like(text: &str, pattern: &str) -> bool {
-    text.len() == pattern.len() && text.bytes().zip(pattern.bytes()).all(|(byte, wanted)| if wanted == b'9' { byte.is_ascii_digit() } else { byte == wanted })
+    text.len() == pattern.len()
+        && text
+            .bytes()
+            .zip(pattern.bytes())
+            .all(|(byte, wanted)| if wanted == b'9' { byte.is_ascii_digit() } else { byte == wanted })
 }
 
 fn date(text: &str) -> bool {
@@ -359,13 +409,19 @@ fn date(text: &str) -> bool {
 
 fn time(text: &str) -> bool {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    like(whole, "99:99:99") && &whole[..2] < "24" && &whole[3..5] < "60" && &whole[6..] <= "60" && !fraction.is_empty() && fraction.bytes().all(|byte| byte.is_ascii_digit())
+    like(whole, "99:99:99")
+        && &whole[..2] < "24"
+        && &whole[3..5] < "60"
+        && &whole[6..] <= "60"
+        && !fraction.is_empty()
+        && fraction.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn instant(text: &str) -> bool {
     let Some((day, rest)) = text.split_once('T') else { return false };
     let zone = rest.find(['Z', '+', '-']).unwrap_or(rest.len());
     let (clock, zone) = rest.split_at(zone);
-    let zoned = zone == "Z" || (zone.len() == 6 && like(&zone[1..], "99:99") && &zone[1..] <= "14:00" && &zone[4..] < "60");
+    let zoned =
+        zone == "Z" || (zone.len() == 6 && like(&zone[1..], "99:99") && &zone[1..] <= "14:00" && &zone[4..] < "60");
     like(day, "9999-99-99") && date(day) && time(clock) && zoned
 }

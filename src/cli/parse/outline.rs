@@ -1,6 +1,9 @@
 //! A message → what there is to say about it: type, notes, segments in their groups, valued fields with names, values with escapes resolved.
 use crate::hl7::names::{self, ComponentDef};
-use crate::hl7::{Charset, Index, Matcher, Message, ParseError, PlacementKind, SegmentId, Span, Structure, decode_into, is_null, transcode};
+use crate::hl7::{
+    Charset, Index, Matcher, Message, ParseError, PlacementKind, SegmentId, Span, Structure, decode_into, is_null,
+    transcode,
+};
 use crate::mapping::Plan;
 
 /// What was understood of a message.
@@ -89,7 +92,10 @@ fn notes(message: Message<'_>, transcoded: bool) -> Vec<String> {
     let found = message.notes();
     let mut notes = Vec::new();
     if !found.leading.is_empty() {
-        notes.push(format!("{} bytes before the MSH segment were skipped (byte order mark, framing, blanks or junk)", found.leading.len()));
+        notes.push(format!(
+            "{} bytes before the MSH segment were skipped (byte order mark, framing, blanks or junk)",
+            found.leading.len()
+        ));
     }
     if found.continuation_lines > 0 {
         notes.push(format!("{} lines that begin no segment continue the one before them", found.continuation_lines));
@@ -105,7 +111,10 @@ fn notes(message: Message<'_>, transcoded: bool) -> Vec<String> {
         notes.push(format!("segments end with {ends}; HL7 v2 says CR"));
     }
     if transcoded {
-        notes.push("made UTF-8 before it was read, because its character set can hide separators; bytes count there".to_owned());
+        notes.push(
+            "made UTF-8 before it was read, because its character set can hide separators; bytes count there"
+                .to_owned(),
+        );
     }
     notes
 }
@@ -196,7 +205,9 @@ impl Reader<'_> {
         let delimiters = self.message.delimiters();
         let pieces: Vec<Span> = self.message.parts(span, separator).collect();
         let mut parts = Vec::new();
-        if pieces.len() > 1 || (separator == delimiters.component && self.message.parts(span, delimiters.subcomponent).nth(1).is_some()) {
+        if pieces.len() > 1
+            || (separator == delimiters.component && self.message.parts(span, delimiters.subcomponent).nth(1).is_some())
+        {
             let definition = names::datatype(datatype);
             for (at, piece) in pieces.iter().enumerate() {
                 let known: Option<&ComponentDef> = definition.and_then(|d| d.component(at as u16 + 1));

@@ -4,21 +4,21 @@ use super::value::Wanted;
 use super::{Compiler, Place, Scope, trie};
 use crate::fhir::shape::{self, Element};
 use crate::mapping::diagnostic::Code;
-use crate::mapping::expression::{Condition as AstCondition, Demand, Row, Value};
+use crate::mapping::expression::{Demand, Row, Value};
 use crate::mapping::plan::*;
-use crate::mapping::source::{Location, RowSource};
+use crate::mapping::source::{RowSource, RowValue};
 use std::collections::BTreeMap;
 
 /// Rows with the place they are compiled at.
 type Layer<'t> = (&'t [Trie], Place);
-type One<'t> = (&'t Trie, Place);
+pub(super) type One<'t> = (&'t Trie, Place);
 
 /// What is known of an element when its rows are compiled.
-struct Slot<'e> {
-    element: &'e Element,
+pub(super) struct Slot<'e> {
+    pub element: &'e Element,
     /// Spelled-out choice type (`valueQuantity`), if the row says so.
-    chosen: Option<String>,
-    parent: String,
+    pub chosen: Option<String>,
+    pub parent: String,
 }
 
 impl Compiler<'_, '_> {
@@ -67,13 +67,44 @@ impl Compiler<'_, '_> {
         found
     }
 
-    pub(super) fn datatype_object(&mut self, to: &str, rows: &[RowSource], place: &Place, depth: u8, table: Option<u16>) -> NodeId {
+    pub(super) fn datatype_object(
+        &mut self,
+        to: &str,
+        rows: &[RowSource],
+        place: &Place,
+        depth: u8,
+        table: Option<u16>,
+    ) -> NodeId {
         let tries = trie::group(rows);
+        if let Some(row) = rows.iter().find(|row| row.target.steps.is_empty()) {
+            return self.spread_root(to, row, tries, place, depth);
+        }
         let (children, has_source) = self.children(to, &[(&tries, place.clone())], depth, false);
         if let Some(table) = table {
             self.table_first(&children, table);
         }
         self.node(Node::Object { children, enter: None, has_source, period: to == "Period" })
+    }
+
+    /// A datatype map with a row `"*"`: another map is spread over the element, the rows beside it win.
+    fn spread_root(&mut self, to: &str, row: &RowSource, tries: Vec<Trie>, place: &Place, depth: u8) -> NodeId {
+        let RowValue::Expression(expression, location) = &row.value else { return self.value_node(Vec::new(), None) };
+        let whole = Trie {
+            name: "*".into(),
+            label: String::new(),
+            extension: None,
+            key: row.key.clone(),
+            location: row.location,
+            wholes: vec![Whole::Row(expression.clone(), *location)],
+            guard: None,
+            children: tries,
+            through: None,
+            extra: None,
+        };
+        match self.object(to, &[(&whole, place.clone())], depth, Vec::new()) {
+            Some((node, _)) => node,
+            None => self.value_node(Vec::new(), None),
+        }
     }
 
     /// Puts the coding that the table gives in front of the message's own codings.
@@ -86,7 +117,11 @@ impl Compiler<'_, '_> {
         let mut copies: Vec<Item> = self.plan.items[items.start as usize..items.end as usize].to_vec();
         if let Some(first) = copies.first_mut() {
             let differs = self.push_condition(Condition::NotFromTable(table));
-            first.guard = if first.guard == NONE { differs } else { self.push_condition(Condition::And(vec![first.guard, differs])) };
+            first.guard = if first.guard == NONE {
+                differs
+            } else {
+                self.push_condition(Condition::And(vec![first.guard, differs]))
+            };
         }
         let node = self.node(Node::TableCoding { table });
         copies.insert(0, Item { node, part: CURRENT, guard: NONE, repeat: Repeat::Once, inner: false, need: ALWAYS });
@@ -102,7 +137,10 @@ impl Compiler<'_, '_> {
         for (tries, place) in layers {
             for trie in *tries {
                 if let Some(slot) = self.slot(parent, trie) {
-                    let key = (slot.element.order, slot.chosen.map_or_else(|| slot.element.name.to_string(), |_| trie.name.clone()));
+                    let key = (
+                        slot.element.order,
+                        slot.chosen.map_or_else(|| slot.element.name.to_string(), |_| trie.name.clone()),
+                    );
                     groups.entry(key).or_default().push((trie, place.clone()));
                 }
             }
@@ -142,25 +180,49 @@ impl Compiler<'_, '_> {
         if primitive {
             let with_children: Vec<One<'_>> = group.iter().filter(|(t, _)| !t.children.is_empty()).cloned().collect();
             if !with_children.is_empty() && !slot.element.many {
-                let layers: Vec<Layer<'_>> = with_children.iter().map(|(t, p)| (t.children.as_slice(), p.clone())).collect();
+                let layers: Vec<Layer<'_>> =
+                    with_children.iter().map(|(t, p)| (t.children.as_slice(), p.clone())).collect();
                 let (children, has_source) = self.children("Element", &layers, depth, false);
                 let node = self.node(Node::Object { children, enter: None, has_source, period: false });
                 let key = self.key_text(&format!("_{name}"));
-                out.push((Child { key, node, mask: Self::mask(&with_children), inner: Self::inner(group), required: false, silent: false, rule: NONE, need: ALWAYS, part_needs: Vec::new() }, has_source));
+                out.push((
+                    Child {
+                        key,
+                        node,
+                        mask: Self::mask(&with_children),
+                        inner: Self::inner(group),
+                        required: false,
+                        silent: false,
+                        rule: NONE,
+                        need: ALWAYS,
+                        part_needs: Vec::new(),
+                    },
+                    has_source,
+                ));
             }
         }
         let bare: Vec<(Trie, Place)> = group
             .iter()
             .filter(|(t, _)| !primitive || !t.wholes.is_empty())
-            .map(|(t, p)| (Trie { children: if primitive { Vec::new() } else { t.children.clone() }, ..(*t).clone() }, p.clone()))
+            .map(|(t, p)| {
+                (Trie { children: if primitive { Vec::new() } else { t.children.clone() }, ..(*t).clone() }, p.clone())
+            })
             .collect();
         let group: Vec<One<'_>> = bare.iter().map(|(t, p)| (t, p.clone())).collect();
         if group.is_empty() {
             return out;
         }
-        let compiled = if slot.element.many { self.list(slot, &group, depth) } else { self.single(slot, &group, depth).map(|(n, s)| (n, s, None)) };
+        let compiled = if slot.element.many {
+            self.list(slot, &group, depth)
+        } else {
+            self.single(slot, &group, depth).map(|(n, s)| (n, s, None))
+        };
         let Some((node, sourced, _)) = compiled else { return out };
-        let demand = group.iter().flat_map(|(t, _)| &t.wholes).find_map(|w| if let Whole::Row(row, _) = w { Some(row.demand) } else { None }).unwrap_or_default();
+        let demand = group
+            .iter()
+            .flat_map(|(t, _)| &t.wholes)
+            .find_map(|w| if let Whole::Row(row, _) = w { Some(row.demand) } else { None })
+            .unwrap_or_default();
         let rule = self.rule(&group[0].1.map, &group[0].0.key, group[0].0.location);
         let child = Child {
             key,
@@ -248,14 +310,22 @@ impl Compiler<'_, '_> {
             }
         }
         let type_name = slot.element.types.first()?.name.to_string();
-        let parent = if trie.name == "extension" { "Extension".to_owned() } else { shape::child_type(&slot.parent, slot.element, &type_name).to_string() };
+        let parent = if trie.name == "extension" {
+            "Extension".to_owned()
+        } else {
+            shape::child_type(&slot.parent, slot.element, &type_name).to_string()
+        };
         trie.children.iter().find_map(|child| {
             // In an extension the value is one, whatever its path is called.
-            let element = shape::child(&parent, &child.name).or_else(|| shape::choice(&parent, &child.name).map(|c| c.0));
+            let element =
+                shape::child(&parent, &child.name).or_else(|| shape::choice(&parent, &child.name).map(|c| c.0));
             match element {
                 Some(element) if element.many => None,
                 Some(element) => self.driver(&Slot { element, chosen: None, parent: parent.clone() }, child, place),
-                None => child.wholes.iter().find_map(|w| if let Whole::Row(row, _) = w { self.row_driver(row, place) } else { None }),
+                None => child
+                    .wholes
+                    .iter()
+                    .find_map(|w| if let Whole::Row(row, _) = w { self.row_driver(row, place) } else { None }),
             }
         })
     }
@@ -263,10 +333,12 @@ impl Compiler<'_, '_> {
     fn row_driver(&self, row: &Row, place: &Place) -> Option<u16> {
         row.alternatives.iter().find_map(|alternative| match &alternative.value {
             Value::Path(path) => self.repeating_field(path, place),
-            Value::Call(name, arguments) if !["lines", "patient_id"].contains(&name.as_str()) => arguments.iter().find_map(|a| match a {
-                crate::mapping::expression::Argument::Value(Value::Path(path)) => self.repeating_field(path, place),
-                _ => None,
-            }),
+            Value::Call(name, arguments) if !["lines", "patient_id"].contains(&name.as_str()) => {
+                arguments.iter().find_map(|a| match a {
+                    crate::mapping::expression::Argument::Value(Value::Path(path)) => self.repeating_field(path, place),
+                    _ => None,
+                })
+            }
             _ => None,
         })
     }
@@ -274,6 +346,9 @@ impl Compiler<'_, '_> {
     /// An element that is written once (or one element of a list).
     fn single(&mut self, slot: &Slot<'_>, group: &[One<'_>], depth: u8) -> Option<(NodeId, bool)> {
         let (trie, _) = group[0];
+        if group.iter().any(|(t, _)| t.guard.is_some()) {
+            return self.guarded(slot, group, depth);
+        }
         if trie.name == "extension" || trie.name == "modifierExtension" {
             return self.extension(group, depth);
         }
@@ -296,7 +371,9 @@ impl Compiler<'_, '_> {
             (None, _) => {
                 let text = format!("`{}` is a choice; sub-rows need its type", slot.element.name);
                 let spelled = slot.element.name.trim_end_matches("[x]");
-                self.diagnostics.error(Code::WrongType, trie.location, text).suggest_last(format!("spell it out, such as `{spelled}Quantity.unit`"));
+                self.diagnostics
+                    .error(Code::WrongType, trie.location, text)
+                    .suggest_last(format!("spell it out, such as `{spelled}Quantity.unit`"));
                 return None;
             }
         };
@@ -304,10 +381,40 @@ impl Compiler<'_, '_> {
         self.object(&parent, group, depth, Vec::new())
     }
 
+    /// Tables with an `if` on an element that is written once: each stands under its own guard.
+    fn guarded(&mut self, slot: &Slot<'_>, group: &[One<'_>], depth: u8) -> Option<(NodeId, bool)> {
+        let (mut alternatives, mut sourced) = (Vec::new(), false);
+        for (trie, place) in group {
+            let (part, inside, depth) = Self::enter_part(place, depth);
+            let guard = self.guard(trie.guard.as_ref(), &inside, depth, trie.location);
+            let rule = self.rule(&place.map, &trie.key, trie.location);
+            let unguarded = Trie { guard: None, ..(*trie).clone() };
+            if let Some((node, has)) = self.single(slot, &[(&unguarded, inside)], depth) {
+                sourced |= has;
+                alternatives.push(Alternative {
+                    part,
+                    inner: place.inner,
+                    guard,
+                    key: Text::default(),
+                    emit: Emit::Node(node),
+                    rule,
+                    warn: false,
+                    bare: false,
+                    need: ALWAYS,
+                });
+            }
+        }
+        Some((self.value_node(alternatives, None), sourced))
+    }
+
     /// A reference made by a row, with further elements (`display`) beside it.
     fn reference_with(&mut self, slot: &Slot<'_>, group: &[One<'_>], depth: u8) -> Option<(NodeId, bool)> {
         let rule = self.rule(&group[0].1.map, &group[0].0.key, group[0].0.location);
-        let plain: Vec<(Trie, Place)> = group.iter().filter(|(t, _)| !t.wholes.is_empty()).map(|(t, p)| (Trie { children: Vec::new(), ..(*t).clone() }, p.clone())).collect();
+        let plain: Vec<(Trie, Place)> = group
+            .iter()
+            .filter(|(t, _)| !t.wholes.is_empty())
+            .map(|(t, p)| (Trie { children: Vec::new(), ..(*t).clone() }, p.clone()))
+            .collect();
         let plain: Vec<One<'_>> = plain.iter().map(|(t, p)| (t, p.clone())).collect();
         let (node, _) = self.values(slot, &plain, depth)?;
         if let Node::Value { alternatives, .. } = &self.plan.nodes[node as usize] {
@@ -316,7 +423,20 @@ impl Compiler<'_, '_> {
             }
         }
         let key = self.key_text("reference");
-        let fixed = vec![(Child { key, node, mask: 0, inner: false, required: false, silent: false, rule, need: ALWAYS, part_needs: Vec::new() }, true)];
+        let fixed = vec![(
+            Child {
+                key,
+                node,
+                mask: 0,
+                inner: false,
+                required: false,
+                silent: false,
+                rule,
+                need: ALWAYS,
+                part_needs: Vec::new(),
+            },
+            true,
+        )];
         let layers: Vec<Layer<'_>> = group.iter().map(|(t, p)| (t.children.as_slice(), p.clone())).collect();
         let (children, _) = self.children("Reference", &layers, depth, false);
         let children = self.prepend(fixed, children);
@@ -335,39 +455,75 @@ impl Compiler<'_, '_> {
             let rule = self.rule(&place.map, &own[0].0.key, own[0].0.location);
             if let Some((node, has)) = self.single(slot, &own, depth) {
                 sourced |= has;
-                alternatives.push(Alternative { part: CURRENT, inner: false, guard: NONE, key: Text::default(), emit: Emit::Node(node), rule, warn: false, bare: false, need: ALWAYS });
+                alternatives.push(Alternative {
+                    part: CURRENT,
+                    inner: false,
+                    guard: NONE,
+                    key: Text::default(),
+                    emit: Emit::Node(node),
+                    rule,
+                    warn: false,
+                    bare: false,
+                    need: ALWAYS,
+                });
             }
         }
         Some((self.value_node(alternatives, None), sourced))
     }
 
     /// An object from sub-rows and, perhaps, one datatype map spread over it.
-    fn object(&mut self, parent: &str, group: &[One<'_>], depth: u8, fixed: Vec<(Child, bool)>) -> Option<(NodeId, bool)> {
-        let spread = group.iter().find_map(|(t, p)| t.wholes.iter().find_map(|w| if let Whole::Row(row, at) = w { Some((row, *at, p)) } else { None }));
+    pub(super) fn object(
+        &mut self,
+        parent: &str,
+        group: &[One<'_>],
+        depth: u8,
+        fixed: Vec<(Child, bool)>,
+    ) -> Option<(NodeId, bool)> {
+        let spread = group.iter().find_map(|(t, p)| {
+            t.wholes.iter().find_map(|w| if let Whole::Row(row, at) = w { Some((row, *at, p)) } else { None })
+        });
         let Some((row, at, place)) = spread else {
             let layers: Vec<Layer<'_>> = group.iter().map(|(t, p)| (t.children.as_slice(), p.clone())).collect();
             let (children, has_source) = self.children(parent, &layers, depth, false);
             let children = self.prepend(fixed, children);
-            return Some((self.node(Node::Object { children, enter: None, has_source, period: parent == "Period" }), has_source));
+            return Some((
+                self.node(Node::Object { children, enter: None, has_source, period: parent == "Period" }),
+                has_source,
+            ));
         };
         let alternative = &row.alternatives[0];
         if row.alternatives.iter().any(|a| a.via != alternative.via) {
-            self.diagnostics.error(Code::WrongType, at, "alternatives of a value with sub-rows must go through the same map").suggest_last("write a slot for each, with `if`");
+            self.diagnostics
+                .error(Code::WrongType, at, "alternatives of a value with sub-rows must go through the same map")
+                .suggest_last("write a slot for each, with `if`");
         }
         let map = match &alternative.via {
             Some(via) if via.name.contains('.') => self.map(via, at)?.clone(),
             _ => {
-                self.diagnostics.error(Code::WrongType, at, format!("`{}` has sub-rows, so its own value must go through a datatype map", group[0].0.key));
+                self.diagnostics.error(
+                    Code::WrongType,
+                    at,
+                    format!("`{}` has sub-rows, so its own value must go through a datatype map", group[0].0.key),
+                );
                 return None;
             }
         };
+        if map.rows.iter().any(|row| row.target.steps.is_empty()) {
+            let text = format!("{} spreads a map itself, so it cannot be spread here", map.name);
+            self.diagnostics.error(Code::WrongType, at, text).suggest_last("give it a slot of its own");
+        }
         let (part, caller, depth) = Self::enter_part(place, depth);
         let sources = row
             .alternatives
             .iter()
             .map(|a| (self.value(&a.value, &caller, depth, at), self.guard(a.guard.as_ref(), &caller, depth, at)))
             .collect();
-        let arguments = alternative.via.iter().flat_map(|v| &v.arguments).map(|(n, v)| (n.clone(), (v.clone(), caller.clone()))).collect();
+        let arguments = alternative
+            .via
+            .iter()
+            .flat_map(|v| &v.arguments)
+            .map(|(n, v)| (n.clone(), (v.clone(), caller.clone())))
+            .collect();
         let inner_tries = trie::group(&map.rows);
         let inner = Place {
             scope: Scope::Datatype(map.from.clone()),
@@ -394,173 +550,28 @@ impl Compiler<'_, '_> {
         }
         let children = self.prepend(fixed, children);
         let rule = self.rule(&place.map, &group[0].0.key, at);
-        Some((self.node(Node::Object { children, enter: Some(Enter { part, sources, rule }), has_source, period: parent == "Period" }), has_source))
+        Some((
+            self.node(Node::Object {
+                children,
+                enter: Some(Enter { part, sources, rule }),
+                has_source,
+                period: parent == "Period",
+            }),
+            has_source,
+        ))
     }
 
     fn prepend(&mut self, fixed: Vec<(Child, bool)>, children: std::ops::Range<u32>) -> std::ops::Range<u32> {
         if fixed.is_empty() {
             return children;
         }
-        let copies: Vec<Child> = fixed.into_iter().map(|f| f.0).chain(self.plan.children[children.start as usize..children.end as usize].iter().cloned()).collect();
+        let copies: Vec<Child> = fixed
+            .into_iter()
+            .map(|f| f.0)
+            .chain(self.plan.children[children.start as usize..children.end as usize].iter().cloned())
+            .collect();
         let start = self.plan.children.len() as u32;
         self.plan.children.extend(copies);
         start..self.plan.children.len() as u32
-    }
-
-    /// An extension: its URL, then a value or inner extensions.
-    fn extension(&mut self, group: &[One<'_>], depth: u8) -> Option<(NodeId, bool)> {
-        let (trie, place) = &group[0];
-        let Some(name) = &trie.extension else {
-            self.diagnostics.error(Code::UnknownElement, trie.location, "an extension needs its URL").suggest_last("write `extension(patient-religion)` or `extension(http://…)`");
-            return None;
-        };
-        // Inner extensions and those of a table with full URLs keep their names as they are.
-        let nested = trie.key.matches("extension(").count() > 1 || trie.key.contains(".extension(") && trie.key.starts_with("extension(");
-        let url = if name.contains(':') || nested { name.clone() } else { format!("http://hl7.org/fhir/StructureDefinition/{name}") };
-        let rule = self.rule(&place.map, &trie.key, trie.location);
-        let literal = self.json_text(&url);
-        let key = self.key_text("url");
-        let alternative = Alternative { part: CURRENT, inner: false, guard: NONE, key: Text::default(), emit: Emit::Literal(literal), rule, warn: false, bare: false, need: ALWAYS };
-        let node = self.value_node(vec![alternative], None);
-        let fixed = vec![(Child { key, node, mask: 0, inner: false, required: false, silent: true, rule, need: ALWAYS, part_needs: Vec::new() }, false)];
-        // Sub-rows other than inner extensions are paths into the value: `address.text` → `valueAddress.text`.
-        let mut copy = (*trie).clone();
-        for child in &mut copy.children {
-            if shape::child("Extension", &child.name).is_none() && shape::choice("Extension", &child.name).is_none() {
-                let mut spelled = child.name.clone();
-                spelled[..1].make_ascii_uppercase();
-                child.name = format!("value{spelled}");
-            }
-        }
-        if let [Whole::Row(row, location)] = copy.wholes.as_slice() {
-            let (row, location) = (row.clone(), *location);
-            copy.wholes.clear();
-            copy.children.push(Trie { name: "value[x]".into(), label: String::new(), extension: None, key: trie.key.clone(), location, wholes: vec![Whole::Row(row, location)], guard: None, children: Vec::new(), through: None, extra: None });
-        }
-        self.object("Extension", &[(&copy, place.clone())], depth, fixed)
-    }
-
-    /// A value without sub-rows: the alternatives of all its rows, one after the other.
-    fn values(&mut self, slot: &Slot<'_>, group: &[One<'_>], depth: u8) -> Option<(NodeId, bool)> {
-        let mut alternatives = Vec::new();
-        let mut wholes_of_map: Vec<&str> = Vec::new();
-        for (trie, place) in group {
-            let wanted = self.wanted(slot, trie);
-            if let Some(link) = self.link_of(trie) {
-                let rule = self.links[usize::from(link)].rule;
-                alternatives.push(Alternative { part: CURRENT, inner: false, guard: NONE, key: Text::default(), emit: Emit::Link(link), rule, warn: false, bare: false, need: ALWAYS });
-                continue;
-            }
-            if wholes_of_map.contains(&place.map.as_str()) && !place.inner || trie.wholes.len() > 1 {
-                self.diagnostics.error(Code::Duplicate, trie.location, format!("a second row for `{}`", trie.key)).suggest_last("join them with `|`, or give list elements different labels");
-            }
-            wholes_of_map.push(&place.map);
-            self.whole(slot, trie, place, &wanted, depth, &mut alternatives)?;
-        }
-        let sourced = alternatives.iter().any(|a| self.reads_message(&a.emit));
-        let codes = slot.element.required_codes.and_then(shape::required_codes);
-        Some((self.value_node(alternatives, codes), sourced))
-    }
-
-    fn whole(&mut self, slot: &Slot<'_>, trie: &Trie, place: &Place, wanted: &Wanted, depth: u8, out: &mut Vec<Alternative>) -> Option<()> {
-        let extra = trie.extra;
-        if trie.wholes.is_empty() && let Some(part) = extra {
-            self.only_extra(trie, part, place, wanted, depth, out);
-        }
-        for whole in &trie.wholes {
-            match whole {
-                Whole::Switch(switch) => {
-                    let node = self.switch(switch, trie, place, wanted, depth);
-                    let (part, ..) = Self::enter_part(place, depth);
-                    let rule = self.rule(&place.map, &trie.key, trie.location);
-                    out.push(Alternative { part, inner: place.inner, guard: NONE, key: Text::default(), emit: Emit::Node(node), rule, warn: false, bare: false, need: ALWAYS });
-                }
-                Whole::Row(row, at) => {
-                    let rule = self.rule(&place.map, &trie.key, *at);
-                    self.single_source(slot, row, place, *at);
-                    for alternative in &row.alternatives {
-                        self.alternative(alternative, extra, wanted, place, depth, *at, rule, out);
-                    }
-                    if let (Some(last), Demand::Warn) = (out.last_mut(), row.demand) {
-                        last.warn = true;
-                    }
-                }
-            }
-        }
-        Some(())
-    }
-
-    /// `destination->Location.name = "37.1"` without a row for `destination`: the resource is there when any of its rows is valued.
-    fn only_extra(&mut self, trie: &Trie, part: PartId, place: &Place, wanted: &Wanted, depth: u8, out: &mut Vec<Alternative>) {
-        let (outer, inside, depth) = Self::enter_part(place, depth);
-        let mut paths = Vec::new();
-        let tries = self.parts[usize::from(part)].tries.clone();
-        collect_values(&tries, &mut paths);
-        let conditions = paths.into_iter().map(AstCondition::Valued).collect();
-        let guard = self.condition(&AstCondition::Or(conditions), &inside, depth, trie.location);
-        let source = self.source(Source::Nothing);
-        let rule = self.rule(&place.map, &trie.key, trie.location);
-        let _ = wanted;
-        let emit = Emit::Resource { source, part: None, extra: Some(part), guard };
-        out.push(Alternative { part: outer, inner: place.inner, guard: NONE, key: Text::default(), emit, rule, warn: false, bare: false, need: ALWAYS });
-    }
-
-    /// A repeating field into an element that is written once needs a repetition.
-    fn single_source(&mut self, slot: &Slot<'_>, row: &Row, place: &Place, at: Location) {
-        if slot.element.many {
-            return;
-        }
-        for alternative in &row.alternatives {
-            if let Value::Path(path) = &alternative.value
-                && let Some(field) = self.repeating_field(path, place)
-                && matches!(&place.scope, Scope::Segment(s) if !s.starts_with('Z'))
-            {
-                let text = format!("field {field} repeats, but `{}.{}` is written once", slot.parent, slot.element.name);
-                self.diagnostics.error(Code::Repeats, at, text).suggest_last(format!("say which repetition: `{field}[1]` or `{field}[last]`"));
-            }
-        }
-    }
-
-    fn switch(&mut self, switch: &crate::mapping::source::SwitchSource, trie: &Trie, place: &Place, wanted: &Wanted, depth: u8) -> NodeId {
-        let (_, inside, depth) = Self::enter_part(place, depth);
-        let path = self.path(&switch.on, &inside, depth, trie.location);
-        let on = self.source(Source::Path(path));
-        let (mut cases, mut default) = (Vec::new(), NONE);
-        for (codes, row, at) in &switch.cases {
-            let rule = self.rule(&place.map, &format!("{} switch {}", trie.key, codes.join(",")), *at);
-            let mut alternatives = Vec::new();
-            self.alternatives(row, wanted, &inside, depth, *at, rule, &mut alternatives);
-            let node = self.value_node(alternatives, wanted.codes);
-            for code in codes {
-                if code == "*" {
-                    default = node;
-                } else {
-                    cases.push((self.text(code.as_bytes()), node));
-                }
-            }
-        }
-        let start = self.plan.cases.len() as u32;
-        self.plan.cases.extend(cases);
-        let cases = start..self.plan.cases.len() as u32;
-        self.node(Node::Switch { on, cases, default })
-    }
-
-    fn reads_message(&self, emit: &Emit) -> bool {
-        match emit {
-            Emit::Literal(_) => false,
-            Emit::Coding { code, display, .. } => [code, display].iter().any(|s| !matches!(self.plan.sources[**s as usize], Source::Literal(_) | Source::Nothing)),
-            _ => true,
-        }
-    }
-}
-
-fn collect_values(tries: &[Trie], out: &mut Vec<Value>) {
-    for trie in tries {
-        for whole in &trie.wholes {
-            if let Whole::Row(row, _) = whole {
-                out.extend(row.alternatives.iter().map(|a| a.value.clone()).filter(|v| matches!(v, Value::Path(_))));
-            }
-        }
-        collect_values(&trie.children, out);
     }
 }

@@ -34,7 +34,9 @@ impl Compiler<'_, '_> {
                 }
                 let known = self.sources.maps.get(&place.map).is_some_and(|m| m.parameters.contains(name));
                 if !known {
-                    self.diagnostics.error(Code::UnknownName, at, format!("{} has no parameter `{name}`", place.map)).suggest_last("declare it: `params = [\"unit\"]`");
+                    self.diagnostics
+                        .error(Code::UnknownName, at, format!("{} has no parameter `{name}`", place.map))
+                        .suggest_last("declare it: `params = [\"unit\"]`");
                 }
                 Source::Nothing
             }
@@ -55,7 +57,9 @@ impl Compiler<'_, '_> {
                     None => format!("known: {}", FUNCTIONS.map(|f| f.0).join(", ")),
                 },
             };
-            self.diagnostics.error(Code::UnknownFunction, at, format!("there is no function `{name}`")).suggest_last(suggestion);
+            self.diagnostics
+                .error(Code::UnknownFunction, at, format!("there is no function `{name}`"))
+                .suggest_last(suggestion);
             return Source::Nothing;
         };
         if arguments.len() < *least || arguments.len() > *most {
@@ -72,9 +76,14 @@ impl Compiler<'_, '_> {
                 _ => self.bad_argument(name, at),
             },
             "join" => {
-                let Argument::Value(Value::Literal(separator)) = &arguments[0] else { return self.bad_argument("join(' ', …)", at) };
+                let Argument::Value(Value::Literal(separator)) = &arguments[0] else {
+                    return self.bad_argument("join(' ', …)", at);
+                };
                 let separator = self.text(separator.as_bytes());
-                Source::Join { separator, arguments: arguments[1..].iter().map(|a| self.argument(a, place, depth, at)).collect() }
+                Source::Join {
+                    separator,
+                    arguments: arguments[1..].iter().map(|a| self.argument(a, place, depth, at)).collect(),
+                }
             }
             "position" => Source::Position,
             "derived_status" => Source::DerivedStatus,
@@ -94,7 +103,9 @@ impl Compiler<'_, '_> {
     }
 
     fn bad_argument(&mut self, call: &str, at: Location) -> Source {
-        self.diagnostics.error(Code::UnknownFunction, at, format!("wrong argument for `{call}`")).suggest_last("see the table of functions in mappings/README.md");
+        self.diagnostics
+            .error(Code::UnknownFunction, at, format!("wrong argument for `{call}`"))
+            .suggest_last("see the table of functions in mappings/README.md");
         Source::Nothing
     }
 
@@ -120,11 +131,24 @@ impl Compiler<'_, '_> {
             ast::Repetition::Last => Repetition::Last,
             ast::Repetition::Filter(condition) => {
                 let datatype = self.field_datatype(path, place).unwrap_or_default();
-                let inside = Place { scope: Scope::Datatype(datatype), level: depth + 1, part: CURRENT, driver: None, ..place.clone() };
+                let inside = Place {
+                    scope: Scope::Datatype(datatype),
+                    level: depth + 1,
+                    part: CURRENT,
+                    driver: None,
+                    ..place.clone()
+                };
                 Repetition::Filter(self.condition(condition, &inside, depth + 1, at))
             }
         };
-        Path { up: depth - place.level.min(depth), segment, field: path.field, repetition, component: path.component, subcomponent: path.subcomponent }
+        Path {
+            up: depth - place.level.min(depth),
+            segment,
+            field: path.field,
+            repetition,
+            component: path.component,
+            subcomponent: path.subcomponent,
+        }
     }
 
     fn field_datatype(&self, path: &ast::Path, place: &Place) -> Option<String> {
@@ -149,7 +173,9 @@ impl Compiler<'_, '_> {
         let Some(field) = definition.field(path.field) else {
             let count = definition.fields.len();
             let text = format!("{segment} has no field {}", path.field);
-            self.diagnostics.error(Code::UnknownField, at, text).suggest_last(format!("{segment} has fields 1 to {count}"));
+            self.diagnostics
+                .error(Code::UnknownField, at, text)
+                .suggest_last(format!("{segment} has fields 1 to {count}"));
             return;
         };
         if path.component > 0 {
@@ -163,36 +189,58 @@ impl Compiler<'_, '_> {
         let Some(count) = names::datatype(datatype).map(|d| d.components.len()).filter(|n| *n > 1) else { return };
         if usize::from(component) > count {
             let text = format!("{datatype} has no component {component}");
-            self.diagnostics.error(Code::UnknownField, at, text).suggest_last(format!("{datatype} has components 1 to {count}"));
+            self.diagnostics
+                .error(Code::UnknownField, at, text)
+                .suggest_last(format!("{datatype} has components 1 to {count}"));
         }
     }
 
     /// Whether a path reads a field that may repeat, without saying which repetition.
     pub(super) fn repeating_field(&self, path: &ast::Path, place: &Place) -> Option<u16> {
         let Scope::Segment(segment) = &place.scope else { return None };
-        let own = path.segment.is_none() && path.repetition == ast::Repetition::Current && place.driver != Some(path.field);
+        let own =
+            path.segment.is_none() && path.repetition == ast::Repetition::Current && place.driver != Some(path.field);
         let repeats = names::segment(segment).is_some_and(|s| s.field(path.field).is_some_and(|f| f.repeats));
         // A Z-segment says nothing of its fields; a list made from one repeats with it.
         (own && (repeats || segment.starts_with('Z'))).then_some(path.field)
     }
 
-    pub(super) fn guard(&mut self, condition: Option<&ast::Condition>, place: &Place, depth: u8, at: Location) -> ConditionId {
+    pub(super) fn guard(
+        &mut self,
+        condition: Option<&ast::Condition>,
+        place: &Place,
+        depth: u8,
+        at: Location,
+    ) -> ConditionId {
         condition.map_or(NONE, |c| self.condition(c, place, depth, at))
     }
 
-    pub(super) fn condition(&mut self, condition: &ast::Condition, place: &Place, depth: u8, at: Location) -> ConditionId {
+    pub(super) fn condition(
+        &mut self,
+        condition: &ast::Condition,
+        place: &Place,
+        depth: u8,
+        at: Location,
+    ) -> ConditionId {
         let compiled = match condition {
             ast::Condition::Valued(value) => Condition::Valued(self.value(value, place, depth, at)),
-            ast::Condition::In(Operand::Text(value), list) => {
-                Condition::In(self.value(value, place, depth, at), list.iter().map(|s| s.clone().into_bytes()).collect())
-            }
+            ast::Condition::In(Operand::Text(value), list) => Condition::In(
+                self.value(value, place, depth, at),
+                list.iter().map(|s| s.clone().into_bytes()).collect(),
+            ),
             ast::Condition::In(operand, list) => {
                 let numbers = list.iter().filter_map(|s| s.parse().ok()).collect();
                 Condition::CountIn(self.measure(operand, place, depth, at), numbers)
             }
-            ast::Condition::Order(operand, order, number) => Condition::Order(self.measure(operand, place, depth, at), *order, *number),
-            ast::Condition::And(list) => Condition::And(list.iter().map(|c| self.condition(c, place, depth, at)).collect()),
-            ast::Condition::Or(list) => Condition::Or(list.iter().map(|c| self.condition(c, place, depth, at)).collect()),
+            ast::Condition::Order(operand, order, number) => {
+                Condition::Order(self.measure(operand, place, depth, at), *order, *number)
+            }
+            ast::Condition::And(list) => {
+                Condition::And(list.iter().map(|c| self.condition(c, place, depth, at)).collect())
+            }
+            ast::Condition::Or(list) => {
+                Condition::Or(list.iter().map(|c| self.condition(c, place, depth, at)).collect())
+            }
             ast::Condition::Not(inner) => Condition::Not(self.condition(inner, place, depth, at)),
         };
         self.push_condition(compiled)

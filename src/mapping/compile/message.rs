@@ -14,6 +14,10 @@ impl Compiler<'_, '_> {
             match Structure::parse(name, text) {
                 Ok(structure) => {
                     let number = self.plan.structures.len() as u16;
+                    let twice = structure
+                        .groups
+                        .iter()
+                        .any(|g| g.children.iter().any(|c| c.key == "PID#2" || c.key == "PV1#2"));
                     let mut repeating = vec![true; structure.groups.len()];
                     for child in structure.groups.iter().flat_map(|g| &g.children) {
                         if let ChildKind::Group(group) = child.kind {
@@ -26,9 +30,14 @@ impl Compiler<'_, '_> {
                         structure,
                         mapped: false,
                         repeating,
+                        twice,
                     });
                 }
-                Err(error) => drop(self.diagnostics.error(Code::Structure, *at, format!("cannot read the grammar of {name}: {error}"))),
+                Err(error) => drop(self.diagnostics.error(
+                    Code::Structure,
+                    *at,
+                    format!("cannot read the grammar of {name}: {error}"),
+                )),
             }
         }
         for message in self.sources.messages.values() {
@@ -46,8 +55,11 @@ impl Compiler<'_, '_> {
             match self.plan.structure_names.get(structure.as_bytes()) {
                 Some(number) => drop(self.plan.events.insert(event.as_bytes().into(), *number)),
                 None => {
-                    let suggestion = nearest(structure, self.sources.structures.keys().map(String::as_str)).map(|n| format!("did you mean `{n}`?"));
-                    self.diagnostics.error(Code::UnknownStructure, *at, format!("there is no message structure `{structure}`")).suggest_some(suggestion);
+                    let suggestion = nearest(structure, self.sources.structures.keys().map(String::as_str))
+                        .map(|n| format!("did you mean `{n}`?"));
+                    self.diagnostics
+                        .error(Code::UnknownStructure, *at, format!("there is no message structure `{structure}`"))
+                        .suggest_some(suggestion);
                 }
             }
         }
@@ -69,11 +81,16 @@ impl Compiler<'_, '_> {
         }
         let Some((base, at)) = &message.extends else { return };
         match self.sources.messages.get(base) {
-            Some(_) if depth > 8 => drop(self.diagnostics.error(Code::Cycle, *at, "message maps extend one another in a circle")),
+            Some(_) if depth > 8 => {
+                self.diagnostics.error(Code::Cycle, *at, "message maps extend one another in a circle");
+            }
             Some(base) => self.inherited(base, out, depth + 1),
             None => {
-                let suggestion = nearest(base, self.sources.messages.keys().map(String::as_str)).map(|n| format!("did you mean `{n}`?"));
-                self.diagnostics.error(Code::UnknownStructure, *at, format!("there is no message map `{base}`")).suggest_some(suggestion);
+                let suggestion = nearest(base, self.sources.messages.keys().map(String::as_str))
+                    .map(|n| format!("did you mean `{n}`?"));
+                self.diagnostics
+                    .error(Code::UnknownStructure, *at, format!("there is no message map `{base}`"))
+                    .suggest_some(suggestion);
             }
         }
     }
@@ -85,14 +102,26 @@ impl Compiler<'_, '_> {
             .structure
             .groups
             .iter()
-            .map(|g| (g.path.split_once('.').map_or("", |p| p.1).to_owned(), g.children.iter().map(|c| c.key.clone()).collect()))
+            .map(|g| {
+                (
+                    g.path.split_once('.').map_or("", |p| p.1).to_owned(),
+                    g.children.iter().map(|c| c.key.clone()).collect(),
+                )
+            })
             .collect();
         let all: Vec<&StatementSource> = places.iter().flat_map(|(p, _)| &p.statements).collect();
         for (place, inherited) in places {
             let Some(group) = groups.iter().position(|g| g.0 == place.group) else {
                 if !inherited {
-                    let suggestion = nearest(&place.group, groups.iter().map(|g| g.0.as_str())).map(|n| format!("did you mean `{}.{n}`?", message.name));
-                    self.diagnostics.error(Code::UnknownGroup, place.location, format!("{} has no group `{}`", message.name, place.group)).suggest_some(suggestion);
+                    let suggestion = nearest(&place.group, groups.iter().map(|g| g.0.as_str()))
+                        .map(|n| format!("did you mean `{}.{n}`?", message.name));
+                    self.diagnostics
+                        .error(
+                            Code::UnknownGroup,
+                            place.location,
+                            format!("{} has no group `{}`", message.name, place.group),
+                        )
+                        .suggest_some(suggestion);
                 }
                 continue;
             };
@@ -100,13 +129,22 @@ impl Compiler<'_, '_> {
             let children: Vec<usize> = (0..groups[group].1.len())
                 .filter(|c| {
                     let key = &groups[group].1[*c];
-                    *key == place.key || (key.split('#').next() == Some(&place.key) && !places.iter().any(|(p, _)| p.group == place.group && p.key == *key))
+                    *key == place.key
+                        || (key.split('#').next() == Some(&place.key)
+                            && !places.iter().any(|(p, _)| p.group == place.group && p.key == *key))
                 })
                 .collect();
             if children.is_empty() && !inherited {
-                let suggestion = nearest(&place.key, groups[group].1.iter().map(String::as_str)).map(|n| format!("did you mean `{n}`? (the group holds {})", groups[group].1.join(" ")));
-                let name = if place.group.is_empty() { message.name.clone() } else { format!("{}.{}", message.name, place.group) };
-                self.diagnostics.error(Code::UnknownGroup, place.location, format!("{name} has no segment `{}`", place.key)).suggest_some(suggestion);
+                let suggestion = nearest(&place.key, groups[group].1.iter().map(String::as_str))
+                    .map(|n| format!("did you mean `{n}`? (the group holds {})", groups[group].1.join(" ")));
+                let name = if place.group.is_empty() {
+                    message.name.clone()
+                } else {
+                    format!("{}.{}", message.name, place.group)
+                };
+                self.diagnostics
+                    .error(Code::UnknownGroup, place.location, format!("{name} has no segment `{}`", place.key))
+                    .suggest_some(suggestion);
             }
             for statement in &place.statements {
                 if let Some(compiled) = self.statement(message, &place.key, statement, &all, *inherited) {
@@ -130,13 +168,24 @@ impl Compiler<'_, '_> {
         }
     }
 
-    fn statement(&mut self, message: &MessageSource, key: &str, statement: &StatementSource, all: &[&StatementSource], inherited: bool) -> Option<Statement> {
+    fn statement(
+        &mut self,
+        message: &MessageSource,
+        key: &str,
+        statement: &StatementSource,
+        all: &[&StatementSource],
+        inherited: bool,
+    ) -> Option<Statement> {
         let at = statement.location;
         let part = self.part_of(&statement.map, at)?;
         let segment = key.split('#').next().unwrap_or(key);
         let from = &self.sources.maps[&statement.map].from;
         if from != segment {
-            self.diagnostics.error(Code::WrongType, at, format!("{} reads {from}, but stands at {segment}", statement.map));
+            self.diagnostics.error(
+                Code::WrongType,
+                at,
+                format!("{} reads {from}, but stands at {segment}", statement.map),
+            );
         }
         if statement.add && !all.iter().any(|s| s.binding == statement.binding && !s.add) {
             // What an extended map adds to a resource that is not made here is simply not here.
@@ -145,7 +194,9 @@ impl Compiler<'_, '_> {
             }
             let names: Vec<&str> = all.iter().filter(|s| !s.add).map(|s| s.binding.as_str()).collect();
             let suggestion = nearest(&statement.binding, names).map(|n| format!("did you mean `{n}`?"));
-            self.diagnostics.error(Code::UnknownName, at, format!("`{} +=`: nothing makes `{0}`", statement.binding)).suggest_some(suggestion);
+            self.diagnostics
+                .error(Code::UnknownName, at, format!("`{} +=`: nothing makes `{0}`", statement.binding))
+                .suggest_some(suggestion);
         }
         let place = Place {
             scope: Scope::Segment(segment.to_owned()),
@@ -159,14 +210,23 @@ impl Compiler<'_, '_> {
         let guard = self.guard(statement.guard.as_ref(), &place, 0, at);
         let rule = self.rule(&message.name, &format!("{key}: {} = {}", statement.binding, statement.map), at);
         let binding = self.binding(&statement.binding);
-        let links = statement.links.iter().filter_map(|link| self.link(link, statement, all, rule, inherited)).collect();
+        let links =
+            statement.links.iter().filter_map(|link| self.link(link, statement, all, rule, inherited)).collect();
         Some(Statement { binding, add: statement.add, part, guard, links, rule })
     }
 
-    fn link(&mut self, link: &LinkSource, statement: &StatementSource, all: &[&StatementSource], rule: u32, inherited: bool) -> Option<Link> {
+    fn link(
+        &mut self,
+        link: &LinkSource,
+        statement: &StatementSource,
+        all: &[&StatementSource],
+        rule: u32,
+        inherited: bool,
+    ) -> Option<Link> {
         let at = statement.location;
         let type_of = |name: &str| {
-            let map = all.iter().find(|s| s.binding == name && !s.add).or_else(|| all.iter().find(|s| s.binding == name))?;
+            let map =
+                all.iter().find(|s| s.binding == name && !s.add).or_else(|| all.iter().find(|s| s.binding == name))?;
             self.sources.maps.get(&map.map).map(|m| m.to.clone())
         };
         let known: Vec<&str> = all.iter().map(|s| s.binding.as_str()).collect();
@@ -175,13 +235,25 @@ impl Compiler<'_, '_> {
                 return None;
             }
             let suggestion = nearest(&link.to, known).map(|n| format!("did you mean `{n}`?"));
-            self.diagnostics.error(Code::UnknownName, at, format!("`{} -> {}`: this message map makes no `{1}`", link.path, link.to)).suggest_some(suggestion);
+            self.diagnostics
+                .error(
+                    Code::UnknownName,
+                    at,
+                    format!("`{} -> {}`: this message map makes no `{1}`", link.path, link.to),
+                )
+                .suggest_some(suggestion);
             return None;
         };
         let (from, path) = match link.path.split_once('.') {
             Some((name, path)) if known.contains(&name) => (Some(name), path),
             // An inherited link that leads from a name which is not made here.
-            Some((name, _)) if inherited && shape::child(&type_of(&statement.binding)?, name.split('[').next().unwrap_or(name)).is_none() => return None,
+            Some((name, _))
+                if inherited
+                    && shape::child(&type_of(&statement.binding)?, name.split('[').next().unwrap_or(name))
+                        .is_none() =>
+            {
+                return None;
+            }
             _ => (None, link.path.as_str()),
         };
         let from_type = type_of(from.unwrap_or(&statement.binding))?;
@@ -210,8 +282,11 @@ impl Compiler<'_, '_> {
         let last = target.steps.len().saturating_sub(1);
         for (number, step) in target.steps.iter().enumerate() {
             let Some(element) = shape::child(&parent, &step.name) else {
-                let suggestion = shape::suggestions(&parent, &step.name).first().map(|n| format!("did you mean `{n}`?"));
-                self.diagnostics.error(Code::UnknownElement, at, format!("{parent} has no element `{}`", step.name)).suggest_some(suggestion);
+                let suggestion =
+                    shape::suggestions(&parent, &step.name).first().map(|n| format!("did you mean `{n}`?"));
+                self.diagnostics
+                    .error(Code::UnknownElement, at, format!("{parent} has no element `{}`", step.name))
+                    .suggest_some(suggestion);
                 return None;
             };
             let reference = element.types.iter().find(|t| t.name == "Reference");
@@ -222,7 +297,9 @@ impl Compiler<'_, '_> {
                 let targets: Vec<String> = reference.targets.iter().map(|t| t.to_string()).collect();
                 if !targets.is_empty() && !targets.iter().any(|t| t == to_type || t == "Resource") {
                     let text = format!("`{from_type}.{path}` may not refer to {to_type}");
-                    self.diagnostics.error(Code::WrongReference, at, text).suggest_last(format!("allowed: {}", targets.join(", ")));
+                    self.diagnostics
+                        .error(Code::WrongReference, at, text)
+                        .suggest_last(format!("allowed: {}", targets.join(", ")));
                     return None;
                 }
             } else {

@@ -1,12 +1,12 @@
 //! Checked sources → [`Compiled`] plan. Every mistake is reported; the plan is only used when there was none.
 mod element;
 mod expression;
+mod fill;
 mod message;
 mod needs;
 mod tables;
 mod trie;
 mod value;
-
 
 use super::diagnostic::{Code, Diagnostics, nearest};
 use super::expression::{Value, Via};
@@ -148,7 +148,11 @@ impl Compiler<'_, '_> {
         match refs.iter().position(|s| *s == id) {
             Some(at) => at as u8,
             None if refs.len() >= usize::from(CURRENT) => {
-                self.diagnostics.error(Code::UnknownSegment, location, "more than 254 different segments are read from others");
+                self.diagnostics.error(
+                    Code::UnknownSegment,
+                    location,
+                    "more than 254 different segments are read from others",
+                );
                 0
             }
             None => {
@@ -176,14 +180,30 @@ impl Compiler<'_, '_> {
         for map in self.sources.maps.values() {
             let known = names::segment(&map.from).is_some() || is_datatype(&map.from) || map.from.starts_with('Z');
             if !known {
-                self.diagnostics.error(Code::UnknownSegment, map.location, format!("HL7 v2 has no segment or datatype `{}`", map.from));
+                self.diagnostics.error(
+                    Code::UnknownSegment,
+                    map.location,
+                    format!("HL7 v2 has no segment or datatype `{}`", map.from),
+                );
             } else if shape::is_resource(&map.to) {
                 let tries = trie::group(&map.rows);
                 self.part(&map.name, &map.to, Self::scope_of(map), tries, map.location);
             } else if !shape::is_type(&map.to) && !shape::is_primitive(&map.to) {
-                let names = ["Patient", "Encounter", "Observation", "CodeableConcept", "Identifier", "HumanName", "Coding", "Quantity", "string"];
+                let names = [
+                    "Patient",
+                    "Encounter",
+                    "Observation",
+                    "CodeableConcept",
+                    "Identifier",
+                    "HumanName",
+                    "Coding",
+                    "Quantity",
+                    "string",
+                ];
                 let suggestion = nearest(&map.to, names).map(|n| format!("did you mean `{n}`?"));
-                self.diagnostics.error(Code::UnknownType, map.location, format!("FHIR R4 has no type `{}`", map.to)).suggest_some(suggestion);
+                self.diagnostics
+                    .error(Code::UnknownType, map.location, format!("FHIR R4 has no type `{}`", map.to))
+                    .suggest_some(suggestion);
             }
         }
         let mut number = 0;
@@ -205,7 +225,16 @@ impl Compiler<'_, '_> {
         let kind = kinds.len().min(63) as u8;
         kinds.push(id);
         let rule = self.rule(name, "", location);
-        self.plan.parts.push(Part { name: name.to_owned(), program: 0, kind, identity: Vec::new(), events: false, distinct: false, required: Vec::new(), rule });
+        self.plan.parts.push(Part {
+            name: name.to_owned(),
+            program: 0,
+            kind,
+            identity: Vec::new(),
+            events: false,
+            distinct: false,
+            required: Vec::new(),
+            rule,
+        });
         self.parts.push(PartSource { map: name.to_owned(), scope, tries });
         id
     }
@@ -214,7 +243,10 @@ impl Compiler<'_, '_> {
         for trie in tries {
             self.extras(&mut trie.children, map, scope);
             let Some((given, inner)) = trie.through.take() else { continue };
-            let via = trie.wholes.iter().find_map(|w| if let Whole::Row(row, _) = w { row.alternatives[0].via.clone() } else { None });
+            let via = trie
+                .wholes
+                .iter()
+                .find_map(|w| if let Whole::Row(row, _) = w { row.alternatives[0].via.clone() } else { None });
             let from_map = via.and_then(|v| self.sources.maps.get(&v.name)).map(|m| m.to.clone());
             match given.or(from_map) {
                 Some(to) if shape::is_resource(&to) => {
@@ -224,7 +256,11 @@ impl Compiler<'_, '_> {
                 }
                 _ => drop(
                     self.diagnostics
-                        .error(Code::WrongReference, trie.location, format!("`{}`: the resource behind `->` is unknown", trie.key))
+                        .error(
+                            Code::WrongReference,
+                            trie.location,
+                            format!("`{}`: the resource behind `->` is unknown", trie.key),
+                        )
                         .suggest_last(format!("name its type: `{}->Organization.name`", trie.key)),
                 ),
             }
@@ -284,8 +320,11 @@ impl Compiler<'_, '_> {
             self.used_maps.insert(via.name.clone());
             return Some(map);
         }
-        let suggestion = nearest(&via.name, self.sources.maps.keys().map(String::as_str)).map(|n| format!("did you mean `{n}`?"));
-        self.diagnostics.error(Code::UnknownMap, location, format!("there is no map `{}`", via.name)).suggest_some(suggestion);
+        let suggestion =
+            nearest(&via.name, self.sources.maps.keys().map(String::as_str)).map(|n| format!("did you mean `{n}`?"));
+        self.diagnostics
+            .error(Code::UnknownMap, location, format!("there is no map `{}`", via.name))
+            .suggest_some(suggestion);
         None
     }
 
@@ -300,6 +339,7 @@ impl Compiler<'_, '_> {
 
 /// Whether HL7 v2 has a datatype of this name; those of one component are not in the tables.
 fn is_datatype(name: &str) -> bool {
-    const PRIMITIVES: [&str; 14] = ["ST", "TX", "FT", "NM", "SI", "ID", "IS", "DT", "TM", "DTM", "TS", "GTS", "TN", "SNM"];
+    const PRIMITIVES: [&str; 14] =
+        ["ST", "TX", "FT", "NM", "SI", "ID", "IS", "DT", "TM", "DTM", "TS", "GTS", "TN", "SNM"];
     names::datatype(name).is_some() || PRIMITIVES.contains(&name)
 }

@@ -43,7 +43,11 @@ pub fn fill(plan: &mut Compiled) {
     let children: Vec<Need> = plan.children.iter().map(|c| of_node(plan, c.node, 0, false)).collect();
     for (child, need) in plan.children.iter_mut().zip(children) {
         child.need = need.current;
-        child.part_needs = need.parts.into_iter().map(|(part, need)| (part, if need == ALWAYS { 0 } else { need as u64 | (need >> 64) as u64 })).collect();
+        child.part_needs = need
+            .parts
+            .into_iter()
+            .map(|(part, need)| (part, if need == ALWAYS { 0 } else { need as u64 | (need >> 64) as u64 }))
+            .collect();
     }
 }
 
@@ -123,7 +127,9 @@ fn of_alternative(plan: &Compiled, alternative: &Alternative, depth: u8, sourced
     let literal = if sourced { 0 } else { ALWAYS };
     match &alternative.emit {
         Emit::Literal(_) => literal,
-        Emit::Primitive { source, .. } | Emit::TableCoding { source, .. } | Emit::Map { source, .. } => of_source(plan, *source, depth),
+        Emit::Primitive { source, .. } | Emit::TableCoding { source, .. } | Emit::Map { source, .. } => {
+            of_source(plan, *source, depth)
+        }
         Emit::Coding { code, .. } => match &plan.sources[*code as usize] {
             Source::Literal(_) => literal,
             _ => of_source(plan, *code, depth),
@@ -143,7 +149,9 @@ fn of_source(plan: &Compiled, source: SourceId, depth: u8) -> u128 {
         Source::Path(path) | Source::Lines(path) | Source::PatientId(path) => of_path(path, depth),
         Source::Join { arguments, .. } => all(arguments),
         Source::Phone(arguments) | Source::Authority(arguments) => all(arguments),
-        Source::Ssn(inner) | Source::System(inner) | Source::TextOf(inner) | Source::RangeEnd(inner, _) => of_source(plan, *inner, depth),
+        Source::Ssn(inner) | Source::System(inner) | Source::TextOf(inner) | Source::RangeEnd(inner, _) => {
+            of_source(plan, *inner, depth)
+        }
         Source::Uri(id, _) => of_source(plan, *id, depth),
         Source::Literal(_) | Source::Patient | Source::Position | Source::DerivedStatus => ALWAYS,
         Source::Nothing => 0,

@@ -58,8 +58,11 @@ impl Compiler<'_, '_> {
             self.used_tables.insert(name.to_owned());
             return Some(*id);
         }
-        let suggestion = crate::mapping::diagnostic::nearest(name, self.table_ids.keys().map(String::as_str)).map(|n| format!("did you mean `{n}`?"));
-        self.diagnostics.error(Code::UnknownTable, location, format!("there is no code table `{name}`")).suggest_some(suggestion);
+        let suggestion = crate::mapping::diagnostic::nearest(name, self.table_ids.keys().map(String::as_str))
+            .map(|n| format!("did you mean `{n}`?"));
+        self.diagnostics
+            .error(Code::UnknownTable, location, format!("there is no code table `{name}`"))
+            .suggest_some(suggestion);
         None
     }
 
@@ -69,8 +72,15 @@ impl Compiler<'_, '_> {
         let Some(source) = self.sources.tables.get(name) else { return };
         for row in &source.rows {
             if !row.fhir.is_empty() && !set.contains(&row.fhir) {
-                let suggestion = crate::mapping::diagnostic::nearest(&row.fhir, set.codes()).map(|n| format!("did you mean `{n}`?"));
-                self.diagnostics.error(Code::NotInCodes, row.location, format!("`{}` is not one of the codes that the element requires", row.fhir)).suggest_some(suggestion);
+                let suggestion =
+                    crate::mapping::diagnostic::nearest(&row.fhir, set.codes()).map(|n| format!("did you mean `{n}`?"));
+                self.diagnostics
+                    .error(
+                        Code::NotInCodes,
+                        row.location,
+                        format!("`{}` is not one of the codes that the element requires", row.fhir),
+                    )
+                    .suggest_some(suggestion);
             }
         }
     }

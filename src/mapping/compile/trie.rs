@@ -41,21 +41,24 @@ pub fn group(rows: &[RowSource]) -> Vec<Trie> {
 fn insert(level: &mut Vec<Trie>, steps: &[Step], row: &RowSource, key: &str) {
     let Some((step, rest)) = steps.split_first() else { return };
     let label = step.label.clone().unwrap_or_default();
-    let at = level.iter().position(|t| t.name == step.name && t.label == label && t.extension == step.extension).unwrap_or_else(|| {
-        level.push(Trie {
-            name: step.name.clone(),
-            label: label.clone(),
-            extension: step.extension.clone(),
-            key: key.to_owned(),
-            location: row.location,
-            wholes: Vec::new(),
-            guard: None,
-            children: Vec::new(),
-            through: None,
-            extra: None,
+    let at = level
+        .iter()
+        .position(|t| t.name == step.name && t.label == label && t.extension == step.extension)
+        .unwrap_or_else(|| {
+            level.push(Trie {
+                name: step.name.clone(),
+                label: label.clone(),
+                extension: step.extension.clone(),
+                key: key.to_owned(),
+                location: row.location,
+                wholes: Vec::new(),
+                guard: None,
+                children: Vec::new(),
+                through: None,
+                extra: None,
+            });
+            level.len() - 1
         });
-        level.len() - 1
-    });
     match rest.first() {
         Some(next) => match &next.through {
             Some(kind) => {
@@ -81,7 +84,12 @@ fn fill(level: &mut Vec<Trie>, at: usize, value: &RowValue, row: &RowSource, key
                 if inner.target.steps.is_empty() {
                     fill(level, at, &inner.value, row, &key);
                 } else if let Some(kind) = inner.target.steps.first().and_then(|s| s.through.clone()) {
-                    insert(&mut level[at].through.get_or_insert_with(|| (kind, Vec::new())).1, &inner.target.steps, inner, &key);
+                    insert(
+                        &mut level[at].through.get_or_insert_with(|| (kind, Vec::new())).1,
+                        &inner.target.steps,
+                        inner,
+                        &key,
+                    );
                 } else {
                     insert(&mut level[at].children, &inner.target.steps, inner, &key);
                 }

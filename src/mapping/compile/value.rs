@@ -27,7 +27,16 @@ struct Found {
 
 impl Compiler<'_, '_> {
     /// Compiles the alternatives of a row into `out`.
-    pub(super) fn alternatives(&mut self, row: &Row, wanted: &Wanted, place: &Place, depth: u8, at: Location, rule: RuleId, out: &mut Vec<Alternative>) {
+    pub(super) fn alternatives(
+        &mut self,
+        row: &Row,
+        wanted: &Wanted,
+        place: &Place,
+        depth: u8,
+        at: Location,
+        rule: RuleId,
+        out: &mut Vec<Alternative>,
+    ) {
         let extra = None;
         for alternative in &row.alternatives {
             self.alternative(alternative, extra, wanted, place, depth, at, rule, out);
@@ -62,7 +71,8 @@ impl Compiler<'_, '_> {
             }
             None => Text::default(),
         };
-        let alternative = |emit| Alternative { part, inner, guard, key, emit, rule, warn: false, bare: false, need: ALWAYS };
+        let alternative =
+            |emit| Alternative { part, inner, guard, key, emit, rule, warn: false, bare: false, need: ALWAYS };
         // A table in front of a datatype map: the mapped Coding, else the message's.
         if let (Emit::Map { source, .. }, "Coding", Some(name)) = (&found.emit, found.type_name.as_str(), &ast.table)
             && let Some(table) = self.table_id(name, at)
@@ -74,12 +84,26 @@ impl Compiler<'_, '_> {
 
     /// A row of the root reads the frame of its part; within, that frame is at hand.
     pub(super) fn enter_part(place: &Place, depth: u8) -> (u8, Place, u8) {
-        if place.part == CURRENT { (CURRENT, place.clone(), depth) } else { (place.part, Place { part: CURRENT, level: 0, ..place.clone() }, 0) }
+        if place.part == CURRENT {
+            (CURRENT, place.clone(), depth)
+        } else {
+            (place.part, Place { part: CURRENT, level: 0, ..place.clone() }, 0)
+        }
     }
 
-    fn found(&mut self, ast: &Ast, extra: Option<PartId>, wanted: &Wanted, place: &Place, depth: u8, at: Location) -> Option<Found> {
+    fn found(
+        &mut self,
+        ast: &Ast,
+        extra: Option<PartId>,
+        wanted: &Wanted,
+        place: &Place,
+        depth: u8,
+        at: Location,
+    ) -> Option<Found> {
         match &ast.value {
-            Value::Call(name, arguments) if name == "coding" => return self.coding(arguments, wanted, place, depth, at),
+            Value::Call(name, arguments) if name == "coding" => {
+                return self.coding(arguments, wanted, place, depth, at);
+            }
             Value::Call(name, arguments) if name == "ref" => return self.reference(arguments, wanted, at),
             _ => {}
         }
@@ -92,8 +116,15 @@ impl Compiler<'_, '_> {
     fn wrong(&mut self, wanted: &Wanted, got: &str, at: Location) -> Option<Found> {
         let names: Vec<&str> = wanted.types.iter().map(|t| t.0.as_str()).collect();
         let suggestion = match names.as_slice() {
-            ["CodeableConcept"] => Some("write `: CWE.CodeableConcept`, `@Table : CodeableConcept` or `coding(system, code)`".to_owned()),
-            [one] => self.sources.maps.keys().find(|m| m.split('.').nth(1) == Some(one)).map(|m| format!("go through a map to {one}, such as `: {m}`")),
+            ["CodeableConcept"] => {
+                Some("write `: CWE.CodeableConcept`, `@Table : CodeableConcept` or `coding(system, code)`".to_owned())
+            }
+            [one] => self
+                .sources
+                .maps
+                .keys()
+                .find(|m| m.split('.').nth(1) == Some(one))
+                .map(|m| format!("go through a map to {one}, such as `: {m}`")),
             _ => None,
         };
         let text = format!("`{}` takes {}, not {got}", wanted.element, names.join(" or "));
@@ -101,7 +132,14 @@ impl Compiler<'_, '_> {
         None
     }
 
-    fn coding(&mut self, arguments: &[Argument], wanted: &Wanted, place: &Place, depth: u8, at: Location) -> Option<Found> {
+    fn coding(
+        &mut self,
+        arguments: &[Argument],
+        wanted: &Wanted,
+        place: &Place,
+        depth: u8,
+        at: Location,
+    ) -> Option<Found> {
         if !(2..=3).contains(&arguments.len()) {
             self.diagnostics.error(Code::UnknownFunction, at, "`coding` takes a system, a code and perhaps a display");
             return None;
@@ -161,40 +199,74 @@ impl Compiler<'_, '_> {
 
     fn reference(&mut self, arguments: &[Argument], wanted: &Wanted, at: Location) -> Option<Found> {
         let [Argument::Word(name)] = arguments else {
-            self.diagnostics.error(Code::UnknownFunction, at, "`ref` takes the name of a resource bound by the message map");
+            self.diagnostics.error(
+                Code::UnknownFunction,
+                at,
+                "`ref` takes the name of a resource bound by the message map",
+            );
             return None;
         };
         if !wanted.types.iter().any(|t| t.0 == "Reference") {
             return self.wrong(wanted, "a reference", at);
         }
-        let bound = self.sources.messages.values().flat_map(|m| &m.places).flat_map(|p| &p.statements).any(|s| s.binding == *name);
+        let bound = self
+            .sources
+            .messages
+            .values()
+            .flat_map(|m| &m.places)
+            .flat_map(|p| &p.statements)
+            .any(|s| s.binding == *name);
         if !bound {
-            let names: Vec<String> = self.sources.messages.values().flat_map(|m| &m.places).flat_map(|p| &p.statements).map(|s| s.binding.clone()).collect();
+            let names: Vec<String> = self
+                .sources
+                .messages
+                .values()
+                .flat_map(|m| &m.places)
+                .flat_map(|p| &p.statements)
+                .map(|s| s.binding.clone())
+                .collect();
             let suggestion = nearest(name, names.iter().map(String::as_str)).map(|n| format!("did you mean `{n}`?"));
-            self.diagnostics.error(Code::UnknownName, at, format!("no message map binds `{name}`")).suggest_some(suggestion);
+            self.diagnostics
+                .error(Code::UnknownName, at, format!("no message map binds `{name}`"))
+                .suggest_some(suggestion);
         }
         let binding = self.binding(name);
         Some(Found { emit: Emit::Bound(binding), type_name: "Reference".into() })
     }
 
-    fn through_map(&mut self, ast: &Ast, extra: Option<PartId>, wanted: &Wanted, place: &Place, depth: u8, at: Location) -> Option<Found> {
+    fn through_map(
+        &mut self,
+        ast: &Ast,
+        extra: Option<PartId>,
+        wanted: &Wanted,
+        place: &Place,
+        depth: u8,
+        at: Location,
+    ) -> Option<Found> {
         let via = ast.via.as_ref()?;
         let map = self.map(via, at)?.clone();
         let source = self.value(&ast.value, place, depth, at);
         if shape::is_resource(&map.to) {
             if !via.arguments.is_empty() {
                 let text = format!("{} makes a resource, which takes no parameters", map.name);
-                self.diagnostics.error(Code::UnknownName, at, text).suggest_last("write a row through the reference, such as `recorder->RelatedPerson.relationship`");
+                self.diagnostics
+                    .error(Code::UnknownName, at, text)
+                    .suggest_last("write a row through the reference, such as `recorder->RelatedPerson.relationship`");
             }
             let targets = wanted.types.iter().find(|t| t.0 == "Reference").map(|t| t.1.clone());
             let Some(targets) = targets else { return self.wrong(wanted, &map.to, at) };
             if !targets.is_empty() && !targets.contains(&map.to) && !targets.iter().any(|t| t == "Resource") {
                 let text = format!("`{}` may not refer to {}", wanted.element, map.to);
-                self.diagnostics.error(Code::WrongReference, at, text).suggest_last(format!("allowed: {}", targets.join(", ")));
+                self.diagnostics
+                    .error(Code::WrongReference, at, text)
+                    .suggest_last(format!("allowed: {}", targets.join(", ")));
                 return None;
             }
             let part = self.parts.iter().position(|p| p.map == map.name).map(|p| p as PartId);
-            return Some(Found { emit: Emit::Resource { source, part, extra, guard: NONE }, type_name: "Reference".into() });
+            return Some(Found {
+                emit: Emit::Resource { source, part, extra, guard: NONE },
+                type_name: "Reference".into(),
+            });
         }
         let primitive = map.value.is_some();
         let exact = wanted.types.iter().find(|t| t.0 == map.to);
@@ -211,7 +283,11 @@ impl Compiler<'_, '_> {
             (Some(name), "CodeableConcept") => self.table_id(name, at),
             (Some(_), "Coding") | (None, _) => None,
             (Some(name), _) => {
-                self.diagnostics.error(Code::WrongType, at, format!("`@{name}` goes with a CodeableConcept, a Coding or a plain code, not with {}", map.to));
+                self.diagnostics.error(
+                    Code::WrongType,
+                    at,
+                    format!("`@{name}` goes with a CodeableConcept, a Coding or a plain code, not with {}", map.to),
+                );
                 None
             }
         };
@@ -234,7 +310,11 @@ impl Compiler<'_, '_> {
             return Some(*node);
         }
         if self.calls.iter().any(|c| c == name) {
-            self.diagnostics.error(Code::Cycle, at, format!("the maps call one another in a circle: {} → {name}", self.calls.join(" → ")));
+            self.diagnostics.error(
+                Code::Cycle,
+                at,
+                format!("the maps call one another in a circle: {} → {name}", self.calls.join(" → ")),
+            );
             return None;
         }
         let map = self.sources.maps.get(name)?;
@@ -251,7 +331,8 @@ impl Compiler<'_, '_> {
         };
         let node = match &map.value {
             Some((row, location)) => {
-                let wanted = Wanted { types: vec![(map.to.clone(), Vec::new())], codes, choice: None, element: name.to_owned() };
+                let wanted =
+                    Wanted { types: vec![(map.to.clone(), Vec::new())], codes, choice: None, element: name.to_owned() };
                 let rule = self.rule(name, "value", *location);
                 let mut alternatives = Vec::new();
                 self.alternatives(row, &wanted, &place, depth, *location, rule, &mut alternatives);
@@ -273,7 +354,15 @@ impl Compiler<'_, '_> {
         self.node(Node::Value { alternatives: start..end, codes })
     }
 
-    fn primitive(&mut self, ast: &Ast, via: Option<&str>, wanted: &Wanted, place: &Place, depth: u8, at: Location) -> Option<Found> {
+    fn primitive(
+        &mut self,
+        ast: &Ast,
+        via: Option<&str>,
+        wanted: &Wanted,
+        place: &Place,
+        depth: u8,
+        at: Location,
+    ) -> Option<Found> {
         let table = match &ast.table {
             Some(name) => Some(self.table_id(name, at)?),
             None => None,
@@ -293,8 +382,14 @@ impl Compiler<'_, '_> {
         if let Some(via) = via
             && !shape::is_primitive(via)
         {
-            let suggestion = nearest(via, ["dateTime", "date", "string", "code", "boolean", "integer", "decimal", "instant", "positiveInt"]).map(|n| format!("did you mean `{n}`?"));
-            self.diagnostics.error(Code::UnknownType, at, format!("`{via}` is neither a primitive type nor a map")).suggest_some(suggestion);
+            let suggestion = nearest(
+                via,
+                ["dateTime", "date", "string", "code", "boolean", "integer", "decimal", "instant", "positiveInt"],
+            )
+            .map(|n| format!("did you mean `{n}`?"));
+            self.diagnostics
+                .error(Code::UnknownType, at, format!("`{via}` is neither a primitive type nor a map"))
+                .suggest_some(suggestion);
             return None;
         }
         let natural = via.unwrap_or(match &ast.value {
@@ -303,9 +398,14 @@ impl Compiler<'_, '_> {
             _ => "string",
         });
         let exact = wanted.types.iter().find(|t| t.0 == natural || (t.0.starts_with("http:") && natural == "string"));
-        let single = (wanted.types.len() == 1 && wanted.choice.is_none() && shape::is_primitive(&wanted.types[0].0)).then(|| &wanted.types[0]);
+        let single = (wanted.types.len() == 1 && wanted.choice.is_none() && shape::is_primitive(&wanted.types[0].0))
+            .then(|| &wanted.types[0]);
         let Some((type_name, _)) = exact.or(single).cloned() else { return self.wrong(wanted, natural, at) };
-        if via.is_some() && exact.is_none() && conversion(natural) != conversion(&type_name) && !matches!(conversion(&type_name), Some(Conversion::String)) {
+        if via.is_some()
+            && exact.is_none()
+            && conversion(natural) != conversion(&type_name)
+            && !matches!(conversion(&type_name), Some(Conversion::String))
+        {
             return self.wrong(wanted, natural, at);
         }
         let conversion = conversion(&type_name).unwrap_or(Conversion::String);
@@ -327,11 +427,17 @@ impl Compiler<'_, '_> {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("one of: {}", codes.codes().take(12).collect::<Vec<_>>().join(", ")),
             };
-            self.diagnostics.error(Code::NotInCodes, at, format!("`{text}` is not a code that `{}` accepts", wanted.element)).suggest_last(suggestion);
+            self.diagnostics
+                .error(Code::NotInCodes, at, format!("`{text}` is not a code that `{}` accepts", wanted.element))
+                .suggest_last(suggestion);
         }
         let bare = matches!(
             conversion,
-            Conversion::Boolean | Conversion::Decimal | Conversion::Integer | Conversion::PositiveInt | Conversion::UnsignedInt
+            Conversion::Boolean
+                | Conversion::Decimal
+                | Conversion::Integer
+                | Conversion::PositiveInt
+                | Conversion::UnsignedInt
         );
         if !bare {
             return self.json_text(text);
@@ -344,7 +450,12 @@ impl Compiler<'_, '_> {
 
     /// A row that is only needed as text: a part of an identity.
     pub(super) fn text_row(&mut self, row: &Row, place: &Place, at: Location, rule: RuleId) -> NodeId {
-        let wanted = Wanted { types: vec![("string".into(), Vec::new())], codes: None, choice: None, element: "identity".into() };
+        let wanted = Wanted {
+            types: vec![("string".into(), Vec::new())],
+            codes: None,
+            choice: None,
+            element: "identity".into(),
+        };
         let mut alternatives = Vec::new();
         self.alternatives(row, &wanted, place, 0, at, rule, &mut alternatives);
         self.value_node(alternatives, None)
@@ -353,8 +464,11 @@ impl Compiler<'_, '_> {
 
 /// Whether a map to `got` may fill an element of type `wanted`.
 fn compatible(wanted: &str, got: &str, primitive: bool) -> bool {
-    const QUANTITIES: [&str; 7] = ["Quantity", "SimpleQuantity", "Age", "Duration", "Count", "Distance", "MoneyQuantity"];
-    wanted == got || (QUANTITIES.contains(&wanted) && QUANTITIES.contains(&got)) || (primitive && shape::is_primitive(wanted) && conversion(wanted) == conversion(got))
+    const QUANTITIES: [&str; 7] =
+        ["Quantity", "SimpleQuantity", "Age", "Duration", "Count", "Distance", "MoneyQuantity"];
+    wanted == got
+        || (QUANTITIES.contains(&wanted) && QUANTITIES.contains(&got))
+        || (primitive && shape::is_primitive(wanted) && conversion(wanted) == conversion(got))
 }
 
 /// How text becomes a primitive of this type; none for other types.

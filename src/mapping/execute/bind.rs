@@ -20,7 +20,14 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             };
             let frame = self.segment_frame(segment, placement.instance);
             for (number, statement) in statements.iter().enumerate() {
-                let pending = Pending { group, child: placement.child, statement: number as u16, segment, scope: placement.instance, instance: NONE };
+                let pending = Pending {
+                    group,
+                    child: placement.child,
+                    statement: number as u16,
+                    segment,
+                    scope: placement.instance,
+                    instance: NONE,
+                };
                 self.statement(statement, &frame, pending);
             }
         }
@@ -31,7 +38,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     /// For each group instance: room for its names, and the segments that rows elsewhere read.
     fn places(&mut self) {
         let plan = self.plan;
-        let empty = NameSlot { first: NONE, last: NONE, below: NONE, below_count: 0 };
+        let empty = NameSlot { first: NONE, last: NONE, below: NONE, below_count: 0, below_through: 0 };
         self.state.slots.resize(self.matcher.instances().len() * plan.bindings.len(), empty);
         let width = plan.segment_refs.len();
         self.state.references.resize(self.matcher.instances().len() * width, NONE);
@@ -94,7 +101,10 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 self.failure = Some(Failure {
                     code: 101,
                     location: Some((segment.0, 1, 0)),
-                    text: format!("{} needs a value for `{}`; send it, or take `!fatal` out of the mapping", rule.map, rule.target),
+                    text: format!(
+                        "{} needs a value for `{}`; send it, or take `!fatal` out of the mapping",
+                        rule.map, rule.target
+                    ),
                 });
             }
             return false;
@@ -119,11 +129,13 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         }
         self.state.slots[slot].last = bound;
         while scope != 0 {
+            let through = scope;
             scope = self.matcher.instances()[scope as usize].parent;
             let slot = self.slot(scope, name);
             let slot = &mut self.state.slots[slot];
             slot.below = instance;
             slot.below_count += 1;
+            slot.below_through = through;
         }
     }
 
@@ -133,26 +145,36 @@ impl<const TRACE: bool> Run<'_, TRACE> {
 
     /// The resource that a name means, seen from a segment: the last one bound up to there, else the first one behind it.
     pub(super) fn named(&self, name: u16, scope: u32, segment: u32) -> Option<u32> {
-        let mut scope = scope;
+        self.named_with_segment(name, scope, segment).map(|found| found.1)
+    }
+
+    /// The same, with the segment that it was bound at (`NONE` for one in a group below).
+    pub(super) fn named_with_segment(&self, name: u16, scope: u32, segment: u32) -> Option<(u32, u32)> {
+        let instances = self.matcher.instances();
+        let (mut scope, mut from) = (scope, scope);
         loop {
             let slot = self.state.slots.get(self.slot(scope, name)).copied()?;
             if slot.first != NONE {
                 return Some(self.nearest(slot, segment));
             }
             if slot.below_count == 1 {
-                return Some(slot.below);
+                // Never into another occurrence of the group we came out of: that one may be another patient's.
+                let through = slot.below_through;
+                let sibling = through != from && instances[through as usize].group == instances[from as usize].group;
+                return (!sibling).then_some((NONE, slot.below));
             }
             if scope == 0 {
                 return None;
             }
-            scope = self.matcher.instances()[scope as usize].parent;
+            from = scope;
+            scope = instances[scope as usize].parent;
         }
     }
 
-    fn nearest(&self, slot: NameSlot, segment: u32) -> u32 {
+    fn nearest(&self, slot: NameSlot, segment: u32) -> (u32, u32) {
         let last = self.state.bound[slot.last as usize];
         if last.segment <= segment {
-            return last.instance;
+            return (last.segment, last.instance);
         }
         let mut found = self.state.bound[slot.first as usize];
         let mut next = found.next;
@@ -160,7 +182,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             found = self.state.bound[next as usize];
             next = found.next;
         }
-        found.instance
+        (found.segment, found.instance)
     }
 
     /// `+=`: further parts of resources that are bound by now.
@@ -177,13 +199,18 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                     self.add_part(instance, statement.part, frame);
                     self.state.pending[number].instance = instance;
                 }
-                None => self.find(FindingCode::LinkToNothing, statement.rule, self.message.segment_span(pending.segment as usize)),
+                None => self.find(
+                    FindingCode::LinkToNothing,
+                    statement.rule,
+                    self.message.segment_span(pending.segment as usize),
+                ),
             }
         }
     }
 
     fn statement_of(&self, pending: Pending) -> &'_ Statement {
-        &self.structure.statements[usize::from(pending.group)][usize::from(pending.child)][usize::from(pending.statement)]
+        &self.structure.statements[usize::from(pending.group)][usize::from(pending.child)]
+            [usize::from(pending.statement)]
     }
 
     fn links(&mut self) {
@@ -193,7 +220,8 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 continue;
             }
             let structure = self.structure;
-            let statement = &structure.statements[usize::from(pending.group)][usize::from(pending.child)][usize::from(pending.statement)];
+            let statement = &structure.statements[usize::from(pending.group)][usize::from(pending.child)]
+                [usize::from(pending.statement)];
             for link in &statement.links {
                 self.link(link, statement, pending);
             }
@@ -201,7 +229,13 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     fn link(&mut self, link: &Link, statement: &Statement, pending: Pending) {
-        let resolve = |name: u16| if name == statement.binding { Some(pending.instance) } else { self.named(name, pending.scope, pending.segment) };
+        let resolve = |name: u16| {
+            if name == statement.binding {
+                Some(pending.instance)
+            } else {
+                self.named(name, pending.scope, pending.segment)
+            }
+        };
         let from = link.from.map_or(Some(pending.instance), resolve);
         let (Some(from), Some(to)) = (from, resolve(link.to)) else {
             self.find(FindingCode::LinkToNothing, link.rule, self.message.segment_span(pending.segment as usize));
@@ -210,11 +244,14 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let new = self.state.links.len() as u32;
         // The same link twice (two segments of one resource) is one.
         let (key, links) = ((from, link.slot, to), &self.state.links);
-        let key_of = |number: &u32| (links[*number as usize].from, links[*number as usize].slot, links[*number as usize].to);
+        let key_of =
+            |number: &u32| (links[*number as usize].from, links[*number as usize].slot, links[*number as usize].to);
         if self.state.by_link.find(hash_of_link(key), |number| key_of(number) == key).is_some() {
             return;
         }
-        self.state.by_link.insert_unique(hash_of_link(key), new, |number| hash_of_link(if *number == new { key } else { key_of(number) }));
+        self.state.by_link.insert_unique(hash_of_link(key), new, |number| {
+            hash_of_link(if *number == new { key } else { key_of(number) })
+        });
         let instance = &mut self.state.instances[from as usize];
         if instance.first_link == NONE {
             instance.first_link = new;
@@ -241,8 +278,14 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 old = self.find_id(&id, hash_of(&id));
             }
             match old {
-                Some(old) if definition.distinct && self.state.instances[old as usize].mask & (1 << definition.kind) == 0 => {
-                    self.find(FindingCode::SameIdentity, definition.rule, self.message.segment_span(frame.segment as usize));
+                Some(old)
+                    if definition.distinct && self.state.instances[old as usize].mask & (1 << definition.kind) == 0 =>
+                {
+                    self.find(
+                        FindingCode::SameIdentity,
+                        definition.rule,
+                        self.message.segment_span(frame.segment as usize),
+                    );
                     None
                 }
                 Some(old) => {
@@ -302,18 +345,27 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                     if piece == super::text::Piece::Nothing {
                         continue;
                     }
-                    match table.and_then(|t| plan.tables[usize::from(t)].find(self.bytes(piece)).map(|row| &plan.tables[usize::from(t)].rows[row as usize])) {
+                    match table.and_then(|t| {
+                        plan.tables[usize::from(t)]
+                            .find(self.bytes(piece))
+                            .map(|row| &plan.tables[usize::from(t)].rows[row as usize])
+                    }) {
                         Some(row) => {
                             self.state.temporary.truncate(start);
                             self.state.temporary.extend_from_slice(plan.text(row.code));
                         }
                         None => match piece {
-                            super::text::Piece::Raw(span) => self.state.temporary.extend_from_slice(self.message.bytes(span)),
+                            super::text::Piece::Raw(span) => {
+                                self.state.temporary.extend_from_slice(self.message.bytes(span))
+                            }
                             super::text::Piece::Fixed(text) => self.state.temporary.extend_from_slice(plan.text(text)),
                             _ => {}
                         },
                     }
-                    return !matches!(plan.sources[*source as usize], Source::Patient | Source::Position | Source::Literal(_));
+                    return !matches!(
+                        plan.sources[*source as usize],
+                        Source::Patient | Source::Position | Source::Literal(_)
+                    );
                 }
                 _ => {}
             }
@@ -323,7 +375,10 @@ impl<const TRACE: bool> Run<'_, TRACE> {
 
     fn hash(&self, part: PartId, mark: usize) -> [u8; 16] {
         let program = &self.plan.programs[usize::from(self.plan.parts[usize::from(part)].program)];
-        identity::version_5(&self.namespace, &[program.resource_type.as_bytes(), b"\x1f", &self.state.temporary[mark..]])
+        identity::version_5(
+            &self.namespace,
+            &[program.resource_type.as_bytes(), b"\x1f", &self.state.temporary[mark..]],
+        )
     }
 
     fn find_id(&self, id: &[u8; 16], hash: u64) -> Option<u32> {
@@ -367,7 +422,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         if self.plan.parts[usize::from(part)].program != at.program {
             return;
         }
-        at.merged |= at.mask & (1 << kind) != 0;
+        at.merged |= at.first_part != NONE;
         at.mask |= 1 << kind;
         if at.first_part == NONE {
             at.first_part = new;
@@ -379,7 +434,13 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     /// A resource made from a value, and its second part from the frame around (`performer->address`).
-    pub(super) fn made(&mut self, part: Option<PartId>, value: Option<(Span, u8)>, extra: Option<PartId>, frame: &Frame<'_>) -> Option<u32> {
+    pub(super) fn made(
+        &mut self,
+        part: Option<PartId>,
+        value: Option<(Span, u8)>,
+        extra: Option<PartId>,
+        frame: &Frame<'_>,
+    ) -> Option<u32> {
         let pieces = if extra.is_some() && frame.level != SEGMENT {
             let kept = self.state.kept.len() as u32 | KEPT;
             for n in 1..=frame.pieces.1 {
@@ -408,7 +469,18 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 let inner = self.enter(span, level, frame);
                 // The resource is written later, from this very frame: its components are kept.
                 let kept = (self.state.kept.len() as u32 | KEPT, inner.pieces.1);
-                let own = Frame { parent: None, segment: inner.segment, scope: inner.scope, level, span, pieces: kept, present: inner.present, composite: inner.composite, driver: 0, repetition: Span::default() };
+                let own = Frame {
+                    parent: None,
+                    segment: inner.segment,
+                    scope: inner.scope,
+                    level,
+                    span,
+                    pieces: kept,
+                    present: inner.present,
+                    composite: inner.composite,
+                    driver: 0,
+                    repetition: Span::default(),
+                };
                 self.state.kept.extend_from_slice(&self.state.pieces[pieces..]);
                 self.state.pieces.truncate(pieces);
                 let rule = self.plan.parts[usize::from(part)].rule;
@@ -439,7 +511,12 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     pub(super) fn find(&mut self, code: FindingCode, rule: RuleId, span: Span) {
-        self.state.findings.push(Finding { code, rule, span });
+        // One line for each rule that leads nowhere: a result without specimens would say so for every OBX.
+        let repeated =
+            code == FindingCode::LinkToNothing && self.state.findings.iter().any(|f| f.code == code && f.rule == rule);
+        if !repeated {
+            self.state.findings.push(Finding { code, rule, span });
+        }
     }
 }
 
@@ -450,6 +527,7 @@ fn hash_of(id: &[u8; 16]) -> u64 {
 
 /// The three numbers of a link, spread over the bits (SplitMix64).
 fn hash_of_link((from, slot, to): (u32, u16, u32)) -> u64 {
-    let mixed = (u64::from(from) << 32 | u64::from(to)).wrapping_add(u64::from(slot) << 24).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed =
+        (u64::from(from) << 32 | u64::from(to)).wrapping_add(u64::from(slot) << 24).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) ^ (mixed >> 32)
 }

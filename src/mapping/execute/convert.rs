@@ -16,7 +16,13 @@ pub(super) fn timestamp(value: &[u8]) -> Option<Timestamp> {
 
 impl<const TRACE: bool> Run<'_, TRACE> {
     /// Writes a piece of text as a primitive.
-    pub(super) fn primitive(&mut self, piece: Piece, conversion: Conversion, codes: Option<&CodeSet>, frame: &Frame<'_>) -> Wrote {
+    pub(super) fn primitive(
+        &mut self,
+        piece: Piece,
+        conversion: Conversion,
+        codes: Option<&CodeSet>,
+        frame: &Frame<'_>,
+    ) -> Wrote {
         let wrote = match conversion {
             Conversion::String => self.string(piece),
             Conversion::Code => self.code(piece, codes),
@@ -319,8 +325,15 @@ fn base64(out: &mut Vec<u8>, text: &[u8]) -> bool {
     }
     let body = &out[start + 1..];
     let padding = body.iter().rev().take_while(|b| **b == b'=').count();
-    let good = !body.is_empty() && body.len() % 4 == 0 && padding <= 2 && body[..body.len() - padding].iter().all(|b| b.is_ascii_alphanumeric() || *b == b'+' || *b == b'/');
-    if good { out.push(b'"') } else { out.truncate(start) }
+    let good = !body.is_empty()
+        && body.len() % 4 == 0
+        && padding <= 2
+        && body[..body.len() - padding].iter().all(|b| b.is_ascii_alphanumeric() || *b == b'+' || *b == b'/');
+    if good {
+        out.push(b'"')
+    } else {
+        out.truncate(start)
+    }
     good
 }
 
@@ -335,7 +348,9 @@ mod tests {
 
     #[test]
     fn decimals_keep_their_digits() {
-        for (text, expected) in [("1.50", "1.50"), ("+7", "7"), ("-.5", "-0.5"), ("5.", "5"), ("007.10", "7.10"), ("0", "0"), ("00", "0")] {
+        for (text, expected) in
+            [("1.50", "1.50"), ("+7", "7"), ("-.5", "-0.5"), ("5.", "5"), ("007.10", "7.10"), ("0", "0"), ("00", "0")]
+        {
             assert_eq!(written(|out| decimal(out, text.as_bytes())).as_deref(), Some(expected), "{text}");
         }
         for text in ["", ".", "-", "1e5", "1,5", "<5"] {

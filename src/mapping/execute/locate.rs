@@ -44,13 +44,25 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         loop {
             let found = self.state.references[scope * width + usize::from(reference)];
             if found != NONE {
-                return Some(found);
+                return Some(self.nearest_before(found, frame.segment));
             }
             if scope == 0 {
                 return None;
             }
             scope = self.matcher.instances()[scope].parent as usize;
         }
+    }
+
+    /// Where a group holds a segment at two places (the two PIDs of A17), the one that stands nearest before is meant.
+    fn nearest_before(&self, first: u32, segment: u32) -> u32 {
+        if !self.structure.twice || segment == NONE {
+            return first;
+        }
+        let (id, group) = (self.message.segment_id(first as usize), self.matcher.placement(first as usize).instance);
+        let same = |s: &u32| {
+            self.message.segment_id(*s as usize) == id && self.matcher.placement(*s as usize).instance == group
+        };
+        (first + 1..=segment).rev().find(same).unwrap_or(first)
     }
 
     fn repetition(&mut self, field: Span, which: Repetition, frame: &Frame<'_>) -> Option<Span> {
@@ -109,7 +121,10 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             return (Span::default(), SUBCOMPONENT);
         }
         match level {
-            COMPONENT => (self.message.part(piece, self.message.delimiters().subcomponent, usize::from(path.component)), SUBCOMPONENT),
+            COMPONENT => (
+                self.message.part(piece, self.message.delimiters().subcomponent, usize::from(path.component)),
+                SUBCOMPONENT,
+            ),
             // A subcomponent has no parts: its first one is itself.
             _ if path.component == 1 => (piece, SUBCOMPONENT),
             _ => (Span::default(), SUBCOMPONENT),
@@ -133,7 +148,11 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             return Span::default();
         }
         let at = usize::from(n) - 1;
-        if base & KEPT == 0 { self.state.pieces[base as usize + at] } else { self.state.kept[(base ^ KEPT) as usize + at] }
+        if base & KEPT == 0 {
+            self.state.pieces[base as usize + at]
+        } else {
+            self.state.kept[(base ^ KEPT) as usize + at]
+        }
     }
 
     /// A frame for a value, its components split once.
@@ -172,7 +191,17 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         }
         let composite = composite && level == REPETITION;
         let present = u128::from(present) | (u128::from(present) << 64) * u128::from(composite);
-        Frame { parent: Some(parent), level, span, pieces, present, composite, driver: 0, repetition: Span::default(), ..*parent }
+        Frame {
+            parent: Some(parent),
+            level,
+            span,
+            pieces,
+            present,
+            composite,
+            driver: 0,
+            repetition: Span::default(),
+            ..*parent
+        }
     }
 
     pub(super) fn trim(&self, span: Span) -> Span {
@@ -183,7 +212,11 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         }
         let start = bytes.iter().take_while(|b| **b == b' ').count() as u32;
         let end = bytes.iter().rev().take_while(|b| **b == b' ').count() as u32;
-        if span.start + start >= span.end { Span { start: span.end, end: span.end } } else { Span { start: span.start + start, end: span.end - end } }
+        if span.start + start >= span.end {
+            Span { start: span.end, end: span.end }
+        } else {
+            Span { start: span.start + start, end: span.end - end }
+        }
     }
 
     pub(super) fn holds(&mut self, condition: ConditionId, frame: &Frame<'_>) -> bool {
@@ -206,7 +239,9 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 self.state.temporary.truncate(mark);
                 holds
             }
-            Condition::Order(measure, order, number) => self.measure(*measure, frame).is_some_and(|n| n.partial_cmp(number) == Some(*order)),
+            Condition::Order(measure, order, number) => {
+                self.measure(*measure, frame).is_some_and(|n| n.partial_cmp(number) == Some(*order))
+            }
             Condition::CountIn(measure, list) => self.measure(*measure, frame).is_some_and(|n| list.contains(&n)),
             Condition::And(list) => list.iter().all(|c| self.holds(*c, frame)),
             Condition::Or(list) => list.iter().any(|c| self.holds(*c, frame)),

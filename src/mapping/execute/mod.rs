@@ -5,6 +5,7 @@
 //! turns out to be empty is rolled back by cutting the buffer. Nothing allocates once the buffers of [`Scratch`] have grown to the largest message seen.
 mod bind;
 mod convert;
+mod emit;
 mod locate;
 mod text;
 mod write;
@@ -96,6 +97,8 @@ struct NameSlot {
     /// The same name in groups below, when there is just one.
     below: u32,
     below_count: u32,
+    /// The group instance right below through which it is seen.
+    below_through: u32,
 }
 
 /// A statement whose links (and parts) are resolved once all segments are seen.
@@ -172,7 +175,13 @@ enum Wrote {
 }
 
 /// Translates an indexed message into `scratch`.
-pub fn run<const TRACE: bool>(plan: &super::Plan, raw: &[u8], structure: u16, context: &Context<'_>, scratch: &mut Scratch) -> Result<(), Failure> {
+pub fn run<const TRACE: bool>(
+    plan: &super::Plan,
+    raw: &[u8],
+    structure: u16,
+    context: &Context<'_>,
+    scratch: &mut Scratch,
+) -> Result<(), Failure> {
     let compiled = &plan.compiled;
     let message = scratch.index.message(raw);
     let structure = &compiled.structures[usize::from(structure)];
@@ -232,6 +241,17 @@ impl State {
 impl Frame<'_> {
     /// A frame that holds nothing.
     fn nothing() -> Frame<'static> {
-        Frame { parent: None, segment: NONE, scope: 0, level: SEGMENT, span: Span::default(), pieces: (0, 0), present: 0, composite: true, driver: 0, repetition: Span::default() }
+        Frame {
+            parent: None,
+            segment: NONE,
+            scope: 0,
+            level: SEGMENT,
+            span: Span::default(),
+            pieces: (0, 0),
+            present: 0,
+            composite: true,
+            driver: 0,
+            repetition: Span::default(),
+        }
     }
 }

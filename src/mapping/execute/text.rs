@@ -22,7 +22,9 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     pub(super) fn valued(&mut self, source: SourceId, frame: &Frame<'_>) -> bool {
         let plan = self.plan;
         match &plan.sources[source as usize] {
-            Source::Path(path) | Source::Lines(path) => self.locate(*path, frame).is_some_and(|(span, level)| !self.hollow(span, level)),
+            Source::Path(path) | Source::Lines(path) => {
+                self.locate(*path, frame).is_some_and(|(span, level)| !self.hollow(span, level))
+            }
             _ => {
                 let mark = self.state.temporary.len();
                 let found = self.text(source, frame) != Piece::Nothing;
@@ -38,7 +40,10 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             return false;
         }
         let delimiters = self.message.delimiters();
-        self.message.bytes(span).iter().all(|b| *b == delimiters.component || *b == delimiters.subcomponent || *b == b' ')
+        self.message
+            .bytes(span)
+            .iter()
+            .all(|b| *b == delimiters.component || *b == delimiters.subcomponent || *b == b' ')
     }
 
     pub(super) fn bytes(&self, piece: Piece) -> &[u8] {
@@ -54,7 +59,8 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     pub(super) fn leaf(&mut self, path: Path, frame: &Frame<'_>) -> Option<Span> {
         let (span, level) = self.locate(path, frame)?;
         // A component without subcomponents is its own text.
-        if level == SUBCOMPONENT || (level == COMPONENT && !frame.composite && path.up == 0 && path.segment == CURRENT) {
+        if level == SUBCOMPONENT || (level == COMPONENT && !frame.composite && path.up == 0 && path.segment == CURRENT)
+        {
             return Some(span);
         }
         let delimiters = self.message.delimiters();
@@ -189,8 +195,12 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let start = self.state.temporary.len();
         self.append(source, frame);
         let text = self.state.temporary[start..].trim_ascii();
-        let number = |t: &[u8]| !t.is_empty() && t.iter().all(|b| b.is_ascii_digit() || *b == b'.') && t.iter().any(u8::is_ascii_digit);
-        let limit = |t: &'static [u8], or_equal: &'static [u8]| text.strip_prefix(or_equal).or_else(|| text.strip_prefix(t)).map(<[u8]>::trim_ascii);
+        let number = |t: &[u8]| {
+            !t.is_empty() && t.iter().all(|b| b.is_ascii_digit() || *b == b'.') && t.iter().any(u8::is_ascii_digit)
+        };
+        let limit = |t: &'static [u8], or_equal: &'static [u8]| {
+            text.strip_prefix(or_equal).or_else(|| text.strip_prefix(t)).map(<[u8]>::trim_ascii)
+        };
         let found = match (limit(b">", b">="), limit(b"<", b"<=")) {
             (Some(low), _) => (!high).then_some(low),
             (_, Some(top)) => high.then_some(top),
@@ -199,7 +209,9 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 (number(low) && number(top)).then_some(if high { top } else { low })
             }),
         };
-        let range = found.filter(|t| number(t)).map(|t| (t.as_ptr() as usize - self.state.temporary.as_ptr() as usize, t.len()));
+        let range = found
+            .filter(|t| number(t))
+            .map(|t| (t.as_ptr() as usize - self.state.temporary.as_ptr() as usize, t.len()));
         match range {
             Some((at, length)) => {
                 self.state.temporary.copy_within(at..at + length, start);
@@ -226,12 +238,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         }
         self.state.temporary.truncate(start);
         if count == 9 {
-            for (number, digit) in digits.iter().enumerate() {
-                if number == 3 || number == 5 {
-                    self.state.temporary.push(b'-');
-                }
-                self.state.temporary.push(*digit);
-            }
+            self.state.temporary.extend_from_slice(&digits);
         }
     }
 
@@ -290,7 +297,13 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 let Some((span, level)) = self.locate(*path, frame) else { return };
                 let delimiters = self.message.delimiters();
                 let separator = if level == REPETITION { delimiters.component } else { delimiters.subcomponent };
-                let split = |n| if level > COMPONENT { (n == 1).then_some(span) } else { Some(self.message.part(span, separator, n)) };
+                let split = |n| {
+                    if level > COMPONENT {
+                        (n == 1).then_some(span)
+                    } else {
+                        Some(self.message.part(span, separator, n))
+                    }
+                };
                 [split(1), split(2), split(3)].map(|s| s.filter(|s| !s.is_empty() && !is_null(self.message.bytes(*s))))
             }
             _ => {
@@ -347,7 +360,10 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         } else if uuid(bytes) {
             out.extend_from_slice(b"urn:uuid:");
             out.extend(bytes.iter().map(u8::to_ascii_lowercase));
-        } else if (bytes.starts_with(b"http") || bytes.starts_with(b"urn:") || kind.eq_ignore_ascii_case(b"URI")) && bytes.contains(&b':') && bytes.iter().all(u8::is_ascii_graphic) {
+        } else if (bytes.starts_with(b"http") || bytes.starts_with(b"urn:") || kind.eq_ignore_ascii_case(b"URI"))
+            && bytes.contains(&b':')
+            && bytes.iter().all(u8::is_ascii_graphic)
+        {
             out.extend_from_slice(bytes);
         } else {
             return false;
@@ -377,7 +393,11 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             if byte.is_ascii_alphanumeric() || b"-_~.".contains(byte) {
                 self.state.temporary.push(*byte);
             } else {
-                self.state.temporary.extend_from_slice(&[b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+                self.state.temporary.extend_from_slice(&[
+                    b'%',
+                    DIGITS[usize::from(byte >> 4)],
+                    DIGITS[usize::from(byte & 15)],
+                ]);
             }
         }
     }
@@ -395,7 +415,11 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             return;
         }
         let bytes = self.message.bytes(span);
-        let hl7 = bytes.get(..3).filter(|p| p.eq_ignore_ascii_case(b"HL7")).and_then(|_| bytes.get(3..)).filter(|d| (1..=4).contains(&d.len()) && d.iter().all(u8::is_ascii_digit));
+        let hl7 = bytes
+            .get(..3)
+            .filter(|p| p.eq_ignore_ascii_case(b"HL7"))
+            .and_then(|_| bytes.get(3..))
+            .filter(|d| (1..=4).contains(&d.len()) && d.iter().all(u8::is_ascii_digit));
         if let Some(digits) = hl7 {
             self.state.temporary.extend_from_slice(b"http://terminology.hl7.org/CodeSystem/v2-");
             self.state.temporary.resize(self.state.temporary.len() + 4 - digits.len(), b'0');
@@ -419,7 +443,8 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let component = |repetition, n| self.message.bytes(self.message.part(repetition, delimiters.component, n));
         let valued = |repetition: &Span| !component(*repetition, 1).is_empty() && !is_null(component(*repetition, 1));
         let repetitions = || self.message.parts(field, delimiters.repetition).filter(valued);
-        let typed = plan.patient_types.iter().find_map(|kind| repetitions().find(|r| component(*r, 5) == kind.as_slice()));
+        let typed =
+            plan.patient_types.iter().find_map(|kind| repetitions().find(|r| component(*r, 5) == kind.as_slice()));
         let Some(chosen) = typed.or_else(|| repetitions().find(|r| component(*r, 5) != b"SS")) else { return };
         self.decode(self.message.part(chosen, delimiters.component, 1));
         self.state.temporary.push(0x1f);
@@ -436,9 +461,13 @@ impl<const TRACE: bool> Run<'_, TRACE> {
 
     /// The id of the message's patient, which its other resources carry in their identity.
     fn patient(&mut self, frame: &Frame<'_>) {
-        let name = self.plan.bindings.iter().position(|b| b == "patient");
-        let found = name.and_then(|name| self.named(name as u16, frame.scope, frame.segment));
-        if let Some(instance) = found {
+        // `patient` and, where a message has two (A17, A24), `patient2`: the one whose PID stands nearest before.
+        let names = self.plan.bindings.iter().enumerate().filter(|(_, name)| name.starts_with("patient"));
+        let found = names
+            .filter_map(|(name, _)| self.named_with_segment(name as u16, frame.scope, frame.segment))
+            .filter(|(segment, _)| *segment == NONE || *segment <= frame.segment)
+            .max_by_key(|(segment, _)| if *segment == NONE { 0 } else { *segment + 1 });
+        if let Some((_, instance)) = found {
             let id = identity::text(&self.state.instances[instance as usize].id);
             self.state.temporary.extend_from_slice(&id);
         }
@@ -454,7 +483,9 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             link = next;
             let target = self.state.instances[to as usize];
             let frame = self.state.parts[target.first_part as usize].frame;
-            if frame.segment == NONE || self.message.segment_id(frame.segment as usize) != crate::hl7::SegmentId(*b"OBX") {
+            if frame.segment == NONE
+                || self.message.segment_id(frame.segment as usize) != crate::hl7::SegmentId(*b"OBX")
+            {
                 continue;
             }
             seen = true;
@@ -488,9 +519,15 @@ use super::LinkOf;
 
 /// Whether digits and dots make an OID.
 fn oid(bytes: &[u8]) -> bool {
-    bytes.split(|b| *b == b'.').all(|arc| !arc.is_empty() && arc.iter().all(u8::is_ascii_digit) && (arc.len() == 1 || arc[0] != b'0'))
+    bytes
+        .split(|b| *b == b'.')
+        .all(|arc| !arc.is_empty() && arc.iter().all(u8::is_ascii_digit) && (arc.len() == 1 || arc[0] != b'0'))
 }
 
 fn uuid(bytes: &[u8]) -> bool {
-    bytes.len() == 36 && bytes.iter().enumerate().all(|(n, b)| if matches!(n, 8 | 13 | 18 | 23) { *b == b'-' } else { b.is_ascii_hexdigit() })
+    bytes.len() == 36
+        && bytes
+            .iter()
+            .enumerate()
+            .all(|(n, b)| if matches!(n, 8 | 13 | 18 | 23) { *b == b'-' } else { b.is_ascii_hexdigit() })
 }

@@ -5,9 +5,10 @@ use super::{COMPONENT, Frame, Instance, PartOf, REPETITION, Run, SEGMENT, Wrote}
 use crate::fhir::bundle::Entry;
 use crate::fhir::identity;
 use crate::fhir::json;
-use crate::fhir::shape::CodeSet;
 use crate::hl7::{Precision, Span, Timestamp, is_null};
-use crate::mapping::plan::{ALWAYS, Alternative, CURRENT, Child, ConditionId, Conversion, Emit, Enter, Item, NONE, Node, NodeId, Repeat, Source, SourceId};
+use crate::mapping::plan::{
+    ALWAYS, CURRENT, Child, ConditionId, Conversion, Enter, Item, NONE, Node, NodeId, Repeat, Source, SourceId,
+};
 use crate::mapping::{Context, FindingCode};
 use std::io::Write as _;
 use std::ops::Range;
@@ -24,6 +25,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     /// Writes the whole Bundle: the bound resources, then those that they refer to, until none is left.
     pub(super) fn bundle(&mut self, context: &Context<'_>, sent: Option<&Timestamp>) {
         self.state.out.extend_from_slice(b"{\"resourceType\":\"Bundle\",\"type\":\"message\"");
+        self.identifier();
         self.timestamp(context, sent);
         self.state.out.extend_from_slice(b",\"entry\":[");
         let mut number = 0;
@@ -34,6 +36,22 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             number += 1;
         }
         self.state.out.extend_from_slice(b"]}");
+    }
+
+    /// The control id names the message, and with it the Bundle.
+    fn identifier(&mut self) {
+        let header = self.message.find(crate::hl7::SegmentId(*b"MSH")).unwrap_or(0);
+        let control_id = self.trim(self.message.field(header, 10));
+        if control_id.is_empty() || is_null(self.message.bytes(control_id)) {
+            return;
+        }
+        let start = self.state.out.len();
+        self.state.out.extend_from_slice(b",\"identifier\":{\"value\":");
+        self.trace(NONE, Some(control_id), None);
+        match self.primitive(Piece::Raw(control_id), Conversion::String, None, &Frame::nothing()) {
+            Wrote::Nothing => self.state.out.truncate(start),
+            _ => self.state.out.push(b'}'),
+        }
     }
 
     fn timestamp(&mut self, context: &Context<'_>, sent: Option<&Timestamp>) {
@@ -113,7 +131,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     /// The id of a resource: a UUID, or `c1`, `c2`… within the resource that contains it.
-    fn id(&mut self, instance: &Instance) {
+    pub(super) fn id(&mut self, instance: &Instance) {
         if instance.contained {
             // Writing into a Vec cannot fail.
             let _ = write!(self.state.out, "c{}", u128::from_be_bytes(instance.id));
@@ -123,7 +141,12 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     pub(super) fn mark(&self) -> Mark {
-        Mark { out: self.state.out.len(), traces: self.state.traces.len(), instances: self.state.instances.len(), contained: self.state.contained.len() }
+        Mark {
+            out: self.state.out.len(),
+            traces: self.state.traces.len(),
+            instances: self.state.instances.len(),
+            contained: self.state.contained.len(),
+        }
     }
 
     pub(super) fn back_to(&mut self, mark: &Mark) {
@@ -147,7 +170,10 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let mut wrote = Wrote::Nothing;
         let empty = frame.level != SEGMENT && frame.span.is_empty();
         for child in &plan.children[children.start as usize..children.end as usize] {
-            if (child.mask != 0 && child.mask & mask == 0) || (child.inner && empty) || !self.needed(child, frame) {
+            if child.mask != 0 && child.mask & mask == 0 {
+                continue;
+            }
+            if (child.inner && empty) || !self.needed(child, frame) {
                 if child.required {
                     self.find(FindingCode::RequiredMissing, child.rule, frame.span);
                     return None;
@@ -175,7 +201,12 @@ impl<const TRACE: bool> Run<'_, TRACE> {
 
     /// Whether any field that a child reads holds anything.
     fn needed(&self, child: &Child, frame: &Frame<'_>) -> bool {
-        child.need & frame.present != 0 || child.need == ALWAYS || child.part_needs.iter().any(|(kind, need)| *need == 0 || need & self.present[usize::from(*kind & 63)] != 0)
+        child.need & frame.present != 0
+            || child.need == ALWAYS
+            || child
+                .part_needs
+                .iter()
+                .any(|(kind, need)| *need == 0 || need & self.present[usize::from(*kind & 63)] != 0)
     }
 
     /// Writes a node.
@@ -199,7 +230,9 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 let mark = self.state.temporary.len();
                 let found = self.plain_text(*on, frame);
                 let text = self.bytes(found);
-                let case = plan.cases[cases.start as usize..cases.end as usize].iter().find(|(code, _)| plan.text(*code) == text);
+                let case = plan.cases[cases.start as usize..cases.end as usize]
+                    .iter()
+                    .find(|(code, _)| plan.text(*code) == text);
                 let chosen = case.map_or(*default, |(_, node)| *node);
                 self.state.temporary.truncate(mark);
                 if chosen == NONE { Wrote::Nothing } else { self.value(chosen, frame) }
@@ -213,7 +246,9 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         const END: &[u8] = b",\"end\":\"";
         const START: &[u8] = b"\"start\":\"";
         let text = &self.state.out[start..];
-        let (Some(end), Some(begin)) = (memchr::memmem::rfind(text, END), memchr::memmem::find(text, START)) else { return };
+        let (Some(end), Some(begin)) = (memchr::memmem::rfind(text, END), memchr::memmem::find(text, START)) else {
+            return;
+        };
         let date = |at: usize| text[at..].split(|b| *b == b'"' || *b == b'T').next().unwrap_or_default();
         let (first, last) = (date(begin + START.len()), date(end + END.len()));
         let common = first.len().min(last.len());
@@ -270,10 +305,19 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     fn first_source(&mut self, sources: &[(SourceId, ConditionId)], frame: &Frame<'_>) -> Option<(Span, u8)> {
-        sources.iter().find_map(|(source, guard)| if self.holds(*guard, frame) { self.source_span(*source, frame) } else { None })
+        sources
+            .iter()
+            .find_map(|(source, guard)| if self.holds(*guard, frame) { self.source_span(*source, frame) } else { None })
     }
 
-    fn spread(&mut self, sources: &[(SourceId, ConditionId)], rule: u32, children: Range<u32>, has_source: bool, frame: &Frame<'_>) -> Wrote {
+    fn spread(
+        &mut self,
+        sources: &[(SourceId, ConditionId)],
+        rule: u32,
+        children: Range<u32>,
+        has_source: bool,
+        frame: &Frame<'_>,
+    ) -> Wrote {
         let pieces = self.state.pieces.len();
         let found = self.first_source(sources, frame);
         if let Some((span, _)) = found {
@@ -287,7 +331,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     /// The bytes of a source that is a place in the message.
-    fn source_span(&mut self, source: SourceId, frame: &Frame<'_>) -> Option<(Span, u8)> {
+    pub(super) fn source_span(&mut self, source: SourceId, frame: &Frame<'_>) -> Option<(Span, u8)> {
         let plan = self.plan;
         match &plan.sources[source as usize] {
             Source::Path(path) => self.locate(*path, frame),
@@ -298,7 +342,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         }
     }
 
-    fn first_part(&self) -> u32 {
+    pub(super) fn first_part(&self) -> u32 {
         self.state.instances.get(self.instance as usize).map_or(NONE, |i| i.first_part)
     }
 
@@ -379,7 +423,8 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         self.comma();
         let start = self.state.out.len();
         let wrote = self.value(item.node, frame);
-        if wrote == Wrote::Nothing || self.seen_before(start, first) {
+        let linked = matches!(item.repeat, Repeat::Links(_));
+        if wrote == Wrote::Nothing || (!linked && self.seen_before(start, first)) {
             self.back_to(&mark);
             return if wrote == Wrote::Nothing { Wrote::Nothing } else { Wrote::Sourced };
         }
@@ -398,298 +443,5 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             let end = old + new.len();
             end < start && &out[*old..end] == new && matches!(out[end], b',')
         })
-    }
-
-    fn alternatives(&mut self, alternatives: Range<u32>, codes: Option<&'static CodeSet>, frame: &Frame<'_>) -> Wrote {
-        let plan = self.plan;
-        let empty = frame.level != SEGMENT && frame.span.is_empty();
-        for alternative in &plan.alternatives[alternatives.start as usize..alternatives.end as usize] {
-            if alternative.inner && empty {
-                continue;
-            }
-            if alternative.part == CURRENT {
-                if alternative.need != ALWAYS && alternative.need & frame.present == 0 {
-                    continue;
-                }
-                let wrote = self.alternative(alternative, codes, frame);
-                if wrote != Wrote::Nothing {
-                    return wrote;
-                }
-                continue;
-            }
-            let mut next = self.first_part();
-            while next != NONE {
-                let part = self.state.parts[next as usize];
-                next = part.next;
-                if part.kind == alternative.part && (alternative.need == ALWAYS || alternative.need & part.frame.present != 0) {
-                    let wrote = self.alternative(alternative, codes, &part.frame);
-                    if wrote != Wrote::Nothing {
-                        return wrote;
-                    }
-                }
-            }
-        }
-        Wrote::Nothing
-    }
-
-    fn alternative(&mut self, alternative: &Alternative, codes: Option<&'static CodeSet>, frame: &Frame<'_>) -> Wrote {
-        if !self.holds(alternative.guard, frame) {
-            return Wrote::Nothing;
-        }
-        let (start, traces) = (self.state.out.len(), self.state.traces.len());
-        let temporary = self.state.temporary.len();
-        self.state.out.extend_from_slice(self.plan.text(alternative.key));
-        let wrote = self.emit(alternative, codes, frame);
-        self.state.temporary.truncate(temporary);
-        if wrote == Wrote::Nothing {
-            self.state.out.truncate(start);
-            self.state.traces.truncate(traces);
-            if alternative.warn {
-                self.find(FindingCode::MissingValue, alternative.rule, frame.span);
-            }
-        }
-        wrote
-    }
-
-    fn emit(&mut self, alternative: &Alternative, codes: Option<&'static CodeSet>, frame: &Frame<'_>) -> Wrote {
-        let rule = alternative.rule;
-        match &alternative.emit {
-            Emit::Literal(text) => {
-                self.trace(rule, None, None);
-                self.state.out.extend_from_slice(self.plan.text(*text));
-                Wrote::Literal
-            }
-            Emit::Primitive { source, conversion, table } => {
-                let piece = self.text(*source, frame);
-                if piece == Piece::Nothing {
-                    return Wrote::Nothing;
-                }
-                let span = self.origin(*source, piece, frame);
-                match table {
-                    Some(table) => self.through_table(*table, piece, *conversion, span, rule),
-                    None => {
-                        self.trace(rule, span, None);
-                        self.primitive(piece, *conversion, codes, frame)
-                    }
-                }
-            }
-            Emit::Coding { system, code, display, concept } => self.coding(*system, *code, *display, *concept, rule, frame),
-            Emit::TableCoding { source, table, concept, hit_only } => self.table_coding(*source, *table, *concept, *hit_only, rule, frame),
-            Emit::Map { source, node } => {
-                let Some((span, level)) = self.source_span(*source, frame) else { return Wrote::Nothing };
-                self.trace(rule, Some(span), None);
-                let pieces = self.state.pieces.len();
-                let inner = self.enter(span, level, frame);
-                let wrote = self.value(*node, &inner);
-                self.state.pieces.truncate(pieces);
-                wrote
-            }
-            Emit::Node(node) => self.value(*node, frame),
-            Emit::Resource { source, part, extra, guard } => {
-                if !self.holds(*guard, frame) {
-                    return Wrote::Nothing;
-                }
-                let value = match part {
-                    Some(_) => match self.source_span(*source, frame) {
-                        Some(found) => Some(found),
-                        None => return Wrote::Nothing,
-                    },
-                    None => None,
-                };
-                match self.made(*part, value, *extra, frame) {
-                    Some(instance) => self.reference(instance, rule, value.map(|v| v.0), alternative.bare),
-                    None => Wrote::Nothing,
-                }
-            }
-            Emit::Bound(name) => match self.named(*name, frame.scope, frame.segment) {
-                Some(instance) => self.reference(instance, rule, None, alternative.bare),
-                None => Wrote::Nothing,
-            },
-            Emit::Link(slot) => {
-                let mut link = if self.link != NONE { self.link } else { self.state.instances.get(self.instance as usize).map_or(NONE, |i| i.first_link) };
-                while link != NONE && self.state.links[link as usize].slot != *slot {
-                    link = self.state.links[link as usize].next;
-                }
-                let Some(found) = self.state.links.get(link as usize).copied() else { return Wrote::Nothing };
-                self.reference(found.to, found.rule, None, alternative.bare)
-            }
-        }
-    }
-
-    /// The bytes of the message that a value stands for.
-    fn origin(&mut self, source: SourceId, piece: Piece, frame: &Frame<'_>) -> Option<Span> {
-        if !TRACE {
-            return None;
-        }
-        if let Piece::Raw(span) = piece {
-            return Some(span);
-        }
-        let plan = self.plan;
-        let first = match &plan.sources[source as usize] {
-            Source::Lines(path) | Source::PatientId(path) => return self.locate(*path, frame).map(|f| f.0),
-            // From the first to the last argument that has a value, within the field of the first.
-            Source::Join { arguments, .. } | Source::Phone(arguments) | Source::Authority(arguments) => {
-                let (message, field) = (self.message, self.message.delimiters().field);
-                let spans = arguments.iter().filter_map(|a| self.source_span(*a, frame).map(|f| f.0));
-                return spans.reduce(|all, next| {
-                    let both = Span { start: all.start.min(next.start), end: all.end.max(next.end) };
-                    if message.bytes(both).contains(&field) { all } else { both }
-                });
-            }
-            Source::System(source) | Source::Ssn(source) | Source::TextOf(source) | Source::Uri(source, _) | Source::RangeEnd(source, _) => *source,
-            _ => return None,
-        };
-        self.source_span(first, frame).map(|f| f.0)
-    }
-
-    fn reference(&mut self, instance: u32, rule: u32, source: Option<Span>, bare: bool) -> Wrote {
-        let target = self.state.instances[instance as usize];
-        if !bare {
-            self.state.out.extend_from_slice(b"{\"reference\":");
-        }
-        self.trace(rule, source, None);
-        self.state.out.extend_from_slice(if target.contained { b"\"#" } else { b"\"urn:uuid:" });
-        self.id(&target);
-        self.state.out.extend_from_slice(if bare { b"\"" } else { b"\"}" });
-        Wrote::Sourced
-    }
-
-    /// A code through a table, as a primitive.
-    fn through_table(&mut self, table: u16, piece: Piece, conversion: Conversion, span: Option<Span>, rule: u32) -> Wrote {
-        let Some(row) = self.find_row(table, piece) else { return Wrote::Nothing };
-        self.trace(rule, span, Some((table, row)));
-        let text = self.plan.tables[usize::from(table)].rows[row as usize].code;
-        if conversion == Conversion::Boolean {
-            self.state.out.extend_from_slice(self.plan.text(text));
-        } else {
-            json::string(&mut self.state.out, self.plan.text(text));
-        }
-        Wrote::Sourced
-    }
-
-    fn find_row(&mut self, table: u16, piece: Piece) -> Option<u32> {
-        let (text, mark) = self.resolved(piece);
-        let found = self.plan.tables[usize::from(table)].find(self.bytes(text).trim_ascii());
-        self.state.temporary.truncate(mark);
-        if found.is_none() {
-            self.find_piece(FindingCode::UnmappedCode, piece);
-        }
-        found
-    }
-
-    fn table_coding(&mut self, source: SourceId, table: u16, concept: bool, hit_only: bool, rule: u32, frame: &Frame<'_>) -> Wrote {
-        let piece = self.text(source, frame);
-        if piece == Piece::Nothing {
-            return Wrote::Nothing;
-        }
-        let span = self.origin(source, piece, frame);
-        let row = self.find_row(table, piece);
-        if row.is_none() && hit_only {
-            return Wrote::Nothing;
-        }
-        if concept {
-            self.state.out.extend_from_slice(b"{\"coding\":[");
-        }
-        match row {
-            Some(row) => {
-                self.trace(rule, span, Some((table, row)));
-                let coding = self.plan.tables[usize::from(table)].rows[row as usize].coding;
-                self.state.out.extend_from_slice(self.plan.text(coding));
-            }
-            None => {
-                self.state.out.extend_from_slice(b"{\"code\":");
-                self.trace(rule, span, None);
-                if self.primitive(piece, Conversion::Code, None, frame) == Wrote::Nothing {
-                    return Wrote::Nothing;
-                }
-                self.state.out.push(b'}');
-            }
-        }
-        if concept {
-            self.state.out.extend_from_slice(b"]}");
-        }
-        Wrote::Sourced
-    }
-
-    /// The code of the value at hand and what the table makes of it.
-    fn first_code(&mut self, table: u16, frame: &Frame<'_>) -> Option<(Span, u32)> {
-        let piece = self.piece(frame, 1);
-        let code = self.message.part(piece, self.message.delimiters().subcomponent, 1);
-        let code = self.trim(code);
-        if code.is_empty() || is_null(self.message.bytes(code)) {
-            return None;
-        }
-        let (text, mark) = self.resolved(Piece::Raw(code));
-        let found = self.plan.tables[usize::from(table)].find(self.bytes(text).trim_ascii());
-        self.state.temporary.truncate(mark);
-        Some((code, found?))
-    }
-
-    fn table_row(&mut self, table: u16, frame: &Frame<'_>) -> Wrote {
-        let Some((code, row)) = self.first_code(table, frame) else {
-            let piece = self.piece(frame, 1);
-            if !piece.is_empty() && !is_null(self.message.bytes(piece)) {
-                self.find(FindingCode::UnmappedCode, NONE, piece);
-            }
-            return Wrote::Nothing;
-        };
-        self.trace(NONE, Some(code), Some((table, row)));
-        let coding = self.plan.tables[usize::from(table)].rows[row as usize].coding;
-        self.state.out.extend_from_slice(self.plan.text(coding));
-        Wrote::Sourced
-    }
-
-    /// Whether the first coding of the message says no more than the table's: the same code in the same system, or in none.
-    pub(super) fn from_table(&mut self, table: u16, frame: &Frame<'_>) -> bool {
-        let Some((code, row)) = self.first_code(table, frame) else { return false };
-        let plan = self.plan;
-        let row = &plan.tables[usize::from(table)].rows[row as usize];
-        if plan.text(row.code) != self.message.bytes(code) {
-            return false;
-        }
-        let system = self.trim(self.piece(frame, 3));
-        if system.is_empty() || is_null(self.message.bytes(system)) || row.system.start == row.system.end {
-            return true;
-        }
-        let start = self.state.temporary.len();
-        self.system_of(system);
-        let same = self.state.temporary[start..] == *plan.text(row.system);
-        self.state.temporary.truncate(start);
-        same
-    }
-
-    fn coding(&mut self, system: SourceId, code: SourceId, display: SourceId, concept: bool, rule: u32, frame: &Frame<'_>) -> Wrote {
-        let mark = self.mark();
-        let code_piece = self.text(code, frame);
-        if code_piece == Piece::Nothing {
-            return Wrote::Nothing;
-        }
-        let sourced = !matches!(code_piece, Piece::Fixed(_));
-        let span = self.origin(code, code_piece, frame);
-        self.state.out.extend_from_slice(if concept { b"{\"coding\":[{" } else { b"{" });
-        if let Piece::Fixed(text) = self.text(system, frame) {
-            self.state.out.extend_from_slice(b"\"system\":");
-            self.trace(rule, None, None);
-            json::string(&mut self.state.out, self.plan.text(text));
-            self.state.out.push(b',');
-        }
-        self.state.out.extend_from_slice(b"\"code\":");
-        self.trace(rule, span, None);
-        if self.primitive(code_piece, Conversion::Code, None, frame) == Wrote::Nothing {
-            self.back_to(&mark);
-            return Wrote::Nothing;
-        }
-        let display_piece = self.text(display, frame);
-        if display_piece != Piece::Nothing {
-            let (start, traces, span) = (self.state.out.len(), self.state.traces.len(), self.origin(display, display_piece, frame));
-            self.state.out.extend_from_slice(b",\"display\":");
-            self.trace(rule, span, None);
-            if self.primitive(display_piece, Conversion::String, None, frame) == Wrote::Nothing {
-                self.state.out.truncate(start);
-                self.state.traces.truncate(traces);
-            }
-        }
-        self.state.out.extend_from_slice(if concept { b"}]}" } else { b"}" });
-        if sourced { Wrote::Sourced } else { Wrote::Literal }
     }
 }

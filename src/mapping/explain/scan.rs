@@ -114,8 +114,13 @@ mod tests {
     fn every_scalar_has_its_path_and_bytes() {
         let text = br#"{"a":"x\"}","b":[{"c":1.50,"d":[true,"\\"]},"e"],"f":{},"g":null}"#;
         let mut found = Vec::new();
-        scalars(text, |s| found.push(format!("{}={}", path(text, s.around), String::from_utf8_lossy(&text[s.start..s.end]))));
-        assert_eq!(found, [r#"a="x\"}""#, "b[0].c=1.50", "b[0].d[0]=true", r#"b[0].d[1]="\\""#, r#"b[1]="e""#, "g=null"]);
+        scalars(text, |s| {
+            found.push(format!("{}={}", path(text, s.around), String::from_utf8_lossy(&text[s.start..s.end])))
+        });
+        assert_eq!(
+            found,
+            [r#"a="x\"}""#, "b[0].c=1.50", "b[0].d[0]=true", r#"b[0].d[1]="\\""#, r#"b[1]="e""#, "g=null"]
+        );
     }
 
     #[test]

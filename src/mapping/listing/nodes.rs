@@ -20,7 +20,9 @@ impl Plan {
             return (lister.lines, format!("part {} of {of} of the {} program", part.kind + 1, program.resource_type));
         }
         let nodes = plan.map_nodes(&map.name);
-        let Some(first) = nodes.first() else { return (Vec::new(), "only where it is spread over an element".to_owned()) };
+        let Some(first) = nodes.first() else {
+            return (Vec::new(), "only where it is spread over an element".to_owned());
+        };
         let mut lister = Lister { plan, lines: Vec::new(), part: None };
         lister.node(*first, 1, &map.to);
         let note = match nodes.len() {
@@ -34,7 +36,10 @@ impl Plan {
 impl Compiled {
     /// The nodes of a datatype map: the shared one, and copies with parameters or a table.
     fn map_nodes(&self, name: &str) -> Vec<NodeId> {
-        let called = self.alternatives.iter().filter_map(|a| if let Emit::Map { node, .. } = a.emit { Some(node) } else { None });
+        let called = self
+            .alternatives
+            .iter()
+            .filter_map(|a| if let Emit::Map { node, .. } = a.emit { Some(node) } else { None });
         let mut nodes: Vec<NodeId> = called.filter(|node| self.map_of(*node) == Some(name)).collect();
         nodes.sort_unstable();
         nodes.dedup();
@@ -44,7 +49,10 @@ impl Compiled {
     /// The map that a node was made from.
     fn map_of(&self, node: NodeId) -> Option<&str> {
         let rule = match &self.nodes[node as usize] {
-            Node::Object { children, .. } => self.children[children.start as usize..children.end as usize].iter().map(|c| c.rule).find(|r| *r != NONE),
+            Node::Object { children, .. } => self.children[children.start as usize..children.end as usize]
+                .iter()
+                .map(|c| c.rule)
+                .find(|r| *r != NONE),
             Node::Value { alternatives, .. } => self.alternatives.get(alternatives.start as usize).map(|a| a.rule),
             _ => None,
         };
@@ -72,7 +80,9 @@ impl Compiled {
             Source::Patient => "patient".to_owned(),
             Source::Position => "position()".to_owned(),
             Source::DerivedStatus => "derived_status()".to_owned(),
-            Source::RangeEnd(inner, high) => format!("{}({})", if *high { "range_high" } else { "range_low" }, self.source_text(*inner)),
+            Source::RangeEnd(inner, high) => {
+                format!("{}({})", if *high { "range_high" } else { "range_low" }, self.source_text(*inner))
+            }
             Source::Nothing => "nothing".to_owned(),
         }
     }
@@ -99,14 +109,18 @@ impl Compiled {
     }
 
     fn condition_text(&self, condition: ConditionId) -> String {
-        let join = |list: &[ConditionId], word: &str| list.iter().map(|c| self.condition_text(*c)).collect::<Vec<_>>().join(word);
+        let join = |list: &[ConditionId], word: &str| {
+            list.iter().map(|c| self.condition_text(*c)).collect::<Vec<_>>().join(word)
+        };
         match &self.conditions[condition as usize] {
             Condition::Valued(source) => format!("{} valued", self.source_text(*source)),
             Condition::In(source, codes) => {
                 let codes: Vec<String> = codes.iter().map(|c| String::from_utf8_lossy(c).into_owned()).collect();
                 format!("{} in ({})", self.source_text(*source), codes.join(", "))
             }
-            Condition::Order(measure, order, number) => format!("{} {} {number}", self.measure_text(*measure), written::sign(*order)),
+            Condition::Order(measure, order, number) => {
+                format!("{} {} {number}", self.measure_text(*measure), written::sign(*order))
+            }
             Condition::CountIn(measure, numbers) => {
                 let numbers: Vec<String> = numbers.iter().map(f64::to_string).collect();
                 format!("{} in ({})", self.measure_text(*measure), numbers.join(", "))
@@ -114,7 +128,9 @@ impl Compiled {
             Condition::And(list) => format!("({})", join(list, " and ")),
             Condition::Or(list) => format!("({})", join(list, " or ")),
             Condition::Not(inner) => format!("not {}", self.condition_text(*inner)),
-            Condition::NotFromTable(table) => format!("the first coding is not the one of @{}", self.tables[usize::from(*table)].name),
+            Condition::NotFromTable(table) => {
+                format!("the first coding is not the one of @{}", self.tables[usize::from(*table)].name)
+            }
         }
     }
 
@@ -166,7 +182,11 @@ impl<'p> Lister<'p> {
             Node::Object { children, enter, .. } => {
                 let head = match enter {
                     Some(enter) if self.is_listed(enter.part) => {
-                        let sources: Vec<String> = enter.sources.iter().map(|(s, g)| format!("{}{}", plan.source_text(*s), plan.guard_text(*g))).collect();
+                        let sources: Vec<String> = enter
+                            .sources
+                            .iter()
+                            .map(|(s, g)| format!("{}{}", plan.source_text(*s), plan.guard_text(*g)))
+                            .collect();
                         format!("{name} {{ enter {}", sources.join(" | "))
                     }
                     _ => format!("{name} {{"),
@@ -189,7 +209,11 @@ impl<'p> Lister<'p> {
                 }
             }
             Node::Switch { on, cases, default } => self.switch(*on, cases.clone(), *default, depth, name),
-            Node::TableCoding { table } => self.push(depth, &format!("{name} coding of component 1 @{}", plan.tables[usize::from(*table)].name), NONE),
+            Node::TableCoding { table } => self.push(
+                depth,
+                &format!("{name} coding of component 1 @{}", plan.tables[usize::from(*table)].name),
+                NONE,
+            ),
         }
     }
 
@@ -197,10 +221,15 @@ impl<'p> Lister<'p> {
         let plan = self.plan;
         let of_map = |a: &Alternative| match (self.part, &a.emit) {
             // What other parts write stands in nodes of their own.
-            (Some((_, map)), Emit::Node(_)) if a.part == CURRENT => plan.rules.get(a.rule as usize).is_none_or(|r| r.map == map),
+            (Some((_, map)), Emit::Node(_)) if a.part == CURRENT => {
+                plan.rules.get(a.rule as usize).is_none_or(|r| r.map == map)
+            }
             _ => true,
         };
-        plan.alternatives[range.start as usize..range.end as usize].iter().filter(|a| self.is_listed(a.part) && of_map(a)).collect()
+        plan.alternatives[range.start as usize..range.end as usize]
+            .iter()
+            .filter(|a| self.is_listed(a.part) && of_map(a))
+            .collect()
     }
 
     fn children(&mut self, children: std::ops::Range<u32>, depth: usize) {
@@ -247,7 +276,8 @@ impl<'p> Lister<'p> {
     fn alternative(&mut self, alternative: &Alternative, depth: usize, before: &str, after: &str) {
         let plan = self.plan;
         let key = plan.shown(alternative.key).trim_matches(['"', ':']).to_owned();
-        let (before, key) = if key.is_empty() { (before, key) } else { (before.trim_end_matches("(choice) "), format!("{key} ")) };
+        let (before, key) =
+            if key.is_empty() { (before, key) } else { (before.trim_end_matches("(choice) "), format!("{key} ")) };
         let guard = plan.guard_text(alternative.guard);
         if let Emit::Node(node) = alternative.emit {
             return self.node(node, depth, &format!("{before}{key}{guard}"));
@@ -263,16 +293,25 @@ impl<'p> Lister<'p> {
         match emit {
             Emit::Literal(literal) => plan.shown(*literal),
             Emit::Primitive { source, conversion, table: None } => format!("{} : {conversion:?}", text(source)),
-            Emit::Primitive { source, conversion, table: Some(number) } => format!("{} @{} : {conversion:?}", text(source), table(number)),
+            Emit::Primitive { source, conversion, table: Some(number) } => {
+                format!("{} @{} : {conversion:?}", text(source), table(number))
+            }
             Emit::Coding { system, code, display, concept } => {
                 let name = if *concept { "concept" } else { "coding" };
                 format!("{name}({}, {}, {})", text(system), text(code), text(display))
             }
             Emit::TableCoding { source, table: number, concept, hit_only } => {
                 let name = if *concept { "CodeableConcept" } else { "Coding" };
-                format!("{} @{} : {name}{}", text(source), table(number), if *hit_only { " when the table has it" } else { "" })
+                format!(
+                    "{} @{} : {name}{}",
+                    text(source),
+                    table(number),
+                    if *hit_only { " when the table has it" } else { "" }
+                )
             }
-            Emit::Map { source, node } => format!("{} : {} (node {node})", text(source), plan.map_of(*node).unwrap_or("?")),
+            Emit::Map { source, node } => {
+                format!("{} : {} (node {node})", text(source), plan.map_of(*node).unwrap_or("?"))
+            }
             Emit::Node(node) => format!("node {node}"),
             Emit::Resource { source, part, extra, guard } => {
                 let made = part.map(|p| format!("{} : {}", text(source), plan.parts[usize::from(p)].name));

@@ -9,10 +9,18 @@ impl Plan {
     pub(super) fn show_map(&self, map: &MapSource) -> Shown {
         let mut lines = Vec::new();
         for (_, location) in &map.identity {
-            lines.push(Line { depth: 1, text: format!("identity: {}", self.written(*location)), location: Some(*location) });
+            lines.push(Line {
+                depth: 1,
+                text: format!("identity: {}", self.written(*location)),
+                location: Some(*location),
+            });
         }
         if let Some((_, location)) = &map.value {
-            lines.push(Line { depth: 1, text: format!("value = {}", self.written(*location)), location: Some(*location) });
+            lines.push(Line {
+                depth: 1,
+                text: format!("value = {}", self.written(*location)),
+                location: Some(*location),
+            });
         }
         let rows: Vec<Value> = map.rows.iter().flat_map(|row| self.row(row, 1, &mut lines)).collect();
         let (compiled, note) = self.compiled_map(map);
@@ -78,7 +86,11 @@ impl Plan {
                 for (codes, _, location) in &switch.cases {
                     let (right, codes) = (self.written(*location), codes.join(","));
                     let (file, line) = self.at(*location);
-                    lines.push(Line { depth: depth + 1, text: format!("{codes} = {right}"), location: Some(*location) });
+                    lines.push(Line {
+                        depth: depth + 1,
+                        text: format!("{codes} = {right}"),
+                        location: Some(*location),
+                    });
                     cases.push(json!({ "codes": codes, "right": right, "file": file, "line": line }));
                 }
                 out.push(json!({ "left": row.key, "on": on, "cases": cases, "file": file, "line": line }));

@@ -18,7 +18,11 @@ impl Plan {
             let (file, line) = self.at(*location);
             head.push_str(&format!("  {file}:{line}"));
         }
-        let covers = if events.is_empty() { "no trigger event".to_owned() } else { format!("trigger events {}", events.join(" ")) };
+        let covers = if events.is_empty() {
+            "no trigger event".to_owned()
+        } else {
+            format!("trigger events {}", events.join(" "))
+        };
         let mapped = if plan.mapped { "" } else { "\nno message map covers it: its messages are refused" };
         let text = format!("{head}\n{covers}{mapped}\n{}", self.lines_text(&lines));
         let json = json!({ "structure": name, "grammar": grammar.map(|g| &g.0), "events": events, "mapped": plan.mapped, "children": tree });
@@ -33,14 +37,23 @@ impl Plan {
             let mut object = json!({ "name": child.key, "required": child.required, "repeats": child.repeats });
             match child.kind {
                 ChildKind::Group(inner) => object["children"] = self.group(plan, inner, depth + 1, lines),
-                ChildKind::Segment(_) => object["statements"] = self.statements(plan, usize::from(group), number, depth + 1, lines),
+                ChildKind::Segment(_) => {
+                    object["statements"] = self.statements(plan, usize::from(group), number, depth + 1, lines)
+                }
             }
             children.push(object);
         }
         Value::Array(children)
     }
 
-    fn statements(&self, plan: &StructurePlan, group: usize, child: usize, depth: usize, lines: &mut Vec<Line>) -> Value {
+    fn statements(
+        &self,
+        plan: &StructurePlan,
+        group: usize,
+        child: usize,
+        depth: usize,
+        lines: &mut Vec<Line>,
+    ) -> Value {
         let mut found = Vec::new();
         for statement in &plan.statements[group][child] {
             let rule = &self.compiled.rules[statement.rule as usize];

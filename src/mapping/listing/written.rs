@@ -42,7 +42,16 @@ pub fn value(value: &Value) -> String {
 /// `2 = 'P' and 7 valued`.
 pub fn condition(condition: &Condition) -> String {
     let join = |list: &[Condition], word: &str| {
-        let parts: Vec<String> = list.iter().map(|c| if matches!(c, Condition::And(_) | Condition::Or(_)) { format!("({})", self::condition(c)) } else { self::condition(c) }).collect();
+        let parts: Vec<String> = list
+            .iter()
+            .map(|c| {
+                if matches!(c, Condition::And(_) | Condition::Or(_)) {
+                    format!("({})", self::condition(c))
+                } else {
+                    self::condition(c)
+                }
+            })
+            .collect();
         parts.join(word)
     };
     match condition {

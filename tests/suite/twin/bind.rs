@@ -29,12 +29,16 @@ impl Twin<'_> {
         let (places, all) = message::statements(self.sources, message_map);
         let mut done: Vec<Done> = Vec::new();
         for segment in 0..self.message.segment_count() {
-            let statements = placed(self.structure, &self.matcher.placement(segment), self.matcher.instances(), &places);
+            let statements =
+                placed(self.structure, &self.matcher.placement(segment), self.matcher.instances(), &places);
             if statements.is_empty() {
                 self.unmapped.push(segment);
             }
             for (statement, inherited) in statements {
-                if inherited && statement.add && !all.iter().any(|other| other.binding == statement.binding && !other.add) {
+                if inherited
+                    && statement.add
+                    && !all.iter().any(|other| other.binding == statement.binding && !other.add)
+                {
                     continue;
                 }
                 let scope = self.matcher.placement(segment).instance as usize;
@@ -86,43 +90,75 @@ impl Twin<'_> {
 
     /// The resource that a name means: in the nearest group that has one, the last up to the segment, else the first behind it.
     pub fn named(&self, name: &str, scope: usize, segment: usize) -> Option<usize> {
-        let mut at = scope;
+        self.named_at(name, scope, segment).map(|(_, instance)| instance)
+    }
+
+    /// The same, with the segment that bound it, if that stands in the groups around.
+    fn named_at(&self, name: &str, scope: usize, segment: usize) -> Option<(Option<usize>, usize)> {
+        let (mut at, mut from) = (scope, scope);
         loop {
-            let here: Vec<&Bound> = self.bounds.iter().filter(|bound| bound.name == name && bound.scope == at).collect();
+            let here: Vec<&Bound> =
+                self.bounds.iter().filter(|bound| bound.name == name && bound.scope == at).collect();
             let before = here.iter().rev().find(|bound| bound.segment <= segment);
             if let Some(found) = before.or(here.first()) {
-                return Some(found.instance);
+                return Some((Some(found.segment), found.instance));
             }
-            let mut below = self.bounds.iter().filter(|bound| bound.name == name && self.is_below(bound.scope, at));
-            if let (Some(only), None) = (below.next(), below.next()) {
-                return Some(only.instance);
+            let mut below = self
+                .bounds
+                .iter()
+                .filter(|bound| bound.name == name)
+                .filter_map(|bound| Some((self.child_above(bound.scope, at)?, bound)));
+            if let (Some((through, only)), None) = (below.next(), below.next()) {
+                // Another occurrence of the group that we came out of may be another patient's.
+                let groups = self.matcher.instances();
+                let sibling = through != from && groups[through].group == groups[from].group;
+                return (!sibling).then_some((None, only.instance));
             }
             if at == 0 {
                 return None;
             }
-            at = self.parent(at);
+            (from, at) = (at, self.parent(at));
         }
     }
 
-    fn is_below(&self, scope: usize, ancestor: usize) -> bool {
+    /// The patient that an identity means: of all that are named so, the one whose segment stands nearest before.
+    pub fn patient(&self, context: &Context) -> Option<usize> {
+        let (scope, segment) = (context.frame.scope, context.frame.segment);
+        let mut names: Vec<&String> =
+            self.bounds.iter().map(|bound| &bound.name).filter(|name| name.starts_with("patient")).collect();
+        names.sort();
+        names.dedup();
+        let found = names.into_iter().filter_map(|name| self.named_at(name, scope, segment));
+        found
+            .filter(|(at, _)| at.is_none_or(|at| at <= segment))
+            .max_by_key(|(at, _)| at.map_or(0, |at| at + 1))
+            .map(|(_, instance)| instance)
+    }
+
+    /// The group instance right below `ancestor` that leads to a scope.
+    fn child_above(&self, scope: usize, ancestor: usize) -> Option<usize> {
         let mut at = scope;
         while at != 0 {
-            at = self.parent(at);
-            if at == ancestor {
-                return true;
+            if self.parent(at) == ancestor {
+                return Some(at);
             }
+            at = self.parent(at);
         }
-        false
+        None
     }
 
     fn link(&mut self, link: &Link, done: &Done, instance: usize, all: &[Statement]) {
         let frame = &done.context.frame;
-        let resolve = |twin: &Self, name: &str| if name == done.statement.binding { Some(instance) } else { twin.named(name, frame.scope, frame.segment) };
+        let resolve = |twin: &Self, name: &str| {
+            if name == done.statement.binding { Some(instance) } else { twin.named(name, frame.scope, frame.segment) }
+        };
         let Some((from, path)) = message::link_from(link, all) else { return };
         let from = from.map_or(Some(instance), |name| resolve(self, name));
         let (Some(from), Some(to)) = (from, resolve(self, &link.to)) else { return };
         let kind = self.instances[from].kind.clone();
-        let Some(slot) = self.slots.iter().position(|(resource, known)| *resource == kind && known == path) else { return };
+        let Some(slot) = self.slots.iter().position(|(resource, known)| *resource == kind && known == path) else {
+            return;
+        };
         let links = &mut self.instances[from].links;
         if !links.contains(&(slot, to)) {
             links.push((slot, to));
@@ -197,11 +233,24 @@ impl Twin<'_> {
         (values, known)
     }
 
-    pub fn new_instance(&mut self, kind: &str, identity: Option<Vec<String>>, part: PartKey, context: Context) -> usize {
+    pub fn new_instance(
+        &mut self,
+        kind: &str,
+        identity: Option<Vec<String>>,
+        part: PartKey,
+        context: Context,
+    ) -> usize {
         let contained = identity.is_none();
         self.next_id += 1;
         let id = if contained { format!("c{}", self.contained.len() + 1) } else { format!("twin-{}", self.next_id) };
-        self.instances.push(Instance { kind: kind.to_owned(), id, contained, identity, parts: Vec::new(), links: Vec::new() });
+        self.instances.push(Instance {
+            kind: kind.to_owned(),
+            id,
+            contained,
+            identity,
+            parts: Vec::new(),
+            links: Vec::new(),
+        });
         let number = self.instances.len() - 1;
         if contained {
             self.contained.push(number);
@@ -217,7 +266,10 @@ impl Twin<'_> {
     /// The rows of a map as a tree.
     pub fn trees(&mut self, map: &str) -> Rc<Vec<Tree>> {
         let sources = self.sources;
-        self.forest.entry(map.to_owned()).or_insert_with(|| Rc::new(super::tree::of_rows(&sources.maps[map].rows))).clone()
+        self.forest
+            .entry(map.to_owned())
+            .or_insert_with(|| Rc::new(super::tree::of_rows(&sources.maps[map].rows)))
+            .clone()
     }
 }
 
@@ -233,7 +285,9 @@ pub fn placed<'p>(
     let path = group.path.split_once('.').map_or("", |(_, below)| below);
     let here = |key: &str| places.iter().find(|(place, _)| place.group == path && place.key == key);
     let found = here(&child.key).or_else(|| here(child.key.split('#').next().unwrap_or("")));
-    found.map_or_else(Vec::new, |(place, inherited)| place.statements.iter().map(|statement| (statement, *inherited)).collect())
+    found.map_or_else(Vec::new, |(place, inherited)| {
+        place.statements.iter().map(|statement| (statement, *inherited)).collect()
+    })
 }
 
 /// Resource type and path of every link, in the order in which the message maps name them.
@@ -244,9 +298,12 @@ pub fn slots(sources: &Sources) -> Vec<(String, String)> {
         for statement in places.iter().flat_map(|(place, _)| &place.statements) {
             for link in &statement.links {
                 let Some((from, path)) = message::link_from(link, &all) else { continue };
-                let Some(resource) = message::type_of(sources, from.unwrap_or(&statement.binding), &all) else { continue };
+                let Some(resource) = message::type_of(sources, from.unwrap_or(&statement.binding), &all) else {
+                    continue;
+                };
                 let first = path.split(['.', '[']).next().unwrap_or(path);
-                let leads = shape::child(&resource, first).is_some() && message::type_of(sources, &link.to, &all).is_some();
+                let leads =
+                    shape::child(&resource, first).is_some() && message::type_of(sources, &link.to, &all).is_some();
                 if leads && !slots.iter().any(|(kind, known)| *kind == resource && known == path) {
                     slots.push((resource, path.to_owned()));
                 }

@@ -16,7 +16,9 @@ impl Twin<'_> {
         for layer in layers {
             for tree in &layer.trees {
                 let plain = shape::child(parent, &tree.name).filter(|element| element.name == tree.name);
-                let element = plain.or_else(|| shape::choice(parent, &tree.name).map(|found| found.0)).unwrap_or_else(|| panic!("{parent}.{}", tree.name));
+                let element = plain
+                    .or_else(|| shape::choice(parent, &tree.name).map(|found| found.0))
+                    .unwrap_or_else(|| panic!("{parent}.{}", tree.name));
                 let one = One { tree: tree.clone(), part: layer.part.clone(), contexts: layer.contexts.clone() };
                 groups.entry((element.order, tree.name.clone())).or_default().push(one);
             }
@@ -26,7 +28,8 @@ impl Twin<'_> {
             let slot = Slot::of(parent, &name);
             let mut bare = group;
             if slot.is_primitive() {
-                let beside: Vec<Layer> = bare.iter().filter(|one| !one.tree.children.is_empty()).map(One::below).collect();
+                let beside: Vec<Layer> =
+                    bare.iter().filter(|one| !one.tree.children.is_empty()).map(One::below).collect();
                 if !beside.is_empty() && !slot.element.many {
                     let out = self.plain_object("Element", &beside);
                     wrote = wrote.max(out.wrote);
@@ -39,7 +42,10 @@ impl Twin<'_> {
                 continue;
             }
             let out = if slot.element.many { self.list(&slot, &bare) } else { self.single(&slot, &bare) };
-            let demand = bare.iter().flat_map(|one| &one.tree.wholes).find_map(|whole| if let Whole::Row(row) = whole { Some(row.demand) } else { None });
+            let demand = bare
+                .iter()
+                .flat_map(|one| &one.tree.wholes)
+                .find_map(|whole| if let Whole::Row(row) = whole { Some(row.demand) } else { None });
             if out.wrote == Wrote::Nothing && demand == Some(Demand::Required) && !root {
                 return None;
             }
@@ -57,7 +63,9 @@ impl Twin<'_> {
         let mark = self.instances.len();
         let reads = layers.iter().flat_map(|layer| &layer.trees).any(reads);
         match self.children(parent, layers, false) {
-            Some((object, wrote)) if wrote == Wrote::Sourced || (wrote == Wrote::Literal && !reads) => Out::new(Json::Object(object), wrote),
+            Some((object, wrote)) if wrote == Wrote::Sourced || (wrote == Wrote::Literal && !reads) => {
+                Out::new(Json::Object(object), wrote)
+            }
             _ => self.forget(mark),
         }
     }
@@ -93,8 +101,7 @@ impl Twin<'_> {
 
     /// Whether the resource at hand unites several occurrences.
     fn united(&self) -> bool {
-        let parts = &self.instances[self.current].parts;
-        parts.iter().enumerate().any(|(at, (part, _))| parts[..at].iter().any(|(other, _)| other == part))
+        self.instances[self.current].parts.len() > 1
     }
 
     /// The elements of one slot: one for each link, or for each repetition of its field.
@@ -102,12 +109,17 @@ impl Twin<'_> {
         let mut contexts = vec![(context.clone(), self.link)];
         if let Some(number) = tree.link {
             let links = self.instances[self.current].links.iter().enumerate();
-            contexts = links.filter(|(_, (slot, _))| *slot == number).map(|(at, _)| (context.clone(), Some(at))).collect();
+            contexts =
+                links.filter(|(_, (slot, _))| *slot == number).map(|(at, _)| (context.clone(), Some(at))).collect();
         } else if let Some(field) = driver(slot, tree, context) {
             let span = self.message.field(context.frame.segment, field.into());
             if !span.is_empty() {
-                let repeated = |repetition| Context { frame: Frame { repeating: Some((field, repetition)), ..context.frame.clone() }, ..context.clone() };
-                contexts = self.repetitions(span).into_iter().map(|repetition| (repeated(repetition), self.link)).collect();
+                let repeated = |repetition| Context {
+                    frame: Frame { repeating: Some((field, repetition)), ..context.frame.clone() },
+                    ..context.clone()
+                };
+                contexts =
+                    self.repetitions(span).into_iter().map(|repetition| (repeated(repetition), self.link)).collect();
             }
         }
         let outer = self.link;
@@ -185,7 +197,9 @@ impl Twin<'_> {
 
     /// An object from sub-rows and, perhaps, one datatype map spread over it.
     fn object(&mut self, parent: &str, group: &[One]) -> Out {
-        let spread = group.iter().find_map(|one| one.tree.wholes.iter().find_map(|whole| if let Whole::Row(row) = whole { Some((row, one)) } else { None }));
+        let spread = group.iter().find_map(|one| {
+            one.tree.wholes.iter().find_map(|whole| if let Whole::Row(row) = whole { Some((row, one)) } else { None })
+        });
         let mut layers: Vec<Layer> = group.iter().map(One::below).collect();
         let Some((row, one)) = spread else { return self.plain_object(parent, &layers) };
         let via = row.alternatives[0].via.as_ref().expect("a map");
@@ -198,13 +212,17 @@ impl Twin<'_> {
             }
         }
         if let Some((context, located)) = found {
-            let parameters = via.arguments.iter().map(|(name, value)| (name.clone(), (value.clone(), context.clone()))).collect();
-            let inner = Context { map: map.name.clone(), parameters: Rc::new(parameters), spread: true, ..context.at(located) };
+            let parameters =
+                via.arguments.iter().map(|(name, value)| (name.clone(), (value.clone(), context.clone()))).collect();
+            let inner =
+                Context { map: map.name.clone(), parameters: Rc::new(parameters), spread: true, ..context.at(located) };
             let trees = self.trees(&map.name).to_vec();
             layers.push(Layer { trees, part: None, contexts: vec![inner] });
         }
         let Some((mut object, mut wrote)) = self.children(parent, &layers, false) else { return self.forget(mark) };
-        if let (Some(table), Some((_, located)), "CodeableConcept") = (&row.alternatives[0].table, found, map.to.as_str()) {
+        if let (Some(table), Some((_, located)), "CodeableConcept") =
+            (&row.alternatives[0].table, found, map.to.as_str())
+        {
             wrote = wrote.max(self.mapped_first(&mut object, table, located));
         }
         if wrote == Wrote::Sourced { Out::new(Json::Object(object), wrote) } else { self.forget(mark) }
@@ -222,15 +240,28 @@ impl Twin<'_> {
         let code = self.part(Located { span: value.span, wide: value.wide }, 1);
         let code = if code.wide == Wide::Component { self.part(code, 1) } else { code };
         let code = super::place::trimmed(self.message, code.span);
-        let row = if handoff::hl7::is_null(self.message.bytes(code)) { None } else { self.table_row(table, &self.decoded(code)) };
+        let row = if handoff::hl7::is_null(self.message.bytes(code)) {
+            None
+        } else {
+            self.table_row(table, &self.decoded(code))
+        };
         let Some(row) = row else { return Wrote::Nothing };
         let mapped = super::row_coding(row);
         let same = |coding: &Json| {
             let system = coding.get("system");
-            coding.get("code") == mapped.get("code") && (system.is_none() || mapped.get("system").is_none() || system == mapped.get("system"))
+            coding.get("code") == mapped.get("code")
+                && (system.is_none() || mapped.get("system").is_none() || system == mapped.get("system"))
         };
         let mut codings = vec![mapped.clone()];
-        codings.extend(concept.get("coding").and_then(Json::as_array).into_iter().flatten().filter(|coding| !same(coding)).cloned());
+        codings.extend(
+            concept
+                .get("coding")
+                .and_then(Json::as_array)
+                .into_iter()
+                .flatten()
+                .filter(|coding| !same(coding))
+                .cloned(),
+        );
         concept.insert("coding".into(), Json::Array(codings));
         Wrote::Sourced
     }
@@ -247,7 +278,8 @@ impl Twin<'_> {
             }
         }
         if !tree.wholes.is_empty() {
-            let value = Tree { name: "value[x]".into(), label: String::new(), url: None, children: Vec::new(), ..tree.clone() };
+            let value =
+                Tree { name: "value[x]".into(), label: String::new(), url: None, children: Vec::new(), ..tree.clone() };
             tree.wholes.clear();
             tree.children.push(value);
         }
@@ -260,14 +292,17 @@ impl Twin<'_> {
 
     /// Makes the context of a datatype map's rows.
     pub fn inside(&self, map: &str, arguments: &[(String, Value)], context: &Context, value: Located) -> Context {
-        let parameters: HashMap<_, _> = arguments.iter().map(|(name, value)| (name.clone(), (value.clone(), context.clone()))).collect();
+        let parameters: HashMap<_, _> =
+            arguments.iter().map(|(name, value)| (name.clone(), (value.clone(), context.clone()))).collect();
         Context { map: map.to_owned(), parameters: Rc::new(parameters), spread: false, ..context.at(value) }
     }
 }
 
 /// A period does not end before it starts: such an end is left out.
 fn ordered(period: &mut Map<String, Json>) {
-    let day = |key: &str| period.get(key).and_then(Json::as_str).map(|text| text.split('T').next().unwrap_or(text).to_owned());
+    let day = |key: &str| {
+        period.get(key).and_then(Json::as_str).map(|text| text.split('T').next().unwrap_or(text).to_owned())
+    };
     if let (Some(start), Some(end)) = (day("start"), day("end"))
         && end[..end.len().min(start.len())] < start[..end.len().min(start.len())]
     {
@@ -307,7 +342,10 @@ fn driver(slot: &Slot, tree: &Tree, context: &Context) -> Option<u16> {
     tree.children.iter().find_map(|child| match shape::child(&parent, &child.name) {
         Some(element) if element.many => None,
         Some(_) => driver(&Slot::of(&parent, &child.name), child, context),
-        None => child.wholes.iter().find_map(|whole| if let Whole::Row(row) = whole { row_driver(row, context) } else { None }),
+        None => child
+            .wholes
+            .iter()
+            .find_map(|whole| if let Whole::Row(row) = whole { row_driver(row, context) } else { None }),
     })
 }
 
@@ -315,7 +353,9 @@ fn row_driver(row: &Row, context: &Context) -> Option<u16> {
     row.alternatives.iter().find_map(|alternative| match &alternative.value {
         Value::Path(path) => repeating(path, context),
         Value::Call(name, arguments) if name != "lines" && name != "patient_id" => {
-            arguments.iter().find_map(|argument| if let Argument::Value(Value::Path(path)) = argument { repeating(path, context) } else { None })
+            arguments.iter().find_map(|argument| {
+                if let Argument::Value(Value::Path(path)) = argument { repeating(path, context) } else { None }
+            })
         }
         _ => None,
     })
@@ -328,6 +368,7 @@ fn repeating(path: &Path, context: &Context) -> Option<u16> {
     }
     let (segment, _) = context.map.split_once('.')?;
     let at_hand = context.frame.repeating.is_some_and(|(field, _)| field == path.field);
-    let repeats = names::segment(segment).is_some_and(|known| known.field(path.field).is_some_and(|field| field.repeats));
+    let repeats =
+        names::segment(segment).is_some_and(|known| known.field(path.field).is_some_and(|field| field.repeats));
     (!at_hand && (repeats || segment.starts_with('Z'))).then_some(path.field)
 }

@@ -33,7 +33,11 @@ fn plan_and_twin_agree_on_mutants() {
                 let changed = mutant(raw, &mut random);
                 if let Some(what) = disagreement(&changed, &mut scratch) {
                     let shown = String::from_utf8_lossy(&changed).replace('\r', "\n");
-                    wrong.push(format!("{} {number}/{seed}: {what}{}", fixture.name, if wrong.is_empty() { format!("\n{shown}") } else { String::new() }));
+                    wrong.push(format!(
+                        "{} {number}/{seed}: {what}{}",
+                        fixture.name,
+                        if wrong.is_empty() { format!("\n{shown}") } else { String::new() }
+                    ));
                 }
             }
         }
@@ -60,8 +64,13 @@ pub fn differs(twin: &Json, bundle: &[u8]) -> Option<String> {
 
 /// The Bundle with its ids replaced by the numbers of its entries.
 fn numbered(bundle: &Json) -> Json {
-    let urls = bundle["entry"].as_array().into_iter().flatten().map(|entry| entry["fullUrl"].as_str().unwrap_or("").to_owned());
-    let ids: Vec<(String, String)> = urls.enumerate().map(|(number, url)| (url, format!("urn:uuid:entry-{number}"))).collect();
+    let urls = bundle["entry"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|entry| entry["fullUrl"].as_str().unwrap_or("").to_owned());
+    let ids: Vec<(String, String)> =
+        urls.enumerate().map(|(number, url)| (url, format!("urn:uuid:entry-{number}"))).collect();
     replaced(bundle, &ids)
 }
 
@@ -71,7 +80,15 @@ fn replaced(value: &Json, ids: &[(String, String)]) -> Json {
         Json::Array(items) => items.iter().map(|value| replaced(value, ids)).collect(),
         Json::String(text) => {
             let bare = |url: &str| url.strip_prefix("urn:uuid:").map(str::to_owned);
-            let found = ids.iter().find_map(|(old, new)| if old == text { Some(new.clone()) } else if bare(old).as_deref() == Some(text) { bare(new) } else { None });
+            let found = ids.iter().find_map(|(old, new)| {
+                if old == text {
+                    Some(new.clone())
+                } else if bare(old).as_deref() == Some(text) {
+                    bare(new)
+                } else {
+                    None
+                }
+            });
             Json::String(found.unwrap_or_else(|| text.clone()))
         }
         other => other.clone(),

@@ -6,7 +6,10 @@ use handoff::mapping::source::{Link, MessageSource, PlaceSource, Sources, Statem
 /// The message map of a message: by its event, else by the structure that MSH-9.3 names.
 pub fn of<'s>(sources: &'s Sources, message: Message<'_>) -> Option<&'s MessageSource> {
     let msh = message.find(handoff::hl7::SegmentId(*b"MSH"))?;
-    let part = |n| String::from_utf8_lossy(message.bytes(message.part(message.field(msh, 9), message.delimiters().component, n))).into_owned();
+    let part = |n| {
+        String::from_utf8_lossy(message.bytes(message.part(message.field(msh, 9), message.delimiters().component, n)))
+            .into_owned()
+    };
     let event = format!("{}^{}", part(1), part(2)).to_ascii_uppercase();
     let covering = sources.messages.values().rev().find(|map| map.covers.iter().any(|(covered, _)| *covered == event));
     let structure = sources.events.get(&event).or_else(|| sources.events.get(event.split('^').next()?));

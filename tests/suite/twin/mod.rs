@@ -109,7 +109,9 @@ pub struct Translated {
 pub fn translate(sources: &Sources, raw: &[u8]) -> Option<Translated> {
     let mut index = Index::new();
     index.parse(raw).ok()?;
-    let msh18 = |message: Message<'_>| message.find(SegmentId(*b"MSH")).map_or_else(Vec::new, |msh| message.text(msh, 18).to_vec());
+    let msh18 = |message: Message<'_>| {
+        message.find(SegmentId(*b"MSH")).map_or_else(Vec::new, |msh| message.text(msh, 18).to_vec())
+    };
     let charset = match (msh18(index.message(raw)), &sources.profile.charset) {
         (name, Some(fallback)) if name.is_empty() => Charset::of_name(fallback.as_bytes())?,
         (name, _) => Charset::of_message(&name),
@@ -161,7 +163,9 @@ impl Twin<'_> {
                 if !inner.is_empty() {
                     resource.insert("contained".into(), inner.into());
                 }
-                entries.push(json!({ "fullUrl": format!("urn:uuid:{}", self.instances[number].id), "resource": resource }));
+                entries.push(
+                    json!({ "fullUrl": format!("urn:uuid:{}", self.instances[number].id), "resource": resource }),
+                );
             }
             number += 1;
         }
@@ -232,7 +236,9 @@ impl Slot {
         let plain = shape::child(parent, name).filter(|element| element.name == name);
         let (element, chosen) = match plain {
             Some(element) => (element, None),
-            None => shape::choice(parent, name).map(|(element, kind)| (element, Some(kind.name.to_owned()))).unwrap_or_else(|| panic!("{parent}.{name}")),
+            None => shape::choice(parent, name)
+                .map(|(element, kind)| (element, Some(kind.name.to_owned())))
+                .unwrap_or_else(|| panic!("{parent}.{name}")),
         };
         Slot { element, parent: parent.to_owned(), chosen }
     }

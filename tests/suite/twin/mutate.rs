@@ -5,7 +5,9 @@ pub struct Random(u64);
 
 impl Random {
     pub fn new(name: &str, number: usize) -> Random {
-        let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        let seed = name
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         Random(seed.wrapping_add(number as u64))
     }
 
@@ -20,13 +22,57 @@ impl Random {
 
 /// Values that make rows take other ways.
 const VALUES: &[&str] = &[
-    "", "\"\"", "X", "Y", "N", "M", "D", "U", "C", "F", "P", "I", "E", "0", "-1", "1.50", "20240229", "20240229103000+0100", "20241332", "2024", " x ", "^", "^^X", "A^B^C&D&ISO^MR", "A~B", "~A", "A~~A",
-    "1^Doe^Jane", "^Doe", "\\T\\ and \\F\\", "\\X41\\", "SEL", "NM", "ST", "CE", "a b", "1.2.3.4", "2.999.1^ISO", "-", "&", "x&y", "http://example.org/x",
+    "",
+    "\"\"",
+    "X",
+    "Y",
+    "N",
+    "M",
+    "D",
+    "U",
+    "C",
+    "F",
+    "P",
+    "I",
+    "E",
+    "0",
+    "-1",
+    "1.50",
+    "20240229",
+    "20240229103000+0100",
+    "20241332",
+    "2024",
+    " x ",
+    "^",
+    "^^X",
+    "A^B^C&D&ISO^MR",
+    "A~B",
+    "~A",
+    "A~~A",
+    "1^Doe^Jane",
+    "^Doe",
+    "\\T\\ and \\F\\",
+    "\\X41\\",
+    "SEL",
+    "NM",
+    "ST",
+    "CE",
+    "a b",
+    "1.2.3.4",
+    "2.999.1^ISO",
+    "-",
+    "&",
+    "x&y",
+    "http://example.org/x",
 ];
 
 /// The message with one to four changes.
 pub fn mutant(raw: &[u8], random: &mut Random) -> Vec<u8> {
-    let mut segments: Vec<Vec<u8>> = raw.split(|byte| *byte == b'\r' || *byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect();
+    let mut segments: Vec<Vec<u8>> = raw
+        .split(|byte| *byte == b'\r' || *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(<[u8]>::to_vec)
+        .collect();
     for _ in 0..=random.below(4) {
         change(&mut segments, random);
     }

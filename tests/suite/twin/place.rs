@@ -44,7 +44,10 @@ pub fn trimmed(message: Message<'_>, span: Span) -> Span {
     let bytes = message.bytes(span);
     let start = bytes.iter().take_while(|byte| **byte == b' ').count() as u32;
     let end = bytes.iter().rev().take_while(|byte| **byte == b' ').count() as u32;
-    Span { start: (span.start + start).min(span.end), end: span.end.saturating_sub(end).max((span.start + start).min(span.end)) }
+    Span {
+        start: (span.start + start).min(span.end),
+        end: span.end.saturating_sub(end).max((span.start + start).min(span.end)),
+    }
 }
 
 impl Twin<'_> {
@@ -62,8 +65,13 @@ impl Twin<'_> {
                 if path.component == 0 { first } else { self.part(first, path.component) }
             }
             (None, None) => match frame.repeating {
-                Some((field, repetition)) if field == path.field && path.repetition == Repetition::Current => self.within(repetition, path),
-                _ => self.within(self.repetition(self.message.field(frame.segment, path.field.into()), path, context)?, path),
+                Some((field, repetition)) if field == path.field && path.repetition == Repetition::Current => {
+                    self.within(repetition, path)
+                }
+                _ => self.within(
+                    self.repetition(self.message.field(frame.segment, path.field.into()), path, context)?,
+                    path,
+                ),
             },
         };
         let span = trimmed(self.message, found.span);
@@ -101,9 +109,9 @@ impl Twin<'_> {
             Repetition::Current => all.first().copied(),
             Repetition::Index(n) => all.get(usize::from(*n).checked_sub(1)?).copied(),
             Repetition::Last => all.last().copied(),
-            Repetition::Filter(condition) => {
-                all.into_iter().find(|span| self.holds(condition, &context.at(Located { span: *span, wide: Wide::Repetition })))
-            }
+            Repetition::Filter(condition) => all
+                .into_iter()
+                .find(|span| self.holds(condition, &context.at(Located { span: *span, wide: Wide::Repetition }))),
         }
     }
 
@@ -116,14 +124,24 @@ impl Twin<'_> {
         let mut scope = frame.scope;
         loop {
             let here = |segment: &usize| self.message.segment_id(*segment) == id && self.seen_from(*segment, scope);
-            if let Some(found) = (0..self.message.segment_count()).find(here) {
-                return Some(found);
+            if let Some(first) = (0..self.message.segment_count()).find(here) {
+                return Some(self.nearest_before(first, frame.segment));
             }
             if scope == 0 {
                 return None;
             }
             scope = self.parent(scope);
         }
+    }
+
+    /// Where a structure has a second PID or PV1 (A17, A24), the one that stands nearest before is meant.
+    fn nearest_before(&self, first: usize, segment: usize) -> usize {
+        let mut keys = self.structure.groups.iter().flat_map(|group| &group.children).map(|child| child.key.as_str());
+        if !keys.any(|key| key == "PID#2" || key == "PV1#2") {
+            return first;
+        }
+        let place = |segment: usize| (self.message.segment_id(segment), self.matcher.placement(segment).instance);
+        (first..=segment).rev().find(|other| place(*other) == place(first)).unwrap_or(first)
     }
 
     /// A segment is seen in its own group, and around a group that does not repeat.
@@ -162,7 +180,11 @@ impl Twin<'_> {
     /// Whether a value holds more than separators.
     pub fn hollow(&self, value: Located) -> bool {
         let delimiters = self.message.delimiters();
-        let separators = if value.wide == Wide::Subcomponent { [b' ', b' '] } else { [delimiters.component, delimiters.subcomponent] };
+        let separators = if value.wide == Wide::Subcomponent {
+            [b' ', b' ']
+        } else {
+            [delimiters.component, delimiters.subcomponent]
+        };
         self.message.bytes(value.span).iter().all(|byte| separators.contains(byte) || *byte == b' ')
     }
 
@@ -186,7 +208,9 @@ impl Twin<'_> {
                 let number = self.measure(operand, context);
                 list.iter().any(|one| one.parse().ok() == number && number.is_some())
             }
-            Condition::Order(operand, order, number) => self.measure(operand, context).and_then(|found| found.partial_cmp(number)) == Some(*order),
+            Condition::Order(operand, order, number) => {
+                self.measure(operand, context).and_then(|found| found.partial_cmp(number)) == Some(*order)
+            }
         }
     }
 

@@ -31,7 +31,8 @@ pub fn time_text(time: &Timestamp, offset: i16) -> String {
 }
 
 fn fraction(digits: &[u8]) -> String {
-    let digits: String = digits.iter().map(|digit| char::from(if digit.is_ascii_digit() { *digit } else { b'0' + digit })).collect();
+    let digits: String =
+        digits.iter().map(|digit| char::from(if digit.is_ascii_digit() { *digit } else { b'0' + digit })).collect();
     if digits.is_empty() { digits } else { format!(".{digits}") }
 }
 
@@ -45,7 +46,8 @@ impl Twin<'_> {
             "code" => {
                 let code = trimmed.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
                 let code: String = code.chars().filter(|c| *c >= ' ').collect();
-                (!trimmed.is_empty() && codes.is_none_or(|codes| codes.contains(&trimmed))).then_some(Json::String(code))
+                (!trimmed.is_empty() && codes.is_none_or(|codes| codes.contains(&trimmed)))
+                    .then_some(Json::String(code))
             }
             "date" | "dateTime" | "instant" => self.moment(text, kind),
             "time" => {
@@ -68,11 +70,12 @@ impl Twin<'_> {
                 "N" | "n" | "false" | "0" => Some(Json::Bool(false)),
                 _ => None,
             },
-            "uri" | "url" | "canonical" | "oid" | "uuid" => {
-                (!trimmed.is_empty() && trimmed.bytes().all(|byte| byte > b' ' && byte != 0x7f)).then_some(Json::String(trimmed))
-            }
+            "uri" | "url" | "canonical" | "oid" | "uuid" => (!trimmed.is_empty()
+                && trimmed.bytes().all(|byte| byte > b' ' && byte != 0x7f))
+            .then_some(Json::String(trimmed)),
             "id" => {
-                let good = (1..=64).contains(&trimmed.len()) && trimmed.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
+                let good = (1..=64).contains(&trimmed.len())
+                    && trimmed.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
                 good.then_some(Json::String(trimmed))
             }
             "base64Binary" => base64(&trimmed).map(Json::String),
@@ -126,6 +129,9 @@ fn decimal(text: &str) -> Option<String> {
 fn base64(text: &str) -> Option<String> {
     let text: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
     let body = text.trim_end_matches('=');
-    let good = !body.is_empty() && text.len() % 4 == 0 && text.len() - body.len() < 3 && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(&byte));
+    let good = !body.is_empty()
+        && text.len() % 4 == 0
+        && text.len() - body.len() < 3
+        && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(&byte));
     good.then_some(text)
 }

@@ -69,10 +69,13 @@ impl Twin<'_> {
     fn call(&self, name: &str, arguments: &[Argument], context: &Context) -> Option<Vec<u8>> {
         let text = |argument: &Argument| self.argument(argument, context).map(|text| self.bytes_of(&text));
         match (name, arguments) {
-            ("join", [separator, rest @ ..]) => Some(rest.iter().filter_map(text).collect::<Vec<_>>().join(&text(separator).unwrap_or_default()[..])),
+            ("join", [separator, rest @ ..]) => {
+                Some(rest.iter().filter_map(text).collect::<Vec<_>>().join(&text(separator).unwrap_or_default()[..]))
+            }
             ("phone", [country, area, local, extension]) => {
                 let local = text(local)?;
-                let country = text(country).map(|digits| if digits.starts_with(b"+") { digits } else { [b"+", &digits[..]].concat() });
+                let country = text(country)
+                    .map(|digits| if digits.starts_with(b"+") { digits } else { [b"+", &digits[..]].concat() });
                 let main: Vec<Vec<u8>> = [country, text(area), Some(local)].into_iter().flatten().collect();
                 let extension = text(extension).map_or_else(Vec::new, |digits| [b" x", &digits[..]].concat());
                 Some([main.join(&b' '), extension].concat())
@@ -80,11 +83,17 @@ impl Twin<'_> {
             ("ssn", [number]) => {
                 let number = text(number)?;
                 let digits: Vec<u8> = number.iter().copied().filter(|byte| !b"- ".contains(byte)).collect();
-                (digits.len() == 9 && digits.iter().all(u8::is_ascii_digit)).then(|| [&digits[..3], b"-", &digits[3..5], b"-", &digits[5..]].concat())
+                Some(digits).filter(|digits| digits.len() == 9 && digits.iter().all(u8::is_ascii_digit))
             }
             ("authority", [Argument::Value(one)]) => {
                 let whole = self.span_of(one, context)?;
-                let part = |n| if whole.wide == Wide::Subcomponent { (n == 1).then_some(whole.span) } else { self.filled(self.part(whole, n)) };
+                let part = |n| {
+                    if whole.wide == Wide::Subcomponent {
+                        (n == 1).then_some(whole.span)
+                    } else {
+                        self.filled(self.part(whole, n))
+                    }
+                };
                 self.authority([part(1), part(2), part(3)])
             }
             ("authority", _) => self.authority([0, 1, 2].map(|at| self.raw(arguments.get(at), context))),
@@ -96,10 +105,7 @@ impl Twin<'_> {
                 None => text(&arguments[0]),
             },
             ("patient_id", [Argument::Value(Value::Path(path))]) => self.patient_id(path, context),
-            ("patient", []) => {
-                let patient = self.named("patient", context.frame.scope, context.frame.segment)?;
-                Some(self.instances[patient].id.to_string().into_bytes())
-            }
+            ("patient", []) => Some(self.instances[self.patient(context)?].id.clone().into_bytes()),
             ("position", []) => Some((context.frame.segment + 1).to_string().into_bytes()),
             ("derived_status", []) => self.derived_status(),
             ("range_low", [text_of]) => range_end(&text(text_of)?, false),
@@ -125,7 +131,8 @@ impl Twin<'_> {
 
     /// Registry, then what is universal, then the name within the feed.
     fn authority(&self, [namespace, id, kind]: [Option<Span>; 3]) -> Option<Vec<u8>> {
-        let registered = [namespace, id].into_iter().flatten().find_map(|name| self.registered(&self.sources.authorities, name));
+        let registered =
+            [namespace, id].into_iter().flatten().find_map(|name| self.registered(&self.sources.authorities, name));
         registered.or_else(|| self.universal(id?, kind)).or_else(|| self.local(namespace.or(id)?))
     }
 
@@ -134,7 +141,9 @@ impl Twin<'_> {
             return Some(uri);
         }
         let text = String::from_utf8_lossy(self.message.bytes(name)).to_uppercase();
-        let digits = text.strip_prefix("HL7").filter(|digits| (1..=4).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()));
+        let digits = text
+            .strip_prefix("HL7")
+            .filter(|digits| (1..=4).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()));
         match digits {
             Some(digits) => Some(format!("http://terminology.hl7.org/CodeSystem/v2-{digits:0>4}").into_bytes()),
             None => self.universal(name, None).or_else(|| self.local(name)),
@@ -149,14 +158,19 @@ impl Twin<'_> {
     fn universal(&self, id: Span, kind: Option<Span>) -> Option<Vec<u8>> {
         let text = std::str::from_utf8(self.message.bytes(id)).ok()?;
         let is_uri = kind.is_some_and(|kind| self.message.bytes(kind).eq_ignore_ascii_case(b"URI"));
-        let arc = |arc: &str| arc == "0" || (!arc.is_empty() && !arc.starts_with('0') && arc.bytes().all(|byte| byte.is_ascii_digit()));
+        let arc = |arc: &str| {
+            arc == "0" || (!arc.is_empty() && !arc.starts_with('0') && arc.bytes().all(|byte| byte.is_ascii_digit()))
+        };
         let groups: Vec<&str> = text.split('-').collect();
         let lengths: Vec<usize> = groups.iter().map(|group| group.len()).collect();
         if text.contains('.') && text.starts_with(['0', '1', '2']) && text.split('.').all(arc) {
             Some(format!("urn:oid:{text}").into_bytes())
         } else if lengths == [8, 4, 4, 4, 12] && groups.concat().bytes().all(|byte| byte.is_ascii_hexdigit()) {
             Some(format!("urn:uuid:{}", text.to_ascii_lowercase()).into_bytes())
-        } else if (text.starts_with("http") || text.starts_with("urn:") || is_uri) && text.contains(':') && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        } else if (text.starts_with("http") || text.starts_with("urn:") || is_uri)
+            && text.contains(':')
+            && text.bytes().all(|byte| byte.is_ascii_graphic())
+        {
             Some(text.into())
         } else {
             None
@@ -165,24 +179,38 @@ impl Twin<'_> {
 
     fn local(&self, name: Span) -> Option<Vec<u8>> {
         let msh = self.message.find(SegmentId(*b"MSH")).unwrap_or(0);
-        let sender = |field| self.percent(self.message.part(self.message.field(msh, field), self.message.delimiters().component, 1));
+        let sender = |field| {
+            self.percent(self.message.part(self.message.field(msh, field), self.message.delimiters().component, 1))
+        };
         Some(format!("urn:v2:{}.{}:{}", sender(3), sender(4), self.percent(name)).into_bytes())
     }
 
     fn percent(&self, span: Span) -> String {
-        let one = |byte: &u8| if byte.is_ascii_alphanumeric() || b"-_~.".contains(byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") };
+        let one = |byte: &u8| {
+            if byte.is_ascii_alphanumeric() || b"-_~.".contains(byte) {
+                char::from(*byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        };
         self.message.bytes(span).iter().map(one).collect()
     }
 
     /// Id and authority of the repetition that identifies the patient.
     fn patient_id(&self, path: &Path, context: &Context) -> Option<Vec<u8>> {
         let types = &self.sources.profile.patient_types;
-        let types: Vec<&str> = if types.is_empty() { vec!["MR", "PI", "PT"] } else { types.iter().map(String::as_str).collect() };
+        let types: Vec<&str> =
+            if types.is_empty() { vec!["MR", "PI", "PT"] } else { types.iter().map(String::as_str).collect() };
         let field = self.message.field(context.frame.segment, path.field.into());
         let component = |span: Span, n| self.part(Located { span, wide: Wide::Repetition }, n);
-        let valued: Vec<Span> = self.repetitions(field).into_iter().filter(|span| self.filled(component(*span, 1)).is_some()).collect();
-        let of_type = |kind: &&str| valued.iter().find(|span| self.message.bytes(component(**span, 5).span) == kind.as_bytes());
-        let chosen = types.iter().find_map(of_type).or_else(|| valued.iter().find(|span| self.message.bytes(component(**span, 5).span) != b"SS"))?;
+        let valued: Vec<Span> =
+            self.repetitions(field).into_iter().filter(|span| self.filled(component(*span, 1)).is_some()).collect();
+        let of_type =
+            |kind: &&str| valued.iter().find(|span| self.message.bytes(component(**span, 5).span) == kind.as_bytes());
+        let chosen = types
+            .iter()
+            .find_map(of_type)
+            .or_else(|| valued.iter().find(|span| self.message.bytes(component(**span, 5).span) != b"SS"))?;
         let authority = component(*chosen, 4);
         let part = |n| Some(self.part(authority, n).span).filter(|span| !span.is_empty());
         let authority = self.authority([part(1), part(2), part(3)]).unwrap_or_default();
@@ -192,8 +220,10 @@ impl Twin<'_> {
     /// What the OBX-11s of the linked Observations add up to.
     fn derived_status(&self) -> Option<Vec<u8>> {
         let linked = self.instances[self.current].links.iter().filter_map(|(_, to)| self.instances[*to].parts.first());
-        let observations = linked.filter(|(_, context)| self.message.segment_id(context.frame.segment) == SegmentId(*b"OBX"));
-        let statuses: Vec<&[u8]> = observations.map(|(_, context)| self.message.text(context.frame.segment, 11)).collect();
+        let observations =
+            linked.filter(|(_, context)| self.message.segment_id(context.frame.segment) == SegmentId(*b"OBX"));
+        let statuses: Vec<&[u8]> =
+            observations.map(|(_, context)| self.message.text(context.frame.segment, 11)).collect();
         let open = |status: &&[u8]| [&b"P"[..], b"R", b"S", b"I", b"O", b""].contains(status);
         let (some_open, some_settled) = (statuses.iter().any(|s| open(s)), statuses.iter().any(|s| !open(s)));
         let text = match (some_open, some_settled) {

@@ -122,7 +122,8 @@ fn fill(level: &mut Vec<Tree>, at: usize, value: &RowValue) {
                 let mut target = at;
                 if number > 0 {
                     let mut another = level[at].clone();
-                    (another.wholes, another.children, another.guard, another.behind) = (Vec::new(), Vec::new(), None, None);
+                    (another.wholes, another.children, another.guard, another.behind) =
+                        (Vec::new(), Vec::new(), None, None);
                     another.label = format!("{} {number}", another.label);
                     level.push(another);
                     target = level.len() - 1;

@@ -101,7 +101,9 @@ impl Twin<'_> {
 
     fn switch(&mut self, switch: &SwitchSource, wanted: &Wanted, context: &Context) -> Out {
         let code = self.plain(&Value::Path(switch.on.clone()), context);
-        let case = |wanted: &[u8]| switch.cases.iter().find(|(codes, ..)| codes.iter().any(|code| code.as_bytes() == wanted && code != "*"));
+        let case = |wanted: &[u8]| {
+            switch.cases.iter().find(|(codes, ..)| codes.iter().any(|code| code.as_bytes() == wanted && code != "*"))
+        };
         let default = || switch.cases.iter().find(|(codes, ..)| codes.iter().any(|code| code == "*"));
         match case(&code).or_else(default) {
             Some((_, row, _)) => self.row(row, None, wanted, context),
@@ -110,7 +112,13 @@ impl Twin<'_> {
     }
 
     /// The value of an alternative, and its FHIR type.
-    fn alternative(&mut self, alternative: &Alternative, behind: Option<&Behind>, wanted: &Wanted, context: &Context) -> (Out, String) {
+    fn alternative(
+        &mut self,
+        alternative: &Alternative,
+        behind: Option<&Behind>,
+        wanted: &Wanted,
+        context: &Context,
+    ) -> (Out, String) {
         let (via, table) = (alternative.via.as_ref(), alternative.table.as_deref());
         match &alternative.value {
             Value::Call(name, arguments) if name == "coding" => return self.coding(arguments, wanted, context),
@@ -127,17 +135,25 @@ impl Twin<'_> {
             if shape::is_resource(&to) {
                 return (self.made(&name, alternative, behind, context), "Reference".into());
             }
-            let kind = if wanted.takes(&to) { to.clone() } else { wanted.types.iter().find(|kind| alike(kind, &to)).unwrap_or(&to).clone() };
+            let kind = if wanted.takes(&to) {
+                to.clone()
+            } else {
+                wanted.types.iter().find(|kind| alike(kind, &to)).unwrap_or(&to).clone()
+            };
             let Some(located) = self.span_of(&alternative.value, context) else { return (Out::nothing(), kind) };
             if let (Some(table), "Coding") = (table, to.as_str())
-                && let Some(row) = self.text(&alternative.value, context).and_then(|text| self.table_row(table, self.bytes_of(&text).trim_ascii()))
+                && let Some(row) = self
+                    .text(&alternative.value, context)
+                    .and_then(|text| self.table_row(table, self.bytes_of(&text).trim_ascii()))
             {
                 return (Out::new(row_coding(row), Wrote::Sourced), kind);
             }
             let inner = self.inside(&name, &via.arguments, context, located);
             let value = self.sources.maps[&name].value.clone();
             let out = match value {
-                Some((row, _)) => self.row(&row, None, &Wanted { types: vec![to], codes: wanted.codes, choice: false }, &inner),
+                Some((row, _)) => {
+                    self.row(&row, None, &Wanted { types: vec![to], codes: wanted.codes, choice: false }, &inner)
+                }
                 None => self.datatype(&name, &to, inner, table.map(|table| (table, located))),
             };
             return (out, kind);
@@ -170,7 +186,10 @@ impl Twin<'_> {
         let single = if wanted.types.len() == 1 { Some(wanted.types[0].as_str()) } else { None };
         let concept = via.or(single).filter(|kind| table.is_some() && ["Coding", "CodeableConcept"].contains(kind));
         if let Some(kind) = concept {
-            return (text.map_or_else(Out::nothing, |text| self.table_coding(&text, table.unwrap_or(""), kind)), kind.to_owned());
+            return (
+                text.map_or_else(Out::nothing, |text| self.table_coding(&text, table.unwrap_or(""), kind)),
+                kind.to_owned(),
+            );
         }
         let natural = via.unwrap_or(match &alternative.value {
             _ if table.is_some() => "code",
@@ -180,8 +199,14 @@ impl Twin<'_> {
         let kind = if wanted.takes(natural) { natural } else { single.unwrap_or(natural) }.to_owned();
         let Some(text) = text else { return (Out::nothing(), kind) };
         let found = match (table, &text) {
-            (Some(table), _) => self.table_row(table, self.bytes_of(&text).trim_ascii()).map(|row| if kind == "boolean" { Json::Bool(row.fhir == "true") } else { json!(row.fhir) }),
-            (None, Text::Fixed(literal)) if ["boolean", "integer", "positiveInt", "unsignedInt", "decimal"].contains(&kind.as_str()) => serde_json::from_str(literal).ok(),
+            (Some(table), _) => self
+                .table_row(table, self.bytes_of(&text).trim_ascii())
+                .map(|row| if kind == "boolean" { Json::Bool(row.fhir == "true") } else { json!(row.fhir) }),
+            (None, Text::Fixed(literal))
+                if ["boolean", "integer", "positiveInt", "unsignedInt", "decimal"].contains(&kind.as_str()) =>
+            {
+                serde_json::from_str(literal).ok()
+            }
             (None, Text::Fixed(literal)) => Some(json!(literal)),
             (None, _) => self.primitive(&text, &kind, wanted.codes),
         };
@@ -203,10 +228,12 @@ impl Twin<'_> {
     fn coding(&mut self, arguments: &[Argument], wanted: &Wanted, context: &Context) -> (Out, String) {
         let kind = if wanted.takes("CodeableConcept") { "CodeableConcept" } else { "Coding" };
         let system = match &arguments[0] {
-            Argument::Word(word) | Argument::Value(Value::Literal(word)) => self.sources.short.get(word).cloned().unwrap_or_else(|| match word {
-                word if word.contains(':') => word.clone(),
-                word => format!("http://terminology.hl7.org/CodeSystem/{word}"),
-            }),
+            Argument::Word(word) | Argument::Value(Value::Literal(word)) => {
+                self.sources.short.get(word).cloned().unwrap_or_else(|| match word {
+                    word if word.contains(':') => word.clone(),
+                    word => format!("http://terminology.hl7.org/CodeSystem/{word}"),
+                })
+            }
             Argument::Value(_) => panic!("a system that is read"),
         };
         let Some(text) = self.argument_text(&arguments[1], context) else { return (Out::nothing(), kind.into()) };
@@ -252,7 +279,10 @@ impl Twin<'_> {
         }
         let mut read = Vec::new();
         values(&behind.trees, &mut read);
-        let valued = |value: &Value| matches!(value, Value::Path(_)) && self.holds(&handoff::mapping::expression::Condition::Valued(value.clone()), context);
+        let valued = |value: &Value| {
+            matches!(value, Value::Path(_))
+                && self.holds(&handoff::mapping::expression::Condition::Valued(value.clone()), context)
+        };
         if !read.iter().any(valued) {
             return Out::nothing();
         }
@@ -285,7 +315,10 @@ impl Twin<'_> {
 /// A tree for each alternative of its row: each is asked of all occurrences before the next.
 fn alternatives(tree: &Tree) -> Vec<Tree> {
     let [Whole::Row(row)] = &tree.wholes[..] else { return vec![tree.clone()] };
-    let one = |alternative: &Alternative| Tree { wholes: vec![Whole::Row(Row { alternatives: vec![alternative.clone()], demand: row.demand })], ..tree.clone() };
+    let one = |alternative: &Alternative| Tree {
+        wholes: vec![Whole::Row(Row { alternatives: vec![alternative.clone()], demand: row.demand })],
+        ..tree.clone()
+    };
     row.alternatives.iter().map(one).collect()
 }
 
