@@ -196,7 +196,7 @@ impl Twin<'_> {
     }
 
     /// An object from sub-rows and, perhaps, one datatype map spread over it.
-    fn object(&mut self, parent: &str, group: &[One]) -> Out {
+    pub fn object(&mut self, parent: &str, group: &[One]) -> Out {
         let spread = group.iter().find_map(|one| {
             one.tree.wholes.iter().find_map(|whole| if let Whole::Row(row) = whole { Some((row, one)) } else { None })
         });
@@ -205,6 +205,7 @@ impl Twin<'_> {
         let via = row.alternatives[0].via.as_ref().expect("a map");
         let (map, mark) = (&self.sources.maps[&via.name], self.instances.len());
         let found = one.contexts.iter().find_map(|context| Some((context, self.first_source(row, context)?)));
+        let map_trees = self.trees(&map.name);
         let around = found.map_or(&one.contexts[0], |(context, _)| context).clone();
         for (layer, other) in layers.iter_mut().zip(group) {
             if other.part == one.part && other.part.is_some() {
@@ -216,8 +217,7 @@ impl Twin<'_> {
                 via.arguments.iter().map(|(name, value)| (name.clone(), (value.clone(), context.clone()))).collect();
             let inner =
                 Context { map: map.name.clone(), parameters: Rc::new(parameters), spread: true, ..context.at(located) };
-            let trees = self.trees(&map.name).to_vec();
-            layers.push(Layer { trees, part: None, contexts: vec![inner] });
+            layers.push(Layer { trees: map_trees.to_vec(), part: None, contexts: vec![inner] });
         }
         let Some((mut object, mut wrote)) = self.children(parent, &layers, false) else { return self.forget(mark) };
         if let (Some(table), Some((_, located)), "CodeableConcept") =
@@ -225,7 +225,10 @@ impl Twin<'_> {
         {
             wrote = wrote.max(self.mapped_first(&mut object, table, located));
         }
-        if wrote == Wrote::Sourced { Out::new(Json::Object(object), wrote) } else { self.forget(mark) }
+        // Read or not, the value's own rows count: literals follow the source.
+        let mut trees = layers.iter().flat_map(|layer| &layer.trees).chain(map_trees.iter());
+        let literal = wrote == Wrote::Literal && !trees.any(reads);
+        if wrote == Wrote::Sourced || literal { Out::new(Json::Object(object), wrote) } else { self.forget(mark) }
     }
 
     fn first_source(&self, row: &Row, context: &Context) -> Option<Located> {
@@ -311,7 +314,7 @@ fn ordered(period: &mut Map<String, Json>) {
 }
 
 /// Whether an element's rows read the message, so that its literals follow what was read.
-fn reads(tree: &Tree) -> bool {
+pub fn reads(tree: &Tree) -> bool {
     let literal = |argument: &Argument| matches!(argument, Argument::Word(_) | Argument::Value(Value::Literal(_)));
     let whole = tree.wholes.iter().any(|whole| match whole {
         Whole::Switch(_) => true,

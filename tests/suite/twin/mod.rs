@@ -14,7 +14,9 @@ mod tree;
 mod value;
 
 use handoff::fhir::shape::{self, Element};
-use handoff::hl7::{Charset, Index, Matcher, Message, Precision, SegmentId, Span, Structure, Timestamp, transcode};
+use handoff::hl7::{
+    Charset, Index, Matcher, Message, Precision, SegmentId, Span, Structure, Timestamp, is_null, transcode,
+};
 use handoff::mapping::source::{Sources, TableRow};
 use place::Context;
 use serde_json::{Map, Value as Json, json};
@@ -170,6 +172,13 @@ impl Twin<'_> {
             number += 1;
         }
         let mut bundle = json!({ "resourceType": "Bundle", "type": "message", "entry": entries });
+        let msh = self.message.find(SegmentId(*b"MSH")).unwrap_or(0);
+        let control_id = place::trimmed(self.message, self.message.field(msh, 10));
+        if let Some(value) =
+            primitive::string(&self.decoded(control_id)).filter(|_| !is_null(self.message.bytes(control_id)))
+        {
+            bundle["identifier"] = json!({ "value": value });
+        }
         if let Some(sent) = self.sent.filter(|sent| sent.precision >= Precision::Hour)
             && let Some(offset) = self.offset(&sent)
         {

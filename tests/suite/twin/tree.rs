@@ -50,6 +50,14 @@ pub fn of_rows(rows: &[RowSource]) -> Vec<Tree> {
     root
 }
 
+/// The row `"*"` of a datatype map, with the rows beside it.
+pub fn of_itself(rows: &[RowSource], beside: &[Tree]) -> Option<Tree> {
+    let row = rows.iter().find(|row| row.target.steps.is_empty())?;
+    let RowValue::Expression(expression, _) = &row.value else { return None };
+    let step = Step { name: "*".into(), label: None, extension: None, through: None };
+    Some(Tree { wholes: vec![Whole::Row(expression.clone())], children: beside.to_vec(), ..empty(&step) })
+}
+
 /// The tree of a link: one element with a reference at its end.
 pub fn of_link(target: &Target, link: usize) -> Vec<Tree> {
     target.steps.iter().rev().fold(Vec::new(), |inner, step| {

@@ -164,7 +164,10 @@ impl Twin<'_> {
     fn datatype(&mut self, map: &str, to: &str, inner: Context, table: Option<(&str, super::place::Located)>) -> Out {
         let mark = (self.instances.len(), self.contained.len());
         let trees = self.trees(map).to_vec();
-        let reads = true;
+        let reads = trees.iter().any(super::element::reads);
+        if let Some(whole) = super::tree::of_itself(&self.sources.maps[map].rows, &trees) {
+            return self.object(to, &[One { tree: whole, part: None, contexts: vec![inner] }]);
+        }
         let layer = Layer { trees, part: None, contexts: vec![inner] };
         if let Some((mut object, mut wrote)) = self.children(to, &[layer], false) {
             if let Some((table, located)) = table {
