@@ -1,4 +1,4 @@
-//! Messages of others, where they lie beside the checkout: nothing panics, no segment is lost in silence, and those that we map give valid Bundles.
+//! Messages of others, where they lie beside the checkout: nothing panics, no segment is lost in silence, plan and twin agree, and every Bundle is valid.
 use super::corpus::cases;
 use super::fixtures::{messages, plan};
 use super::twin;
@@ -24,7 +24,14 @@ fn judge(folder: &str) {
                 continue;
             }
             translated += 1;
-            wrong.extend(lost(&raw, &scratch).map(|what| format!("{name}: {what}")));
+            let Some(twin) = twin::translate(plan().sources(), &raw) else {
+                wrong.push(format!("{name}: only the twin refuses"));
+                continue;
+            };
+            wrong.extend(lost(&raw, &scratch, &twin.unmapped).map(|what| format!("{name}: {what}")));
+            wrong.extend(
+                twin::judge::differs(&twin.bundle, scratch.bundle()).map(|what| format!("{name}: twin: {what}")),
+            );
             wrong.extend(mistakes(scratch.bundle()).into_iter().map(|mistake| format!("{name}: {mistake}")));
         }
     }
@@ -33,7 +40,7 @@ fn judge(folder: &str) {
 }
 
 /// A part of the message that is neither in a segment that a message map reads nor reported.
-fn lost(raw: &[u8], scratch: &Scratch) -> Option<String> {
+fn lost(raw: &[u8], scratch: &Scratch, expected: &[Span]) -> Option<String> {
     let (raw, mut index) = (&*transcode(raw), Index::new());
     index.parse(raw).ok()?;
     let message = index.message(raw);
@@ -45,7 +52,6 @@ fn lost(raw: &[u8], scratch: &Scratch) -> Option<String> {
         }
         at = span.end as usize;
     }
-    let expected = twin::translate(plan().sources(), raw)?.unmapped;
     let found: Vec<Span> = scratch
         .findings()
         .iter()

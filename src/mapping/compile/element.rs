@@ -535,12 +535,10 @@ impl Compiler<'_, '_> {
             driver: None,
         };
         // The rows around read one frame further up, if they are of the same part.
+        // They are there whether or not this value is, even if they belong to a map that is itself spread.
         let around = |p: &Place| {
-            if p.part == place.part && part != CURRENT {
-                Place { part: CURRENT, level: 0, ..p.clone() }
-            } else {
-                p.clone()
-            }
+            let p = Place { inner: false, ..p.clone() };
+            if p.part == place.part && part != CURRENT { Place { part: CURRENT, level: 0, ..p } } else { p }
         };
         let mut layers: Vec<Layer<'_>> = group.iter().map(|(t, p)| (t.children.as_slice(), around(p))).collect();
         layers.push((inner_tries.as_slice(), inner));

@@ -242,25 +242,24 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             return;
         };
         let new = self.state.links.len() as u32;
-        let instance = &mut self.state.instances[from as usize];
         // The same link twice (two segments of one resource) is one.
-        let mut old = instance.first_link;
-        let mut steps = 0;
-        while old != NONE && steps < 8 {
-            let at = self.state.links[old as usize];
-            if (at.slot, at.to) == (link.slot, to) {
-                return;
-            }
-            old = at.next;
-            steps += 1;
+        let (key, links) = ((from, link.slot, to), &self.state.links);
+        let key_of =
+            |number: &u32| (links[*number as usize].from, links[*number as usize].slot, links[*number as usize].to);
+        if self.state.by_link.find(hash_of_link(key), |number| key_of(number) == key).is_some() {
+            return;
         }
+        self.state.by_link.insert_unique(hash_of_link(key), new, |number| {
+            hash_of_link(if *number == new { key } else { key_of(number) })
+        });
+        let instance = &mut self.state.instances[from as usize];
         if instance.first_link == NONE {
             instance.first_link = new;
         } else {
             self.state.links[instance.last_link as usize].next = new;
         }
         instance.last_link = new;
-        self.state.links.push(LinkOf { slot: link.slot, next: NONE, to, rule: link.rule });
+        self.state.links.push(LinkOf { from, slot: link.slot, next: NONE, to, rule: link.rule });
     }
 
     /// The resource that a map makes of a segment or value: the one of that identity, or a new one.
@@ -524,4 +523,11 @@ impl<const TRACE: bool> Run<'_, TRACE> {
 /// A UUIDv5 is a hash already.
 fn hash_of(id: &[u8; 16]) -> u64 {
     u64::from_le_bytes([id[0], id[1], id[2], id[3], id[9], id[10], id[11], id[12]])
+}
+
+/// The three numbers of a link, spread over the bits (SplitMix64).
+fn hash_of_link((from, slot, to): (u32, u16, u32)) -> u64 {
+    let mixed =
+        (u64::from(from) << 32 | u64::from(to)).wrapping_add(u64::from(slot) << 24).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) ^ (mixed >> 32)
 }

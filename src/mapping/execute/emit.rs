@@ -290,14 +290,15 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         if plan.text(row.code) != self.message.bytes(code) {
             return false;
         }
-        let system = self.piece(frame, 3);
-        if system.is_empty() || row.system.start == row.system.end {
+        let system = self.trim(self.piece(frame, 3));
+        if system.is_empty() || is_null(self.message.bytes(system)) || row.system.start == row.system.end {
             return true;
         }
-        // HL70002 and http://terminology.hl7.org/CodeSystem/v2-0002 end alike.
-        let (name, uri) = (self.message.bytes(system), plan.text(row.system));
-        let digits = name.len().min(4);
-        name.len() >= 4 && uri.len() >= 4 && uri[uri.len() - digits..] == name[name.len() - digits..]
+        let start = self.state.temporary.len();
+        self.system_of(system);
+        let same = self.state.temporary[start..] == *plan.text(row.system);
+        self.state.temporary.truncate(start);
+        same
     }
 
     fn coding(

@@ -37,6 +37,8 @@ pub struct State {
     by_id: HashTable<u32>,
     parts: Vec<PartOf>,
     links: Vec<LinkOf>,
+    /// Links by what they join, so that none is there twice.
+    by_link: HashTable<u32>,
     bound: Vec<Bound>,
     slots: Vec<NameSlot>,
     references: Vec<u32>,
@@ -72,6 +74,7 @@ struct PartOf {
 
 #[derive(Debug, Clone, Copy)]
 struct LinkOf {
+    from: u32,
     slot: u16,
     next: u32,
     to: u32,
@@ -226,6 +229,7 @@ impl State {
         self.by_id.clear();
         self.parts.clear();
         self.links.clear();
+        self.by_link.clear();
         self.bound.clear();
         self.slots.clear();
         self.references.clear();

@@ -404,7 +404,12 @@ impl<const TRACE: bool> Run<'_, TRACE> {
 
     /// The URI of a code system named in the message.
     fn system(&mut self, source: SourceId, frame: &Frame<'_>) {
-        let Piece::Raw(span) = self.text(source, frame) else { return };
+        if let Piece::Raw(span) = self.text(source, frame) {
+            self.system_of(span);
+        }
+    }
+
+    pub(super) fn system_of(&mut self, span: Span) {
         let plan = self.plan;
         if self.registered(&plan.systems, span) {
             return;

@@ -90,34 +90,61 @@ impl Twin<'_> {
 
     /// The resource that a name means: in the nearest group that has one, the last up to the segment, else the first behind it.
     pub fn named(&self, name: &str, scope: usize, segment: usize) -> Option<usize> {
-        let mut at = scope;
+        self.named_at(name, scope, segment).map(|(_, instance)| instance)
+    }
+
+    /// The same, with the segment that bound it, if that stands in the groups around.
+    fn named_at(&self, name: &str, scope: usize, segment: usize) -> Option<(Option<usize>, usize)> {
+        let (mut at, mut from) = (scope, scope);
         loop {
             let here: Vec<&Bound> =
                 self.bounds.iter().filter(|bound| bound.name == name && bound.scope == at).collect();
             let before = here.iter().rev().find(|bound| bound.segment <= segment);
             if let Some(found) = before.or(here.first()) {
-                return Some(found.instance);
+                return Some((Some(found.segment), found.instance));
             }
-            let mut below = self.bounds.iter().filter(|bound| bound.name == name && self.is_below(bound.scope, at));
-            if let (Some(only), None) = (below.next(), below.next()) {
-                return Some(only.instance);
+            let mut below = self
+                .bounds
+                .iter()
+                .filter(|bound| bound.name == name)
+                .filter_map(|bound| Some((self.child_above(bound.scope, at)?, bound)));
+            if let (Some((through, only)), None) = (below.next(), below.next()) {
+                // Another occurrence of the group that we came out of may be another patient's.
+                let groups = self.matcher.instances();
+                let sibling = through != from && groups[through].group == groups[from].group;
+                return (!sibling).then_some((None, only.instance));
             }
             if at == 0 {
                 return None;
             }
-            at = self.parent(at);
+            (from, at) = (at, self.parent(at));
         }
     }
 
-    fn is_below(&self, scope: usize, ancestor: usize) -> bool {
+    /// The patient that an identity means: of all that are named so, the one whose segment stands nearest before.
+    pub fn patient(&self, context: &Context) -> Option<usize> {
+        let (scope, segment) = (context.frame.scope, context.frame.segment);
+        let mut names: Vec<&String> =
+            self.bounds.iter().map(|bound| &bound.name).filter(|name| name.starts_with("patient")).collect();
+        names.sort();
+        names.dedup();
+        let found = names.into_iter().filter_map(|name| self.named_at(name, scope, segment));
+        found
+            .filter(|(at, _)| at.is_none_or(|at| at <= segment))
+            .max_by_key(|(at, _)| at.map_or(0, |at| at + 1))
+            .map(|(_, instance)| instance)
+    }
+
+    /// The group instance right below `ancestor` that leads to a scope.
+    fn child_above(&self, scope: usize, ancestor: usize) -> Option<usize> {
         let mut at = scope;
         while at != 0 {
-            at = self.parent(at);
-            if at == ancestor {
-                return true;
+            if self.parent(at) == ancestor {
+                return Some(at);
             }
+            at = self.parent(at);
         }
-        false
+        None
     }
 
     fn link(&mut self, link: &Link, done: &Done, instance: usize, all: &[Statement]) {

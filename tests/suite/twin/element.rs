@@ -101,8 +101,7 @@ impl Twin<'_> {
 
     /// Whether the resource at hand unites several occurrences.
     fn united(&self) -> bool {
-        let parts = &self.instances[self.current].parts;
-        parts.iter().enumerate().any(|(at, (part, _))| parts[..at].iter().any(|(other, _)| other == part))
+        self.instances[self.current].parts.len() > 1
     }
 
     /// The elements of one slot: one for each link, or for each repetition of its field.

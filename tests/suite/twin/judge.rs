@@ -46,17 +46,20 @@ fn plan_and_twin_agree_on_mutants() {
 }
 
 /// Where plan and twin differ on a message, if they do.
-pub fn disagreement(raw: &[u8], scratch: &mut Scratch) -> Option<String> {
+fn disagreement(raw: &[u8], scratch: &mut Scratch) -> Option<String> {
     let planned = plan().translate(raw, &Context::default(), scratch);
     match (planned, translate(plan().sources(), raw)) {
-        (Ok(()), Some(twin)) => {
-            let bundle: Json = serde_json::from_slice(scratch.bundle()).expect("JSON");
-            difference(&numbered(&twin.bundle), &numbered(&bundle), "")
-        }
+        (Ok(()), Some(twin)) => differs(&twin.bundle, scratch.bundle()),
         (Err(_), None) => None,
         (Err(failure), Some(_)) => Some(format!("only the plan refuses: {failure}")),
         (Ok(()), None) => Some("only the twin refuses".into()),
     }
+}
+
+/// Where the twin's Bundle and the plan's differ.
+pub fn differs(twin: &Json, bundle: &[u8]) -> Option<String> {
+    let bundle: Json = serde_json::from_slice(bundle).expect("JSON");
+    difference(&numbered(twin), &numbered(&bundle), "")
 }
 
 /// The Bundle with its ids replaced by the numbers of its entries.

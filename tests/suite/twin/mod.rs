@@ -4,7 +4,7 @@
 //! and the reader of the mapping files; nothing of the compiler and the executor. Ids are compared by what they connect, not by their digits.
 mod bind;
 mod element;
-mod judge;
+pub mod judge;
 mod message;
 mod mutate;
 mod place;

@@ -124,14 +124,24 @@ impl Twin<'_> {
         let mut scope = frame.scope;
         loop {
             let here = |segment: &usize| self.message.segment_id(*segment) == id && self.seen_from(*segment, scope);
-            if let Some(found) = (0..self.message.segment_count()).find(here) {
-                return Some(found);
+            if let Some(first) = (0..self.message.segment_count()).find(here) {
+                return Some(self.nearest_before(first, frame.segment));
             }
             if scope == 0 {
                 return None;
             }
             scope = self.parent(scope);
         }
+    }
+
+    /// Where a structure has a second PID or PV1 (A17, A24), the one that stands nearest before is meant.
+    fn nearest_before(&self, first: usize, segment: usize) -> usize {
+        let mut keys = self.structure.groups.iter().flat_map(|group| &group.children).map(|child| child.key.as_str());
+        if !keys.any(|key| key == "PID#2" || key == "PV1#2") {
+            return first;
+        }
+        let place = |segment: usize| (self.message.segment_id(segment), self.matcher.placement(segment).instance);
+        (first..=segment).rev().find(|other| place(*other) == place(first)).unwrap_or(first)
     }
 
     /// A segment is seen in its own group, and around a group that does not repeat.

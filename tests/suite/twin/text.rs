@@ -83,8 +83,7 @@ impl Twin<'_> {
             ("ssn", [number]) => {
                 let number = text(number)?;
                 let digits: Vec<u8> = number.iter().copied().filter(|byte| !b"- ".contains(byte)).collect();
-                (digits.len() == 9 && digits.iter().all(u8::is_ascii_digit))
-                    .then(|| [&digits[..3], b"-", &digits[3..5], b"-", &digits[5..]].concat())
+                Some(digits).filter(|digits| digits.len() == 9 && digits.iter().all(u8::is_ascii_digit))
             }
             ("authority", [Argument::Value(one)]) => {
                 let whole = self.span_of(one, context)?;
@@ -106,10 +105,7 @@ impl Twin<'_> {
                 None => text(&arguments[0]),
             },
             ("patient_id", [Argument::Value(Value::Path(path))]) => self.patient_id(path, context),
-            ("patient", []) => {
-                let patient = self.named("patient", context.frame.scope, context.frame.segment)?;
-                Some(self.instances[patient].id.to_string().into_bytes())
-            }
+            ("patient", []) => Some(self.instances[self.patient(context)?].id.clone().into_bytes()),
             ("position", []) => Some((context.frame.segment + 1).to_string().into_bytes()),
             ("derived_status", []) => self.derived_status(),
             ("range_low", [text_of]) => range_end(&text(text_of)?, false),
