@@ -268,6 +268,9 @@ impl Explainer<'_> {
                 b"timestamp" => Origin::Bundle("the time at which the message was received"),
                 _ => Origin::Unknown,
             },
+            [bundle_object, _] if traced && key(bundle, bundle_object) == b"identifier" => {
+                Origin::Bundle("the control id in MSH-10")
+            }
             _ => Origin::Unknown,
         }
     }

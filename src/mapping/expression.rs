@@ -515,7 +515,7 @@ mod tests {
     #[test]
     fn errors_point_at_the_place() {
         assert_eq!(parse_row("7 : ").unwrap_err().offset, 4);
-        assert_eq!(parse_row("7 if 2 is valued").unwrap_err().offset, 6);
+        assert_eq!(parse_row("7 if 2 is valued").unwrap_err().offset, 7);
         assert_eq!(parse_row("7 !requird").unwrap_err().expected, "`required`, `fatal` or `warn`");
         assert_eq!(parse_row("'abc").unwrap_err().expected, "a closing `'`");
     }
