@@ -382,7 +382,7 @@ fn of_type(kind: &str, text: &str) -> bool {
             let padding = text.bytes().rev().take_while(|byte| *byte == b'=').count();
             let body = &text.as_bytes()[..text.len() - padding];
             !text.is_empty()
-                && text.len() % 4 == 0
+                && text.len().is_multiple_of(4)
                 && padding < 3
                 && body.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(byte))
         }
