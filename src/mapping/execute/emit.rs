@@ -287,10 +287,14 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let Some((code, row)) = self.first_code(table, frame) else { return false };
         let plan = self.plan;
         let row = &plan.tables[usize::from(table)].rows[row as usize];
-        if plan.text(row.code) != self.message.bytes(code) {
+        let (text, mark) = self.resolved(Piece::Raw(code));
+        let differs = plan.text(row.code) != self.bytes(text).trim_ascii();
+        self.state.temporary.truncate(mark);
+        if differs {
             return false;
         }
-        let system = self.trim(self.piece(frame, 3));
+        let system = self.message.part(self.piece(frame, 3), self.message.delimiters().subcomponent, 1);
+        let system = self.trim(system);
         if system.is_empty() || is_null(self.message.bytes(system)) || row.system.start == row.system.end {
             return true;
         }
