@@ -215,7 +215,11 @@ mod tests {
             Err(Failure::Refused("entry 1: status 422 (error invalid)".into()))
         );
         assert!(matches!(entries(Some(&answer("503"))), Err(Failure::Again { .. })));
-        assert_eq!(entries(None), Ok(()));
+        let answered = Some(("transaction-response", 1));
+        let whole = serde_json::json!({"resourceType": "Bundle", "type": "transaction-response", "entry": [{"response": {"status": "200"}}]});
+        assert_eq!(proven(Some(&whole), answered), Ok(()));
+        assert!(matches!(proven(Some(&whole), Some(("transaction-response", 2))), Err(Failure::Again { .. })));
+        assert!(matches!(proven(None, answered), Err(Failure::Again { .. })), "a login page is no delivery");
     }
 
     #[test]

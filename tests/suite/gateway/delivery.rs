@@ -60,10 +60,20 @@ fn answer(stream: &TcpStream, kept: &Mutex<Vec<Request>>, statuses: &[&str]) -> 
     reader.read_exact(&mut body).ok()?;
     let mut kept = kept.lock().unwrap();
     let status = statuses.get(kept.len()).unwrap_or(&"200 OK");
-    kept.push(Request { head, body: serde_json::from_slice(&body).unwrap() });
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    let count = body["entry"].as_array().unwrap().len();
+    kept.push(Request { head, body });
     drop(kept);
-    let outcome =
-        r#"{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"invalid","diagnostics":"CANARY"}]}"#;
+    let outcome = match status.starts_with("200") {
+        true => {
+            let entries = vec![serde_json::json!({"response": {"status": "201 Created"}}); count];
+            serde_json::json!({"resourceType": "Bundle", "type": "transaction-response", "entry": entries})
+        }
+        false => {
+            serde_json::json!({"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "invalid", "diagnostics": "CANARY"}]})
+        }
+    }
+    .to_string();
     let mut stream = stream;
     write!(
         stream,
