@@ -130,7 +130,7 @@ fn base64(text: &str) -> Option<String> {
     let text: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
     let body = text.trim_end_matches('=');
     let good = !body.is_empty()
-        && text.len() % 4 == 0
+        && text.len().is_multiple_of(4)
         && text.len() - body.len() < 3
         && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(&byte));
     good.then_some(text)
