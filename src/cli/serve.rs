@@ -119,6 +119,15 @@ async fn serve(config: Config, plans: Plans, listeners: Vec<(Listener, Source)>)
         _ = terminate.recv() => false,
         _ = interrupt.recv() => false,
         _ = health.wait_for(|health| matches!(health, Health::Failed(_))) => true,
+        // A route or listener that ends by itself has died: better to stop, and be started again, than to go on without it.
+        Some(ended) = deliveries.join_next() => {
+            tracing::error!("a route has died: {ended:?}");
+            true
+        }
+        Some(ended) = listening.join_next() => {
+            tracing::error!("a listener has died: {ended:?}");
+            true
+        }
     };
     tracing::info!("stopping: no new connections; what has been received is answered and delivered");
     stop.send_replace(true);

@@ -71,6 +71,13 @@ impl Lane {
 
     fn with(name: String, duty: Duty, common: &Common) -> Result<Lane, Error> {
         let next = match common.state.cursor(&name)? {
+            Some(next) if next > *common.journal.head().borrow() + 1 => {
+                // A journal that lost its tail, or another one than the cursor belongs to: waiting would skip what comes next.
+                let end = *common.journal.head().borrow() + 1;
+                tracing::error!(route = name, next, end, "cursor beyond the journal: moved back");
+                common.state.register(&name, end)?;
+                end
+            }
             Some(next) => next,
             None => {
                 let next = *common.journal.head().borrow() + 1;

@@ -59,7 +59,8 @@ impl Charset {
     /// assert!(Charset::of_message(b"GB 18030-2000").needs_transcoding());
     /// ```
     pub fn of_message(msh18: &[u8]) -> Self {
-        Self::of_name(msh18).unwrap_or(Self::Utf8OrWindows1252)
+        let first = msh18.split(|byte| *byte == b'~').find(|name| !name.is_empty()).unwrap_or_default();
+        Self::of_name(first).unwrap_or(Self::Utf8OrWindows1252)
     }
 
     /// Whether trail bytes of this character set can look like delimiters, so that the message must go through [`transcode`] before it is parsed.

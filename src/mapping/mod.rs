@@ -26,7 +26,7 @@ mod statement;
 pub mod target;
 
 use crate::fhir::bundle::Entry;
-use crate::hl7::{Charset, Index, Matcher, ParseError, SegmentId, Span, transcode};
+use crate::hl7::{Charset, Index, Matcher, Options, ParseError, SegmentId, Span, transcode};
 use diagnostic::Diagnostics;
 pub use finding::{Finding, FindingCode};
 use jiff::tz::TimeZone;
@@ -51,7 +51,7 @@ pub struct Context<'a> {
 }
 
 /// Buffers of one worker, reused for every message; holds the result of the last translation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Scratch {
     index: Index,
     matcher: Matcher,
@@ -79,6 +79,14 @@ pub struct Failure {
     pub location: Option<([u8; 3], u16, u16)>,
     /// What is wrong and what to do; never holds field values.
     pub text: String,
+}
+
+impl Default for Scratch {
+    fn default() -> Scratch {
+        // How long a message may be is for the listener to say; here it only has to fit 32-bit offsets.
+        let index = Index::with_options(Options { bytes_max: u32::MAX as usize, ..Options::default() });
+        Scratch { index, matcher: Matcher::default(), state: execute::State::default(), transcoded: Vec::new() }
+    }
 }
 
 impl Scratch {
@@ -202,7 +210,15 @@ impl Plan {
     /// # Errors
     /// Only for an unreadable MSH, a structure without mapping, or a `!fatal` row without a value.
     pub fn translate(&self, raw: &[u8], context: &Context<'_>, scratch: &mut Scratch) -> Result<(), Failure> {
-        self.translate_with::<false>(raw, context, scratch)
+        // A defect of ours must not take the connection with it: the message stays, untranslated, and the next one is served.
+        let run = std::panic::AssertUnwindSafe(|| self.translate_with::<false>(raw, context, scratch));
+        std::panic::catch_unwind(run).unwrap_or_else(|_| {
+            Err(Failure {
+                code: 207,
+                location: None,
+                text: "internal error while translating; please report it with the message's structure".into(),
+            })
+        })
     }
 
     fn translate_with<const TRACE: bool>(

@@ -78,7 +78,12 @@ impl FhirChannel {
             request = request.header("Idempotency-Key", facets.message_id_text());
         }
         let response = request.send().await.map_err(|error| unanswered(&error))?;
-        judge(response).await
+        let answered = match self.envelope {
+            Envelope::Transaction => Some(("transaction-response", live.entries.len())),
+            Envelope::Batch => Some(("batch-response", live.entries.len())),
+            _ => None,
+        };
+        judge(response, answered).await
     }
 }
 
@@ -93,13 +98,13 @@ pub fn is_loopback(url: &Url) -> bool {
     }
 }
 
-async fn judge(response: Response) -> Result<(), Failure> {
+async fn judge(response: Response, answered: Option<(&str, usize)>) -> Result<(), Failure> {
     let status = response.status();
     let after = retry_after(response.headers());
     let body = read(response).await?;
     let reason = || format!("HTTP {status}{}", issues(body.as_ref()));
     match status {
-        _ if status.is_success() => entries(body.as_ref()),
+        _ if status.is_success() => proven(body.as_ref(), answered).and_then(|()| entries(body.as_ref())),
         StatusCode::UNAUTHORIZED
         | StatusCode::REQUEST_TIMEOUT
         | StatusCode::CONFLICT
@@ -112,6 +117,20 @@ async fn judge(response: Response) -> Result<(), Failure> {
         ))),
         _ => Err(Failure::Refused(reason())),
     }
+}
+
+/// Delivered must be proven: a login page answers 200 as well.
+fn proven(body: Option<&Value>, answered: Option<(&str, usize)>) -> Result<(), Failure> {
+    let Some((kind, count)) = answered else { return Ok(()) };
+    let text = |key: &str| body.and_then(|body| body.get(key)).and_then(Value::as_str);
+    let entries = body.and_then(|body| body.get("entry")).and_then(Value::as_array);
+    let complete = entries.is_some_and(|entries| {
+        entries.len() == count && entries.iter().all(|entry| entry.pointer("/response/status").is_some())
+    });
+    if text("resourceType") == Some("Bundle") && text("type") == Some(kind) && complete {
+        return Ok(());
+    }
+    Err(Failure::Again { reason: format!("2xx without a {kind} for each of the {count} entries"), after: None })
 }
 
 /// A server may take a Bundle and refuse what is in it: each entry has a status of its own.

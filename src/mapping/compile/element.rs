@@ -173,7 +173,7 @@ impl Compiler<'_, '_> {
 
     /// One element: its child entry, and `_name` for extensions of a primitive.
     fn child(&mut self, slot: &Slot<'_>, name: &str, group: &[One<'_>], depth: u8, root: bool) -> Vec<(Child, bool)> {
-        let primitive = slot.element.types.len() == 1 && shape::is_primitive(&slot.element.types[0].name);
+        let primitive = slot.element.types.len() == 1 && shape::is_primitive(slot.element.types[0].name);
         let mut out = Vec::new();
         let choice = slot.element.name.ends_with("[x]") && slot.chosen.is_none();
         let key = if choice { Text::default() } else { self.key_text(name) };
@@ -256,7 +256,7 @@ impl Compiler<'_, '_> {
     }
 
     pub(super) fn wanted(&mut self, slot: &Slot<'_>, trie: &Trie) -> Wanted {
-        let types = slot.element.types.iter().filter(|t| slot.chosen.as_ref().is_none_or(|c| *c == t.name.to_string()));
+        let types = slot.element.types.iter().filter(|t| slot.chosen.as_ref().is_none_or(|c| *c == t.name));
         Wanted {
             types: types.map(|t| (t.name.to_string(), t.targets.iter().map(|t| t.to_string()).collect())).collect(),
             codes: slot.element.required_codes.and_then(shape::required_codes),

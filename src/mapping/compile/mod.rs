@@ -254,15 +254,15 @@ impl Compiler<'_, '_> {
                     trie.extra = Some(self.part(&name, &to, scope.clone(), inner, trie.location));
                     trie.through = Some((Some(to), Vec::new()));
                 }
-                _ => drop(
+                _ => {
                     self.diagnostics
                         .error(
                             Code::WrongReference,
                             trie.location,
                             format!("`{}`: the resource behind `->` is unknown", trie.key),
                         )
-                        .suggest_last(format!("name its type: `{}->Organization.name`", trie.key)),
-                ),
+                        .suggest_last(format!("name its type: `{}->Organization.name`", trie.key));
+                }
             }
         }
     }

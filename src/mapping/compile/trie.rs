@@ -67,11 +67,11 @@ fn insert(level: &mut Vec<Trie>, steps: &[Step], row: &RowSource, key: &str) {
             }
             None => insert(&mut level[at].children, rest, row, key),
         },
-        None => fill(level, at, &row.value, row, key),
+        None => fill(level, at, &row.value, key),
     }
 }
 
-fn fill(level: &mut Vec<Trie>, at: usize, value: &RowValue, row: &RowSource, key: &str) {
+fn fill(level: &mut Vec<Trie>, at: usize, value: &RowValue, key: &str) {
     match value {
         RowValue::Expression(expression, location) => level[at].wholes.push(Whole::Row(expression.clone(), *location)),
         RowValue::Switch(switch) => level[at].wholes.push(Whole::Switch(switch.clone())),
@@ -82,7 +82,7 @@ fn fill(level: &mut Vec<Trie>, at: usize, value: &RowValue, row: &RowSource, key
             for inner in rows {
                 let key = format!("{key}.{}", inner.key);
                 if inner.target.steps.is_empty() {
-                    fill(level, at, &inner.value, row, &key);
+                    fill(level, at, &inner.value, &key);
                 } else if let Some(kind) = inner.target.steps.first().and_then(|s| s.through.clone()) {
                     insert(
                         &mut level[at].through.get_or_insert_with(|| (kind, Vec::new())).1,
@@ -98,7 +98,7 @@ fn fill(level: &mut Vec<Trie>, at: usize, value: &RowValue, row: &RowSource, key
         RowValue::Many(values) => {
             for (number, value) in values.iter().enumerate() {
                 let at = if number == 0 { at } else { another(level, at, number) };
-                fill(level, at, value, row, key);
+                fill(level, at, value, key);
             }
         }
     }

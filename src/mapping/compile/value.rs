@@ -27,6 +27,7 @@ struct Found {
 
 impl Compiler<'_, '_> {
     /// Compiles the alternatives of a row into `out`.
+    #[expect(clippy::too_many_arguments, reason = "as for `alternative`")]
     pub(super) fn alternatives(
         &mut self,
         row: &Row,

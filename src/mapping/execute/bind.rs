@@ -307,11 +307,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let definition = &plan.parts[usize::from(part)];
         let mut known = false;
         for node in &definition.identity {
-            let start = self.state.temporary.len();
-            if self.identity_text(*node, frame) {
-                known = true;
-            }
-            let _ = start;
+            known |= self.identity_text(*node, frame);
             self.state.temporary.push(0x1f);
         }
         if !known && frame.level == SEGMENT {
@@ -321,6 +317,12 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             self.state.temporary.push(0x1f);
             self.state.temporary.extend_from_slice(definition.name.as_bytes());
             self.state.temporary.extend_from_slice(&frame.segment.to_le_bytes());
+            // Control ids are empty or start over with some senders: time and segment tell such messages apart.
+            let own = self.message.segment_span(frame.segment as usize);
+            for piece in [self.message.text(header, 7), self.message.bytes(own)] {
+                self.state.temporary.push(0x1f);
+                self.state.temporary.extend_from_slice(piece);
+            }
         }
         known
     }
@@ -364,7 +366,13 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                     }
                     return !matches!(
                         plan.sources[*source as usize],
-                        Source::Patient | Source::Position | Source::Literal(_)
+                        // An authority alone names nobody.
+                        Source::Patient
+                            | Source::Position
+                            | Source::Literal(_)
+                            | Source::Authority(_)
+                            | Source::System(_)
+                            | Source::Uri(..)
                     );
                 }
                 _ => {}

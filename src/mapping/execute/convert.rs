@@ -1,6 +1,6 @@
 //! Text → FHIR primitives (R4, 2.24): what is written is always a valid value of its type; what cannot be one is left out, with a finding.
 use super::text::Piece;
-use super::{Frame, Run, Wrote};
+use super::{Frame, Run, State, Wrote};
 use crate::fhir::json;
 use crate::fhir::shape::CodeSet;
 use crate::hl7::{Notes, Precision, Span, Time, Timestamp};
@@ -84,27 +84,28 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let (resolved, mark) = self.resolved(piece);
         let text = self.bytes(resolved).trim_ascii();
         let allowed = codes.is_none_or(|set| std::str::from_utf8(text).is_ok_and(|code| set.contains(code)));
-        let good = allowed && !text.is_empty();
+        let mut good = allowed && !text.is_empty();
         if good {
-            let start = self.state.out.len();
-            // The text may stand in the buffer that is written next to; a code is short, so it is copied once more.
-            let mut copy = [0u8; 128];
-            let length = text.len().min(copy.len());
-            copy[..length].copy_from_slice(&text[..length]);
-            self.state.out.push(b'"');
-            let mut previous = 0u8;
-            for byte in &copy[..length] {
-                let byte = if byte.is_ascii_whitespace() { b' ' } else { *byte };
-                if byte == b' ' && previous == b' ' {
-                    continue;
+            let State { out, temporary, .. } = &mut *self.state;
+            let text = match resolved {
+                Piece::Raw(span) => self.message.bytes(span),
+                Piece::Fixed(text) => self.plan.text(text),
+                Piece::Built(start) => &temporary[start..],
+                Piece::Nothing => &[],
+            };
+            let start = out.len();
+            out.push(b'"');
+            // A code holds single blanks only (R4, 2.24.0.1).
+            for word in text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()) {
+                if out.len() > start + 1 {
+                    out.push(b' ');
                 }
-                previous = byte;
-                json::escaped(&mut self.state.out, &[byte]);
+                json::escaped(out, word);
             }
-            self.state.out.push(b'"');
-            // Cutting UTF-8 at 128 bytes could split a character.
-            if std::str::from_utf8(&self.state.out[start..]).is_err() {
-                self.state.out.truncate(start);
+            out.push(b'"');
+            if out.len() == start + 2 {
+                out.truncate(start);
+                good = false;
             }
         } else if !allowed {
             self.find_piece(FindingCode::CodeNotAllowed, piece);
@@ -326,7 +327,7 @@ fn base64(out: &mut Vec<u8>, text: &[u8]) -> bool {
     let body = &out[start + 1..];
     let padding = body.iter().rev().take_while(|b| **b == b'=').count();
     let good = !body.is_empty()
-        && body.len() % 4 == 0
+        && body.len().is_multiple_of(4)
         && padding <= 2
         && body[..body.len() - padding].iter().all(|b| b.is_ascii_alphanumeric() || *b == b'+' || *b == b'/');
     if good {

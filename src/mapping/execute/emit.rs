@@ -283,7 +283,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     /// Whether the first coding of the message says no more than the table's: the same code in the same system, or in none.
-    pub(super) fn from_table(&mut self, table: u16, frame: &Frame<'_>) -> bool {
+    pub(super) fn is_from_table(&mut self, table: u16, frame: &Frame<'_>) -> bool {
         let Some((code, row)) = self.first_code(table, frame) else { return false };
         let plan = self.plan;
         let row = &plan.tables[usize::from(table)].rows[row as usize];

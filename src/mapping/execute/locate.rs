@@ -137,7 +137,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         for number in 1..=self.message.field_count(segment as usize) {
             present |= u64::from(!self.message.field(segment as usize, number).is_empty()) << number.min(63);
         }
-        let present = u128::from(present) | u128::from(present) << 64;
+        let present = u128::from(present) | (u128::from(present) << 64);
         Frame { segment, scope, present, ..Frame::nothing() }
     }
 
@@ -190,7 +190,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             present |= u64::from(!piece.is_empty()) << (number + 1).min(63);
         }
         let composite = composite && level == REPETITION;
-        let present = u128::from(present) | (u128::from(present) << 64) * u128::from(composite);
+        let present = u128::from(present) | ((u128::from(present) << 64) * u128::from(composite));
         Frame {
             parent: Some(parent),
             level,
@@ -246,7 +246,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             Condition::And(list) => list.iter().all(|c| self.holds(*c, frame)),
             Condition::Or(list) => list.iter().any(|c| self.holds(*c, frame)),
             Condition::Not(inner) => !self.holds(*inner, frame),
-            Condition::NotFromTable(table) => !self.from_table(*table, frame),
+            Condition::NotFromTable(table) => !self.is_from_table(*table, frame),
         }
     }
 
@@ -268,7 +268,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     /// How many repetitions of a field are valued.
-    fn repetitions(&self, path: Path, frame: &Frame<'_>) -> usize {
+    fn repetitions(&mut self, path: Path, frame: &Frame<'_>) -> usize {
         let mut frame = frame;
         for _ in 0..path.up {
             let Some(parent) = frame.parent else { return 0 };
@@ -277,7 +277,15 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let segment = if path.segment == CURRENT { Some(frame.segment) } else { self.lookup(frame, path.segment) };
         let Some(segment) = segment.filter(|s| *s != NONE) else { return 0 };
         let field = self.message.field(segment as usize, usize::from(path.field));
-        let separator = self.message.delimiters().repetition;
-        self.message.parts(field, separator).filter(|r| !r.is_empty() && !is_null(self.message.bytes(*r))).count()
+        // A guard on a repeating slot asks this for every repetition: counting each time would be quadratic.
+        if let Some((counted, count)) = self.counted
+            && counted == field
+        {
+            return count;
+        }
+        let valued = |r: &Span| !r.is_empty() && !is_null(self.message.bytes(*r));
+        let count = self.message.parts(field, self.message.delimiters().repetition).filter(valued).count();
+        self.counted = Some((field, count));
+        count
     }
 }

@@ -162,6 +162,8 @@ struct Run<'a, const TRACE: bool> {
     /// A required value is only tried: what it makes is taken back.
     probing: bool,
     failure: Option<Failure>,
+    /// The field counted last, and its valued repetitions.
+    counted: Option<(Span, usize)>,
     /// What the parts of the instance being written hold, by kind.
     present: [u64; 64],
 }
@@ -205,6 +207,7 @@ pub fn run<const TRACE: bool>(
         link: NONE,
         probing: false,
         failure: None,
+        counted: None,
         present: [0; 64],
     };
     run.bind();

@@ -257,9 +257,9 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         }
         let field = self.message.field(frame.segment as usize, usize::from(path.field));
         let start = self.state.temporary.len();
-        let mut parts = self.message.parts(field, self.message.delimiters().repetition);
+        let parts = self.message.parts(field, self.message.delimiters().repetition);
         let mut first = true;
-        while let Some(part) = parts.next() {
+        for part in parts {
             if !first {
                 self.state.temporary.push(b'\n');
             }
@@ -452,10 +452,11 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let split = |n| Some(self.message.part(authority, delimiters.subcomponent, n)).filter(|s| !s.is_empty());
         let [namespace, id, kind] = [split(1), split(2), split(3)];
         let known = [namespace, id].into_iter().flatten().any(|key| self.registered(&plan.authorities, key));
-        if !known && !id.is_some_and(|id| self.universal(id, kind)) {
-            if let Some(name) = namespace.or(id) {
-                self.local(name);
-            }
+        if !known
+            && !id.is_some_and(|id| self.universal(id, kind))
+            && let Some(name) = namespace.or(id)
+        {
+            self.local(name);
         }
     }
 

@@ -9,9 +9,15 @@ use crate::hl7::{Precision, Span, Timestamp, is_null};
 use crate::mapping::plan::{
     ALWAYS, CURRENT, Child, ConditionId, Conversion, Enter, Item, NONE, Node, NodeId, Repeat, Source, SourceId,
 };
-use crate::mapping::{Context, FindingCode};
+use crate::mapping::{Context, Failure, FindingCode};
 use std::io::Write as _;
 use std::ops::Range;
+
+/// How many elements of a list are searched for an equal one.
+const SEARCHED_ELEMENTS_MAX: usize = 512;
+
+/// How many times its input a Bundle may be long, and how many bytes on top of that.
+const OUTPUT_RATIO_MAX: (usize, usize) = (32, 1 << 16);
 
 /// Where everything stood, to go back to.
 pub(super) struct Mark {
@@ -29,13 +35,27 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         self.timestamp(context, sent);
         self.state.out.extend_from_slice(b",\"entry\":[");
         let mut number = 0;
-        while number < self.state.instances.len() {
+        while number < self.state.instances.len() && self.fits() {
             if !self.state.instances[number].contained {
                 self.entry(number as u32);
             }
             number += 1;
         }
         self.state.out.extend_from_slice(b"]}");
+    }
+
+    /// Whether the output is still within its limit; a message made to explode fails instead of taking the memory of all others.
+    fn fits(&mut self) -> bool {
+        let most = OUTPUT_RATIO_MAX.0 * self.message.raw().len() + OUTPUT_RATIO_MAX.1;
+        if self.state.out.len() <= most {
+            return true;
+        }
+        self.failure.get_or_insert_with(|| Failure {
+            code: 207,
+            location: None,
+            text: format!("the Bundle would be longer than {most} bytes, the limit for a message of this size"),
+        });
+        false
     }
 
     /// The control id names the message, and with it the Bundle.
@@ -407,6 +427,9 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 }
                 let mut wrote = Wrote::Nothing;
                 for repetition in self.message.parts(field, self.message.delimiters().repetition) {
+                    if !self.fits() {
+                        break;
+                    }
                     let inner = Frame { driver: number, repetition, ..*frame };
                     wrote = wrote.max(self.element(item, &inner, first));
                 }
@@ -435,6 +458,10 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     /// Where two occurrences of a resource meet, their lists unite: an element that is there already is not written again.
     fn seen_before(&self, start: usize, first: usize) -> bool {
         if !self.state.instances.get(self.instance as usize).is_some_and(|i| i.merged) {
+            return false;
+        }
+        // Beyond that many the search costs more than a repeated element does harm.
+        if self.state.elements.len() - first > SEARCHED_ELEMENTS_MAX {
             return false;
         }
         let out = &self.state.out;

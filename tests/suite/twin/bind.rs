@@ -221,7 +221,9 @@ impl Twin<'_> {
                     found = mapped.map_or_else(|| String::from_utf8_lossy(&text).into_owned(), |row| row.fhir.clone());
                     let constant = match &alternative.value {
                         Value::Literal(_) => true,
-                        Value::Call(name, _) => name == "patient" || name == "position",
+                        Value::Call(name, _) => {
+                            ["patient", "position", "authority", "system", "uri"].contains(&name.as_str())
+                        }
                         _ => false,
                     };
                     known |= !constant;
