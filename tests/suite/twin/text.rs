@@ -225,7 +225,7 @@ impl Twin<'_> {
         let statuses: Vec<&[u8]> =
             observations.map(|(_, context)| self.message.text(context.frame.segment, 11)).collect();
         let open = |status: &&[u8]| [&b"P"[..], b"R", b"S", b"I", b"O", b""].contains(status);
-        let (some_open, some_settled) = (statuses.iter().any(&open), statuses.iter().any(|s| !open(s)));
+        let (some_open, some_settled) = (statuses.iter().any(open), !statuses.iter().all(open));
         let text = match (some_open, some_settled) {
             (false, false) => return None,
             (true, true) => "partial",
