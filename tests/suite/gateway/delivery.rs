@@ -83,6 +83,17 @@ fn answer(stream: &TcpStream, kept: &Mutex<Vec<Request>>, statuses: &[&str]) -> 
     .ok()
 }
 
+/// Each Bundle once, in the order of first arrival: delivery is at least once.
+fn once(bundles: Vec<serde_json::Value>) -> Vec<serde_json::Value> {
+    let mut seen: Vec<serde_json::Value> = Vec::new();
+    for bundle in bundles {
+        if !seen.contains(&bundle) {
+            seen.push(bundle);
+        }
+    }
+    seen
+}
+
 /// The identifiers of the patients of the requests.
 fn patients(requests: &[Request]) -> Vec<String> {
     let patient = |request: &Request| {
@@ -157,7 +168,7 @@ fn a_route_takes_up_where_it_was_stopped() {
     gateway.wait_for_bundles(3);
     wait_for("an attempt", || gateway.log().contains("not delivered, to be tried again").then_some(()));
     let gateway = gateway.kill_and_restart();
-    // The file has its three, and is not given them again; the server comes up at last.
+    // The server comes up at last. The file has its three; killed before its cursor was synced, it may be given some again.
     let listener = TcpListener::bind(address).unwrap();
     let requests = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&requests);
@@ -171,6 +182,6 @@ fn a_route_takes_up_where_it_was_stopped() {
     let archived: Vec<serde_json::Value> =
         gateway.wait_for_bundles(3).iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     let posted: Vec<_> = found.into_iter().map(|request| request.body).collect();
-    assert_eq!(posted, archived, "translated again, the same Bundles as at first");
+    assert!(once(posted) == once(archived), "translated again, the same Bundles as at first");
     gateway.stop();
 }
