@@ -214,7 +214,7 @@ fn exit_codes_tell_all_some_and_usage_apart() {
     let good = folder.path().join("good.hl7");
     let bad = folder.path().join("bad.hl7");
     fs::write(&good, ADMISSION).unwrap();
-    fs::write(&bad, "MSH|^~\\&|A||||||XXX^X99|1\r").unwrap();
+    fs::write(&bad, "MSH|^~\\&|A||||||QQQ^X99|1\r").unwrap();
     let (good, bad) = (good.to_str().unwrap(), bad.to_str().unwrap());
     assert_eq!(code(&run(&["translate", good])), 0);
     let some = run(&["translate", bad, good]);
