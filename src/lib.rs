@@ -13,3 +13,4 @@ pub mod journal;
 pub mod mapping;
 pub mod mllp;
 pub mod routing;
+mod words;

@@ -30,19 +30,26 @@ pub fn version_5(namespace: &[u8; 16], pieces: &[&[u8]]) -> [u8; 16] {
 
 /// The 36 characters of a UUID.
 pub fn text(uuid: &[u8; 16]) -> [u8; 36] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    /// Where the two digits of each byte stand.
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
     let mut out = [b'-'; 36];
-    let mut at = 0;
-    for (number, byte) in uuid.iter().enumerate() {
-        if matches!(number, 4 | 6 | 8 | 10) {
-            at += 1;
-        }
-        out[at] = DIGITS[usize::from(byte >> 4)];
-        out[at + 1] = DIGITS[usize::from(byte & 15)];
-        at += 2;
+    for (byte, at) in uuid.iter().zip(PLACES) {
+        [out[at], out[at + 1]] = HEXADECIMAL[usize::from(*byte)];
     }
     out
 }
+
+/// The two digits of every byte: ids are a good part of what a Bundle holds.
+const HEXADECIMAL: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut table = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

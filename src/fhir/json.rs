@@ -1,10 +1,25 @@
 //! JSON text into a reused buffer. Nothing here allocates beyond the buffer's growth.
+use crate::words::{below, beyond_ascii, equal, find};
 
 /// Appends a JSON string, quotes included. `text` is UTF-8; control characters that FHIR strings may not hold (all but tab, line feed, carriage return) are left out.
 pub fn string(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
     escaped(out, text);
     out.push(b'"');
+}
+
+/// Appends `text[start..end]`. Most pieces are short: copying a fixed number of bytes and cutting them costs less than a call that copies just as many.
+#[inline]
+pub fn copy(out: &mut Vec<u8>, text: &[u8], start: usize, end: usize) {
+    const CHUNK: usize = 32;
+    let length = out.len();
+    match text.get(start..).and_then(|rest| rest.first_chunk::<CHUNK>()) {
+        Some(chunk) if end.saturating_sub(start) <= CHUNK => {
+            out.extend_from_slice(chunk);
+            out.truncate(length + end.saturating_sub(start));
+        }
+        _ => out.extend_from_slice(text.get(start..end).unwrap_or_default()),
+    }
 }
 
 /// The same without the quotes, for strings written in pieces.
@@ -27,49 +42,18 @@ pub fn escaped(out: &mut Vec<u8>, text: &[u8]) {
 }
 
 /// How many bytes from the start can stand in a JSON string as they are.
+#[inline]
 fn plain_prefix(text: &[u8]) -> usize {
-    let mut at = 0;
-    // Eight bytes at a time: a byte below 0x20, a quote or a backslash sets its high bit in `found`.
-    while let Some(chunk) = text.get(at..at + 8) {
-        let word = u64::from_le_bytes(chunk.try_into().unwrap_or_default());
-        let found = below(word, 0x20) | equal(word, b'"') | equal(word, b'\\');
-        if found != 0 {
-            return at + (found.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    at + text[at..].iter().position(|b| *b < 0x20 || *b == b'"' || *b == b'\\').unwrap_or(text.len() - at)
+    find(text, 0, text.len(), |word| below(word, 0x20) | equal(word, b'"') | equal(word, b'\\'))
 }
 
-/// How many bytes from the start are ASCII without `escape` and need no JSON escape: text that goes out as it came in.
-pub fn verbatim_prefix(text: &[u8], escape: u8) -> usize {
-    let mut at = 0;
-    while let Some(chunk) = text.get(at..at + 8) {
-        let word = u64::from_le_bytes(chunk.try_into().unwrap_or_default());
-        let found = (word & HIGH) | below(word, 0x20) | equal(word, b'"') | equal(word, b'\\') | equal(word, escape);
-        if found != 0 {
-            return at + (found.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    at + text[at..]
-        .iter()
-        .position(|b| !(0x20..0x80).contains(b) || *b == b'"' || *b == b'\\' || *b == escape)
-        .unwrap_or(text.len() - at)
-}
-
-const LOW: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = 0x8080_8080_8080_8080;
-
-/// High bit of every byte below `limit` (exact up to and including the lowest such byte; `limit` ≤ 0x80).
-fn below(word: u64, limit: u8) -> u64 {
-    word.wrapping_sub(LOW * u64::from(limit)) & !word & HIGH
-}
-
-/// High bit of every byte equal to `byte` (exact up to and including the lowest such byte).
-fn equal(word: u64, byte: u8) -> u64 {
-    let difference = word ^ (LOW * u64::from(byte));
-    difference.wrapping_sub(LOW) & !difference & HIGH
+/// Whether `text[start..end]` is ASCII without `escape` that needs no JSON escape: text that goes out as it came in.
+#[inline]
+pub fn verbatim(text: &[u8], start: usize, end: usize, escape: u8) -> bool {
+    let special = |word| {
+        beyond_ascii(word) | below(word, 0x20) | equal(word, b'"') | equal(word, b'\\') | equal(word, escape)
+    };
+    find(text, start, end, special) == end
 }
 
 #[cfg(test)]
@@ -101,10 +85,15 @@ mod tests {
     }
 
     #[test]
-    fn verbatim_stops_at_the_first_byte_that_needs_work() {
-        assert_eq!(verbatim_prefix(b"abcdefgh\\F\\", b'\\'), 8);
-        assert_eq!(verbatim_prefix("abcdefghijé".as_bytes(), b'\\'), 10);
-        assert_eq!(verbatim_prefix(b"abc*defghijkl", b'*'), 3);
-        assert_eq!(verbatim_prefix(b"plain", b'\\'), 5);
+    fn verbatim_text_needs_no_work() {
+        let text = "plain text é \\F\\ \"quoted\" *".as_bytes();
+        let good = |start: usize, end: usize, escape| verbatim(text, start, end, escape);
+        assert!(good(0, 11, b'\\') && good(3, 3, b'\\'));
+        assert!(!good(0, 12, b'\\'), "beyond ASCII");
+        assert!(!good(14, 17, b'$'), "a backslash needs an escape of JSON");
+        assert!(!good(18, 20, b'\\'), "so does a quote");
+        let end = text.len();
+        assert!(!good(end - 1, end, b'*'), "the escape character of the message");
+        assert!(good(end - 1, end, b'\\'));
     }
 }

@@ -88,6 +88,18 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// The numbers of a segment's fields that hold anything.
+    #[inline]
+    pub fn valued_fields(self, segment: usize) -> impl Iterator<Item = usize> {
+        let entry = self.index.segments.get(segment).copied();
+        let first = entry.map_or(0, |entry| entry.first as usize);
+        let offsets = entry.and_then(|entry| self.index.offsets.get(first..=first + entry.separators as usize));
+        let header = entry.is_some_and(|entry| entry.header && entry.separators > 0);
+        let fields = offsets.unwrap_or_default().windows(2).enumerate().filter(|(_, ends)| ends[1] - ends[0] > 1);
+        // The first field of a header is the separator itself.
+        header.then_some(1).into_iter().chain(fields.map(move |(at, _)| at + 1 + usize::from(header)))
+    }
+
     /// The bytes of a span; empty when it lies outside the message.
     #[inline]
     pub fn bytes(self, span: Span) -> &'a [u8] {

@@ -25,8 +25,20 @@ pub type PartId = u16;
 pub const NONE: u32 = u32::MAX;
 /// The part whose frame is already at hand.
 pub const CURRENT: u8 = u8::MAX;
-/// The need of a row that may write whatever the message holds.
-pub const ALWAYS: u128 = u128::MAX;
+/// The need of a row that may write whatever the message holds; bit 0 is set in whatever any frame holds.
+pub const ALWAYS: u64 = u64::MAX;
+
+/// The bit of a field or component number in what a frame holds; 55 stands for all from 55 on.
+#[inline]
+pub fn field_bit(number: u16) -> u64 {
+    1 << number.min(55)
+}
+
+/// The bit of a component that has parts of its own; 8 stands for all from 8 on. Segments set it with every field, which is not looked into.
+#[inline]
+pub fn composite_bit(number: u16) -> u64 {
+    1 << (55 + number.clamp(1, 8))
+}
 
 /// Everything that a translation needs to know.
 #[derive(Debug, Default)]
@@ -35,11 +47,17 @@ pub struct Compiled {
     pub programs: Vec<Program>,
     pub parts: Vec<Part>,
     pub nodes: Vec<Node>,
+    pub enters: Vec<Enter>,
     pub children: Vec<Child>,
+    pub part_needs: Vec<(u8, u64)>,
+    /// For each child what the frame must hold of, for the child to be looked at.
+    pub gates: Vec<u64>,
     pub items: Vec<Item>,
     pub alternatives: Vec<Alternative>,
     pub sources: Vec<Source>,
     pub conditions: Vec<Condition>,
+    /// Codes of up to seven bytes that conditions compare with, as [`packed`].
+    pub codes: Vec<u64>,
     pub cases: Vec<(Text, NodeId)>,
     pub tables: Vec<Table>,
     pub rules: Vec<Rule>,
@@ -51,6 +69,8 @@ pub struct Compiled {
     pub segment_refs: Vec<SegmentId>,
     /// Names bound by message maps.
     pub bindings: Vec<String>,
+    /// Those that mean a patient.
+    pub patients: Vec<u16>,
     pub systems: HashMap<Box<[u8]>, Text>,
     pub authorities: HashMap<Box<[u8]>, Text>,
     pub patient_types: Vec<Vec<u8>>,
@@ -64,6 +84,8 @@ pub struct Program {
     /// `{"resourceType":"Patient","id":"`.
     pub open: Text,
     pub root: NodeId,
+    /// For each part the children that it could write, for resources that are made of it alone.
+    pub alone: Vec<Range<u32>>,
 }
 
 /// A map as contribution to a program.
@@ -76,6 +98,8 @@ pub struct Part {
     /// Value nodes whose texts make the identity.
     pub identity: Vec<NodeId>,
     pub events: bool,
+    /// Reads nothing but the value that the resource is made from, nor does what that refers to.
+    pub closed: bool,
     /// Never the same as a resource that another map made.
     pub distinct: bool,
     /// Rows that the resource cannot do without, and whether the message fails with them.
@@ -97,12 +121,14 @@ pub struct Rule {
 pub enum Node {
     /// The first alternative that is not empty.
     Value { alternatives: Range<u32>, codes: Option<&'static CodeSet> },
-    /// `{…}`; `enter` makes a new innermost frame for its inner children; a `period` must not end before it starts.
-    Object { children: Range<u32>, enter: Option<Enter>, has_source: bool, period: bool },
+    /// `{…}`; `enter` (an index, or `NONE`) makes a new innermost frame for its inner children; a `period` must not end before it starts.
+    Object { children: Range<u32>, enter: u32, has_source: bool, period: bool },
     /// `[…]`.
     List { items: Range<u32> },
     /// A jump table.
     Switch { on: SourceId, cases: Range<u32>, default: NodeId },
+    /// A list element that is the same in every message, and the node that it was made from.
+    Constant { text: Text, node: NodeId },
     /// The table's coding for component 1 of the frame at hand, if the table has it.
     TableCoding { table: u16 },
 }
@@ -131,9 +157,24 @@ pub struct Child {
     pub silent: bool,
     pub rule: RuleId,
     /// Fields of the frame at hand of which one must be there.
-    pub need: u128,
-    /// The same for the frames of parts; 0 means always.
-    pub part_needs: Vec<(u8, u64)>,
+    pub need: u64,
+    /// The same for the frames of parts: kind and need.
+    pub part_needs: Range<u32>,
+    /// A comma, then the key, then the value if it is constant.
+    pub lead: Text,
+    pub op: Op,
+}
+
+/// How a child is written.
+#[derive(Debug, Clone, Copy)]
+pub enum Op {
+    Node,
+    /// The same in every message: all of it stands in `lead`.
+    Constant,
+    /// A [plain](Path::plain) path.
+    Leaf { field: u16, conversion: Conversion },
+    /// The only alternative, with nothing to choose but by its guard.
+    Alone(u32),
 }
 
 /// One slot of a list.
@@ -145,7 +186,9 @@ pub struct Item {
     pub repeat: Repeat,
     /// Written by the datatype map of the enclosing object.
     pub inner: bool,
-    pub need: u128,
+    pub need: u64,
+    /// The only alternative of a value with nothing to choose, else `NONE`.
+    pub only: u32,
 }
 
 /// What makes more than one element of a slot.
@@ -171,7 +214,7 @@ pub struct Alternative {
     pub warn: bool,
     /// Only the text of a reference, not the object around it.
     pub bare: bool,
-    pub need: u128,
+    pub need: u64,
 }
 
 /// What an alternative writes.
@@ -198,10 +241,11 @@ pub enum Emit {
         concept: bool,
         hit_only: bool,
     },
-    /// A datatype map.
+    /// A datatype map; a closed one writes the same for the same bytes.
     Map {
         source: SourceId,
         node: NodeId,
+        closed: bool,
     },
     /// Another node in the same frame (a jump table).
     Node(NodeId),
@@ -274,6 +318,8 @@ pub struct Path {
     pub repetition: Repetition,
     pub component: u16,
     pub subcomponent: u16,
+    /// The first leaf of the repetition at hand of a field (or of a component) of the frame itself, as most paths are.
+    pub plain: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -287,7 +333,10 @@ pub enum Repetition {
 #[derive(Debug, Clone)]
 pub enum Condition {
     Valued(SourceId),
-    In(SourceId, Vec<Vec<u8>>),
+    /// One of a range of [`Compiled::codes`], in any case.
+    In(SourceId, Range<u32>),
+    /// The same where any of them is longer than seven bytes.
+    InTexts(SourceId, Vec<Vec<u8>>),
     Order(Measure, std::cmp::Ordering, f64),
     CountIn(Measure, Vec<f64>),
     And(Vec<ConditionId>),
@@ -362,6 +411,22 @@ impl Compiled {
     pub fn text(&self, text: Text) -> &[u8] {
         &self.pool[text.start as usize..text.end as usize]
     }
+}
+
+/// Up to seven bytes in upper case, with their number: a code to compare by. `None` for longer texts.
+#[inline]
+pub fn packed(text: &[u8]) -> Option<u64> {
+    if text.len() > 7 {
+        return None;
+    }
+    Some(text.iter().fold(text.len() as u64, |word, byte| word << 8 | u64::from(byte.to_ascii_uppercase())))
+}
+
+/// The bytes of a [`packed`] code.
+pub fn unpacked(word: u64) -> Vec<u8> {
+    let bytes = word.to_be_bytes();
+    let length = (0..8).find(|n| word >> (8 * n) == *n as u64).unwrap_or(0);
+    bytes[8 - length..].to_vec()
 }
 
 impl Table {

@@ -44,7 +44,7 @@ impl Compiler<'_, '_> {
             let required = self.required_rows(resource_type, tries, &Place { part: CURRENT, ..place.clone() });
             self.plan.parts[usize::from(*part)].required = required;
         }
-        self.node(Node::Object { children, enter: None, has_source: false, period: false })
+        self.node(Node::Object { children, enter: NONE, has_source: false, period: false })
     }
 
     /// The rows of a resource that it cannot do without, as nodes of their own that are looked at before the resource is made.
@@ -83,7 +83,7 @@ impl Compiler<'_, '_> {
         if let Some(table) = table {
             self.table_first(&children, table);
         }
-        self.node(Node::Object { children, enter: None, has_source, period: to == "Period" })
+        self.node(Node::Object { children, enter: NONE, has_source, period: to == "Period" })
     }
 
     /// A datatype map with a row `"*"`: another map is spread over the element, the rows beside it win.
@@ -124,7 +124,7 @@ impl Compiler<'_, '_> {
             };
         }
         let node = self.node(Node::TableCoding { table });
-        copies.insert(0, Item { node, part: CURRENT, guard: NONE, repeat: Repeat::Once, inner: false, need: ALWAYS });
+        copies.insert(0, Item { node, part: CURRENT, guard: NONE, repeat: Repeat::Once, inner: false, need: ALWAYS, only: NONE });
         let start = self.plan.items.len() as u32;
         self.plan.items.extend(copies);
         let end = self.plan.items.len() as u32;
@@ -183,7 +183,7 @@ impl Compiler<'_, '_> {
                 let layers: Vec<Layer<'_>> =
                     with_children.iter().map(|(t, p)| (t.children.as_slice(), p.clone())).collect();
                 let (children, has_source) = self.children("Element", &layers, depth, false);
-                let node = self.node(Node::Object { children, enter: None, has_source, period: false });
+                let node = self.node(Node::Object { children, enter: NONE, has_source, period: false });
                 let key = self.key_text(&format!("_{name}"));
                 out.push((
                     Child {
@@ -195,7 +195,9 @@ impl Compiler<'_, '_> {
                         silent: false,
                         rule: NONE,
                         need: ALWAYS,
-                        part_needs: Vec::new(),
+                        part_needs: 0..0,
+                lead: Text::default(),
+                op: Op::Node,
                     },
                     has_source,
                 ));
@@ -233,7 +235,9 @@ impl Compiler<'_, '_> {
             silent: false,
             rule,
             need: ALWAYS,
-            part_needs: Vec::new(),
+            part_needs: 0..0,
+                lead: Text::default(),
+                op: Op::Node,
         };
         out.insert(0, (child, sourced));
         out
@@ -286,7 +290,7 @@ impl Compiler<'_, '_> {
             let unguarded = Trie { guard: None, ..(*trie).clone() };
             if let Some((node, has)) = self.single(slot, &[(&unguarded, inside)], depth) {
                 sourced |= has;
-                items.push(Item { node, part, guard, repeat, inner: place.inner, need: ALWAYS });
+                items.push(Item { node, part, guard, repeat, inner: place.inner, need: ALWAYS, only: NONE });
             }
         }
         if items.is_empty() {
@@ -433,14 +437,16 @@ impl Compiler<'_, '_> {
                 silent: false,
                 rule,
                 need: ALWAYS,
-                part_needs: Vec::new(),
+                part_needs: 0..0,
+                lead: Text::default(),
+                op: Op::Node,
             },
             true,
         )];
         let layers: Vec<Layer<'_>> = group.iter().map(|(t, p)| (t.children.as_slice(), p.clone())).collect();
         let (children, _) = self.children("Reference", &layers, depth, false);
         let children = self.prepend(fixed, children);
-        Some((self.node(Node::Object { children, enter: None, has_source: true, period: false }), true))
+        Some((self.node(Node::Object { children, enter: NONE, has_source: true, period: false }), true))
     }
 
     /// Parts that write the same element in different ways: the first part that writes anything wins.
@@ -487,7 +493,7 @@ impl Compiler<'_, '_> {
             let (children, has_source) = self.children(parent, &layers, depth, false);
             let children = self.prepend(fixed, children);
             return Some((
-                self.node(Node::Object { children, enter: None, has_source, period: parent == "Period" }),
+                self.node(Node::Object { children, enter: NONE, has_source, period: parent == "Period" }),
                 has_source,
             ));
         };
@@ -550,15 +556,9 @@ impl Compiler<'_, '_> {
         }
         let children = self.prepend(fixed, children);
         let rule = self.rule(&place.map, &group[0].0.key, at);
-        Some((
-            self.node(Node::Object {
-                children,
-                enter: Some(Enter { part, sources, rule }),
-                has_source,
-                period: parent == "Period",
-            }),
-            has_source,
-        ))
+        let enter = self.plan.enters.len() as u32;
+        self.plan.enters.push(Enter { part, sources, rule });
+        Some((self.node(Node::Object { children, enter, has_source, period: parent == "Period" }), has_source))
     }
 
     fn prepend(&mut self, fixed: Vec<(Child, bool)>, children: std::ops::Range<u32>) -> std::ops::Range<u32> {

@@ -3,7 +3,7 @@ use super::{Compiler, Place, Scope};
 use crate::hl7::names;
 use crate::mapping::diagnostic::{Code, nearest};
 use crate::mapping::expression::{self as ast, Argument, Operand, Value};
-use crate::mapping::plan::{CURRENT, Condition, ConditionId, Measure, NONE, Path, Repetition, Source, SourceId};
+use crate::mapping::plan::{CURRENT, Condition, ConditionId, Measure, NONE, Path, Repetition, Source, SourceId, packed};
 use crate::mapping::source::Location;
 
 /// The functions of the language, with the number of arguments each takes.
@@ -141,14 +141,11 @@ impl Compiler<'_, '_> {
                 Repetition::Filter(self.condition(condition, &inside, depth + 1, at))
             }
         };
-        Path {
-            up: depth - place.level.min(depth),
-            segment,
-            field: path.field,
-            repetition,
-            component: path.component,
-            subcomponent: path.subcomponent,
-        }
+        let up = depth - place.level.min(depth);
+        let (field, component, subcomponent) = (path.field, path.component, path.subcomponent);
+        let own = up == 0 && segment == CURRENT && field > 0;
+        let plain = own && repetition == Repetition::Current && component <= 1 && subcomponent <= 1;
+        Path { up, segment, field, repetition, component, subcomponent, plain }
     }
 
     fn field_datatype(&self, path: &ast::Path, place: &Place) -> Option<String> {
@@ -224,10 +221,17 @@ impl Compiler<'_, '_> {
     ) -> ConditionId {
         let compiled = match condition {
             ast::Condition::Valued(value) => Condition::Valued(self.value(value, place, depth, at)),
-            ast::Condition::In(Operand::Text(value), list) => Condition::In(
-                self.value(value, place, depth, at),
-                list.iter().map(|s| s.clone().into_bytes()).collect(),
-            ),
+            ast::Condition::In(Operand::Text(value), list) => {
+                let value = self.value(value, place, depth, at);
+                match list.iter().map(|code| packed(code.as_bytes())).collect::<Option<Vec<u64>>>() {
+                    Some(codes) => {
+                        let start = self.plan.codes.len() as u32;
+                        self.plan.codes.extend(codes);
+                        Condition::In(value, start..self.plan.codes.len() as u32)
+                    }
+                    None => Condition::InTexts(value, list.iter().map(|s| s.clone().into_bytes()).collect()),
+                }
+            }
             ast::Condition::In(operand, list) => {
                 let numbers = list.iter().filter_map(|s| s.parse().ok()).collect();
                 Condition::CountIn(self.measure(operand, place, depth, at), numbers)

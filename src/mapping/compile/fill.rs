@@ -52,7 +52,9 @@ impl Compiler<'_, '_> {
                 silent: true,
                 rule,
                 need: ALWAYS,
-                part_needs: Vec::new(),
+                part_needs: 0..0,
+                lead: Text::default(),
+                op: Op::Node,
             },
             false,
         )];

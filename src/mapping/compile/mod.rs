@@ -1,7 +1,9 @@
 //! Checked sources → [`Compiled`] plan. Every mistake is reported; the plan is only used when there was none.
+mod closed;
 mod element;
 mod expression;
 mod fill;
+mod lower;
 mod message;
 mod needs;
 mod tables;
@@ -41,6 +43,8 @@ pub fn compile(sources: &Sources, diagnostics: &mut Diagnostics) -> Compiled {
     compiler.programs();
     compiler.unused();
     needs::fill(&mut compiler.plan);
+    closed::mark(&mut compiler.plan);
+    lower::lower(&mut compiler.plan);
     compiler.plan
 }
 
@@ -226,6 +230,7 @@ impl Compiler<'_, '_> {
         kinds.push(id);
         let rule = self.rule(name, "", location);
         self.plan.parts.push(Part {
+            closed: false,
             name: name.to_owned(),
             program: 0,
             kind,
@@ -276,7 +281,7 @@ impl Compiler<'_, '_> {
             }
             let name = shape::resource_name(resource_type).unwrap_or("Basic");
             let open = self.text(format!("{{\"resourceType\":\"{name}\",\"id\":\"").as_bytes());
-            self.plan.programs.push(Program { resource_type: name, open, root: NONE });
+            self.plan.programs.push(Program { resource_type: name, open, root: NONE, alone: Vec::new() });
         }
         for (number, (resource_type, parts)) in programs.iter().enumerate() {
             let sources: Vec<PartSource> = parts.iter().map(|p| self.parts[usize::from(*p)].clone()).collect();

@@ -1,15 +1,15 @@
 //! Which fields a row needs: a last pass over the plan, so that the executor can pass over rows whose fields are all empty.
 //!
-//! A *need* is a bit set of field (or component) numbers of the frame at hand; 63 stands for all from 63 on. The upper 64 bits are for rows that read a second
-//! or later part of a component: they need it to have parts. [`ALWAYS`] means that the row may write something whatever the frame holds. A node without any of
-//! its fields writes nothing.
+//! A *need* is a bit set of field (or component) numbers of the frame at hand ([`field_bit`]), and of components that have parts of their own
+//! ([`composite_bit`]), which rows need that read the second or a later one. [`ALWAYS`] means that the row may write something whatever the frame holds. A node
+//! without any of its fields writes nothing.
 use crate::mapping::plan::*;
 
 /// What a node needs, of the frame at hand and of the frames of parts.
 #[derive(Debug, Clone, Default)]
 struct Need {
-    current: u128,
-    parts: Vec<(u8, u128)>,
+    current: u64,
+    parts: Vec<(u8, u64)>,
 }
 
 impl Need {
@@ -19,7 +19,7 @@ impl Need {
             self.of_part(part, mask);
         }
     }
-    fn of_part(&mut self, part: u8, mask: u128) {
+    fn of_part(&mut self, part: u8, mask: u64) {
         if part == CURRENT {
             self.current |= mask;
         } else if let Some(known) = self.parts.iter_mut().find(|p| p.0 == part) {
@@ -32,22 +32,20 @@ impl Need {
 
 /// Fills the needs of all children, items and alternatives.
 pub fn fill(plan: &mut Compiled) {
-    let alternatives: Vec<u128> = plan.alternatives.iter().map(|a| of_alternative(plan, a, 0, false)).collect();
+    let alternatives: Vec<u64> = plan.alternatives.iter().map(|a| of_alternative(plan, a, 0, false)).collect();
     for (alternative, need) in plan.alternatives.iter_mut().zip(alternatives) {
         alternative.need = need;
     }
-    let items: Vec<u128> = plan.items.iter().map(|i| of_item(plan, i, 0, false)).collect();
+    let items: Vec<u64> = plan.items.iter().map(|i| of_item(plan, i, 0, false)).collect();
     for (item, need) in plan.items.iter_mut().zip(items) {
         item.need = need;
     }
     let children: Vec<Need> = plan.children.iter().map(|c| of_node(plan, c.node, 0, false)).collect();
     for (child, need) in plan.children.iter_mut().zip(children) {
         child.need = need.current;
-        child.part_needs = need
-            .parts
-            .into_iter()
-            .map(|(part, need)| (part, if need == ALWAYS { 0 } else { need as u64 | (need >> 64) as u64 }))
-            .collect();
+        let start = plan.part_needs.len() as u32;
+        plan.part_needs.extend(need.parts);
+        child.part_needs = start..plan.part_needs.len() as u32;
     }
 }
 
@@ -66,6 +64,7 @@ fn of_node(plan: &Compiled, node: NodeId, depth: u8, sourced: bool) -> Need {
         }
         Node::Object { children, enter, has_source, .. } => {
             let sourced = sourced || *has_source;
+            let enter = plan.enters.get(*enter as usize);
             let inner = if enter.is_some() { depth + 1 } else { depth };
             if let Some(enter) = enter {
                 let depth = if enter.part == CURRENT { depth } else { 0 };
@@ -104,26 +103,53 @@ fn of_node(plan: &Compiled, node: NodeId, depth: u8, sourced: bool) -> Need {
                 need.add(of_node(plan, *default, depth, sourced));
             }
         }
-        Node::TableCoding { .. } => need.current |= if depth == 0 { bit(1) } else { 0 },
+        Node::Constant { node, .. } => need = of_node(plan, *node, depth, sourced),
+        Node::TableCoding { .. } => need.current |= if depth == 0 { field_bit(1) } else { 0 },
     }
     need
 }
 
-fn of_item(plan: &Compiled, item: &Item, depth: u8, sourced: bool) -> u128 {
-    match item.repeat {
+fn of_item(plan: &Compiled, item: &Item, depth: u8, sourced: bool) -> u64 {
+    let need = match item.repeat {
         Repeat::Links(_) => ALWAYS,
         Repeat::Field(_) | Repeat::Once => {
             let need = of_node(plan, item.node, depth, sourced);
             // A part within a part: ask no further.
             if need.parts.is_empty() { need.current } else { ALWAYS }
         }
-    }
+    };
+    if need == ALWAYS { of_guard(plan, item.guard, depth) } else { need }
 }
 
-fn of_alternative(plan: &Compiled, alternative: &Alternative, depth: u8, sourced: bool) -> u128 {
+fn of_alternative(plan: &Compiled, alternative: &Alternative, depth: u8, sourced: bool) -> u64 {
     if alternative.warn {
         return ALWAYS;
     }
+    let need = of_emit(plan, alternative, depth, sourced);
+    if need == ALWAYS { of_guard(plan, alternative.guard, depth) } else { need }
+}
+
+/// What a guard needs in order to hold.
+fn of_guard(plan: &Compiled, guard: ConditionId, depth: u8) -> u64 {
+    let Some(condition) = plan.conditions.get(guard as usize) else { return ALWAYS };
+    match condition {
+        Condition::Valued(source) => of_source(plan, *source, depth),
+        Condition::In(source, codes) if !plan.codes[codes.start as usize..codes.end as usize].contains(&0) => {
+            of_source(plan, *source, depth)
+        }
+        Condition::InTexts(source, texts) if texts.iter().all(|text| !text.is_empty()) => {
+            of_source(plan, *source, depth)
+        }
+        // Each must hold, so any of their needs will do.
+        Condition::And(list) => {
+            list.iter().map(|inner| of_guard(plan, *inner, depth)).find(|need| *need != ALWAYS).unwrap_or(ALWAYS)
+        }
+        Condition::Or(list) => list.iter().fold(0, |need, inner| need | of_guard(plan, *inner, depth)),
+        _ => ALWAYS,
+    }
+}
+
+fn of_emit(plan: &Compiled, alternative: &Alternative, depth: u8, sourced: bool) -> u64 {
     let literal = if sourced { 0 } else { ALWAYS };
     match &alternative.emit {
         Emit::Literal(_) => literal,
@@ -143,7 +169,7 @@ fn of_alternative(plan: &Compiled, alternative: &Alternative, depth: u8, sourced
     }
 }
 
-fn of_source(plan: &Compiled, source: SourceId, depth: u8) -> u128 {
+fn of_source(plan: &Compiled, source: SourceId, depth: u8) -> u64 {
     let all = |list: &[SourceId]| list.iter().fold(0, |need, source| need | of_source(plan, *source, depth));
     match &plan.sources[source as usize] {
         Source::Path(path) | Source::Lines(path) | Source::PatientId(path) => of_path(path, depth),
@@ -158,19 +184,13 @@ fn of_source(plan: &Compiled, source: SourceId, depth: u8) -> u128 {
     }
 }
 
-fn of_path(path: &Path, depth: u8) -> u128 {
+fn of_path(path: &Path, depth: u8) -> u64 {
     match path.up.cmp(&depth) {
         // A frame nearer than the one asked about: it is there only when that one is.
         std::cmp::Ordering::Less if path.segment == CURRENT => 0,
         std::cmp::Ordering::Equal if path.segment == CURRENT && path.field > 0 => {
-            let bit = bit(path.field);
-            if path.component > 1 { bit << 64 } else { bit }
+            if path.component > 1 { composite_bit(path.field) } else { field_bit(path.field) }
         }
         _ => ALWAYS,
     }
-}
-
-/// The bit of a field or component number.
-fn bit(field: u16) -> u128 {
-    1 << field.min(63)
 }

@@ -293,7 +293,7 @@ impl Compiler<'_, '_> {
             }
         };
         let node = self.map_node(&map.name, parameters, table, wanted.codes, depth, at)?;
-        Some(Found { emit: Emit::Map { source, node }, type_name })
+        Some(Found { emit: Emit::Map { source, node, closed: false }, type_name })
     }
 
     /// The node of a datatype map: shared, or a copy of its own where parameters or a table come in.

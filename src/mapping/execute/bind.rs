@@ -1,9 +1,10 @@
 //! The first pass: segments → instances of resources, names, links; and the identities of all instances.
-use super::{Bound, Frame, Instance, KEPT, LinkOf, NameSlot, PartOf, Pending, Run, SEGMENT};
+use super::{Bound, Frame, Instance, LinkOf, Made, NameSlot, PartOf, Pending, Run, SEGMENT};
 use crate::fhir::identity;
 use crate::hl7::{SegmentId, Span};
 use crate::mapping::plan::{Link, NONE, PartId, RuleId, Statement};
 use crate::mapping::{Failure, Finding, FindingCode};
+use std::hash::BuildHasher as _;
 
 impl<const TRACE: bool> Run<'_, TRACE> {
     /// Makes the instances that the message map asks for, and resolves names and links.
@@ -449,51 +450,9 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         extra: Option<PartId>,
         frame: &Frame<'_>,
     ) -> Option<u32> {
-        let pieces = if extra.is_some() && frame.level != SEGMENT {
-            let kept = self.state.kept.len() as u32 | KEPT;
-            for n in 1..=frame.pieces.1 {
-                let piece = self.piece(frame, n as u16);
-                self.state.kept.push(piece);
-            }
-            (kept, frame.pieces.1)
-        } else {
-            (0, 0)
-        };
-        let around: Frame<'static> = Frame {
-            parent: None,
-            segment: frame.segment,
-            scope: frame.scope,
-            level: frame.level,
-            span: frame.span,
-            pieces,
-            present: frame.present,
-            composite: frame.composite,
-            driver: frame.driver,
-            repetition: frame.repetition,
-        };
+        let around: Frame<'static> = Frame { parent: None, ..*frame };
         let instance = match (part, value) {
-            (Some(part), Some((span, level))) => {
-                let pieces = self.state.pieces.len();
-                let inner = self.enter(span, level, frame);
-                // The resource is written later, from this very frame: its components are kept.
-                let kept = (self.state.kept.len() as u32 | KEPT, inner.pieces.1);
-                let own = Frame {
-                    parent: None,
-                    segment: inner.segment,
-                    scope: inner.scope,
-                    level,
-                    span,
-                    pieces: kept,
-                    present: inner.present,
-                    composite: inner.composite,
-                    driver: 0,
-                    repetition: Span::default(),
-                };
-                self.state.kept.extend_from_slice(&self.state.pieces[pieces..]);
-                self.state.pieces.truncate(pieces);
-                let rule = self.plan.parts[usize::from(part)].rule;
-                if self.required(part, &own) { self.instance_of(part, own, rule) } else { None }?
-            }
+            (Some(part), Some((span, level))) => self.made_from(part, span, level, frame)?,
             _ => {
                 let extra = extra?;
                 self.new_instance(extra, around, self.plan.parts[usize::from(extra)].rule, None)
@@ -505,10 +464,37 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         Some(instance)
     }
 
+    fn made_from(&mut self, part: PartId, span: Span, level: u8, frame: &Frame<'_>) -> Option<u32> {
+        let definition = &self.plan.parts[usize::from(part)];
+        let message = self.message;
+        let hash = self.state.hasher.hash_one((part, level, message.bytes(span)));
+        if definition.closed
+            && let Some(made) = self.state.by_value.find(hash, |made| {
+                made.part == part && made.level == level && message.bytes(made.value) == message.bytes(span)
+            })
+        {
+            return Some(made.instance);
+        }
+        let inner = Frame { parent: None, ..self.enter(span, level, frame) };
+        let instance = match self.required(part, &inner) {
+            true => self.instance_of(part, inner, definition.rule)?,
+            false => return None,
+        };
+        if definition.closed && !self.state.instances[instance as usize].contained && !self.probing {
+            let made = Made { part, value: span, level, instance };
+            let hasher = &self.state.hasher;
+            let hash_of = |made: &Made| hasher.hash_one((made.part, made.level, message.bytes(made.value)));
+            self.state.by_value.insert_unique(hash, made, hash_of);
+        }
+        Some(instance)
+    }
+
     /// Takes back instances that were made for an element that was rolled back.
     pub(super) fn forget_instances(&mut self, length: usize) {
         while self.state.instances.len() > length {
             let Some(gone) = self.state.instances.pop() else { return };
+            let number = self.state.instances.len() as u32;
+            self.state.by_value.retain(|made| made.instance != number);
             if !gone.contained {
                 let number = self.state.instances.len() as u32;
                 if let Ok(entry) = self.state.by_id.find_entry(hash_of(&gone.id), |n| *n == number) {

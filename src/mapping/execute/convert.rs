@@ -48,13 +48,8 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             json::string(&mut self.state.out, text);
             return true;
         };
-        let bytes = self.message.bytes(span);
-        let escape = self.message.delimiters().escape;
-        let plain = json::verbatim_prefix(bytes, escape);
-        if plain == bytes.len() {
-            self.state.out.push(b'"');
-            self.state.out.extend_from_slice(bytes);
-            self.state.out.push(b'"');
+        if self.verbatim(span) {
+            self.quote(span);
             return true;
         }
         let start = self.state.temporary.len();
@@ -72,7 +67,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     pub(super) fn resolved(&mut self, piece: Piece) -> (Piece, usize) {
         let mark = self.state.temporary.len();
         if let Piece::Raw(span) = piece
-            && json::verbatim_prefix(self.message.bytes(span), self.message.delimiters().escape) < span.len()
+            && !self.verbatim(span)
         {
             self.decode(span);
             return (Piece::Built(mark), mark);
@@ -81,6 +76,12 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     fn code(&mut self, piece: Piece, codes: Option<&CodeSet>) -> bool {
+        if let (Piece::Raw(span), None) = (piece, codes) {
+            if self.verbatim(span) && !self.message.bytes(span).contains(&b' ') {
+                self.quote(span);
+                return true;
+            }
+        }
         let (resolved, mark) = self.resolved(piece);
         let text = self.bytes(resolved).trim_ascii();
         let allowed = codes.is_none_or(|set| std::str::from_utf8(text).is_ok_and(|code| set.contains(code)));
@@ -205,30 +206,29 @@ impl<const TRACE: bool> Run<'_, TRACE> {
 
 /// `YYYY[-MM[-DD]]`.
 pub(super) fn write_date(out: &mut Vec<u8>, time: &Timestamp) {
-    digits(out, u32::from(time.year), 4);
-    if time.precision >= Precision::Month {
-        out.push(b'-');
-        digits(out, u32::from(time.month), 2);
-    }
-    if time.precision >= Precision::Day {
-        out.push(b'-');
-        digits(out, u32::from(time.day), 2);
-    }
+    let [century, year] = [digits(time.year / 100), digits(time.year % 100)];
+    let [month, day] = [digits(time.month.into()), digits(time.day.into())];
+    let length = match time.precision {
+        Precision::Year => 4,
+        Precision::Month => 7,
+        _ => 10,
+    };
+    let date = [
+        century[0], century[1], year[0], year[1], b'-', month[0], month[1], b'-', day[0], day[1],
+    ];
+    let start = out.len();
+    out.extend_from_slice(&date);
+    out.truncate(start + length);
 }
 
 /// `Thh:mm:ss[.f]±hh:mm`.
 pub(super) fn write_time(out: &mut Vec<u8>, time: &Timestamp, offset: i16) {
-    out.push(b'T');
-    digits(out, u32::from(time.hour), 2);
-    out.push(b':');
-    digits(out, u32::from(time.minute), 2);
-    out.push(b':');
-    digits(out, u32::from(time.second), 2);
+    let [hour, minute, second] = [time.hour, time.minute, time.second].map(|number| digits(number.into()));
+    out.extend_from_slice(&[b'T', hour[0], hour[1], b':', minute[0], minute[1], b':', second[0], second[1]]);
     fraction(out, &time.fraction[..usize::from(time.fraction_digits)]);
-    out.push(if offset < 0 { b'-' } else { b'+' });
-    digits(out, u32::from(offset.unsigned_abs() / 60), 2);
-    out.push(b':');
-    digits(out, u32::from(offset.unsigned_abs() % 60), 2);
+    let sign = if offset < 0 { b'-' } else { b'+' };
+    let [hour, minute] = [offset.unsigned_abs() / 60, offset.unsigned_abs() % 60].map(digits);
+    out.extend_from_slice(&[sign, hour[0], hour[1], b':', minute[0], minute[1]]);
 }
 
 fn fraction(out: &mut Vec<u8>, fraction: &[u8]) {
@@ -238,14 +238,9 @@ fn fraction(out: &mut Vec<u8>, fraction: &[u8]) {
     }
 }
 
-fn digits(out: &mut Vec<u8>, number: u32, width: usize) {
-    let mut buffer = [b'0'; 4];
-    let mut rest = number;
-    for slot in buffer[..width].iter_mut().rev() {
-        *slot = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
-    out.extend_from_slice(&buffer[..width]);
+/// The two digits of a number below 100.
+fn digits(number: u16) -> [u8; 2] {
+    [b'0' + (number / 10 % 10) as u8, b'0' + (number % 10) as u8]
 }
 
 fn time(out: &mut Vec<u8>, text: &[u8]) -> bool {

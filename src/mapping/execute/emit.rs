@@ -1,12 +1,16 @@
 //! One value: alternatives, codes through tables, codings, references.
 use super::text::Piece;
-use super::{Frame, Run, SEGMENT, Wrote};
+use super::{Frame, Known, Run, SEGMENT, Wrote};
 use crate::fhir::json;
 use crate::fhir::shape::CodeSet;
 use crate::hl7::{Span, is_null};
 use crate::mapping::FindingCode;
-use crate::mapping::plan::{ALWAYS, Alternative, CURRENT, Conversion, Emit, NONE, Source, SourceId};
+use crate::mapping::plan::{Alternative, CURRENT, Conversion, Emit, NONE, Source, SourceId};
+use std::hash::BuildHasher as _;
 use std::ops::Range;
+
+/// The longest value that is worth remembering what was made of it.
+const KNOWN_BYTES_MAX: usize = 256;
 
 impl<const TRACE: bool> Run<'_, TRACE> {
     pub(super) fn alternatives(
@@ -22,7 +26,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 continue;
             }
             if alternative.part == CURRENT {
-                if alternative.need != ALWAYS && alternative.need & frame.present == 0 {
+                if alternative.need & frame.present == 0 {
                     continue;
                 }
                 let wrote = self.alternative(alternative, codes, frame);
@@ -33,12 +37,11 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             }
             let mut next = self.first_part();
             while next != NONE {
-                let part = self.state.parts[next as usize];
+                let part = &self.state.parts[next as usize];
                 next = part.next;
-                if part.kind == alternative.part
-                    && (alternative.need == ALWAYS || alternative.need & part.frame.present != 0)
-                {
-                    let wrote = self.alternative(alternative, codes, &part.frame);
+                if part.kind == alternative.part && alternative.need & part.frame.present != 0 {
+                    let frame = part.frame;
+                    let wrote = self.alternative(alternative, codes, &frame);
                     if wrote != Wrote::Nothing {
                         return wrote;
                     }
@@ -54,7 +57,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         }
         let (start, traces) = (self.state.out.len(), self.state.traces.len());
         let temporary = self.state.temporary.len();
-        self.state.out.extend_from_slice(self.plan.text(alternative.key));
+        self.write(alternative.key);
         let wrote = self.emit(alternative, codes, frame);
         self.state.temporary.truncate(temporary);
         if wrote == Wrote::Nothing {
@@ -67,19 +70,20 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         wrote
     }
 
-    fn emit(&mut self, alternative: &Alternative, codes: Option<&'static CodeSet>, frame: &Frame<'_>) -> Wrote {
+    pub(super) fn emit(&mut self, alternative: &Alternative, codes: Option<&'static CodeSet>, frame: &Frame<'_>) -> Wrote {
         let rule = alternative.rule;
         match &alternative.emit {
             Emit::Literal(text) => {
                 self.trace(rule, None, None);
-                self.state.out.extend_from_slice(self.plan.text(*text));
+                self.write(*text);
                 Wrote::Literal
             }
             Emit::Primitive { source, conversion, table } => {
-                let piece = self.text(*source, frame);
-                if piece == Piece::Nothing {
-                    return Wrote::Nothing;
-                }
+                let piece = match &self.plan.sources[*source as usize] {
+                    Source::Path(path) if path.plain => self.own_leaf(path.field, frame).map(Piece::Raw),
+                    _ => Some(self.text(*source, frame)),
+                };
+                let Some(piece) = piece.filter(|piece| *piece != Piece::Nothing) else { return Wrote::Nothing };
                 let span = self.origin(*source, piece, frame);
                 match table {
                     Some(table) => self.through_table(*table, piece, *conversion, span, rule),
@@ -95,14 +99,14 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             Emit::TableCoding { source, table, concept, hit_only } => {
                 self.table_coding(*source, *table, *concept, *hit_only, rule, frame)
             }
-            Emit::Map { source, node } => {
+            Emit::Map { source, node, closed } => {
                 let Some((span, level)) = self.source_span(*source, frame) else { return Wrote::Nothing };
                 self.trace(rule, Some(span), None);
-                let pieces = self.state.pieces.len();
+                if *closed && !TRACE && span.len() <= KNOWN_BYTES_MAX {
+                    return self.known(*node, span, level, frame);
+                }
                 let inner = self.enter(span, level, frame);
-                let wrote = self.value(*node, &inner);
-                self.state.pieces.truncate(pieces);
-                wrote
+                self.value(*node, &inner)
             }
             Emit::Node(node) => self.value(*node, frame),
             Emit::Resource { source, part, extra, guard } => {
@@ -138,6 +142,31 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 self.reference(found.to, found.rule, None, alternative.bare)
             }
         }
+    }
+
+    /// A closed datatype map: values that come again (units, methods, addresses) are written from memory.
+    fn known(&mut self, node: u32, span: Span, level: u8, frame: &Frame<'_>) -> Wrote {
+        let message = self.message;
+        let value = message.bytes(span);
+        let hash = self.state.hasher.hash_one((node, level, value));
+        let same = |known: &Known| known.node == node && known.level == level && message.bytes(known.value) == value;
+        if let Some(Known { text, wrote, .. }) = self.state.known.find(hash, same).copied() {
+            self.state.out.extend_from_slice(&self.state.known_text[text.0 as usize..text.1 as usize]);
+            return wrote;
+        }
+        let (start, findings) = (self.state.out.len(), self.state.findings.len());
+        let inner = self.enter(span, level, frame);
+        let wrote = self.value(node, &inner);
+        // What is worth a finding is so each time, with its own place.
+        if self.state.findings.len() == findings {
+            let from = self.state.known_text.len() as u32;
+            self.state.known_text.extend_from_slice(&self.state.out[start..]);
+            let known = Known { node, value: span, level, wrote, text: (from, self.state.known_text.len() as u32) };
+            let hasher = &self.state.hasher;
+            let hash_of = |known: &Known| hasher.hash_one((known.node, known.level, message.bytes(known.value)));
+            self.state.known.insert_unique(hash, known, hash_of);
+        }
+        wrote
     }
 
     /// The bytes of the message that a value stands for.
@@ -195,7 +224,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         self.trace(rule, span, Some((table, row)));
         let text = self.plan.tables[usize::from(table)].rows[row as usize].code;
         if conversion == Conversion::Boolean {
-            self.state.out.extend_from_slice(self.plan.text(text));
+            self.write(text);
         } else {
             json::string(&mut self.state.out, self.plan.text(text));
         }
@@ -237,7 +266,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             Some(row) => {
                 self.trace(rule, span, Some((table, row)));
                 let coding = self.plan.tables[usize::from(table)].rows[row as usize].coding;
-                self.state.out.extend_from_slice(self.plan.text(coding));
+                self.write(coding);
             }
             None => {
                 self.state.out.extend_from_slice(b"{\"code\":");
@@ -278,7 +307,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         };
         self.trace(NONE, Some(code), Some((table, row)));
         let coding = self.plan.tables[usize::from(table)].rows[row as usize].coding;
-        self.state.out.extend_from_slice(self.plan.text(coding));
+        self.write(coding);
         Wrote::Sourced
     }
 

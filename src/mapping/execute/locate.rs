@@ -1,7 +1,10 @@
 //! Paths → bytes of the message: fields, repetitions, components, subcomponents; and the conditions that guard rows.
-use super::{COMPONENT, Frame, KEPT, REPETITION, Run, SEGMENT, SUBCOMPONENT};
+use super::{COMPONENT, Frame, HOLDS, REPETITION, Run, SEGMENT, SPLITS, SUBCOMPONENT, Split};
 use crate::hl7::{Span, is_null};
-use crate::mapping::plan::{CURRENT, Condition, ConditionId, Measure, NONE, Path, Repetition, Source};
+use crate::words::{each_equal, equal, first, words};
+use crate::mapping::plan::{
+    CURRENT, Condition, ConditionId, Measure, NONE, Path, Repetition, Source, composite_bit, field_bit, packed,
+};
 
 impl<const TRACE: bool> Run<'_, TRACE> {
     /// The bytes that a path means, and which separator splits them further; `None` when there is nothing valued.
@@ -15,12 +18,17 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             let field = self.message.field(segment as usize, usize::from(path.field));
             let repetition = self.repetition(field, path.repetition, frame)?;
             self.within(repetition, path)
+        } else if path.field > 0 && frame.present & field_bit(path.field) == 0 {
+            return None;
         } else if frame.level == SEGMENT {
             let repetition = if frame.driver == path.field && path.repetition == Repetition::Current {
                 frame.repetition
             } else {
                 let field = self.message.field(frame.segment as usize, usize::from(path.field));
-                self.repetition(field, path.repetition, frame)?
+                match path.repetition {
+                    Repetition::Current | Repetition::Index(1) | Repetition::Last if !frame.repeats => field,
+                    which => self.repetition(field, which, frame)?,
+                }
             };
             self.within(repetition, path)
         } else if path.field == 0 {
@@ -29,6 +37,26 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             self.component(frame, path)
         };
         let (span, level) = found;
+        let span = self.trim(span);
+        (!span.is_empty() && !is_null(self.message.bytes(span))).then_some((span, level))
+    }
+
+    /// The repetition at hand of a field, or a component, of the frame itself.
+    pub(super) fn own_value(&self, number: u16, frame: &Frame<'_>) -> Option<(Span, u8)> {
+        if frame.present & field_bit(number) == 0 {
+            return None;
+        }
+        let (span, level) = if frame.level != SEGMENT {
+            (self.piece(frame, number), (frame.level + 1).min(SUBCOMPONENT))
+        } else if frame.driver == number {
+            (frame.repetition, REPETITION)
+        } else {
+            let field = self.message.field(frame.segment as usize, usize::from(number));
+            match frame.repeats {
+                true => (self.message.part(field, self.message.delimiters().repetition, 1), REPETITION),
+                false => (field, REPETITION),
+            }
+        };
         let span = self.trim(span);
         (!span.is_empty() && !is_null(self.message.bytes(span))).then_some((span, level))
     }
@@ -87,11 +115,8 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     fn holds_for(&mut self, condition: ConditionId, repetition: Span, frame: &Frame<'_>) -> bool {
-        let mark = self.state.pieces.len();
         let inner = self.enter(repetition, REPETITION, frame);
-        let holds = self.holds(condition, &inner);
-        self.state.pieces.truncate(mark);
-        holds
+        self.holds(condition, &inner)
     }
 
     /// Component and subcomponent of a repetition.
@@ -133,30 +158,51 @@ impl<const TRACE: bool> Run<'_, TRACE> {
 
     /// A frame for a segment, with the fields that hold anything.
     pub(super) fn segment_frame(&self, segment: u32, scope: u32) -> Frame<'static> {
-        let mut present = 0u64;
-        for number in 1..=self.message.field_count(segment as usize) {
-            present |= u64::from(!self.message.field(segment as usize, number).is_empty()) << number.min(63);
+        let mut present = HOLDS;
+        for number in self.message.valued_fields(segment as usize) {
+            present |= field_bit(number as u16) | composite_bit(number as u16);
         }
-        let present = u128::from(present) | (u128::from(present) << 64);
-        Frame { segment, scope, present, ..Frame::nothing() }
+        let repeats = memchr::memchr(
+            self.message.delimiters().repetition,
+            self.message.bytes(self.message.segment_span(segment as usize)),
+        );
+        Frame { segment, scope, present, repeats: repeats.is_some(), ..Frame::nothing() }
     }
 
     /// The n-th component of the frame's value, from 1; empty when it has fewer.
+    #[inline]
     pub(super) fn piece(&self, frame: &Frame<'_>, n: u16) -> Span {
         let (base, count) = frame.pieces;
         if n == 0 || u32::from(n) > count {
             return Span::default();
         }
-        let at = usize::from(n) - 1;
-        if base & KEPT == 0 {
-            self.state.pieces[base as usize + at]
-        } else {
-            self.state.kept[(base ^ KEPT) as usize + at]
+        self.state.pieces[base as usize + usize::from(n) - 1]
+    }
+
+    /// A frame for a value.
+    pub(super) fn enter<'f>(&mut self, span: Span, level: u8, parent: &'f Frame<'f>) -> Frame<'f> {
+        let slot = (span.start ^ span.len() as u32) as usize % SPLITS;
+        let mut split = self.state.splits[slot];
+        if split.span != span || split.level != level {
+            split = self.split(span, level);
+            self.state.splits[slot] = split;
+        }
+        let Split { pieces, present, composite, .. } = split;
+        Frame {
+            parent: Some(parent),
+            level,
+            span,
+            pieces,
+            present,
+            composite,
+            driver: 0,
+            repetition: Span::default(),
+            ..*parent
         }
     }
 
-    /// A frame for a value, its components split once.
-    pub(super) fn enter<'f>(&mut self, span: Span, level: u8, parent: &'f Frame<'f>) -> Frame<'f> {
+    /// Splits a value into its components.
+    fn split(&mut self, span: Span, level: u8) -> Split {
         let base = self.state.pieces.len();
         let delimiters = self.message.delimiters();
         let separator = match level {
@@ -171,37 +217,29 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             self.state.pieces.extend(self.message.parts(span, separator));
             composite = true;
         } else {
-            // Short values, which are nearly all, are split byte by byte: cheaper than starting a search per part.
+            // Short values, which are nearly all: cheaper than starting a search per part.
             let mut start = span.start;
-            let mut at = span.start;
-            for byte in self.message.bytes(span) {
-                if *byte == separator {
-                    self.state.pieces.push(Span { start, end: at });
-                    start = at + 1;
+            for (at, word) in words(self.message.bytes(span)) {
+                let mut found = each_equal(word, separator);
+                composite |= equal(word, delimiters.subcomponent) != 0;
+                while found != 0 {
+                    let end = span.start + (at + first(found)) as u32;
+                    self.state.pieces.push(Span { start, end });
+                    start = end + 1;
+                    found &= found - 1;
                 }
-                composite |= *byte == delimiters.subcomponent;
-                at += 1;
             }
-            self.state.pieces.push(Span { start, end: at });
+            self.state.pieces.push(Span { start, end: span.end });
         }
         let pieces = (base as u32, (self.state.pieces.len() - base) as u32);
-        let mut present = 0u64;
-        for (number, piece) in self.state.pieces[base..].iter().enumerate() {
-            present |= u64::from(!piece.is_empty()) << (number + 1).min(63);
-        }
         let composite = composite && level == REPETITION;
-        let present = u128::from(present) | ((u128::from(present) << 64) * u128::from(composite));
-        Frame {
-            parent: Some(parent),
-            level,
-            span,
-            pieces,
-            present,
-            composite,
-            driver: 0,
-            repetition: Span::default(),
-            ..*parent
+        let mut present = HOLDS;
+        for (number, piece) in (1..).zip(&self.state.pieces[base..]) {
+            if !piece.is_empty() {
+                present |= field_bit(number) | if composite { composite_bit(number) } else { 0 };
+            }
         }
+        Split { span, level, composite, pieces, present }
     }
 
     pub(super) fn trim(&self, span: Span) -> Span {
@@ -219,19 +257,28 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         }
     }
 
+    #[inline]
     pub(super) fn holds(&mut self, condition: ConditionId, frame: &Frame<'_>) -> bool {
-        if condition == NONE {
-            return true;
-        }
+        condition == NONE || self.condition(condition, frame)
+    }
+
+    fn condition(&mut self, condition: ConditionId, frame: &Frame<'_>) -> bool {
         let plan = self.plan;
         match &plan.conditions[condition as usize] {
             Condition::Valued(source) => self.valued(*source, frame),
             Condition::In(source, list) => {
+                let codes = &plan.codes[list.start as usize..list.end as usize];
                 if let Source::Path(path) = &plan.sources[*source as usize] {
-                    let Some(span) = self.leaf(*path, frame) else { return list.iter().any(Vec::is_empty) };
-                    let text = self.message.bytes(span);
-                    return list.iter().any(|item| item.eq_ignore_ascii_case(text));
+                    let text = self.leaf(*path, frame).map_or(&[][..], |span| self.message.bytes(span));
+                    return packed(text).is_some_and(|code| codes.contains(&code));
                 }
+                let mark = self.state.temporary.len();
+                let found = self.plain_text(*source, frame);
+                let holds = packed(self.bytes(found)).is_some_and(|code| codes.contains(&code));
+                self.state.temporary.truncate(mark);
+                holds
+            }
+            Condition::InTexts(source, list) => {
                 let mark = self.state.temporary.len();
                 let found = self.plain_text(*source, frame);
                 let text = self.bytes(found);

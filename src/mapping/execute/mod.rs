@@ -14,7 +14,7 @@ use super::plan::{Compiled, NONE, RuleId};
 use super::{Context, Failure, Finding, Scratch, Trace};
 use crate::fhir::bundle::Entry;
 use crate::fhir::identity;
-use crate::hl7::{Charset, Message, Span};
+use crate::hl7::{Charset, Delimiters, Message, Span};
 use hashbrown::HashTable;
 use jiff::tz::TimeZone;
 
@@ -27,14 +27,20 @@ pub struct State {
     pub traces: Vec<Trace>,
     /// Text being built: decoded values, joined pieces, identities. Used as a stack.
     temporary: Vec<u8>,
-    /// Components of the values entered. Used as a stack.
+    /// Components of the values entered.
     pieces: Vec<Span>,
-    /// Components of the values that instances are written from; indices into it have [`KEPT`] set.
-    kept: Vec<Span>,
+    /// Values split lately, by where they stand: many rows enter the same one.
+    splits: Vec<Split>,
     /// First byte of each element of the lists being written. Used as a stack.
     elements: Vec<usize>,
     instances: Vec<Instance>,
     by_id: HashTable<u32>,
+    /// Resources by the value that they were made from.
+    by_value: HashTable<Made>,
+    /// Elements by the value that they were made from.
+    known: HashTable<Known>,
+    known_text: Vec<u8>,
+    hasher: hashbrown::DefaultHashBuilder,
     parts: Vec<PartOf>,
     links: Vec<LinkOf>,
     /// Links by what they join, so that none is there twice.
@@ -44,6 +50,37 @@ pub struct State {
     references: Vec<u32>,
     pending: Vec<Pending>,
     contained: Vec<u32>,
+}
+
+/// A value and its components.
+#[derive(Debug, Clone, Copy)]
+struct Split {
+    span: Span,
+    level: u8,
+    composite: bool,
+    /// First piece and how many.
+    pieces: (u32, u32),
+    present: u64,
+}
+
+/// A resource made from a value that is all it is made from.
+#[derive(Debug, Clone, Copy)]
+struct Made {
+    part: u16,
+    value: Span,
+    level: u8,
+    instance: u32,
+}
+
+/// What a closed datatype map wrote for a value.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    node: u32,
+    value: Span,
+    level: u8,
+    wrote: Wrote,
+    /// Bytes of [`State::known_text`].
+    text: (u32, u32),
 }
 
 /// A resource to be written.
@@ -123,10 +160,12 @@ struct Frame<'f> {
     span: Span,
     /// Components of the value: first piece and how many.
     pieces: (u32, u32),
-    /// Bits of the fields or components that hold anything.
-    present: u128,
+    /// What the frame holds: bits of its fields or components, and bit 0.
+    present: u64,
     /// Any of them has parts of its own (always true for segments, which are not looked through).
     composite: bool,
+    /// The segment holds a repetition separator anywhere.
+    repeats: bool,
     /// The field that the enclosing slot repeats with, and its repetition at hand.
     driver: u16,
     repetition: Span,
@@ -141,8 +180,11 @@ const COMPONENT: u8 = 1;
 /// The frame is a subcomponent.
 const SUBCOMPONENT: u8 = 2;
 
-/// Marks an index into `State::kept`.
-const KEPT: u32 = 1 << 31;
+/// What every frame holds, for rows that need nothing of it.
+const HOLDS: u64 = 1;
+
+/// How many values [`State::splits`] remembers.
+const SPLITS: usize = 64;
 
 /// One run over one message.
 struct Run<'a, const TRACE: bool> {
@@ -166,6 +208,8 @@ struct Run<'a, const TRACE: bool> {
     counted: Option<(Span, usize)>,
     /// What the parts of the instance being written hold, by kind.
     present: [u64; 64],
+    /// What ends the first leaf of a field: the separators within it; the field's own stands for those not declared.
+    leaf_ends: [u8; 3],
 }
 
 /// Whether something was written, and whether any of it came from the message.
@@ -209,6 +253,7 @@ pub fn run<const TRACE: bool>(
         failure: None,
         counted: None,
         present: [0; 64],
+        leaf_ends: leaf_ends(message.delimiters()),
     };
     run.bind();
     run.bundle(context, sent.as_ref());
@@ -216,6 +261,11 @@ pub fn run<const TRACE: bool>(
         Some(failure) => Err(failure),
         None => Ok(()),
     }
+}
+
+fn leaf_ends(delimiters: Delimiters) -> [u8; 3] {
+    [delimiters.repetition, delimiters.component, delimiters.subcomponent]
+        .map(|separator| if separator == 0 { delimiters.field } else { separator })
 }
 
 impl State {
@@ -227,9 +277,16 @@ impl State {
         self.temporary.clear();
         self.pieces.clear();
         self.elements.clear();
-        self.kept.clear();
+        self.splits.clear();
+        self.splits.resize(
+            SPLITS,
+            Split { span: Span::default(), level: SEGMENT, composite: false, pieces: (0, 0), present: 0 },
+        );
         self.instances.clear();
         self.by_id.clear();
+        self.by_value.clear();
+        self.known.clear();
+        self.known_text.clear();
         self.parts.clear();
         self.links.clear();
         self.by_link.clear();
@@ -251,8 +308,9 @@ impl Frame<'_> {
             level: SEGMENT,
             span: Span::default(),
             pieces: (0, 0),
-            present: 0,
+            present: HOLDS,
             composite: true,
+            repeats: false,
             driver: 0,
             repetition: Span::default(),
         }

@@ -1,9 +1,10 @@
 //! Sources → text: raw bytes of the message, or text built in the temporary buffer by a function of the language.
 use super::{COMPONENT, Frame, REPETITION, Run, SEGMENT, SUBCOMPONENT};
-use crate::fhir::identity;
+use crate::fhir::{identity, json};
 use crate::hl7::{Span, decode_into, is_null};
-use crate::mapping::plan::{CURRENT, NONE, Path, Source, SourceId, Text};
+use crate::mapping::plan::{CURRENT, NONE, Path, Source, SourceId, Text, field_bit};
 use crate::mapping::{FindingCode, Trace};
+use crate::words::{equal, find};
 
 /// Text found by a source.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,6 +23,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     pub(super) fn valued(&mut self, source: SourceId, frame: &Frame<'_>) -> bool {
         let plan = self.plan;
         match &plan.sources[source as usize] {
+            Source::Path(path) if path.plain && self.plainly_valued(path.field, frame) => true,
             Source::Path(path) | Source::Lines(path) => {
                 self.locate(*path, frame).is_some_and(|(span, level)| !self.hollow(span, level))
             }
@@ -32,6 +34,18 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 found
             }
         }
+    }
+
+    /// Whether a field or component of the frame itself begins with a letter or digit, so that nothing else need be asked.
+    fn plainly_valued(&self, number: u16, frame: &Frame<'_>) -> bool {
+        let span = if frame.level != SEGMENT {
+            self.piece(frame, number)
+        } else if frame.driver == number {
+            frame.repetition
+        } else {
+            self.message.field(frame.segment as usize, usize::from(number))
+        };
+        self.message.bytes(span).first().is_some_and(u8::is_ascii_alphanumeric)
     }
 
     /// Whether a value consists of separators only.
@@ -56,7 +70,38 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     /// The value at a path as plain text: its first component and subcomponent, unless the path says more.
+    #[inline]
     pub(super) fn leaf(&mut self, path: Path, frame: &Frame<'_>) -> Option<Span> {
+        if path.plain { self.own_leaf(path.field, frame) } else { self.far_leaf(path, frame) }
+    }
+
+    /// The first leaf of a field or component of the frame itself.
+    #[inline]
+    pub(super) fn own_leaf(&self, number: u16, frame: &Frame<'_>) -> Option<Span> {
+        if frame.present & field_bit(number) == 0 {
+            return None;
+        }
+        let span = if frame.level != SEGMENT {
+            let piece = self.piece(frame, number);
+            if frame.composite { self.first_leaf(piece) } else { piece }
+        } else if frame.driver == number {
+            self.first_leaf(frame.repetition)
+        } else {
+            self.first_leaf(self.message.field(frame.segment as usize, usize::from(number)))
+        };
+        let span = self.trim(span);
+        (!span.is_empty() && !is_null(self.message.bytes(span))).then_some(span)
+    }
+
+    /// What stands before the first separator.
+    fn first_leaf(&self, span: Span) -> Span {
+        let [repetition, component, subcomponent] = self.leaf_ends;
+        let ends = |word| equal(word, repetition) | equal(word, component) | equal(word, subcomponent);
+        let end = find(self.message.raw(), span.start as usize, span.end as usize, ends);
+        Span { start: span.start, end: end as u32 }
+    }
+
+    fn far_leaf(&mut self, path: Path, frame: &Frame<'_>) -> Option<Span> {
         let (span, level) = self.locate(path, frame)?;
         // A component without subcomponents is its own text.
         if level == SUBCOMPONENT || (level == COMPONENT && !frame.composite && path.up == 0 && path.segment == CURRENT)
@@ -99,8 +144,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     pub(super) fn plain_text(&mut self, source: SourceId, frame: &Frame<'_>) -> Piece {
         match self.text(source, frame) {
             Piece::Raw(span) => {
-                let delimiters = self.message.delimiters();
-                if crate::fhir::json::verbatim_prefix(self.message.bytes(span), delimiters.escape) == span.len() {
+                if self.verbatim(span) {
                     return Piece::Raw(span);
                 }
                 let start = self.state.temporary.len();
@@ -190,35 +234,22 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         }
     }
 
-    /// One end of a range written as text: `3.5-5.0`, `3.5 - 5.0`, `>5`, `>=5`, `<3`; nothing for any other text.
+    /// One end of a range written as text; nothing for any other text.
     fn range_end(&mut self, source: SourceId, high: bool, frame: &Frame<'_>) {
         let start = self.state.temporary.len();
-        self.append(source, frame);
-        let text = self.state.temporary[start..].trim_ascii();
-        let number = |t: &[u8]| {
-            !t.is_empty() && t.iter().all(|b| b.is_ascii_digit() || *b == b'.') && t.iter().any(u8::is_ascii_digit)
-        };
-        let limit = |t: &'static [u8], or_equal: &'static [u8]| {
-            text.strip_prefix(or_equal).or_else(|| text.strip_prefix(t)).map(<[u8]>::trim_ascii)
-        };
-        let found = match (limit(b">", b">="), limit(b"<", b"<=")) {
-            (Some(low), _) => (!high).then_some(low),
-            (_, Some(top)) => high.then_some(top),
-            _ => memchr::memchr(b'-', text).and_then(|dash| {
-                let (low, top) = (text[..dash].trim_ascii(), text[dash + 1..].trim_ascii());
-                (number(low) && number(top)).then_some(if high { top } else { low })
-            }),
-        };
-        let range = found
-            .filter(|t| number(t))
-            .map(|t| (t.as_ptr() as usize - self.state.temporary.as_ptr() as usize, t.len()));
-        match range {
-            Some((at, length)) => {
-                self.state.temporary.copy_within(at..at + length, start);
-                self.state.temporary.truncate(start + length);
-            }
-            None => self.state.temporary.truncate(start),
+        if let Piece::Raw(span) = self.text(source, frame)
+            && self.verbatim(span)
+        {
+            let end = end_of_range(self.message.bytes(span), high).unwrap_or_default();
+            self.state.temporary.extend_from_slice(end);
+            return;
         }
+        self.append(source, frame);
+        let text = &self.state.temporary[start..];
+        let found = end_of_range(text, high).map(|end| (end.as_ptr() as usize - text.as_ptr() as usize, end.len()));
+        let (at, length) = found.unwrap_or_default();
+        self.state.temporary.copy_within(start + at..start + at + length, start);
+        self.state.temporary.truncate(start + length);
     }
 
     fn ssn(&mut self, source: SourceId, frame: &Frame<'_>) {
@@ -463,9 +494,9 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     /// The id of the message's patient, which its other resources carry in their identity.
     fn patient(&mut self, frame: &Frame<'_>) {
         // `patient` and, where a message has two (A17, A24), `patient2`: the one whose PID stands nearest before.
-        let names = self.plan.bindings.iter().enumerate().filter(|(_, name)| name.starts_with("patient"));
+        let names = self.plan.patients.iter();
         let found = names
-            .filter_map(|(name, _)| self.named_with_segment(name as u16, frame.scope, frame.segment))
+            .filter_map(|name| self.named_with_segment(*name, frame.scope, frame.segment))
             .filter(|(segment, _)| *segment == NONE || *segment <= frame.segment)
             .max_by_key(|(segment, _)| if *segment == NONE { 0 } else { *segment + 1 });
         if let Some((_, instance)) = found {
@@ -507,6 +538,27 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         self.state.temporary.extend_from_slice(status);
     }
 
+    /// Writes a text of the plan.
+    #[inline]
+    pub(super) fn write(&mut self, text: Text) {
+        json::copy(&mut self.state.out, &self.plan.pool, text.start as usize, text.end as usize);
+    }
+
+    /// Whether bytes of the message go out as they came in.
+    #[inline]
+    pub(super) fn verbatim(&self, span: Span) -> bool {
+        let escape = self.message.delimiters().escape;
+        json::verbatim(self.message.raw(), span.start as usize, span.end as usize, escape)
+    }
+
+    /// Writes bytes of the message that need no work, in quotes.
+    #[inline]
+    pub(super) fn quote(&mut self, span: Span) {
+        self.state.out.push(b'"');
+        json::copy(&mut self.state.out, self.message.raw(), span.start as usize, span.end as usize);
+        self.state.out.push(b'"');
+    }
+
     /// Records where an element came from.
     pub(super) fn trace(&mut self, rule: u32, source: Option<Span>, row: Option<(u16, u32)>) {
         if TRACE {
@@ -517,6 +569,21 @@ impl<const TRACE: bool> Run<'_, TRACE> {
 }
 
 use super::LinkOf;
+
+/// One end of a range: `3.5-5.0`, `3.5 - 5.0`, `>5`, `>=5`, `<3`.
+fn end_of_range(text: &[u8], high: bool) -> Option<&[u8]> {
+    let text = text.trim_ascii();
+    let number = |t: &&[u8]| t.iter().all(|b| b.is_ascii_digit() || *b == b'.') && t.iter().any(u8::is_ascii_digit);
+    let (above, rest) = match text {
+        [sign @ (b'<' | b'>'), b'=', rest @ ..] | [sign @ (b'<' | b'>'), rest @ ..] => (*sign == b'<', rest),
+        _ => {
+            let dash = memchr::memchr(b'-', text)?;
+            let (low, top) = (text[..dash].trim_ascii(), text[dash + 1..].trim_ascii());
+            return (number(&low) && number(&top)).then_some(if high { top } else { low });
+        }
+    };
+    Some(rest.trim_ascii()).filter(|end| above == high && number(end))
+}
 
 /// Whether digits and dots make an OID.
 fn oid(bytes: &[u8]) -> bool {

@@ -7,7 +7,7 @@ use crate::fhir::identity;
 use crate::fhir::json;
 use crate::hl7::{Precision, Span, Timestamp, is_null};
 use crate::mapping::plan::{
-    ALWAYS, CURRENT, Child, ConditionId, Conversion, Enter, Item, NONE, Node, NodeId, Repeat, Source, SourceId,
+    CURRENT, Child, ConditionId, Conversion, Enter, Item, NONE, Node, NodeId, Op, Repeat, Source, SourceId, Text,
 };
 use crate::mapping::{Context, Failure, FindingCode};
 use std::io::Write as _;
@@ -117,7 +117,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let instance = self.state.instances[number as usize];
         let program = &self.plan.programs[usize::from(instance.program)];
         self.trace(instance.rule, None, None);
-        self.state.out.extend_from_slice(self.plan.text(program.open));
+        self.write(program.open);
         self.id(&instance);
         self.state.out.push(b'"');
         let (outer, root) = (self.instance, program.root);
@@ -127,11 +127,15 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let mut part = instance.first_part;
         while part != NONE {
             let PartOf { kind, next, frame } = self.state.parts[part as usize];
-            self.present[usize::from(kind)] |= frame.present as u64;
+            self.present[usize::from(kind)] |= frame.present;
             part = next;
         }
         if let Node::Object { children, .. } = &self.plan.nodes[root as usize] {
             let frame = self.state.parts.get(instance.first_part as usize).map_or(Frame::nothing(), |p| p.frame);
+            let children = match program.alone.get(instance.mask.trailing_zeros() as usize) {
+                Some(alone) if instance.mask.is_power_of_two() && !instance.merged => alone,
+                _ => children,
+            };
             self.children(children.clone(), &frame, instance.mask);
         }
         if outermost {
@@ -188,22 +192,62 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     fn children(&mut self, children: Range<u32>, frame: &Frame<'_>, mask: u64) -> Option<Wrote> {
         let plan = self.plan;
         let mut wrote = Wrote::Nothing;
+        let mut first = self.state.out.last() == Some(&b'{');
         let empty = frame.level != SEGMENT && frame.span.is_empty();
-        for child in &plan.children[children.start as usize..children.end as usize] {
+        let range = children.start as usize..children.end as usize;
+        for (gate, child) in plan.gates[range.clone()].iter().zip(&plan.children[range]) {
+            if gate & frame.present == 0 {
+                continue;
+            }
             if child.mask != 0 && child.mask & mask == 0 {
                 continue;
             }
             if (child.inner && empty) || !self.needed(child, frame) {
                 if child.required {
-                    self.find(FindingCode::RequiredMissing, child.rule, frame.span);
+                    // Where there is no value at all, none of it is missing.
+                    if !empty {
+                        self.find(FindingCode::RequiredMissing, child.rule, frame.span);
+                    }
                     return None;
                 }
                 continue;
             }
             let (start, traces) = (self.state.out.len(), self.state.traces.len());
-            self.comma();
-            self.state.out.extend_from_slice(plan.text(child.key));
-            match self.value(child.node, frame) {
+            let lead = Text { start: child.lead.start + u32::from(first), ..child.lead };
+            let written = match child.op {
+                Op::Constant if !TRACE => {
+                    self.write(lead);
+                    Wrote::Literal
+                }
+                Op::Leaf { field, conversion } if !TRACE => match self.own_leaf(field, frame) {
+                    Some(span) => {
+                        self.write(lead);
+                        self.primitive(Piece::Raw(span), conversion, None, frame)
+                    }
+                    None => Wrote::Nothing,
+                },
+                Op::Alone(only) if !TRACE => {
+                    let only = &plan.alternatives[only as usize];
+                    if self.holds(only.guard, frame) {
+                        let temporary = self.state.temporary.len();
+                        self.write(lead);
+                        let wrote = self.emit(only, None, frame);
+                        self.state.temporary.truncate(temporary);
+                        wrote
+                    } else {
+                        Wrote::Nothing
+                    }
+                }
+                _ => {
+                    if TRACE {
+                        self.key(child, first);
+                    } else {
+                        self.write(lead);
+                    }
+                    self.value(child.node, frame)
+                }
+            };
+            match written {
                 Wrote::Nothing => {
                     self.state.out.truncate(start);
                     self.state.traces.truncate(traces);
@@ -212,21 +256,31 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                         return None;
                     }
                 }
-                other if !child.silent => wrote = wrote.max(other),
-                _ => {}
+                other => {
+                    first = false;
+                    if !child.silent {
+                        wrote = wrote.max(other);
+                    }
+                }
             }
         }
         Some(wrote)
     }
 
+    /// The key without what `lead` may hold beside it.
+    fn key(&mut self, child: &Child, first: bool) {
+        if !first {
+            self.state.out.push(b',');
+        }
+        self.write(child.key);
+    }
+
     /// Whether any field that a child reads holds anything.
     fn needed(&self, child: &Child, frame: &Frame<'_>) -> bool {
         child.need & frame.present != 0
-            || child.need == ALWAYS
-            || child
-                .part_needs
+            || self.plan.part_needs[child.part_needs.start as usize..child.part_needs.end as usize]
                 .iter()
-                .any(|(kind, need)| *need == 0 || need & self.present[usize::from(*kind & 63)] != 0)
+                .any(|(kind, need)| need & self.present[usize::from(*kind & 63)] != 0)
     }
 
     /// Writes a node.
@@ -236,9 +290,11 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             Node::Value { alternatives, codes } => self.alternatives(alternatives.clone(), *codes, frame),
             Node::Object { children, enter, has_source, period } => {
                 let start = self.state.out.len();
-                let wrote = match enter {
-                    None => self.object(children.clone(), *has_source, frame),
-                    Some(enter) => self.entered(enter, children.clone(), *has_source, frame),
+                let wrote = match *enter {
+                    NONE => self.object(children.clone(), *has_source, frame),
+                    enter => {
+                        self.entered(&plan.enters[enter as usize], children.clone(), *has_source, frame)
+                    }
                 };
                 if *period && wrote != Wrote::Nothing {
                     self.ordered_period(start, frame);
@@ -256,6 +312,11 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 let chosen = case.map_or(*default, |(_, node)| *node);
                 self.state.temporary.truncate(mark);
                 if chosen == NONE { Wrote::Nothing } else { self.value(chosen, frame) }
+            }
+            Node::Constant { node, .. } if TRACE => self.value(*node, frame),
+            Node::Constant { text, .. } => {
+                self.write(*text);
+                Wrote::Literal
             }
             Node::TableCoding { table } => self.table_row(*table, frame),
         }
@@ -307,12 +368,13 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let mut next = self.first_part();
         let mut last = None;
         while next != NONE {
-            let part = self.state.parts[next as usize];
+            let part = &self.state.parts[next as usize];
             next = part.next;
             if part.kind == enter.part {
-                last.get_or_insert(part.frame);
-                if self.first_source(&enter.sources, &part.frame).is_some() {
-                    last = Some(part.frame);
+                let frame = part.frame;
+                last.get_or_insert(frame);
+                if self.first_source(&enter.sources, &frame).is_some() {
+                    last = Some(frame);
                     break;
                 }
             }
@@ -338,22 +400,20 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         has_source: bool,
         frame: &Frame<'_>,
     ) -> Wrote {
-        let pieces = self.state.pieces.len();
         let found = self.first_source(sources, frame);
         if let Some((span, _)) = found {
             self.trace(rule, Some(span), None);
         }
         let (span, level) = found.unwrap_or((Span::default(), REPETITION));
         let inner = self.enter(span, level, frame);
-        let wrote = self.object(children, has_source, &inner);
-        self.state.pieces.truncate(pieces);
-        wrote
+        self.object(children, has_source, &inner)
     }
 
     /// The bytes of a source that is a place in the message.
     pub(super) fn source_span(&mut self, source: SourceId, frame: &Frame<'_>) -> Option<(Span, u8)> {
         let plan = self.plan;
         match &plan.sources[source as usize] {
+            Source::Path(path) if path.plain && path.component == 0 => self.own_value(path.field, frame),
             Source::Path(path) => self.locate(*path, frame),
             _ => match self.text(source, frame) {
                 Piece::Raw(span) => Some((span, COMPONENT)),
@@ -378,17 +438,18 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 continue;
             }
             if item.part == CURRENT {
-                if item.need == ALWAYS || item.need & frame.present != 0 {
+                if item.need & frame.present != 0 {
                     wrote = wrote.max(self.item(item, frame, first));
                 }
                 continue;
             }
             let mut next = self.first_part();
             while next != NONE {
-                let part = self.state.parts[next as usize];
+                let part = &self.state.parts[next as usize];
                 next = part.next;
-                if part.kind == item.part && (item.need == ALWAYS || item.need & part.frame.present != 0) {
-                    wrote = wrote.max(self.item(item, &part.frame, first));
+                if part.kind == item.part && item.need & part.frame.present != 0 {
+                    let frame = part.frame;
+                    wrote = wrote.max(self.item(item, &frame, first));
                 }
             }
         }
@@ -442,10 +503,19 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         if !self.holds(item.guard, frame) {
             return Wrote::Nothing;
         }
-        let mark = self.mark();
+        let (plan, mark) = (self.plan, self.mark());
         self.comma();
         let start = self.state.out.len();
-        let wrote = self.value(item.node, frame);
+        let wrote = match plan.alternatives.get(item.only as usize) {
+            Some(only) if !self.holds(only.guard, frame) => Wrote::Nothing,
+            Some(only) => {
+                let temporary = self.state.temporary.len();
+                let wrote = self.emit(only, None, frame);
+                self.state.temporary.truncate(temporary);
+                wrote
+            }
+            None => self.value(item.node, frame),
+        };
         let linked = matches!(item.repeat, Repeat::Links(_));
         if wrote == Wrote::Nothing || (!linked && self.seen_before(start, first)) {
             self.back_to(&mark);

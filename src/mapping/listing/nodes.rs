@@ -108,6 +108,11 @@ impl Compiled {
         text
     }
 
+    fn in_text(&self, source: SourceId, codes: Vec<Vec<u8>>) -> String {
+        let codes: Vec<String> = codes.iter().map(|c| String::from_utf8_lossy(c).into_owned()).collect();
+        format!("{} in ({})", self.source_text(source), codes.join(", "))
+    }
+
     fn condition_text(&self, condition: ConditionId) -> String {
         let join = |list: &[ConditionId], word: &str| {
             list.iter().map(|c| self.condition_text(*c)).collect::<Vec<_>>().join(word)
@@ -115,9 +120,10 @@ impl Compiled {
         match &self.conditions[condition as usize] {
             Condition::Valued(source) => format!("{} valued", self.source_text(*source)),
             Condition::In(source, codes) => {
-                let codes: Vec<String> = codes.iter().map(|c| String::from_utf8_lossy(c).into_owned()).collect();
-                format!("{} in ({})", self.source_text(*source), codes.join(", "))
+                let codes = self.codes[codes.start as usize..codes.end as usize].iter().map(|c| unpacked(*c)).collect();
+                self.in_text(*source, codes)
             }
+            Condition::InTexts(source, codes) => self.in_text(*source, codes.clone()),
             Condition::Order(measure, order, number) => {
                 format!("{} {} {number}", self.measure_text(*measure), written::sign(*order))
             }
@@ -180,6 +186,7 @@ impl<'p> Lister<'p> {
                 }
             }
             Node::Object { children, enter, .. } => {
+                let enter = plan.enters.get(*enter as usize);
                 let head = match enter {
                     Some(enter) if self.is_listed(enter.part) => {
                         let sources: Vec<String> = enter
@@ -192,7 +199,7 @@ impl<'p> Lister<'p> {
                     _ => format!("{name} {{"),
                 };
                 let at = self.lines.len();
-                self.push(depth, &head, enter.as_ref().map_or(NONE, |e| e.rule));
+                self.push(depth, &head, enter.map_or(NONE, |e| e.rule));
                 self.children(children.clone(), depth + 1);
                 if self.lines.len() == at + 1 {
                     self.lines.truncate(at);
@@ -209,6 +216,7 @@ impl<'p> Lister<'p> {
                 }
             }
             Node::Switch { on, cases, default } => self.switch(*on, cases.clone(), *default, depth, name),
+            Node::Constant { node, .. } => self.node(*node, depth, name),
             Node::TableCoding { table } => self.push(
                 depth,
                 &format!("{name} coding of component 1 @{}", plan.tables[usize::from(*table)].name),
@@ -309,7 +317,7 @@ impl<'p> Lister<'p> {
                     if *hit_only { " when the table has it" } else { "" }
                 )
             }
-            Emit::Map { source, node } => {
+            Emit::Map { source, node, .. } => {
                 format!("{} : {} (node {node})", text(source), plan.map_of(*node).unwrap_or("?"))
             }
             Emit::Node(node) => format!("node {node}"),

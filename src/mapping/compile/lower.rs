@@ -1,0 +1,156 @@
+//! The last pass: elements that are the same in every message become text, and the plainest rows get an operation of their own.
+//!
+//! Explaining runs over the nodes as they were compiled, so that each value keeps its rule.
+use crate::mapping::plan::*;
+use std::ops::Range;
+
+/// Fills the operations of all children, and replaces list elements that are always the same.
+pub fn lower(plan: &mut Compiled) {
+    for number in 0..plan.children.len() {
+        let child = &plan.children[number];
+        // With one part alone, that part is there when the child is looked at.
+        let known = if child.mask.is_power_of_two() { child.mask } else { 0 };
+        let mut lead = Vec::from(b",");
+        lead.extend_from_slice(plan.text(child.key));
+        let op = match constant(plan, child.node, known, child.inner) {
+            Some(text) => {
+                lead.extend(text);
+                Op::Constant
+            }
+            None => operation(plan, child, CURRENT),
+        };
+        let lead = push(plan, &lead);
+        let child = &mut plan.children[number];
+        (child.lead, child.op) = (lead, op);
+    }
+    for number in 0..plan.programs.len() {
+        plan.programs[number].alone = alone(plan, number);
+    }
+    plan.gates = plan.children.iter().map(gate).collect();
+    let patient = |(number, name): (usize, &String)| name.starts_with("patient").then_some(number as u16);
+    plan.patients = plan.bindings.iter().enumerate().filter_map(patient).collect();
+    for number in 0..plan.items.len() {
+        plan.items[number].only = only(plan, plan.items[number].node, CURRENT).unwrap_or(NONE);
+        let item = &plan.items[number];
+        let known = if item.part == CURRENT { 0 } else { 1 << item.part };
+        if let Some(text) = constant(plan, item.node, known, item.inner) {
+            let text = push(plan, &text);
+            let node = plan.items[number].node;
+            plan.nodes.push(Node::Constant { text, node });
+            plan.items[number].node = plan.nodes.len() as u32 - 1;
+        }
+    }
+}
+
+/// What a frame must hold of, for a child to be looked at; the child itself tells more exactly.
+fn gate(child: &Child) -> u64 {
+    if child.part_needs.is_empty() && !child.required { child.need } else { ALWAYS }
+}
+
+/// The children of a program's root as each of its parts alone writes them: what the part does not write is left out, its needs are those of its frame.
+fn alone(plan: &mut Compiled, program: usize) -> Vec<Range<u32>> {
+    let Node::Object { children, .. } = &plan.nodes[plan.programs[program].root as usize] else { return Vec::new() };
+    let children = children.clone();
+    let kinds = plan.parts.iter().filter(|part| usize::from(part.program) == program).map(|part| part.kind).max();
+    (0..=kinds.unwrap_or(0))
+        .map(|kind| {
+            let start = plan.children.len() as u32;
+            for number in children.clone() {
+                let mut child = plan.children[number as usize].clone();
+                if child.mask != 0 && child.mask & (1 << kind) == 0 {
+                    continue;
+                }
+                let needs = &plan.part_needs[child.part_needs.start as usize..child.part_needs.end as usize];
+                child.need |= needs.iter().filter(|need| need.0 == kind).fold(0, |all, need| all | need.1);
+                (child.part_needs, child.mask) = (0..0, 0);
+                if let Op::Node = child.op {
+                    child.op = operation(plan, &child, kind);
+                }
+                plan.children.push(child);
+            }
+            start..plan.children.len() as u32
+        })
+        .collect()
+}
+
+/// Texts in the order in which they are written lie side by side.
+fn push(plan: &mut Compiled, text: &[u8]) -> Text {
+    let start = plan.pool.len() as u32;
+    plan.pool.extend_from_slice(text);
+    Text { start, end: plan.pool.len() as u32 }
+}
+
+/// How a child is written whose value has just one alternative.
+fn operation(plan: &Compiled, child: &Child, kind: u8) -> Op {
+    let Some(number) = only(plan, child.node, kind) else { return Op::Node };
+    let only = &plan.alternatives[number as usize];
+    if only.inner != child.inner {
+        return Op::Node;
+    }
+    match only.emit {
+        Emit::Primitive { source, conversion, table: None } if only.guard == NONE => {
+            match &plan.sources[source as usize] {
+                Source::Path(path) if path.plain => Op::Leaf { field: path.field, conversion },
+                _ => Op::Alone(number),
+            }
+        }
+        _ => Op::Alone(number),
+    }
+}
+
+/// The only alternative of a value, if it reads the frame at hand (or that of a part), with no key of its own and no codes to check.
+fn only(plan: &Compiled, node: NodeId, kind: u8) -> Option<u32> {
+    let Node::Value { alternatives, codes: None } = &plan.nodes[node as usize] else { return None };
+    let [only] = &plan.alternatives[alternatives.start as usize..alternatives.end as usize] else { return None };
+    let own = only.part == CURRENT || only.part == kind;
+    (own && !only.warn && only.key == Text::default()).then_some(alternatives.start)
+}
+
+/// The text of a node that is the same in every message. `known`: parts that are there; `valued`: the value at hand is not empty.
+fn constant(plan: &Compiled, node: NodeId, known: u64, valued: bool) -> Option<Vec<u8>> {
+    match plan.nodes.get(node as usize)? {
+        Node::Value { alternatives, .. } => {
+            let first = &plan.alternatives[alternatives.start as usize..alternatives.end as usize].first()?;
+            let there = first.part == CURRENT || known & (1 << first.part) != 0;
+            if !there || first.guard != NONE || first.need != ALWAYS || (first.inner && !valued) {
+                return None;
+            }
+            let mut text = plan.text(first.key).to_vec();
+            match first.emit {
+                Emit::Literal(literal) => text.extend_from_slice(plan.text(literal)),
+                Emit::Node(node) if first.part == CURRENT => text.extend(constant(plan, node, known, valued)?),
+                _ => return None,
+            }
+            Some(text)
+        }
+        Node::Object { children, enter: NONE, period: false, .. } => {
+            let children = &plan.children[children.start as usize..children.end as usize];
+            let mut text = Vec::from(b"{");
+            for child in children {
+                if (child.mask & known == 0 && child.mask != 0) || (child.inner && !valued) {
+                    return None;
+                }
+                if text.len() > 1 {
+                    text.push(b',');
+                }
+                text.extend_from_slice(plan.text(child.key));
+                text.extend(constant(plan, child.node, known, valued)?);
+            }
+            text.push(b'}');
+            children.iter().any(|child| !child.silent).then_some(text)
+        }
+        Node::List { items } => {
+            let [item] = &plan.items[items.start as usize..items.end as usize] else { return None };
+            let there = item.part == CURRENT || known & (1 << item.part) != 0;
+            if !there || item.guard != NONE || item.repeat != Repeat::Once || (item.inner && !valued) {
+                return None;
+            }
+            let mut text = Vec::from(b"[");
+            text.extend(constant(plan, item.node, known, valued)?);
+            text.push(b']');
+            Some(text)
+        }
+        Node::Constant { node, .. } => constant(plan, *node, known, valued),
+        Node::Object { .. } | Node::Switch { .. } | Node::TableCoding { .. } => None,
+    }
+}
