@@ -50,9 +50,8 @@ fn plain_prefix(text: &[u8]) -> usize {
 /// Whether `text[start..end]` is ASCII without `escape` that needs no JSON escape: text that goes out as it came in.
 #[inline]
 pub fn verbatim(text: &[u8], start: usize, end: usize, escape: u8) -> bool {
-    let special = |word| {
-        beyond_ascii(word) | below(word, 0x20) | equal(word, b'"') | equal(word, b'\\') | equal(word, escape)
-    };
+    let special =
+        |word| beyond_ascii(word) | below(word, 0x20) | equal(word, b'"') | equal(word, b'\\') | equal(word, escape);
     find(text, start, end, special) == end
 }
 

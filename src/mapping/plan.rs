@@ -172,7 +172,10 @@ pub enum Op {
     /// The same in every message: all of it stands in `lead`.
     Constant,
     /// A [plain](Path::plain) path.
-    Leaf { field: u16, conversion: Conversion },
+    Leaf {
+        field: u16,
+        conversion: Conversion,
+    },
     /// The only alternative, with nothing to choose but by its guard.
     Alone(u32),
 }
@@ -385,6 +388,8 @@ pub struct StructurePlan {
     pub repeating: Vec<bool>,
     /// A group holds the PID or PV1 at two places.
     pub twice: bool,
+    /// The names that its statements bind, as indices into `bindings`: a group instance has a place for each.
+    pub names: Vec<u16>,
 }
 
 #[derive(Debug, Clone)]

@@ -111,7 +111,9 @@ impl<'p> Walk<'p> {
             // Links hang on the resource, not on a part of it.
             Emit::Literal(_) | Emit::Link(_) => {}
             Emit::Primitive { source, .. } | Emit::TableCoding { source, .. } => self.source(*source, depth),
-            Emit::Coding { system, code, display, .. } => [system, code, display].into_iter().for_each(|s| self.source(*s, depth)),
+            Emit::Coding { system, code, display, .. } => {
+                [system, code, display].into_iter().for_each(|s| self.source(*s, depth))
+            }
             Emit::Map { source, node, .. } => {
                 self.source(*source, depth);
                 self.node(*node, depth + 1);
@@ -129,7 +131,9 @@ impl<'p> Walk<'p> {
     fn condition(&mut self, condition: ConditionId, depth: u8) {
         let Some(condition) = self.plan.conditions.get(condition as usize) else { return };
         match condition {
-            Condition::Valued(source) | Condition::In(source, _) | Condition::InTexts(source, _) => self.source(*source, depth),
+            Condition::Valued(source) | Condition::In(source, _) | Condition::InTexts(source, _) => {
+                self.source(*source, depth)
+            }
             Condition::Order(measure, ..) | Condition::CountIn(measure, _) => match measure {
                 Measure::Text(source) | Measure::Length(source) => self.source(*source, depth),
                 Measure::Count(path) => self.path(path, depth),

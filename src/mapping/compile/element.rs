@@ -124,7 +124,10 @@ impl Compiler<'_, '_> {
             };
         }
         let node = self.node(Node::TableCoding { table });
-        copies.insert(0, Item { node, part: CURRENT, guard: NONE, repeat: Repeat::Once, inner: false, need: ALWAYS, only: NONE });
+        copies.insert(
+            0,
+            Item { node, part: CURRENT, guard: NONE, repeat: Repeat::Once, inner: false, need: ALWAYS, only: NONE },
+        );
         let start = self.plan.items.len() as u32;
         self.plan.items.extend(copies);
         let end = self.plan.items.len() as u32;
@@ -196,8 +199,8 @@ impl Compiler<'_, '_> {
                         rule: NONE,
                         need: ALWAYS,
                         part_needs: 0..0,
-                lead: Text::default(),
-                op: Op::Node,
+                        lead: Text::default(),
+                        op: Op::Node,
                     },
                     has_source,
                 ));
@@ -236,8 +239,8 @@ impl Compiler<'_, '_> {
             rule,
             need: ALWAYS,
             part_needs: 0..0,
-                lead: Text::default(),
-                op: Op::Node,
+            lead: Text::default(),
+            op: Op::Node,
         };
         out.insert(0, (child, sourced));
         out

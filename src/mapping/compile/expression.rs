@@ -3,7 +3,9 @@ use super::{Compiler, Place, Scope};
 use crate::hl7::names;
 use crate::mapping::diagnostic::{Code, nearest};
 use crate::mapping::expression::{self as ast, Argument, Operand, Value};
-use crate::mapping::plan::{CURRENT, Condition, ConditionId, Measure, NONE, Path, Repetition, Source, SourceId, packed};
+use crate::mapping::plan::{
+    CURRENT, Condition, ConditionId, Measure, NONE, Path, Repetition, Source, SourceId, packed,
+};
 use crate::mapping::source::Location;
 
 /// The functions of the language, with the number of arguments each takes.

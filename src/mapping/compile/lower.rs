@@ -10,15 +10,14 @@ pub fn lower(plan: &mut Compiled) {
         let child = &plan.children[number];
         // With one part alone, that part is there when the child is looked at.
         let known = if child.mask.is_power_of_two() { child.mask } else { 0 };
-        let mut lead = Vec::from(b",");
-        lead.extend_from_slice(plan.text(child.key));
         let op = match constant(plan, child.node, known, child.inner) {
-            Some(text) => {
-                lead.extend(text);
-                Op::Constant
-            }
+            Some(_) => Op::Constant,
             None => operation(plan, child, CURRENT),
         };
+        let mut lead = lead(plan, child, op, CURRENT);
+        if let Op::Constant = op {
+            lead.extend(constant(plan, child.node, known, child.inner).unwrap_or_default());
+        }
         let lead = push(plan, &lead);
         let child = &mut plan.children[number];
         (child.lead, child.op) = (lead, op);
@@ -27,6 +26,11 @@ pub fn lower(plan: &mut Compiled) {
         plan.programs[number].alone = alone(plan, number);
     }
     plan.gates = plan.children.iter().map(gate).collect();
+    for structure in &mut plan.structures {
+        structure.names = structure.statements.iter().flatten().flatten().map(|statement| statement.binding).collect();
+        structure.names.sort_unstable();
+        structure.names.dedup();
+    }
     let patient = |(number, name): (usize, &String)| name.starts_with("patient").then_some(number as u16);
     plan.patients = plan.bindings.iter().enumerate().filter_map(patient).collect();
     for number in 0..plan.items.len() {
@@ -65,6 +69,8 @@ fn alone(plan: &mut Compiled, program: usize) -> Vec<Range<u32>> {
                 (child.part_needs, child.mask) = (0..0, 0);
                 if let Op::Node = child.op {
                     child.op = operation(plan, &child, kind);
+                    let lead = lead(plan, &child, child.op, kind);
+                    child.lead = push(plan, &lead);
                 }
                 plan.children.push(child);
             }
@@ -78,6 +84,18 @@ fn push(plan: &mut Compiled, text: &[u8]) -> Text {
     let start = plan.pool.len() as u32;
     plan.pool.extend_from_slice(text);
     Text { start, end: plan.pool.len() as u32 }
+}
+
+/// A comma and the key, which the alternative brings where the type is a choice.
+fn lead(plan: &Compiled, child: &Child, op: Op, kind: u8) -> Vec<u8> {
+    let mut lead = Vec::from(b",");
+    lead.extend_from_slice(plan.text(child.key));
+    if let Op::Leaf { .. } | Op::Alone(_) = op
+        && let Some(only) = only(plan, child.node, kind)
+    {
+        lead.extend_from_slice(plan.text(plan.alternatives[only as usize].key));
+    }
+    lead
 }
 
 /// How a child is written whose value has just one alternative.
@@ -98,12 +116,14 @@ fn operation(plan: &Compiled, child: &Child, kind: u8) -> Op {
     }
 }
 
-/// The only alternative of a value, if it reads the frame at hand (or that of a part), with no key of its own and no codes to check.
+/// The only alternative of a value, if it reads the frame at hand (or that of a part), with no codes to check.
 fn only(plan: &Compiled, node: NodeId, kind: u8) -> Option<u32> {
-    let Node::Value { alternatives, codes: None } = &plan.nodes[node as usize] else { return None };
+    let Node::Value { alternatives, codes } = &plan.nodes[node as usize] else { return None };
     let [only] = &plan.alternatives[alternatives.start as usize..alternatives.end as usize] else { return None };
     let own = only.part == CURRENT || only.part == kind;
-    (own && !only.warn && only.key == Text::default()).then_some(alternatives.start)
+    // What comes from a table was checked when the table was read.
+    let checked = codes.is_none() || !matches!(only.emit, Emit::Primitive { table: None, .. } | Emit::Node(_));
+    (own && !only.warn && checked).then_some(alternatives.start)
 }
 
 /// The text of a node that is the same in every message. `known`: parts that are there; `valued`: the value at hand is not empty.

@@ -31,6 +31,7 @@ impl Compiler<'_, '_> {
                         mapped: false,
                         repeating,
                         twice,
+                        names: Vec::new(),
                     });
                 }
                 Err(error) => drop(self.diagnostics.error(

@@ -189,7 +189,11 @@ fn of_path(path: &Path, depth: u8) -> u64 {
         // A frame nearer than the one asked about: it is there only when that one is.
         std::cmp::Ordering::Less if path.segment == CURRENT => 0,
         std::cmp::Ordering::Equal if path.segment == CURRENT && path.field > 0 => {
-            if path.component > 1 { composite_bit(path.field) } else { field_bit(path.field) }
+            if path.component > 1 {
+                composite_bit(path.field)
+            } else {
+                field_bit(path.field)
+            }
         }
         _ => ALWAYS,
     }

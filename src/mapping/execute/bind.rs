@@ -40,7 +40,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     fn places(&mut self) {
         let plan = self.plan;
         let empty = NameSlot { first: NONE, last: NONE, below: NONE, below_count: 0, below_through: 0 };
-        self.state.slots.resize(self.matcher.instances().len() * plan.bindings.len(), empty);
+        self.state.slots.resize(self.matcher.instances().len() * self.structure.names.len(), empty);
         let width = plan.segment_refs.len();
         self.state.references.resize(self.matcher.instances().len() * width, NONE);
         for segment in 0..self.message.segment_count() {
@@ -121,7 +121,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         while scope != 0 && !self.repeats(scope) {
             scope = self.matcher.instances()[scope as usize].parent;
         }
-        let slot = self.slot(scope, name);
+        let Some(slot) = self.slot(scope, name) else { return };
         if self.state.slots[slot].first == NONE {
             self.state.slots[slot].first = bound;
         } else {
@@ -132,7 +132,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         while scope != 0 {
             let through = scope;
             scope = self.matcher.instances()[scope as usize].parent;
-            let slot = self.slot(scope, name);
+            let Some(slot) = self.slot(scope, name) else { return };
             let slot = &mut self.state.slots[slot];
             slot.below = instance;
             slot.below_count += 1;
@@ -140,8 +140,10 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         }
     }
 
-    fn slot(&self, scope: u32, name: u16) -> usize {
-        scope as usize * self.plan.bindings.len() + usize::from(name)
+    /// The place of a name in a group instance, if the structure binds it anywhere.
+    fn slot(&self, scope: u32, name: u16) -> Option<usize> {
+        let names = &self.structure.names;
+        Some(scope as usize * names.len() + names.binary_search(&name).ok()?)
     }
 
     /// The resource that a name means, seen from a segment: the last one bound up to there, else the first one behind it.
@@ -154,7 +156,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let instances = self.matcher.instances();
         let (mut scope, mut from) = (scope, scope);
         loop {
-            let slot = self.state.slots.get(self.slot(scope, name)).copied()?;
+            let slot = self.state.slots.get(self.slot(scope, name)?).copied()?;
             if slot.first != NONE {
                 return Some(self.nearest(slot, segment));
             }

@@ -76,11 +76,12 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     fn code(&mut self, piece: Piece, codes: Option<&CodeSet>) -> bool {
-        if let (Piece::Raw(span), None) = (piece, codes) {
-            if self.verbatim(span) && !self.message.bytes(span).contains(&b' ') {
-                self.quote(span);
-                return true;
-            }
+        if let (Piece::Raw(span), None) = (piece, codes)
+            && self.verbatim(span)
+            && !self.message.bytes(span).contains(&b' ')
+        {
+            self.quote(span);
+            return true;
         }
         let (resolved, mark) = self.resolved(piece);
         let text = self.bytes(resolved).trim_ascii();
@@ -213,9 +214,7 @@ pub(super) fn write_date(out: &mut Vec<u8>, time: &Timestamp) {
         Precision::Month => 7,
         _ => 10,
     };
-    let date = [
-        century[0], century[1], year[0], year[1], b'-', month[0], month[1], b'-', day[0], day[1],
-    ];
+    let date = [century[0], century[1], year[0], year[1], b'-', month[0], month[1], b'-', day[0], day[1]];
     let start = out.len();
     out.extend_from_slice(&date);
     out.truncate(start + length);

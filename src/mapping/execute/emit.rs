@@ -13,6 +13,7 @@ use std::ops::Range;
 const KNOWN_BYTES_MAX: usize = 256;
 
 impl<const TRACE: bool> Run<'_, TRACE> {
+    #[inline(never)]
     pub(super) fn alternatives(
         &mut self,
         alternatives: Range<u32>,
@@ -70,7 +71,12 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         wrote
     }
 
-    pub(super) fn emit(&mut self, alternative: &Alternative, codes: Option<&'static CodeSet>, frame: &Frame<'_>) -> Wrote {
+    pub(super) fn emit(
+        &mut self,
+        alternative: &Alternative,
+        codes: Option<&'static CodeSet>,
+        frame: &Frame<'_>,
+    ) -> Wrote {
         let rule = alternative.rule;
         match &alternative.emit {
             Emit::Literal(text) => {
@@ -109,6 +115,15 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 self.value(*node, &inner)
             }
             Emit::Node(node) => self.value(*node, frame),
+            Emit::Resource { .. } | Emit::Bound(_) | Emit::Link(_) => self.refer(alternative, frame),
+        }
+    }
+
+    /// A reference to a resource: made here, bound to a name, or along a link.
+    #[inline(never)]
+    fn refer(&mut self, alternative: &Alternative, frame: &Frame<'_>) -> Wrote {
+        let rule = alternative.rule;
+        match &alternative.emit {
             Emit::Resource { source, part, extra, guard } => {
                 if !self.holds(*guard, frame) {
                     return Wrote::Nothing;
@@ -141,10 +156,12 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 let Some(found) = self.state.links.get(link as usize).copied() else { return Wrote::Nothing };
                 self.reference(found.to, found.rule, None, alternative.bare)
             }
+            _ => Wrote::Nothing,
         }
     }
 
     /// A closed datatype map: values that come again (units, methods, addresses) are written from memory.
+    #[inline(never)]
     fn known(&mut self, node: u32, span: Span, level: u8, frame: &Frame<'_>) -> Wrote {
         let message = self.message;
         let value = message.bytes(span);
@@ -199,6 +216,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         self.source_span(first, frame).map(|f| f.0)
     }
 
+    #[inline(never)]
     fn reference(&mut self, instance: u32, rule: u32, source: Option<Span>, bare: bool) -> Wrote {
         let target = self.state.instances[instance as usize];
         if !bare {
@@ -212,6 +230,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     /// A code through a table, as a primitive.
+    #[inline(never)]
     fn through_table(
         &mut self,
         table: u16,
@@ -241,6 +260,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         found
     }
 
+    #[inline(never)]
     fn table_coding(
         &mut self,
         source: SourceId,
@@ -334,6 +354,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         same
     }
 
+    #[inline(never)]
     fn coding(
         &mut self,
         system: SourceId,

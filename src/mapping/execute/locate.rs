@@ -1,10 +1,10 @@
 //! Paths → bytes of the message: fields, repetitions, components, subcomponents; and the conditions that guard rows.
 use super::{COMPONENT, Frame, HOLDS, REPETITION, Run, SEGMENT, SPLITS, SUBCOMPONENT, Split};
 use crate::hl7::{Span, is_null};
-use crate::words::{each_equal, equal, first, words};
 use crate::mapping::plan::{
     CURRENT, Condition, ConditionId, Measure, NONE, Path, Repetition, Source, composite_bit, field_bit, packed,
 };
+use crate::words::{each_equal, equal, first, words};
 
 impl<const TRACE: bool> Run<'_, TRACE> {
     /// The bytes that a path means, and which separator splits them further; `None` when there is nothing valued.

@@ -8,6 +8,7 @@ mod convert;
 mod emit;
 mod locate;
 mod text;
+mod uri;
 mod write;
 
 use super::plan::{Compiled, NONE, RuleId};

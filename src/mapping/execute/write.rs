@@ -284,6 +284,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     /// Writes a node.
+    #[inline]
     pub(super) fn value(&mut self, node: NodeId, frame: &Frame<'_>) -> Wrote {
         let plan = self.plan;
         match &plan.nodes[node as usize] {
@@ -292,9 +293,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 let start = self.state.out.len();
                 let wrote = match *enter {
                     NONE => self.object(children.clone(), *has_source, frame),
-                    enter => {
-                        self.entered(&plan.enters[enter as usize], children.clone(), *has_source, frame)
-                    }
+                    enter => self.entered(&plan.enters[enter as usize], children.clone(), *has_source, frame),
                 };
                 if *period && wrote != Wrote::Nothing {
                     self.ordered_period(start, frame);
@@ -302,17 +301,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 wrote
             }
             Node::List { items } => self.list(items.clone(), frame),
-            Node::Switch { on, cases, default } => {
-                let mark = self.state.temporary.len();
-                let found = self.plain_text(*on, frame);
-                let text = self.bytes(found);
-                let case = plan.cases[cases.start as usize..cases.end as usize]
-                    .iter()
-                    .find(|(code, _)| plan.text(*code) == text);
-                let chosen = case.map_or(*default, |(_, node)| *node);
-                self.state.temporary.truncate(mark);
-                if chosen == NONE { Wrote::Nothing } else { self.value(chosen, frame) }
-            }
+            Node::Switch { on, cases, default } => self.switch(*on, cases.clone(), *default, frame),
             Node::Constant { node, .. } if TRACE => self.value(*node, frame),
             Node::Constant { text, .. } => {
                 self.write(*text);
@@ -322,7 +311,22 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         }
     }
 
+    #[inline(never)]
+    fn switch(&mut self, on: SourceId, cases: Range<u32>, default: NodeId, frame: &Frame<'_>) -> Wrote {
+        let plan = self.plan;
+        let mark = self.state.temporary.len();
+        let found = self.plain_text(on, frame);
+        let text = self.bytes(found);
+        let case =
+            plan.cases[cases.start as usize..cases.end as usize].iter().find(|(code, _)| plan.text(*code) == text);
+        let chosen = case.map_or(default, |(_, node)| *node);
+        self.state.temporary.truncate(mark);
+        if chosen == NONE { Wrote::Nothing } else { self.value(chosen, frame) }
+    }
+
     /// A period must not end before it starts (R4, per-1): such an end is left out.
+    #[cold]
+    #[inline(never)]
     fn ordered_period(&mut self, start: usize, frame: &Frame<'_>) {
         const END: &[u8] = b",\"end\":\"";
         const START: &[u8] = b"\"start\":\"";
@@ -344,6 +348,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         }
     }
 
+    #[inline(never)]
     fn object(&mut self, children: Range<u32>, has_source: bool, frame: &Frame<'_>) -> Wrote {
         let mark = self.mark();
         self.state.out.push(b'{');
@@ -361,6 +366,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     /// An object with a datatype map spread over it: the value is found and split once.
+    #[inline(never)]
     fn entered(&mut self, enter: &Enter, children: Range<u32>, has_source: bool, frame: &Frame<'_>) -> Wrote {
         if enter.part == CURRENT {
             return self.spread(&enter.sources, enter.rule, children, has_source, frame);
@@ -426,6 +432,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         self.state.instances.get(self.instance as usize).map_or(NONE, |i| i.first_part)
     }
 
+    #[inline(never)]
     fn list(&mut self, items: Range<u32>, frame: &Frame<'_>) -> Wrote {
         let plan = self.plan;
         let mark = self.mark();
