@@ -10,7 +10,8 @@
 //! | [`explain`] | where every element came from |
 //! | [`listing`] | a plan in readable form |
 //!
-//! Pure: no I/O, no clock, nothing allocated per message once a [`Scratch`] has grown.
+//! Pure: no I/O, no clock, nothing allocated per message once a [`Scratch`] has grown. A `Scratch` remembers what it made of codes, practitioners and places
+//! (`execute/memory.rs`), which makes it faster and changes nothing else.
 mod compile;
 pub mod diagnostic;
 mod embedded;
@@ -93,6 +94,10 @@ impl Scratch {
     /// Empty buffers.
     pub fn new() -> Scratch {
         Scratch::default()
+    }
+    /// Forgets what was kept of earlier messages: codes, practitioners, places. It changes nothing but the time that the next ones take.
+    pub fn forget(&mut self) {
+        self.state.memory.clear();
     }
     /// The canonical Bundle (type `message`) as JSON bytes, without a line end.
     pub fn bundle(&self) -> &[u8] {

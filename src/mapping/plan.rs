@@ -52,6 +52,8 @@ pub struct Compiled {
     pub part_needs: Vec<(u8, u64)>,
     /// For each child what the frame must hold of, for the child to be looked at.
     pub gates: Vec<u64>,
+    /// For each child what writing it takes, close together: the processor's cache is small.
+    pub rows: Vec<ChildRow>,
     pub items: Vec<Item>,
     pub alternatives: Vec<Alternative>,
     pub sources: Vec<Source>,
@@ -100,6 +102,8 @@ pub struct Part {
     pub events: bool,
     /// Reads nothing but the value that the resource is made from, nor does what that refers to.
     pub closed: bool,
+    /// Closed, and of no patient: the resource may be kept beyond its message.
+    pub lasting: bool,
     /// Never the same as a resource that another map made.
     pub distinct: bool,
     /// Rows that the resource cannot do without, and whether the message fails with them.
@@ -160,15 +164,23 @@ pub struct Child {
     pub need: u64,
     /// The same for the frames of parts: kind and need.
     pub part_needs: Range<u32>,
+}
+
+/// What of a child is read each time that it is written.
+#[derive(Debug, Clone, Copy)]
+pub struct ChildRow {
     /// A comma, then the key, then the value if it is constant.
     pub lead: Text,
     pub op: Op,
+    pub silent: bool,
+    /// The gate does not say all: see the [`Child`].
+    pub asks: bool,
 }
 
 /// How a child is written.
 #[derive(Debug, Clone, Copy)]
 pub enum Op {
-    Node,
+    Node(NodeId),
     /// The same in every message: all of it stands in `lead`.
     Constant,
     /// A [plain](Path::plain) path.
@@ -244,11 +256,11 @@ pub enum Emit {
         concept: bool,
         hit_only: bool,
     },
-    /// A datatype map; a closed one writes the same for the same bytes.
+    /// A datatype map.
     Map {
         source: SourceId,
         node: NodeId,
-        closed: bool,
+        keeps: Keeps,
     },
     /// Another node in the same frame (a jump table).
     Node(NodeId),
@@ -263,6 +275,16 @@ pub enum Emit {
     Bound(u16),
     /// A reference along a link of the instance.
     Link(u16),
+}
+
+/// How long what a datatype map wrote can be written again for the same bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeps {
+    /// Never: it reads more than its value.
+    Not,
+    Message,
+    /// Beyond the message, for it belongs to no patient.
+    Lasting,
 }
 
 /// How text becomes a FHIR primitive.

@@ -9,6 +9,7 @@ mod gateway;
 mod golden;
 mod hl7_differential;
 mod hl7_properties;
+mod memory;
 mod others;
 mod readme;
 mod tidy;

@@ -2,6 +2,15 @@
 use crate::mapping::plan::*;
 use std::collections::HashMap;
 
+/// Datatypes whose values belong to no patient: codes, units, practitioners, organisations, places. What is made of them may be kept beyond its message.
+pub const LASTING: [&str; 14] =
+    ["CE", "CF", "CNE", "CNN", "CWE", "HD", "ID", "IS", "LA1", "LA2", "NDL", "PL", "XCN", "XON"];
+
+/// How long what a closed map from this datatype wrote is kept.
+pub fn keeps(datatype: &str) -> Keeps {
+    if LASTING.contains(&datatype) { Keeps::Lasting } else { Keeps::Message }
+}
+
 /// Marks the parts whose resource, and whatever that refers to, is told by the bytes of one value.
 pub fn mark(plan: &mut Compiled) {
     let walked: Vec<(bool, Vec<PartId>)> = plan.parts.iter().map(|part| walk(plan, part)).collect();
@@ -14,13 +23,15 @@ pub fn mark(plan: &mut Compiled) {
     }
     for (part, open) in plan.parts.iter_mut().zip(open) {
         part.closed = !open;
+        let from = part.name.split('.').next().unwrap_or_default();
+        part.lasting = part.closed && !part.name.contains("->") && keeps(from) == Keeps::Lasting;
     }
     let mut maps: HashMap<NodeId, bool> = HashMap::new();
     for number in 0..plan.alternatives.len() {
         let Emit::Map { node, .. } = plan.alternatives[number].emit else { continue };
         let is_closed = *maps.entry(node).or_insert_with(|| map_is_closed(plan, node));
-        if let Emit::Map { closed, .. } = &mut plan.alternatives[number].emit {
-            *closed = is_closed;
+        if let (Emit::Map { keeps, .. }, false) = (&mut plan.alternatives[number].emit, is_closed) {
+            *keeps = Keeps::Not;
         }
     }
 }

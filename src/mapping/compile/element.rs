@@ -199,8 +199,6 @@ impl Compiler<'_, '_> {
                         rule: NONE,
                         need: ALWAYS,
                         part_needs: 0..0,
-                        lead: Text::default(),
-                        op: Op::Node,
                     },
                     has_source,
                 ));
@@ -239,8 +237,6 @@ impl Compiler<'_, '_> {
             rule,
             need: ALWAYS,
             part_needs: 0..0,
-            lead: Text::default(),
-            op: Op::Node,
         };
         out.insert(0, (child, sourced));
         out
@@ -441,8 +437,6 @@ impl Compiler<'_, '_> {
                 rule,
                 need: ALWAYS,
                 part_needs: 0..0,
-                lead: Text::default(),
-                op: Op::Node,
             },
             true,
         )];

@@ -53,8 +53,6 @@ impl Compiler<'_, '_> {
                 rule,
                 need: ALWAYS,
                 part_needs: 0..0,
-                lead: Text::default(),
-                op: Op::Node,
             },
             false,
         )];

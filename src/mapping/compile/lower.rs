@@ -1,31 +1,34 @@
-//! The last pass: elements that are the same in every message become text, and the plainest rows get an operation of their own.
+//! The last pass: elements that are the same in every message become text, the plainest rows get an operation of their own, and what is read each time
+//! that a row is written lies close together.
 //!
 //! Explaining runs over the nodes as they were compiled, so that each value keeps its rule.
 use crate::mapping::plan::*;
+use std::collections::HashMap;
 use std::ops::Range;
 
-/// Fills the operations of all children, and replaces list elements that are always the same.
+/// Fills the rows of all children, and replaces list elements that are always the same.
 pub fn lower(plan: &mut Compiled) {
+    let mut texts = HashMap::new();
     for number in 0..plan.children.len() {
-        let child = &plan.children[number];
+        let child = plan.children[number].clone();
         // With one part alone, that part is there when the child is looked at.
         let known = if child.mask.is_power_of_two() { child.mask } else { 0 };
-        let op = match constant(plan, child.node, known, child.inner) {
-            Some(_) => Op::Constant,
-            None => operation(plan, child, CURRENT),
-        };
-        let mut lead = lead(plan, child, op, CURRENT);
-        if let Op::Constant = op {
-            lead.extend(constant(plan, child.node, known, child.inner).unwrap_or_default());
-        }
-        let lead = push(plan, &lead);
-        let child = &mut plan.children[number];
-        (child.lead, child.op) = (lead, op);
+        push_row(plan, &mut texts, &child, CURRENT, known);
     }
     for number in 0..plan.programs.len() {
-        plan.programs[number].alone = alone(plan, number);
+        plan.programs[number].alone = alone(plan, &mut texts, number);
     }
-    plan.gates = plan.children.iter().map(gate).collect();
+    for number in 0..plan.items.len() {
+        let item = plan.items[number].clone();
+        let keyless = |only: &u32| plan.alternatives[*only as usize].key == Text::default();
+        plan.items[number].only = only(plan, item.node, CURRENT).filter(keyless).unwrap_or(NONE);
+        let known = if item.part == CURRENT { 0 } else { 1 << item.part };
+        if let Some(text) = constant(plan, item.node, known, item.inner) {
+            let text = shared(plan, &mut texts, text);
+            plan.nodes.push(Node::Constant { text, node: item.node });
+            plan.items[number].node = plan.nodes.len() as u32 - 1;
+        }
+    }
     for structure in &mut plan.structures {
         structure.names = structure.statements.iter().flatten().flatten().map(|statement| statement.binding).collect();
         structure.names.sort_unstable();
@@ -33,26 +36,10 @@ pub fn lower(plan: &mut Compiled) {
     }
     let patient = |(number, name): (usize, &String)| name.starts_with("patient").then_some(number as u16);
     plan.patients = plan.bindings.iter().enumerate().filter_map(patient).collect();
-    for number in 0..plan.items.len() {
-        plan.items[number].only = only(plan, plan.items[number].node, CURRENT).unwrap_or(NONE);
-        let item = &plan.items[number];
-        let known = if item.part == CURRENT { 0 } else { 1 << item.part };
-        if let Some(text) = constant(plan, item.node, known, item.inner) {
-            let text = push(plan, &text);
-            let node = plan.items[number].node;
-            plan.nodes.push(Node::Constant { text, node });
-            plan.items[number].node = plan.nodes.len() as u32 - 1;
-        }
-    }
-}
-
-/// What a frame must hold of, for a child to be looked at; the child itself tells more exactly.
-fn gate(child: &Child) -> u64 {
-    if child.part_needs.is_empty() && !child.required { child.need } else { ALWAYS }
 }
 
 /// The children of a program's root as each of its parts alone writes them: what the part does not write is left out, its needs are those of its frame.
-fn alone(plan: &mut Compiled, program: usize) -> Vec<Range<u32>> {
+fn alone(plan: &mut Compiled, texts: &mut HashMap<Vec<u8>, Text>, program: usize) -> Vec<Range<u32>> {
     let Node::Object { children, .. } = &plan.nodes[plan.programs[program].root as usize] else { return Vec::new() };
     let children = children.clone();
     let kinds = plan.parts.iter().filter(|part| usize::from(part.program) == program).map(|part| part.kind).max();
@@ -67,52 +54,61 @@ fn alone(plan: &mut Compiled, program: usize) -> Vec<Range<u32>> {
                 let needs = &plan.part_needs[child.part_needs.start as usize..child.part_needs.end as usize];
                 child.need |= needs.iter().filter(|need| need.0 == kind).fold(0, |all, need| all | need.1);
                 (child.part_needs, child.mask) = (0..0, 0);
-                if let Op::Node = child.op {
-                    child.op = operation(plan, &child, kind);
-                    let lead = lead(plan, &child, child.op, kind);
-                    child.lead = push(plan, &lead);
-                }
-                plan.children.push(child);
+                plan.children.push(child.clone());
+                push_row(plan, texts, &child, kind, 1 << kind);
             }
             start..plan.children.len() as u32
         })
         .collect()
 }
 
-/// Texts in the order in which they are written lie side by side.
-fn push(plan: &mut Compiled, text: &[u8]) -> Text {
-    let start = plan.pool.len() as u32;
-    plan.pool.extend_from_slice(text);
-    Text { start, end: plan.pool.len() as u32 }
-}
-
-/// A comma and the key, which the alternative brings where the type is a choice.
-fn lead(plan: &Compiled, child: &Child, op: Op, kind: u8) -> Vec<u8> {
+/// The row of a child. `kind`: the part whose frame is at hand, if it is one's; `known`: parts that are there.
+fn push_row(plan: &mut Compiled, texts: &mut HashMap<Vec<u8>, Text>, child: &Child, kind: u8, known: u64) {
     let mut lead = Vec::from(b",");
     lead.extend_from_slice(plan.text(child.key));
-    if let Op::Leaf { .. } | Op::Alone(_) = op
-        && let Some(only) = only(plan, child.node, kind)
-    {
-        lead.extend_from_slice(plan.text(plan.alternatives[only as usize].key));
-    }
-    lead
+    let op = match (constant(plan, child.node, known, child.inner), only(plan, child.node, kind)) {
+        (Some(text), _) => {
+            lead.extend(text);
+            Op::Constant
+        }
+        (None, Some(only)) if plan.alternatives[only as usize].inner == child.inner => {
+            // Where the type is a choice, the alternative brings the key.
+            lead.extend_from_slice(plan.text(plan.alternatives[only as usize].key));
+            operation(plan, only)
+        }
+        _ => Op::Node(child.node),
+    };
+    let plain = child.mask == 0 && child.part_needs.is_empty() && !child.required;
+    // Without a value nothing of it is there, so that the gate alone keeps rows of the value out, but for those that need nothing.
+    let asks = !plain || (child.inner && child.need == ALWAYS);
+    let lead = shared(plan, texts, lead);
+    plan.gates.push(if child.part_needs.is_empty() && !child.required { child.need } else { ALWAYS });
+    plan.rows.push(ChildRow { lead, op, silent: child.silent, asks });
 }
 
-/// How a child is written whose value has just one alternative.
-fn operation(plan: &Compiled, child: &Child, kind: u8) -> Op {
-    let Some(number) = only(plan, child.node, kind) else { return Op::Node };
-    let only = &plan.alternatives[number as usize];
-    if only.inner != child.inner {
-        return Op::Node;
+/// Keys and constants lie side by side, each of them once.
+fn shared(plan: &mut Compiled, texts: &mut HashMap<Vec<u8>, Text>, text: Vec<u8>) -> Text {
+    if let Some(known) = texts.get(&text) {
+        return *known;
     }
-    match only.emit {
-        Emit::Primitive { source, conversion, table: None } if only.guard == NONE => {
+    let start = plan.pool.len() as u32;
+    plan.pool.extend_from_slice(&text);
+    let new = Text { start, end: plan.pool.len() as u32 };
+    texts.insert(text, new);
+    new
+}
+
+/// How a value is written that has just one alternative.
+fn operation(plan: &Compiled, only: u32) -> Op {
+    let alternative = &plan.alternatives[only as usize];
+    match alternative.emit {
+        Emit::Primitive { source, conversion, table: None } if alternative.guard == NONE => {
             match &plan.sources[source as usize] {
                 Source::Path(path) if path.plain => Op::Leaf { field: path.field, conversion },
-                _ => Op::Alone(number),
+                _ => Op::Alone(only),
             }
         }
-        _ => Op::Alone(number),
+        _ => Op::Alone(only),
     }
 }
 

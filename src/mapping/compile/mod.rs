@@ -231,6 +231,7 @@ impl Compiler<'_, '_> {
         let rule = self.rule(name, "", location);
         self.plan.parts.push(Part {
             closed: false,
+            lasting: false,
             name: name.to_owned(),
             program: 0,
             kind,

@@ -1,5 +1,5 @@
 //! One right side → alternatives: what is written, as which FHIR type, under which guard.
-use super::{Compiler, Place, Scope};
+use super::{Compiler, Place, Scope, closed};
 use crate::fhir::shape::{self, CodeSet};
 use crate::mapping::diagnostic::{Code, nearest};
 use crate::mapping::expression::{Alternative as Ast, Argument, Row, Value};
@@ -293,7 +293,7 @@ impl Compiler<'_, '_> {
             }
         };
         let node = self.map_node(&map.name, parameters, table, wanted.codes, depth, at)?;
-        Some(Found { emit: Emit::Map { source, node, closed: false }, type_name })
+        Some(Found { emit: Emit::Map { source, node, keeps: closed::keeps(&map.from) }, type_name })
     }
 
     /// The node of a datatype map: shared, or a copy of its own where parameters or a table come in.

@@ -412,6 +412,9 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             last_link: NONE,
             merged: false,
             rule,
+            part,
+            lasting: self.plan.parts[usize::from(part)].lasting && !contained && !TRACE,
+            remembered: NONE,
         });
         if contained {
             self.state.contained.push(number);
@@ -463,10 +466,11 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         if let (Some(extra), Some(_)) = (extra, part) {
             self.add_part(instance, extra, around);
         }
+        self.note_made(part, value, extra.is_none(), self.state.instances[instance as usize].contained);
         Some(instance)
     }
 
-    fn made_from(&mut self, part: PartId, span: Span, level: u8, frame: &Frame<'_>) -> Option<u32> {
+    pub(super) fn made_from(&mut self, part: PartId, span: Span, level: u8, frame: &Frame<'_>) -> Option<u32> {
         let definition = &self.plan.parts[usize::from(part)];
         let message = self.message;
         let hash = self.state.hasher.hash_one((part, level, message.bytes(span)));
@@ -478,10 +482,27 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             return Some(made.instance);
         }
         let inner = Frame { parent: None, ..self.enter(span, level, frame) };
-        let instance = match self.required(part, &inner) {
-            true => self.instance_of(part, inner, definition.rule)?,
-            false => return None,
+        let findings = self.state.findings.len();
+        let kept = match definition.lasting && !TRACE {
+            true => self.state.memory.resource(part, level, message.bytes(span)),
+            false => None,
         };
+        let instance = match kept {
+            Some((remembered, id)) => match self.find_id(&id, hash_of(&id)) {
+                Some(old) => {
+                    self.add_part(old, part, inner);
+                    old
+                }
+                None => {
+                    let new = self.new_instance(part, inner, definition.rule, Some(id));
+                    self.state.instances[new as usize].remembered = remembered;
+                    new
+                }
+            },
+            None if self.required(part, &inner) => self.instance_of(part, inner, definition.rule)?,
+            None => return None,
+        };
+        self.state.instances[instance as usize].lasting &= self.state.findings.len() == findings;
         if definition.closed && !self.state.instances[instance as usize].contained && !self.probing {
             let made = Made { part, value: span, level, instance };
             let hasher = &self.state.hasher;
@@ -493,6 +514,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
 
     /// Takes back instances that were made for an element that was rolled back.
     pub(super) fn forget_instances(&mut self, length: usize) {
+        self.stop_recording();
         while self.state.instances.len() > length {
             let Some(gone) = self.state.instances.pop() else { return };
             let number = self.state.instances.len() as u32;

@@ -1,16 +1,12 @@
 //! One value: alternatives, codes through tables, codings, references.
 use super::text::Piece;
-use super::{Frame, Known, Run, SEGMENT, Wrote};
+use super::{Frame, Run, SEGMENT, Wrote};
 use crate::fhir::json;
 use crate::fhir::shape::CodeSet;
 use crate::hl7::{Span, is_null};
 use crate::mapping::FindingCode;
-use crate::mapping::plan::{Alternative, CURRENT, Conversion, Emit, NONE, Source, SourceId};
-use std::hash::BuildHasher as _;
+use crate::mapping::plan::{Alternative, CURRENT, Conversion, Emit, Keeps, NONE, Source, SourceId};
 use std::ops::Range;
-
-/// The longest value that is worth remembering what was made of it.
-const KNOWN_BYTES_MAX: usize = 256;
 
 impl<const TRACE: bool> Run<'_, TRACE> {
     #[inline(never)]
@@ -105,11 +101,11 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             Emit::TableCoding { source, table, concept, hit_only } => {
                 self.table_coding(*source, *table, *concept, *hit_only, rule, frame)
             }
-            Emit::Map { source, node, closed } => {
+            Emit::Map { source, node, keeps } => {
                 let Some((span, level)) = self.source_span(*source, frame) else { return Wrote::Nothing };
                 self.trace(rule, Some(span), None);
-                if *closed && !TRACE && span.len() <= KNOWN_BYTES_MAX {
-                    return self.known(*node, span, level, frame);
+                if *keeps != Keeps::Not && !TRACE {
+                    return self.remembered(*keeps, *node, span, level, frame);
                 }
                 let inner = self.enter(span, level, frame);
                 self.value(*node, &inner)
@@ -158,32 +154,6 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             }
             _ => Wrote::Nothing,
         }
-    }
-
-    /// A closed datatype map: values that come again (units, methods, addresses) are written from memory.
-    #[inline(never)]
-    fn known(&mut self, node: u32, span: Span, level: u8, frame: &Frame<'_>) -> Wrote {
-        let message = self.message;
-        let value = message.bytes(span);
-        let hash = self.state.hasher.hash_one((node, level, value));
-        let same = |known: &Known| known.node == node && known.level == level && message.bytes(known.value) == value;
-        if let Some(Known { text, wrote, .. }) = self.state.known.find(hash, same).copied() {
-            self.state.out.extend_from_slice(&self.state.known_text[text.0 as usize..text.1 as usize]);
-            return wrote;
-        }
-        let (start, findings) = (self.state.out.len(), self.state.findings.len());
-        let inner = self.enter(span, level, frame);
-        let wrote = self.value(node, &inner);
-        // What is worth a finding is so each time, with its own place.
-        if self.state.findings.len() == findings {
-            let from = self.state.known_text.len() as u32;
-            self.state.known_text.extend_from_slice(&self.state.out[start..]);
-            let known = Known { node, value: span, level, wrote, text: (from, self.state.known_text.len() as u32) };
-            let hasher = &self.state.hasher;
-            let hash_of = |known: &Known| hasher.hash_one((known.node, known.level, message.bytes(known.value)));
-            self.state.known.insert_unique(hash, known, hash_of);
-        }
-        wrote
     }
 
     /// The bytes of the message that a value stands for.

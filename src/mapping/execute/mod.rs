@@ -7,6 +7,7 @@ mod bind;
 mod convert;
 mod emit;
 mod locate;
+mod memory;
 mod text;
 mod uri;
 mod write;
@@ -38,10 +39,11 @@ pub struct State {
     by_id: HashTable<u32>,
     /// Resources by the value that they were made from.
     by_value: HashTable<Made>,
-    /// Elements by the value that they were made from.
-    known: HashTable<Known>,
-    known_text: Vec<u8>,
     hasher: hashbrown::DefaultHashBuilder,
+    /// What was made of values that belong to no patient, in earlier messages as well.
+    pub memory: memory::Memory,
+    /// The same for all values, in this message.
+    own_memory: memory::Memory,
     parts: Vec<PartOf>,
     links: Vec<LinkOf>,
     /// Links by what they join, so that none is there twice.
@@ -73,17 +75,6 @@ struct Made {
     instance: u32,
 }
 
-/// What a closed datatype map wrote for a value.
-#[derive(Debug, Clone, Copy)]
-struct Known {
-    node: u32,
-    value: Span,
-    level: u8,
-    wrote: Wrote,
-    /// Bytes of [`State::known_text`].
-    text: (u32, u32),
-}
-
 /// A resource to be written.
 #[derive(Debug, Clone, Copy)]
 struct Instance {
@@ -100,6 +91,12 @@ struct Instance {
     /// Carries the same kind of part more than once: equal list elements are written once.
     merged: bool,
     rule: RuleId,
+    /// The part that it was first made of.
+    part: u16,
+    /// Making it was worth no finding, and its resource may be kept beyond the message.
+    lasting: bool,
+    /// The resource in memory, or `NONE`.
+    remembered: u32,
 }
 
 /// A part of an instance: which map, and the frame that it reads.
@@ -256,6 +253,7 @@ pub fn run<const TRACE: bool>(
         present: [0; 64],
         leaf_ends: leaf_ends(message.delimiters()),
     };
+    run.begin_memory(plan.hash());
     run.bind();
     run.bundle(context, sent.as_ref());
     match run.failure.take() {
@@ -286,8 +284,7 @@ impl State {
         self.instances.clear();
         self.by_id.clear();
         self.by_value.clear();
-        self.known.clear();
-        self.known_text.clear();
+        self.own_memory.clear();
         self.parts.clear();
         self.links.clear();
         self.by_link.clear();

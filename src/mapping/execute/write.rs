@@ -7,7 +7,8 @@ use crate::fhir::identity;
 use crate::fhir::json;
 use crate::hl7::{Precision, Span, Timestamp, is_null};
 use crate::mapping::plan::{
-    CURRENT, Child, ConditionId, Conversion, Enter, Item, NONE, Node, NodeId, Op, Repeat, Source, SourceId, Text,
+    CURRENT, Child, ChildRow, ConditionId, Conversion, Enter, Item, NONE, Node, NodeId, Op, Repeat, Source, SourceId,
+    Text,
 };
 use crate::mapping::{Context, Failure, FindingCode};
 use std::io::Write as _;
@@ -115,6 +116,21 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     /// Writes a resource; the outermost one carries those that have no identity of their own.
     fn resource(&mut self, number: u32, outermost: bool) {
         let instance = self.state.instances[number as usize];
+        let single = instance.first_part == instance.last_part && instance.first_link == NONE;
+        if !(single && instance.lasting) {
+            return self.resource_anew(number, outermost);
+        }
+        let frame = self.state.parts[instance.first_part as usize].frame;
+        if instance.remembered != NONE {
+            return self.write_remembered(instance.remembered, &frame);
+        }
+        let begun = self.record(&frame);
+        self.resource_anew(number, outermost);
+        self.recorded(&begun, instance.part, instance.id, &frame);
+    }
+
+    fn resource_anew(&mut self, number: u32, outermost: bool) {
+        let instance = self.state.instances[number as usize];
         let program = &self.plan.programs[usize::from(instance.program)];
         self.trace(instance.rule, None, None);
         self.write(program.open);
@@ -194,85 +210,89 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let mut wrote = Wrote::Nothing;
         let mut first = self.state.out.last() == Some(&b'{');
         let empty = frame.level != SEGMENT && frame.span.is_empty();
-        let range = children.start as usize..children.end as usize;
-        for (gate, child) in plan.gates[range.clone()].iter().zip(&plan.children[range]) {
-            if gate & frame.present == 0 {
+        for number in children.start as usize..children.end as usize {
+            if plan.gates[number] & frame.present == 0 {
                 continue;
             }
-            if child.mask != 0 && child.mask & mask == 0 {
-                continue;
-            }
-            if (child.inner && empty) || !self.needed(child, frame) {
-                if child.required {
+            let row = &plan.rows[number];
+            if row.asks {
+                let child = &plan.children[number];
+                if child.mask != 0 && child.mask & mask == 0 {
+                    continue;
+                }
+                if (child.inner && empty) || !self.needed(child, frame) {
+                    if !child.required {
+                        continue;
+                    }
                     // Where there is no value at all, none of it is missing.
                     if !empty {
                         self.find(FindingCode::RequiredMissing, child.rule, frame.span);
                     }
                     return None;
                 }
-                continue;
             }
             let (start, traces) = (self.state.out.len(), self.state.traces.len());
-            let lead = Text { start: child.lead.start + u32::from(first), ..child.lead };
-            let written = match child.op {
-                Op::Constant if !TRACE => {
-                    self.write(lead);
-                    Wrote::Literal
+            let written = if TRACE { self.traced(number, first, frame) } else { self.row(row, first, frame) };
+            if written == Wrote::Nothing {
+                self.state.out.truncate(start);
+                self.state.traces.truncate(traces);
+                let child = &plan.children[number];
+                if row.asks && child.required {
+                    self.find(FindingCode::RequiredMissing, child.rule, frame.span);
+                    return None;
                 }
-                Op::Leaf { field, conversion } if !TRACE => match self.own_leaf(field, frame) {
-                    Some(span) => {
-                        self.write(lead);
-                        self.primitive(Piece::Raw(span), conversion, None, frame)
-                    }
-                    None => Wrote::Nothing,
-                },
-                Op::Alone(only) if !TRACE => {
-                    let only = &plan.alternatives[only as usize];
-                    if self.holds(only.guard, frame) {
-                        let temporary = self.state.temporary.len();
-                        self.write(lead);
-                        let wrote = self.emit(only, None, frame);
-                        self.state.temporary.truncate(temporary);
-                        wrote
-                    } else {
-                        Wrote::Nothing
-                    }
-                }
-                _ => {
-                    if TRACE {
-                        self.key(child, first);
-                    } else {
-                        self.write(lead);
-                    }
-                    self.value(child.node, frame)
-                }
-            };
-            match written {
-                Wrote::Nothing => {
-                    self.state.out.truncate(start);
-                    self.state.traces.truncate(traces);
-                    if child.required {
-                        self.find(FindingCode::RequiredMissing, child.rule, frame.span);
-                        return None;
-                    }
-                }
-                other => {
-                    first = false;
-                    if !child.silent {
-                        wrote = wrote.max(other);
-                    }
-                }
+                continue;
+            }
+            first = false;
+            if !row.silent {
+                wrote = wrote.max(written);
             }
         }
         Some(wrote)
     }
 
-    /// The key without what `lead` may hold beside it.
-    fn key(&mut self, child: &Child, first: bool) {
+    /// Writes a child with its key.
+    #[inline]
+    fn row(&mut self, row: &ChildRow, first: bool, frame: &Frame<'_>) -> Wrote {
+        let lead = Text { start: row.lead.start + u32::from(first), ..row.lead };
+        match row.op {
+            Op::Constant => {
+                self.write(lead);
+                Wrote::Literal
+            }
+            Op::Leaf { field, conversion } => match self.own_leaf(field, frame) {
+                Some(span) => {
+                    self.write(lead);
+                    self.primitive(Piece::Raw(span), conversion, None, frame)
+                }
+                None => Wrote::Nothing,
+            },
+            Op::Alone(only) => {
+                let only = &self.plan.alternatives[only as usize];
+                if !self.holds(only.guard, frame) {
+                    return Wrote::Nothing;
+                }
+                let temporary = self.state.temporary.len();
+                self.write(lead);
+                let wrote = self.emit(only, None, frame);
+                self.state.temporary.truncate(temporary);
+                wrote
+            }
+            Op::Node(node) => {
+                self.write(lead);
+                self.value(node, frame)
+            }
+        }
+    }
+
+    /// The same from the nodes as they were compiled, which know their rules.
+    fn traced(&mut self, number: usize, first: bool, frame: &Frame<'_>) -> Wrote {
+        let child = &self.plan.children[number];
         if !first {
             self.state.out.push(b',');
         }
         self.write(child.key);
+        self.value(child.node, frame)
     }
 
     /// Whether any field that a child reads holds anything.

@@ -48,6 +48,9 @@ fn plan_and_twin_agree_on_mutants() {
 /// Where plan and twin differ on a message, if they do.
 fn disagreement(raw: &[u8], scratch: &mut Scratch) -> Option<String> {
     let planned = plan().translate(raw, &Context::default(), scratch);
+    if let Some(what) = super::super::memory::changes(raw, scratch, &planned) {
+        return Some(what);
+    }
     match (planned, translate(plan().sources(), raw)) {
         (Ok(()), Some(twin)) => differs(&twin.bundle, scratch.bundle()),
         (Err(_), None) => None,
