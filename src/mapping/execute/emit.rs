@@ -1,4 +1,5 @@
 //! One value: alternatives, codes through tables, codings, references.
+use super::memory::VALUE_BYTES_MAX;
 use super::text::Piece;
 use super::{Frame, Run, SEGMENT, Wrote};
 use crate::fhir::json;
@@ -104,7 +105,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             Emit::Map { source, node, keeps } => {
                 let Some((span, level)) = self.source_span(*source, frame) else { return Wrote::Nothing };
                 self.trace(rule, Some(span), None);
-                if *keeps != Keeps::Not && !TRACE {
+                if *keeps != Keeps::Not && !TRACE && span.len() <= VALUE_BYTES_MAX {
                     return self.remembered(*keeps, *node, span, level, frame);
                 }
                 let inner = self.enter(span, level, frame);

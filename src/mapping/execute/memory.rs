@@ -16,7 +16,7 @@ const BYTES_MAX: usize = 4 << 20;
 /// How many contexts: feeds, and versions of the mappings.
 const CONTEXTS_MAX: usize = 64;
 /// The longest value that is kept.
-const VALUE_BYTES_MAX: usize = 256;
+pub(super) const VALUE_BYTES_MAX: usize = 256;
 
 /// Elements and resources by the bytes that they were made from.
 #[derive(Debug, Default)]
@@ -183,7 +183,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let inner = self.enter(span, level, frame);
         let wrote = self.value(node, &inner);
         // What is worth a finding is so each time, with its own place.
-        if self.state.findings.len() == findings && value.len() <= VALUE_BYTES_MAX {
+        if self.state.findings.len() == findings {
             let State { out, memory, own_memory, .. } = &mut *self.state;
             let memory = if keeps == Keeps::Lasting { memory } else { own_memory };
             memory.keep_element(node, level, value, wrote, &out[start..]);

@@ -6,6 +6,9 @@ use crate::mapping::plan::{CURRENT, NONE, Path, Source, SourceId, Text, field_bi
 use crate::mapping::{FindingCode, Trace};
 use crate::words::{equal, find};
 
+/// From here on a vector search pays.
+const LONG_BYTES: usize = 256;
+
 /// Text found by a source.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Piece {
@@ -96,6 +99,10 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     /// What stands before the first separator.
     fn first_leaf(&self, span: Span) -> Span {
         let [repetition, component, subcomponent] = self.leaf_ends;
+        if span.len() > LONG_BYTES {
+            let found = memchr::memchr3(repetition, component, subcomponent, self.message.bytes(span));
+            return Span { start: span.start, end: found.map_or(span.end, |at| span.start + at as u32) };
+        }
         let ends = |word| equal(word, repetition) | equal(word, component) | equal(word, subcomponent);
         let end = find(self.message.raw(), span.start as usize, span.end as usize, ends);
         Span { start: span.start, end: end as u32 }
