@@ -70,7 +70,7 @@ impl Default for Config {
     fn default() -> Config {
         let path = Path::new(DATA).join("bundles.ndjson");
         let archive = delivery::Options {
-            route: Route { name: "bundles".into() },
+            route: Route { name: "bundles".into(), filter: None },
             target: Target::File(file::Options { path, envelope: Envelope::Message }),
             retry: Retry::default(),
         };

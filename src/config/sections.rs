@@ -2,12 +2,12 @@
 use super::problem::Document;
 use super::section::{Placed, Section};
 use super::{Config, Listener};
-use crate::delivery::channel::{Envelope, Target, fhir, file};
+use crate::delivery::channel::{Envelope, Target, fhir, file, mllp};
 use crate::delivery::{self, Retry, UNTRANSLATED};
 use crate::intake::AckOn;
 use crate::journal::Durability;
 use crate::mllp::decoder::Framing;
-use crate::routing::Route;
+use crate::routing::{Filter, FilterError, Route};
 use reqwest::Url;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -82,7 +82,7 @@ fn listener(section: Section<'_>) -> Listener {
     section.not_yet(&["http", "directory", "tls", "allow"]);
     match section.text("mllp") {
         Some(address) => {
-            check_address(&section, &address, plaintext);
+            check_address(&section, &address, plaintext, "listener");
             listener.address = address.value;
         }
         None => section.wrong("mllp is missing: give the address to listen on, such as mllp = \"127.0.0.1:2575\""),
@@ -108,7 +108,7 @@ fn set<T>(target: &mut T, value: Option<T>) {
     }
 }
 
-fn check_address(section: &Section<'_>, address: &Placed<String>, plaintext: bool) {
+fn check_address(section: &Section<'_>, address: &Placed<String>, plaintext: bool, owner: &str) {
     let wrong = |text: &str| section.document.wrong(Some(address.at.clone()), text);
     let Some((host, port)) = address.value.rsplit_once(':') else {
         return wrong("mllp must be host:port, such as \"127.0.0.1:2575\"");
@@ -119,15 +119,18 @@ fn check_address(section: &Section<'_>, address: &Placed<String>, plaintext: boo
     let loopback = host == "localhost"
         || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
     if !loopback && !plaintext {
-        wrong(
-            "this address can be reached from other machines, and MLLP is not encrypted: add plaintext = true to the listener if its network is trusted",
-        );
+        wrong(&format!(
+            "this address can be reached from other machines, and MLLP is not encrypted: add plaintext = true to the {owner} if its network is trusted"
+        ));
     }
 }
 
 fn route(section: Section<'_>) -> Option<delivery::Options> {
-    section.not_yet(&["filter"]);
     let name = name(&section);
+    let filter = section.text("filter").and_then(|text| {
+        let parsed = Filter::parse(&text.value);
+        parsed.map_err(|error| section.document.wrong(Some(text.at), filter_error(&text.value, &error))).ok()
+    });
     if name == UNTRANSLATED {
         section.wrong(format!(
             "a route cannot be named \"{UNTRANSLATED}\": messages that cannot be translated are kept under that name"
@@ -144,7 +147,15 @@ fn route(section: Section<'_>) -> Option<delivery::Options> {
         }
     };
     section.finish();
-    Some(delivery::Options { route: Route { name }, target: target?, retry })
+    Some(delivery::Options { route: Route { name, filter }, target: target?, retry })
+}
+
+/// Quotes the rest from where reading stopped: the place in the file is that of the whole text.
+fn filter_error(text: &str, error: &FilterError) -> String {
+    match text.get(error.offset..).map(str::trim) {
+        Some(rest) if error.offset > 0 && !rest.is_empty() => format!("filter: before `{rest}`: {error}"),
+        _ => format!("filter: {error}"),
+    }
 }
 
 fn retry(section: Section<'_>) -> Retry {
@@ -161,24 +172,32 @@ fn retry(section: Section<'_>) -> Retry {
 }
 
 fn target(section: Section<'_>) -> Option<Target> {
-    section.not_yet(&["rest_hook", "websocket", "mllp"]);
+    section.not_yet(&["rest_hook", "websocket"]);
     let envelopes = Envelope::ALL.map(|envelope| (envelope.name(), envelope));
     let envelope = section.choice("bundle", &envelopes);
     let plaintext = section.boolean("plaintext").unwrap_or(false);
     let timeout = section.duration("timeout");
-    let (server, path) = (section.text("fhir"), section.text("file"));
-    let target = match (server, path) {
-        (Some(base), None) => server_target(&section, &base, envelope, plaintext, timeout),
-        (None, Some(path)) => Some(Target::File(file::Options {
+    let (server, path, receiver) = (section.text("fhir"), section.text("file"), section.text("mllp"));
+    let target = match (server, path, receiver) {
+        (Some(base), None, None) => server_target(&section, &base, envelope, plaintext, timeout),
+        (None, Some(path), None) => Some(Target::File(file::Options {
             path: section.document.relative(&path.value),
             envelope: envelope.unwrap_or_default(),
         })),
-        (Some(_), Some(_)) => {
-            section.wrong("to has one target: fhir or file; make a second route for the other");
+        (None, None, Some(address)) => {
+            check_address(&section, &address, plaintext, "target");
+            if envelope.is_some() {
+                section.wrong("bundle does not go with mllp: the message is sent as it came");
+            }
+            let (connect_timeout, timeout) = (Duration::from_secs(5), timeout.unwrap_or(Duration::from_secs(30)));
+            Some(Target::Mllp(mllp::Options { address: address.value, connect_timeout, timeout }))
+        }
+        (None, None, None) => {
+            section.wrong("to names no target: give fhir = \"https://…\", mllp = \"host:port\" or file = \"…\"");
             None
         }
-        (None, None) => {
-            section.wrong("to names no target: give fhir = \"https://…\" or file = \"…\"");
+        _ => {
+            section.wrong("to has one target: fhir, mllp or file; make a route for each");
             None
         }
     };

@@ -67,14 +67,14 @@ fn everything_that_can_be_said() {
 
 #[test]
 fn all_mistakes_are_told_at_once_with_their_places() {
-    let text = "dta = \"x\"\n[[listener]]\nname = \"a b\"\nmllp = \"0.0.0.0:2575\"\nack_on = \"tranlated\"\n[[route]]\nname = \"r\"\nfilter = \"MSH-9.1 in (ADT)\"\nto = { fil = \"x\" }\n";
+    let text = "dta = \"x\"\n[[listener]]\nname = \"a b\"\nmllp = \"0.0.0.0:2575\"\nack_on = \"tranlated\"\n[[route]]\nname = \"r\"\nfilter = \"MSH-9.1 in ADT\"\nto = { fil = \"x\" }\n";
     let found = wrong(text);
     for expected in [
         "handoff.toml:1:1: unknown key \"dta\"; did you mean \"data\"?",
         "handoff.toml:3:8: name must be",
         "handoff.toml:4:8: this address can be reached from other machines, and MLLP is not encrypted: add plaintext = true",
         "handoff.toml:5:10: ack_on must be one of \"translated\", \"durable\"; did you mean \"translated\"?",
-        "handoff.toml:8:1: filter is not supported by this version; remove it",
+        "handoff.toml:8:10: filter: before `ADT`: ",
         "handoff.toml:9:6: to names no target",
         "handoff.toml:9:8: unknown key \"fil\"; did you mean \"file\"?",
     ] {
@@ -103,6 +103,13 @@ fn each_mistake_has_a_remedy() {
         (route("{ fhir = \"http://ehr.example/fhir\" }"), "http is not encrypted"),
         (route("{ fhir = \"https://user:secret@ehr.example\" }"), "without user, password"),
         (route("{ fhir = \"https://a.example\", file = \"x\" }"), "one target"),
+        (route("{ mllp = \"lab.example:2575\" }"), "add plaintext = true to the target"),
+        (route("{ mllp = \"lab\" }"), "mllp must be host:port"),
+        (route("{ mllp = \"127.0.0.1:1\", bundle = \"batch\" }"), "bundle does not go with mllp"),
+        (
+            wrong("[[route]]\nname = \"a\"\nfilter = \"PIX-3 valued\"\nto = { file = \"x\" }"),
+            "handoff.toml:3:10: filter: HL7 v2 has no segment PIX",
+        ),
         (route("{ rest_hook = \"https://a.example\" }"), "rest_hook is not supported"),
         (wrong("[[route]]\nname = \"untranslated\"\nto = { file = \"x\" }"), "cannot be named"),
         (

@@ -37,6 +37,7 @@ pub struct Lane {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one for each route, for as long as it runs")]
 enum Duty {
     Deliver { route: Route, channel: Channel, retry: Retry },
     CollectUntranslated,
@@ -161,8 +162,8 @@ impl Lane {
                 }
                 Outcome::Received | Outcome::Translated | Outcome::Ignored => Action::Pass,
             },
-            (Duty::Deliver { route, .. }, Some(facets)) if !route.wants(&facets) => Action::Pass,
-            (Duty::Deliver { .. }, Some(_)) if live.bundle.is_empty() => {
+            (Duty::Deliver { route, .. }, Some(facets)) if !route.wants(&facets, &live.raw) => Action::Pass,
+            (Duty::Deliver { channel, .. }, Some(_)) if live.bundle.is_empty() && channel.wants_bundle() => {
                 Action::GiveUp(live.seq, why("there is no Bundle"))
             }
             (Duty::Deliver { .. }, Some(_)) => Action::Deliver(live),

@@ -117,6 +117,7 @@ fn again(seq: u64, record: Record, plans: &Plans, scratch: &mut Scratch) -> Live
         },
     }
     live.facets = record.facets;
+    live.raw = record.raw.into();
     live
 }
 

@@ -46,12 +46,14 @@ impl Intake {
             Outcome::Translated => Some(Live {
                 seq: 0,
                 facets: encoded.clone(),
+                raw: raw.into(),
                 bundle: scratch.bundle().to_vec(),
                 entries: scratch.entries().to_vec(),
                 failure: None,
             }),
             _ => Some(Live {
                 facets: encoded.clone(),
+                raw: raw.into(),
                 failure: verdict.failure.map(|failure| failure.text),
                 ..Live::default()
             }),

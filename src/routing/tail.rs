@@ -10,6 +10,8 @@ pub struct Live {
     pub seq: u64,
     /// Its facets, encoded.
     pub facets: Vec<u8>,
+    /// The message as it came.
+    pub raw: Arc<[u8]>,
     /// The canonical Bundle; empty when there is none.
     pub bundle: Vec<u8>,
     /// The resources in it.
@@ -22,6 +24,7 @@ impl Live {
     fn bytes(&self) -> usize {
         size_of::<Live>()
             + self.facets.len()
+            + self.raw.len()
             + self.bundle.len()
             + self.entries.len() * size_of::<Entry>()
             + self.failure.as_ref().map_or(0, String::len)

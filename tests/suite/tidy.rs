@@ -20,7 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("mapping", &["words", "hl7", "fhir"]),
     ("facets", &["hl7"]),
     ("privacy", &["facets", "fhir"]),
-    ("routing", &["fhir", "facets", "mapping"]),
+    ("routing", &["hl7", "fhir", "facets", "mapping"]),
     ("intake", &["hl7", "facets", "mapping", "journal", "routing", "telemetry"]),
     ("delivery", &["journal", "facets", "routing", "privacy", "fhir", "hl7", "mapping", "mllp", "telemetry"]),
     ("coordination", &["journal", "facets", "routing", "privacy", "fhir", "hl7", "mapping", "telemetry"]),

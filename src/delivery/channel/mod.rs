@@ -1,6 +1,7 @@
 //! Channels: how a Bundle gets to its target. What a channel calls delivered is proven: synced to the file, accepted by the server.
 pub mod fhir;
 pub mod file;
+pub mod mllp;
 
 pub use crate::fhir::envelope::Envelope;
 use crate::routing::Live;
@@ -14,6 +15,8 @@ pub enum Target {
     File(file::Options),
     /// A FHIR server.
     Fhir(fhir::Options),
+    /// An HL7 v2 receiver.
+    Mllp(mllp::Options),
 }
 
 /// A target, ready to be delivered to.
@@ -23,6 +26,8 @@ pub enum Channel {
     File(file::FileChannel),
     /// A FHIR server.
     Fhir(fhir::FhirChannel),
+    /// An HL7 v2 receiver.
+    Mllp(Box<mllp::MllpChannel>),
 }
 
 /// How far a delivery came.
@@ -57,6 +62,7 @@ impl Channel {
         Ok(match target {
             Target::File(options) => Channel::File(file::FileChannel::new(options)),
             Target::Fhir(options) => Channel::Fhir(fhir::FhirChannel::new(options)?),
+            Target::Mllp(options) => Channel::Mllp(Box::new(mllp::MllpChannel::new(options))),
         })
     }
 
@@ -64,8 +70,13 @@ impl Channel {
     pub fn batch_max(&self) -> usize {
         match self {
             Channel::File(_) => 256,
-            Channel::Fhir(_) => 1,
+            Channel::Fhir(_) | Channel::Mllp(_) => 1,
         }
+    }
+
+    /// Whether it sends the Bundle, and not the message as it came.
+    pub fn wants_bundle(&self) -> bool {
+        !matches!(self, Channel::Mllp(_))
     }
 
     /// Delivers in order, as far as it goes.
@@ -73,6 +84,7 @@ impl Channel {
         match self {
             Channel::File(channel) => channel.deliver(messages).await,
             Channel::Fhir(channel) => channel.deliver(messages).await,
+            Channel::Mllp(channel) => channel.deliver(messages).await,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The gateway as its users meet it: the program itself, real sockets, real files.
 mod crash;
 mod delivery;
+mod forward;
 mod framing;
 mod process;
 

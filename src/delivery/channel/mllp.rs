@@ -1,0 +1,140 @@
+//! An HL7 v2 receiver: the message goes on as it came, byte for byte, and only the receiver's acknowledgement of this very message counts.
+//!
+//! | answer | what becomes of the message |
+//! |---|---|
+//! | AA, CA with the message's control id in MSA-2 | delivered |
+//! | CE, no answer, an answer to another message, nothing that can be read | again, on a new connection, the same bytes |
+//! | AE, AR, CR | refused: a dead letter |
+use super::{Failure, Progress};
+use crate::hl7::{Index, SegmentId};
+use crate::mllp::client::{self, Client};
+use crate::routing::Live;
+use std::sync::Arc;
+
+/// Where to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// `host:port`.
+    pub address: String,
+    /// To accept a connection.
+    pub connect_timeout: std::time::Duration,
+    /// To acknowledge a message.
+    pub timeout: std::time::Duration,
+}
+
+/// One connection to a receiver, kept open.
+#[derive(Debug)]
+pub struct MllpChannel {
+    options: Options,
+    client: Option<Client>,
+    index: Index,
+}
+
+impl MllpChannel {
+    pub(super) fn new(options: Options) -> MllpChannel {
+        MllpChannel { options, client: None, index: Index::new() }
+    }
+
+    pub(super) async fn deliver(&mut self, messages: &[Arc<Live>]) -> Progress {
+        for (delivered, live) in messages.iter().enumerate() {
+            if let Err(failure) = self.send(&live.raw).await {
+                return Progress { delivered, failure: Some(failure) };
+            }
+        }
+        Progress { delivered: messages.len(), failure: None }
+    }
+
+    async fn send(&mut self, raw: &[u8]) -> Result<(), Failure> {
+        let again = |reason: String| Failure::Again { reason, after: None };
+        // Taken out: after a failure the connection is dropped, or a late answer would be taken for the next one's.
+        let mut client = match self.client.take() {
+            Some(client) => client,
+            None => self.connect().await.map_err(|error| again(error.to_string()))?,
+        };
+        let answer = client.exchange(raw).await.map_err(|error| again(error.to_string()))?;
+        let sent = control_id(&mut self.index, raw);
+        let judged = judge(&mut self.index, &answer, &sent);
+        if !matches!(judged, Err(Failure::Again { .. })) {
+            self.client = Some(client);
+        }
+        judged
+    }
+
+    async fn connect(&self) -> Result<Client, client::Error> {
+        let options = client::Options {
+            connect_timeout: self.options.connect_timeout,
+            reply_timeout: self.options.timeout,
+            ..client::Options::default()
+        };
+        Client::connect(&self.options.address, options).await
+    }
+}
+
+fn control_id(index: &mut Index, raw: &[u8]) -> Vec<u8> {
+    match index.parse(raw) {
+        Ok(()) => {
+            let message = index.message(raw);
+            message.find(SegmentId(*b"MSH")).map_or_else(Vec::new, |header| message.text(header, 10).to_vec())
+        }
+        Err(_) => Vec::new(),
+    }
+}
+
+/// What an acknowledgement says of the message with that control id. A reason quotes codes only.
+fn judge(index: &mut Index, answer: &[u8], sent: &[u8]) -> Result<(), Failure> {
+    let again = |reason: &str| Err(Failure::Again { reason: reason.into(), after: None });
+    if index.parse(answer).is_err() {
+        return again("the acknowledgement has no MSH");
+    }
+    let message = index.message(answer);
+    let Some(msa) = message.find(SegmentId(*b"MSA")) else { return again("the acknowledgement has no MSA") };
+    if message.text(msa, 2) != sent {
+        return again("the acknowledgement is for another message (MSA-2)");
+    }
+    let refused = |text: &str| {
+        let code = |segment: usize| match message.text(segment, 3).split(|byte| !byte.is_ascii_alphanumeric()).next() {
+            Some(code) if (1..=5).contains(&code.len()) => format!(", ERR-3 {}", String::from_utf8_lossy(code)),
+            _ => String::new(),
+        };
+        format!("{text}{}", message.find(SegmentId(*b"ERR")).map_or_else(String::new, code))
+    };
+    match message.text(msa, 1) {
+        b"AA" | b"CA" => Ok(()),
+        b"CE" => again(&refused("the receiver answers CE (commit error)")),
+        b"AE" => Err(Failure::Refused(refused("the receiver answers AE (application error)"))),
+        b"AR" => Err(Failure::Refused(refused("the receiver answers AR (application reject)"))),
+        b"CR" => Err(Failure::Refused(refused("the receiver answers CR (commit reject)"))),
+        _ => again("MSA-1 of the acknowledgement is none of AA, AE, AR, CA, CE, CR"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_acknowledgement_of_this_message_counts() {
+        let judged =
+            |msa: &str| judge(&mut Index::new(), format!("MSH|^~\\&|||||||ACK|9|P|2.5\r{msa}\r").as_bytes(), b"M1");
+        assert_eq!(judged("MSA|AA|M1"), Ok(()));
+        assert_eq!(judged("MSA|CA|M1"), Ok(()));
+        for again in ["MSA|AA|M2", "MSA|AA", "MSA|CE|M1", "MSA||M1", "PID|1"] {
+            assert!(matches!(judged(again), Err(Failure::Again { .. })), "{again}");
+        }
+        for (refused, why) in [
+            (
+                "MSA|AE|M1|CANARY\rERR||PID^1^5|101^Required^HL70357|E|||CANARY",
+                "the receiver answers AE (application error), ERR-3 101",
+            ),
+            ("MSA|AR|M1", "the receiver answers AR (application reject)"),
+            ("MSA|CR|M1\rERR|||CANARY TEXT", "the receiver answers CR (commit reject)"),
+        ] {
+            let shown = judged(refused).unwrap_err();
+            assert!(
+                matches!(&shown, Failure::Refused(reason) if reason.starts_with(why) && !reason.contains("CANARY TEXT")),
+                "{shown:?}"
+            );
+        }
+        assert!(matches!(judge(&mut Index::new(), b"HTTP/1.1 400", b"M1"), Err(Failure::Again { .. })));
+    }
+}
