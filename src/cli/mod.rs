@@ -1,4 +1,5 @@
 //! The command line: one file a command.
+pub mod bench;
 pub mod explain;
 pub mod files;
 pub mod mappings;

@@ -1,4 +1,5 @@
 //! The gateway as its users meet it: the program itself, real sockets, real files.
+mod bench;
 mod crash;
 mod delivery;
 mod forward;

@@ -1,0 +1,276 @@
+//! `handoff bench gateway`: a gateway in its own process, a load of MLLP senders, and sinks that take what its routes deliver; all on this machine.
+//!
+//! | workload | acknowledged when | routes |
+//! |---|---|---|
+//! | T1 | stored (`ack_on = "durable"`) | none |
+//! | T2 | stored | one, the raw message to an MLLP receiver |
+//! | T3 | stored and translated | one, a transaction Bundle to a FHIR endpoint |
+//! | T4 | stored and translated | four, a transaction Bundle each |
+//!
+//! Without `--rate` each connection sends as soon as the acknowledgement before has come. With it messages are sent at fixed times, whether or not the gateway
+//! keeps up, and an acknowledgement is as late as it comes after that time: no pause of the gateway hides the messages that it held up.
+mod gateway;
+mod load;
+mod sink;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand, ValueEnum};
+use gateway::Process;
+use load::Tally;
+use serde_json::json;
+use sink::Sinks;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Measure this gateway on this machine
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Start a gateway and measure acknowledgements and deliveries under load
+    Gateway(GatewayArgs),
+}
+
+#[derive(Debug, Args)]
+struct GatewayArgs {
+    /// What is measured
+    #[arg(long, value_delimiter = ',', default_value = "T1,T3", ignore_case = true)]
+    workloads: Vec<Workload>,
+    /// Senders, each with one message on its way
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    connections: usize,
+    /// Messages per second over all connections; without it as many as are acknowledged
+    #[arg(long, value_name = "N")]
+    rate: Option<f64>,
+    /// How long is measured
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    seconds: u64,
+    /// Seconds under load before that
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    warm_up: u64,
+    /// How sure a message must be before it is acknowledged
+    #[arg(long, value_enum, default_value = "fsync")]
+    durability: Sureness,
+    /// The folder whose disk the journal is written to; a folder of its own is made in it and removed
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    data: PathBuf,
+    /// One JSON object a workload on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Workload {
+    #[value(name = "T1")]
+    Acknowledge,
+    #[value(name = "T2")]
+    Raw,
+    #[value(name = "T3")]
+    Fhir,
+    #[value(name = "T4")]
+    FourRoutes,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Sureness {
+    Fsync,
+    Os,
+}
+
+/// How long sinks may take to get what was acknowledged once no more is sent.
+const DRAIN: Duration = Duration::from_secs(120);
+
+/// Runs the command: exit 0, or 1 when an acknowledged message did not reach its sinks.
+///
+/// # Errors
+/// When a gateway cannot be started or a sender fails.
+pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
+    let What::Gateway(args) = args.what;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let fsync = fsync_latency(&args.data).with_context(|| format!("cannot write to {}", args.data.display()))?;
+    if !args.json {
+        let durability = args.durability.name();
+        println!("durability {durability}, one fsync {:.2} ms, {} connections", millis(fsync), args.connections);
+    }
+    let mut lost = 0;
+    for workload in &args.workloads {
+        let figures = runtime.block_on(measure(*workload, &args))?;
+        lost += figures.missing;
+        if args.json {
+            println!("{}", figures.json(*workload, &args, fsync));
+        } else {
+            println!("{}", figures.line(*workload));
+        }
+    }
+    Ok(ExitCode::from(u8::from(lost > 0)))
+}
+
+/// What one workload gave.
+struct Figures {
+    tally: Tally,
+    seconds: f64,
+    /// Processor time of the gateway while it was measured.
+    cpu_seconds: f64,
+    memory_bytes: u64,
+    /// Until the sinks had everything, from the first message measured on.
+    delivered_seconds: f64,
+    delivered: u64,
+    missing: u64,
+}
+
+async fn measure(workload: Workload, args: &GatewayArgs) -> anyhow::Result<Figures> {
+    let sinks = Sinks::start().await?;
+    let process = Process::start(&args.data, &workload.configuration(&sinks, args.durability))?;
+    let pace = args.rate.map(|rate| Duration::from_secs_f64(args.connections as f64 / rate.max(0.001)));
+    let started = Instant::now();
+    let begin = started + Duration::from_secs(args.warm_up);
+    let measured = begin..begin + Duration::from_secs(args.seconds);
+    let senders = load::run(process.address(), args.connections, pace, measured.clone());
+    let usage = async {
+        tokio::time::sleep_until(measured.start.into()).await;
+        let (cpu, delivered) = (process.cpu_seconds(), sinks.count());
+        tokio::time::sleep_until(measured.end.into()).await;
+        (process.cpu_seconds() - cpu, delivered)
+    };
+    let (tally, (cpu_seconds, delivered_before)) = tokio::join!(senders, usage);
+    let tally = tally?;
+    let expected = tally.acknowledged_ever * workload.routes();
+    while sinks.count() < expected && measured.end.elapsed() < DRAIN {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let delivered_seconds = measured.start.elapsed().as_secs_f64();
+    let count = sinks.count();
+    Ok(Figures {
+        tally,
+        seconds: args.seconds as f64,
+        cpu_seconds,
+        memory_bytes: process.memory_bytes(),
+        delivered_seconds,
+        delivered: count - delivered_before.min(count),
+        missing: expected.saturating_sub(count),
+    })
+}
+
+impl Workload {
+    fn name(self) -> &'static str {
+        match self {
+            Workload::Acknowledge => "T1",
+            Workload::Raw => "T2",
+            Workload::Fhir => "T3",
+            Workload::FourRoutes => "T4",
+        }
+    }
+
+    fn routes(self) -> u64 {
+        match self {
+            Workload::Acknowledge => 0,
+            Workload::Raw | Workload::Fhir => 1,
+            Workload::FourRoutes => 4,
+        }
+    }
+
+    fn configuration(self, sinks: &Sinks, durability: Sureness) -> String {
+        let ack_on = match self {
+            Workload::Acknowledge | Workload::Raw => "durable",
+            Workload::Fhir | Workload::FourRoutes => "translated",
+        };
+        let mut text = format!("durability = \"{}\"\n", durability.name());
+        if self == Workload::Acknowledge {
+            text += "route = []\n";
+        }
+        text += &format!(
+            "[[listener]]\nname = \"bench\"\nmllp = \"127.0.0.1:0\"\nack_on = \"{ack_on}\"\nconnections_max = 20000\nconnections_per_address_max = 20000\n"
+        );
+        for number in 0..self.routes() {
+            let target = match self {
+                Workload::Raw => format!("mllp = \"{}\"", sinks.mllp),
+                _ => format!("fhir = \"http://{}/fhir\", bundle = \"transaction\"", sinks.http),
+            };
+            text += &format!("[[route]]\nname = \"sink{number}\"\nto = {{ {target} }}\n");
+        }
+        text
+    }
+}
+
+impl Sureness {
+    fn name(self) -> &'static str {
+        match self {
+            Sureness::Fsync => "fsync",
+            Sureness::Os => "os",
+        }
+    }
+}
+
+impl Figures {
+    fn rate(&self) -> f64 {
+        self.tally.acknowledged as f64 / self.seconds
+    }
+
+    fn delivered_rate(&self) -> f64 {
+        self.delivered as f64 / self.delivered_seconds
+    }
+
+    fn line(&self, workload: Workload) -> String {
+        let [median, high, highest] = self.tally.quantiles();
+        let delivered = match workload.routes() {
+            0 => String::new(),
+            _ => {
+                format!(", {:.0} deliveries/s until all had arrived ({} missing)", self.delivered_rate(), self.missing)
+            }
+        };
+        format!(
+            "{}: {:.0} msg/s acknowledged, {:.0} msg/s for each second of processor, ACK p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, memory {} MB{delivered}",
+            workload.name(),
+            self.rate(),
+            self.tally.acknowledged as f64 / self.cpu_seconds.max(0.01),
+            millis(median),
+            millis(high),
+            millis(highest),
+            self.memory_bytes >> 20,
+        )
+    }
+
+    fn json(&self, workload: Workload, args: &GatewayArgs, fsync: Duration) -> serde_json::Value {
+        let [median, high, highest] = self.tally.quantiles();
+        json!({
+            "workload": workload.name(),
+            "durability": args.durability.name(),
+            "fsync_ms": millis(fsync),
+            "connections": args.connections,
+            "rate": args.rate,
+            "seconds": self.seconds,
+            "acknowledged_per_s": self.rate(),
+            "acknowledged_per_cpu_s": self.tally.acknowledged as f64 / self.cpu_seconds.max(0.01),
+            "ack_ms": { "p50": millis(median), "p99": millis(high), "p99.9": millis(highest) },
+            "memory_bytes": self.memory_bytes,
+            "deliveries_per_s": self.delivered_rate(),
+            "missing": self.missing,
+        })
+    }
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+/// The median of fifty appends of 4 KB, each synced, on the disk of the journal.
+fn fsync_latency(folder: &Path) -> std::io::Result<Duration> {
+    use std::io::Write as _;
+    let path = folder.join(format!("handoff-bench-fsync-{}", std::process::id()));
+    let mut file = std::fs::File::create(&path)?;
+    let mut times = Vec::new();
+    for _ in 0..50 {
+        let started = Instant::now();
+        file.write_all(&[0x5a; 4096])?;
+        file.sync_data()?;
+        times.push(started.elapsed());
+    }
+    std::fs::remove_file(&path)?;
+    times.sort_unstable();
+    Ok(times[times.len() / 2])
+}

@@ -1,0 +1,28 @@
+//! The bench of the gateway measures a real one: what it counts has been acknowledged and has arrived.
+use super::process::handoff;
+use std::process::Stdio;
+
+#[test]
+fn every_workload_is_measured_and_nothing_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = handoff();
+    command
+        .args(["bench", "gateway", "--workloads", "T1,T2,T3,T4", "--connections", "4"])
+        .args(["--seconds", "1", "--warm-up", "0", "--json", "--data"])
+        .arg(folder.path())
+        .stdout(Stdio::piped());
+    let done = command.output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(0), "{said}");
+    let figures: Vec<serde_json::Value> =
+        String::from_utf8(done.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let workloads: Vec<&str> = figures.iter().map(|figure| figure["workload"].as_str().unwrap()).collect();
+    assert_eq!(workloads, ["T1", "T2", "T3", "T4"]);
+    for figure in &figures {
+        assert!(figure["acknowledged_per_s"].as_f64().unwrap() > 0.0, "{figure}");
+        assert_eq!(figure["missing"], 0, "{figure}");
+        let delivered = figure["deliveries_per_s"].as_f64().unwrap() > 0.0;
+        assert_eq!(delivered, figure["workload"] != "T1", "{figure}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "its folder is removed");
+}
