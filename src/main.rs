@@ -18,6 +18,7 @@ enum Command {
     Explain(cli::explain::ExplainArgs),
     Serve(cli::serve::ServeArgs),
     Send(cli::send::SendArgs),
+    DeadLetters(cli::dead_letters::DeadLettersArgs),
     Bench(cli::bench::BenchArgs),
     /// Check, list and show the mappings
     Mappings(cli::mappings::MappingsArgs),
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Command::Explain(args) => cli::explain::run(&args),
         Command::Serve(args) => cli::serve::run(args),
         Command::Send(args) => cli::send::run(args),
+        Command::DeadLetters(args) => cli::dead_letters::run(args),
         Command::Bench(args) => cli::bench::run(args),
         Command::Mappings(args) => cli::mappings::run(args),
     };

@@ -1,6 +1,6 @@
 //! `handoff serve`: the gateway. Puts the parts together, says where it listens, and takes it all down in order: listeners, connections, deliveries, journal.
 use super::files::{Layers, load};
-use crate::config::{Config, Listener};
+use crate::config::{Config, Listener, Problems};
 use crate::delivery::{Common, Lane, Plans};
 use crate::intake::{Answer, Intake, Source};
 use crate::journal::{Directory, Health, Journal, State};
@@ -12,7 +12,7 @@ use crate::routing::Tail;
 use anyhow::Context as _;
 use clap::Args;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,15 +40,12 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 /// # Errors
 /// When it cannot start.
 pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
-    let mut config = match &args.config {
-        None => Config::default(),
-        Some(path) => match Config::load(path) {
-            Ok(config) => config,
-            Err(problems) => {
-                eprintln!("{problems}");
-                return Ok(ExitCode::from(2));
-            }
-        },
+    let mut config = match configured(args.config.as_deref()) {
+        Ok(config) => config,
+        Err(problems) => {
+            eprintln!("{problems}");
+            return Ok(ExitCode::from(2));
+        }
     };
     log_to_stderr();
     let (plans, listeners) = with_plans(config.mappings.take(), std::mem::take(&mut config.listeners))?;
@@ -60,6 +57,11 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::from(1))
         }
     }
+}
+
+/// The configuration in a file, or the default one.
+pub(super) fn configured(path: Option<&Path>) -> Result<Config, Problems> {
+    path.map_or_else(|| Ok(Config::default()), Config::load)
 }
 
 /// `HANDOFF_LOG` chooses what is told, as in `HANDOFF_LOG=warn`.
@@ -144,7 +146,10 @@ async fn serve(config: Config, plans: Plans, listeners: Vec<(Listener, Source)>)
 }
 
 /// Compiles the mappings of each listener, and once only those that several share.
-fn with_plans(mappings: Option<PathBuf>, listeners: Vec<Listener>) -> anyhow::Result<(Plans, Vec<(Listener, Source)>)> {
+pub(super) fn with_plans(
+    mappings: Option<PathBuf>,
+    listeners: Vec<Listener>,
+) -> anyhow::Result<(Plans, Vec<(Listener, Source)>)> {
     let mut plans = Plans::default();
     let mut compiled: Vec<(Option<PathBuf>, Arc<Plan>)> = Vec::new();
     let mut found = Vec::new();

@@ -7,6 +7,7 @@
 //! One lane more than there are routes: [`UNTRANSLATED`] gives up what intake could not translate, so that it lies among the dead letters.
 pub mod channel;
 mod lane;
+pub mod resend;
 mod retry;
 mod supply;
 

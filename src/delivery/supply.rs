@@ -103,7 +103,7 @@ impl Lagging {
 }
 
 /// Translates a record again, as it was translated when it came.
-fn again(seq: u64, record: Record, plans: &Plans, scratch: &mut Scratch) -> Live {
+pub(super) fn again(seq: u64, record: Record, plans: &Plans, scratch: &mut Scratch) -> Live {
     let mut live = Live { seq, ..Live::default() };
     match Facets::decode(&record.facets) {
         None => live.failure = Some("its facets were written by another version".into()),

@@ -26,6 +26,9 @@ pub enum DirectoryError {
         /// What its format file says.
         found: String,
     },
+    /// Nothing has been kept there.
+    #[error("{} is no data directory of handoff: give the one of the gateway with --data or --config", .0.display())]
+    Nothing(PathBuf),
     /// It could not be made, read or written.
     #[error("{}: {source}", path.display())]
     Io {
@@ -73,11 +76,30 @@ impl Directory {
     }
 
     pub(super) fn journal(&self) -> PathBuf {
-        self.path.join("journal")
+        Directory::journal_of(&self.path)
     }
 
     pub(super) fn state(&self) -> PathBuf {
-        self.path.join("state.sqlite")
+        Directory::state_of(&self.path)
+    }
+
+    pub(super) fn journal_of(path: &Path) -> PathBuf {
+        path.join("journal")
+    }
+
+    pub(super) fn state_of(path: &Path) -> PathBuf {
+        path.join("state.sqlite")
+    }
+}
+
+/// Whether a directory holds data of this version.
+pub(super) fn check_format(path: &Path) -> Result<(), DirectoryError> {
+    let file = path.join("format");
+    match fs::read_to_string(&file) {
+        Ok(found) if found == FORMAT => Ok(()),
+        Ok(found) => Err(DirectoryError::Format { path: path.to_owned(), found }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(DirectoryError::Nothing(path.to_owned())),
+        Err(source) => Err(DirectoryError::Io { path: file, source }),
     }
 }
 

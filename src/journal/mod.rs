@@ -30,12 +30,14 @@ mod state;
 mod store;
 #[cfg(test)]
 mod tests;
+mod view;
 
 pub use directory::{Directory, DirectoryError};
 pub use reader::{Item, Limits, Reader};
 pub use record::Record;
 pub use state::{DeadLetter, State};
 pub use store::{Health, Journal, Receipt};
+pub use view::{View, ViewError};
 
 use std::path::PathBuf;
 

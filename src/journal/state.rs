@@ -6,6 +6,7 @@ use super::{Directory, Error};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS cursor (reader TEXT PRIMARY KEY, next INTEGER NOT NULL) STRICT, WITHOUT ROWID;
@@ -42,13 +43,20 @@ impl State {
     /// # Errors
     /// A database that cannot be opened.
     pub fn open(directory: &Directory) -> Result<State, Error> {
-        let path = directory.state();
+        let state = State::at(directory.state())?;
+        super::directory::sync(directory.path()).map_err(Error::file(directory.path()))?;
+        Ok(state)
+    }
+
+    /// The state in a file; the directory is the caller's to sync.
+    pub(super) fn at(path: PathBuf) -> Result<State, Error> {
         let failed = || Error::database(&path);
         let connection = Connection::open(&path).map_err(failed())?;
+        // Commands look at it while the gateway writes.
+        connection.busy_timeout(Duration::from_secs(5)).map_err(failed())?;
         connection
             .execute_batch(&format!("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {TABLES}"))
             .map_err(failed())?;
-        super::directory::sync(directory.path()).map_err(Error::file(directory.path()))?;
         Ok(State { connection: Mutex::new(connection), path })
     }
 
@@ -121,6 +129,30 @@ impl State {
             Ok(DeadLetter { seq, last, at_ms: row.get(2)?, attempts: row.get(3)?, reason: row.get(4)? })
         });
         rows.and_then(Iterator::collect).map_err(failed())
+    }
+
+    /// The readers that gave anything up.
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub fn readers_with_dead_letters(&self) -> Result<Vec<String>, Error> {
+        let failed = || Error::database(&self.path);
+        let connection = self.lock();
+        let mut select =
+            connection.prepare("SELECT DISTINCT reader FROM dead_letter ORDER BY reader").map_err(failed())?;
+        let names = select.query_map([], |row| row.get(0));
+        names.and_then(Iterator::collect).map_err(failed())
+    }
+
+    /// Forgets a dead letter; the message stays in the journal. Whether there was one.
+    ///
+    /// # Errors
+    /// A database that cannot be written.
+    pub fn drop_dead_letter(&self, reader: &str, seq: u64) -> Result<bool, Error> {
+        let dropped = self
+            .lock()
+            .execute("DELETE FROM dead_letter WHERE reader = ?1 AND seq = ?2", params![reader, seq.cast_signed()]);
+        Ok(dropped.map_err(Error::database(&self.path))? > 0)
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {

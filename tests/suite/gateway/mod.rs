@@ -4,6 +4,7 @@ mod crash;
 mod delivery;
 mod forward;
 mod framing;
+mod letters;
 mod process;
 
 use process::{Gateway, Peer, message};

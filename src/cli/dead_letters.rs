@@ -1,0 +1,194 @@
+//! `handoff dead-letters`: what routes gave up, and what is to become of it. Reads the data directory itself, so that it works while the gateway runs and when it is down.
+use super::serve::{configured, with_plans};
+use crate::config::Config;
+use crate::delivery::channel::Target;
+use crate::delivery::{Options, Plans, UNTRANSLATED, resend};
+use crate::facets::Facets;
+use crate::journal::{DeadLetter, View};
+use anyhow::{Context as _, bail};
+use clap::{Args, Subcommand};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// List, show, send again and drop what could not be delivered
+#[derive(Debug, Args)]
+pub struct DeadLettersArgs {
+    #[command(subcommand)]
+    what: What,
+    /// The configuration of the gateway; without one: the data directory handoff-data
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// One line each: route, number, when, attempts, type, why
+    List {
+        /// Of this route only
+        #[arg(long, value_name = "NAME")]
+        route: Option<String>,
+    },
+    /// Print the message as it came, and on standard error why it was given up
+    Show(Letter),
+    /// Translate and deliver once more, now; what arrives is no dead letter any more
+    Resend {
+        #[command(flatten)]
+        letter: Letter,
+        /// Send the message in this file instead, an edited copy
+        #[arg(long, value_name = "FILE")]
+        with: Option<PathBuf>,
+    },
+    /// Forget it; the message stays in the journal
+    Drop(Letter),
+}
+
+#[derive(Debug, Args)]
+struct Letter {
+    /// The route, or `untranslated`
+    #[arg(value_name = "ROUTE")]
+    route: String,
+    /// Its number in the journal
+    #[arg(value_name = "NUMBER")]
+    number: u64,
+}
+
+/// Runs the command: exit 0, 1 when there is no such dead letter or it did not arrive, 2 when the data or the configuration cannot be read.
+///
+/// # Errors
+/// A data directory or file that cannot be used.
+pub fn run(args: DeadLettersArgs) -> anyhow::Result<ExitCode> {
+    let config = match configured(args.config.as_deref()) {
+        Ok(config) => config,
+        Err(problems) => {
+            eprintln!("{problems}");
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let mut view = View::open(&config.data)?;
+    let done = match args.what {
+        What::List { route } => list(&mut view, route)?,
+        What::Show(letter) => show(&mut view, &letter)?,
+        What::Drop(letter) => drop_letter(&view, &letter)?,
+        What::Resend { letter, with } => send_again(&mut view, &letter, with, config)?,
+    };
+    Ok(ExitCode::from(u8::from(!done)))
+}
+
+fn list(view: &mut View, route: Option<String>) -> anyhow::Result<bool> {
+    let routes = match route {
+        Some(route) => vec![route],
+        None => view.state().readers_with_dead_letters()?,
+    };
+    let mut out = std::io::stdout().lock();
+    for route in routes {
+        for letter in view.state().dead_letters(&route)? {
+            let at = jiff::Timestamp::from_millisecond(letter.at_ms).map(|at| at.to_string()).unwrap_or_default();
+            let kind = kind(view, &letter);
+            writeln!(out, "{route} {} {at} {} {kind} {}", letter.seq, letter.attempts, letter.reason)?;
+        }
+    }
+    Ok(true)
+}
+
+/// `ADT^A01`, or `-` where the record cannot be read.
+fn kind(view: &mut View, letter: &DeadLetter) -> String {
+    let record = view.record(letter.seq).ok().flatten();
+    let plain = |bytes: &[u8]| String::from_utf8_lossy(bytes).chars().filter(|c| c.is_ascii_alphanumeric()).collect();
+    let named = record.as_ref().and_then(|record| Facets::decode(&record.facets)).map(|facets| {
+        let (code, event): (String, String) = (plain(facets.code), plain(facets.event));
+        format!("{code}^{event}")
+    });
+    named.filter(|kind| kind != "^").unwrap_or_else(|| "-".into())
+}
+
+fn find(view: &View, letter: &Letter) -> anyhow::Result<Option<DeadLetter>> {
+    let letters = view.state().dead_letters(&letter.route)?;
+    let found = letters.into_iter().find(|found| found.seq == letter.number);
+    if found.is_none() {
+        eprintln!(
+            "route {} has no dead letter {}; `handoff dead-letters list` tells which there are",
+            letter.route, letter.number
+        );
+    }
+    Ok(found)
+}
+
+fn show(view: &mut View, letter: &Letter) -> anyhow::Result<bool> {
+    let Some(found) = find(view, letter)? else { return Ok(false) };
+    eprintln!("given up after {} attempts: {}", found.attempts, found.reason);
+    match view.record(letter.number)? {
+        Some(record) => {
+            std::io::stdout().write_all(&record.raw)?;
+            Ok(true)
+        }
+        None => {
+            eprintln!("the journal cannot read it: records {} to {} are damaged", found.seq, found.last);
+            Ok(false)
+        }
+    }
+}
+
+fn drop_letter(view: &View, letter: &Letter) -> anyhow::Result<bool> {
+    let dropped = find(view, letter)?.is_some() && view.state().drop_dead_letter(&letter.route, letter.number)?;
+    if dropped {
+        println!("dropped {} {}", letter.route, letter.number);
+    }
+    Ok(dropped)
+}
+
+fn send_again(view: &mut View, letter: &Letter, with: Option<PathBuf>, mut config: Config) -> anyhow::Result<bool> {
+    if find(view, letter)?.is_none() {
+        return Ok(false);
+    }
+    let Some(mut record) = view.record(letter.number)? else {
+        eprintln!("the journal cannot read the message; `--with FILE` needs it as well, for where it came from");
+        return Ok(false);
+    };
+    if let Some(path) = with {
+        record.raw = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    }
+    let (plans, _) = with_plans(config.mappings.take(), std::mem::take(&mut config.listeners))?;
+    let targets = targets(letter, config.routes, &record, &plans)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut arrived = true;
+    for (name, target) in targets {
+        let sent = match resend::prepare(letter.number, record.clone(), &plans) {
+            Ok(live) => runtime.block_on(resend::deliver(live, target)),
+            Err(why) => Err(why),
+        };
+        match sent {
+            Ok(()) => println!("sent {} to {name}", letter.number),
+            Err(reason) => {
+                eprintln!("not sent {} to {name}: {reason}", letter.number);
+                arrived = false;
+            }
+        }
+    }
+    if arrived {
+        view.state().drop_dead_letter(&letter.route, letter.number)?;
+    }
+    Ok(arrived)
+}
+
+/// The route's own target; for what could not be translated, those of all routes that want it.
+fn targets(
+    letter: &Letter,
+    routes: Vec<Options>,
+    record: &crate::journal::Record,
+    plans: &Plans,
+) -> anyhow::Result<Vec<(String, Target)>> {
+    let untranslated = letter.route == UNTRANSLATED;
+    let live = if untranslated { resend::prepare(letter.number, record.clone(), plans).ok() } else { None };
+    let wants = |options: &Options| match (&live, untranslated) {
+        (Some(live), _) => Facets::decode(&live.facets).is_some_and(|facets| options.route.wants(&facets, &live.raw)),
+        // It still cannot be translated, which delivering it to any route will say.
+        (None, true) => true,
+        (None, false) => options.route.name == letter.route,
+    };
+    let found: Vec<_> = routes.into_iter().filter(wants).map(|options| (options.route.name, options.target)).collect();
+    if found.is_empty() {
+        bail!("the configuration has no route for it: name the one of the gateway with --config");
+    }
+    Ok(found)
+}
