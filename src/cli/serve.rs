@@ -8,6 +8,7 @@ use crate::mapping::Plan;
 use crate::mllp::connection::Reply;
 use crate::mllp::decoder::Frame;
 use crate::mllp::listener;
+use crate::mllp::tls::Acceptor;
 use crate::routing::Tail;
 use anyhow::Context as _;
 use clap::Args;
@@ -94,7 +95,9 @@ async fn serve(config: Config, plans: Plans, listeners: Vec<(Listener, Source)>)
         let socket = TcpListener::bind(&listener.address)
             .await
             .with_context(|| format!("cannot listen on {}", listener.address))?;
-        bound.push((socket, listener, source));
+        let tls = listener.tls.clone().map(Acceptor::new).transpose();
+        let tls = tls.with_context(|| format!("listener {}: tls", listener.name))?.map(Arc::new);
+        bound.push((socket, listener, source, tls));
     }
 
     let (drain, draining) = watch::channel(false);
@@ -105,15 +108,15 @@ async fn serve(config: Config, plans: Plans, listeners: Vec<(Listener, Source)>)
     }
     let (stop, stopping) = watch::channel(false);
     let mut listening = JoinSet::new();
-    for (socket, listener, source) in bound {
+    for (socket, listener, source, tls) in bound {
         let address = socket.local_addr()?;
-        let name = &listener.name;
+        let (name, protocol) = (&listener.name, if tls.is_some() { "TLS" } else { "plain" });
         eprintln!(
-            "listening mllp {address} (listener {name}, durability {}, routes {routes}, data {})",
+            "listening mllp {address} (listener {name}, {protocol}, durability {}, routes {routes}, data {})",
             config.journal.durability.name(),
             config.data.display()
         );
-        listening.spawn(listen(socket, listener.options, source, Arc::clone(&intake), stopping.clone()));
+        listening.spawn(listen(socket, listener.options, tls, source, Arc::clone(&intake), stopping.clone()));
     }
     drop(intake);
 
@@ -177,6 +180,7 @@ pub(super) fn with_plans(
 async fn listen(
     socket: TcpListener,
     options: listener::Options,
+    tls: Option<Arc<Acceptor>>,
     source: Source,
     intake: Arc<Intake>,
     stopping: watch::Receiver<bool>,
@@ -198,5 +202,5 @@ async fn listen(
             }
         }
     };
-    listener::run(socket, options, handler, stopping).await;
+    listener::run(socket, options, tls, handler, stopping).await;
 }

@@ -63,6 +63,8 @@ pub struct Listener {
     pub ack_on: intake::AckOn,
     /// The folder of a site (profile and overlay), laid over the mappings.
     pub site: Option<PathBuf>,
+    /// Certificate and key; without them it speaks plainly.
+    pub tls: Option<mllp::tls::Options>,
 }
 
 impl Default for Config {
@@ -92,6 +94,7 @@ impl Default for Listener {
             name: "mllp".into(),
             ack_on: intake::AckOn::default(),
             site: None,
+            tls: None,
         }
     }
 }

@@ -37,6 +37,18 @@ impl<'a> Section<'a> {
         Some(Placed { value: self.document.expand(text, value.span()), at: value.span() })
     }
 
+    /// A list of texts.
+    pub fn texts(&self, key: &'static str) -> Option<Vec<Placed<String>>> {
+        let value = self.value(key)?;
+        let form = "a list of texts in quotes";
+        let array = self.typed(key, value, form, DeValue::as_array)?;
+        let text = |value: &'a Spanned<DeValue<'a>>| {
+            let text = self.typed(key, value, form, DeValue::as_str)?;
+            Some(Placed { value: self.document.expand(text, value.span()), at: value.span() })
+        };
+        Some(array.iter().filter_map(text).collect())
+    }
+
     pub fn boolean(&self, key: &'static str) -> Option<bool> {
         let value = self.value(key)?;
         self.typed(key, value, "true or false", DeValue::as_bool)

@@ -7,7 +7,9 @@ use crate::delivery::{self, Retry, UNTRANSLATED};
 use crate::intake::AckOn;
 use crate::journal::Durability;
 use crate::mllp::decoder::Framing;
+use crate::mllp::tls;
 use crate::routing::{Filter, FilterError, Route};
+use ipnet::IpNet;
 use reqwest::Url;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -79,10 +81,21 @@ fn listener(section: Section<'_>) -> Listener {
     listener.ack_on = ack_on;
     listener.site = section.text("site").map(|folder| section.document.relative(&folder.value));
     let plaintext = section.boolean("plaintext").unwrap_or(false);
-    section.not_yet(&["http", "directory", "tls", "allow"]);
+    section.not_yet(&["http", "directory"]);
+    listener.tls = section.table("tls").and_then(tls);
+    for network in section.texts("allow").into_iter().flatten() {
+        // An address alone is a network of one.
+        let parsed = network.value.parse().or_else(|_| network.value.parse::<IpAddr>().map(IpNet::from));
+        match parsed {
+            Ok(parsed) => listener.options.allow.push(parsed),
+            Err(_) => {
+                section.document.wrong(Some(network.at), "allow lists addresses and networks such as \"10.1.0.0/16\"")
+            }
+        }
+    }
     match section.text("mllp") {
         Some(address) => {
-            check_address(&section, &address, plaintext, "listener");
+            check_address(&section, &address, plaintext || listener.tls.is_some(), "listener");
             listener.address = address.value;
         }
         None => section.wrong("mllp is missing: give the address to listen on, such as mllp = \"127.0.0.1:2575\""),
@@ -102,6 +115,16 @@ fn listener(section: Section<'_>) -> Listener {
     listener
 }
 
+fn tls(section: Section<'_>) -> Option<tls::Options> {
+    let file = |key| section.text(key).map(|file| section.document.relative(&file.value));
+    let (certificate, key, client_ca) = (file("certificate"), file("key"), file("client_ca"));
+    if certificate.is_none() || key.is_none() {
+        section.wrong("tls needs certificate and key, files in PEM");
+    }
+    section.finish();
+    Some(tls::Options { certificate: certificate?, key: key?, client_ca })
+}
+
 fn set<T>(target: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *target = value;
@@ -118,9 +141,14 @@ fn check_address(section: &Section<'_>, address: &Placed<String>, plaintext: boo
     }
     let loopback = host == "localhost"
         || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    let remedy = if owner == "listener" {
+        "give the listener tls = { certificate = …, key = … }, or "
+    } else {
+        "give the target "
+    };
     if !loopback && !plaintext {
         wrong(&format!(
-            "this address can be reached from other machines, and MLLP is not encrypted: add plaintext = true to the {owner} if its network is trusted"
+            "this address can be reached from other machines, and MLLP is not encrypted: {remedy}plaintext = true if its network is trusted"
         ));
     }
 }

@@ -72,7 +72,7 @@ fn all_mistakes_are_told_at_once_with_their_places() {
     for expected in [
         "handoff.toml:1:1: unknown key \"dta\"; did you mean \"data\"?",
         "handoff.toml:3:8: name must be",
-        "handoff.toml:4:8: this address can be reached from other machines, and MLLP is not encrypted: add plaintext = true",
+        "handoff.toml:4:8: this address can be reached from other machines, and MLLP is not encrypted: give the listener tls",
         "handoff.toml:5:10: ack_on must be one of \"translated\", \"durable\"; did you mean \"translated\"?",
         "handoff.toml:8:10: filter: before `ADT`: ",
         "handoff.toml:9:6: to names no target",
@@ -95,7 +95,9 @@ fn each_mistake_has_a_remedy() {
         (wrong("[[listener]]\nname = \"a\""), "mllp is missing"),
         (wrong("[[listener]]\nmllp = \"127.0.0.1:1\""), "name is missing"),
         (wrong("[[listener]]\nname = \"a\"\nmllp = \"127.0.0.1\""), "mllp must be host:port"),
-        (listener("tls = { certificate = \"x\" }"), "tls is not supported by this version"),
+        (listener("tls = { certificate = \"x\" }"), "tls needs certificate and key"),
+        (listener("allow = [\"10.0.0.0/8\", \"ten\"]"), "handoff.toml:4:24: allow lists addresses and networks"),
+        (listener("http = \"127.0.0.1:80\""), "http is not supported by this version"),
         (listener("idle_timeout = \"soon\""), "idle_timeout must be a time span"),
         (listener("pipeline_max = 0"), "pipeline_max must be a whole number, 1 or more"),
         (wrong("[[route]]\nname = \"a\""), "to is missing"),
@@ -103,7 +105,7 @@ fn each_mistake_has_a_remedy() {
         (route("{ fhir = \"http://ehr.example/fhir\" }"), "http is not encrypted"),
         (route("{ fhir = \"https://user:secret@ehr.example\" }"), "without user, password"),
         (route("{ fhir = \"https://a.example\", file = \"x\" }"), "one target"),
-        (route("{ mllp = \"lab.example:2575\" }"), "add plaintext = true to the target"),
+        (route("{ mllp = \"lab.example:2575\" }"), "give the target plaintext = true"),
         (route("{ mllp = \"lab\" }"), "mllp must be host:port"),
         (route("{ mllp = \"127.0.0.1:1\", bundle = \"batch\" }"), "bundle does not go with mllp"),
         (

@@ -1,6 +1,8 @@
 //! Accepts connections within limits and drives each in its own task.
 use super::connection::{self, Reply};
 use super::decoder::Frame;
+use super::tls::Acceptor;
+use ipnet::IpNet;
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
@@ -14,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use tracing::Instrument;
 
 /// The limits of a listener.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// The limits of each connection.
     pub connection: connection::Options,
@@ -24,6 +26,8 @@ pub struct Options {
     pub connections_per_address_max: usize,
     /// How long connections may take to answer what they have taken, once a shutdown began.
     pub drain_timeout: Duration,
+    /// Networks that may connect; empty: all.
+    pub allow: Vec<IpNet>,
 }
 
 impl Default for Options {
@@ -33,13 +37,19 @@ impl Default for Options {
             connections_max: 20_000,
             connections_per_address_max: 10_000,
             drain_timeout: Duration::from_secs(10),
+            allow: Vec::new(),
         }
     }
 }
 
 /// Accepts until `shutdown` turns true, then waits for the connections to answer what they have taken. Frames go to `handler` with the peer's address.
-pub async fn run<H, A, R>(listener: TcpListener, options: Options, handler: H, mut shutdown: watch::Receiver<bool>)
-where
+pub async fn run<H, A, R>(
+    listener: TcpListener,
+    options: Options,
+    tls: Option<Arc<Acceptor>>,
+    handler: H,
+    mut shutdown: watch::Receiver<bool>,
+) where
     H: Fn(Frame, SocketAddr) -> A + Clone + Send + Sync + 'static,
     A: Future<Output = R> + Send + 'static,
     R: Future<Output = Reply> + Send + 'static,
@@ -59,18 +69,29 @@ where
                 continue;
             }
         };
+        if !options.allows(peer.ip()) {
+            tracing::warn!(%peer, "connection refused: its address is in no network of allow");
+            continue;
+        }
         let Some(place) = Open::enter(&open, peer.ip(), &options) else {
             tracing::warn!(%peer, "connection refused: connections_max or connections_per_address_max is reached");
             continue;
         };
         let _ = stream.set_nodelay(true);
-        let (handler, shutdown) = (handler.clone(), shutdown.clone());
+        let (handler, shutdown, tls, limits) = (handler.clone(), shutdown.clone(), tls.clone(), options.connection);
         let span = tracing::info_span!("connection", %peer);
         connections.spawn(
             async move {
                 let _place = place;
                 tracing::debug!("opened");
-                let end = connection::run(stream, &options.connection, &|frame| handler(frame, peer), shutdown).await;
+                let handler = |frame| handler(frame, peer);
+                let end = match &tls {
+                    None => connection::run(stream, &limits, &handler, shutdown).await,
+                    Some(tls) => match tls.accept(stream).await {
+                        Ok(stream) => connection::run(stream, &limits, &handler, shutdown).await,
+                        Err(error) => return tracing::warn!("no TLS connection: {error}"),
+                    },
+                };
                 report(&end);
             }
             .instrument(span),
@@ -80,6 +101,14 @@ where
     let drained = timeout(options.drain_timeout, async { while connections.join_next().await.is_some() {} }).await;
     if drained.is_err() {
         tracing::warn!(connections = connections.len(), "connections were cut: they did not finish in time");
+    }
+}
+
+impl Options {
+    fn allows(&self, address: IpAddr) -> bool {
+        // A dual-stack socket sees IPv4 peers as ::ffff:a.b.c.d.
+        let address = address.to_canonical();
+        self.allow.is_empty() || self.allow.iter().any(|network| network.contains(&address))
     }
 }
 

@@ -6,11 +6,12 @@
 //!
 //! [`decoder`] finds frames in bytes and does no I/O; [`connection`] drives one socket with it, reads ahead and answers in order; [`listener`] accepts
 //! sockets within limits; [`client`] is the other side. What a message means is not known here: a handler takes a frame and gives back a reply.
-//! Left out: release 2 commit bytes, TLS.
+//! [`tls`] stands before a connection where a listener is to be reached from other machines. Left out: release 2 commit bytes.
 pub mod client;
 pub mod connection;
 pub mod decoder;
 pub mod listener;
+pub mod tls;
 
 /// `<SB>`, the byte before a message.
 pub const START: u8 = 0x0B;

@@ -6,6 +6,7 @@ mod forward;
 mod framing;
 mod letters;
 mod process;
+mod tls;
 
 use process::{Gateway, Peer, message};
 

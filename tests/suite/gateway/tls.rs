@@ -1,0 +1,132 @@
+//! TLS in front of MLLP: who gets in, who does not, and a certificate that is renewed.
+use super::process::{Gateway, Peer, journal, message, wait_for};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+type Authority = CertifiedIssuer<'static, KeyPair>;
+
+fn authority(name: &str) -> Authority {
+    let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// A certificate for localhost and its key, PEM; `until` is its last year.
+fn identity(authority: &Authority, until: i32) -> (String, String) {
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.not_after = date_time_ymd(until, 1, 1);
+    let key = KeyPair::generate().unwrap();
+    (params.signed_by(&key, authority).unwrap().pem(), key.serialize_pem())
+}
+
+fn install(folder: &Path, (certificate, key): &(String, String)) {
+    std::fs::write(folder.join("server.key"), key).unwrap();
+    std::fs::write(folder.join("server.pem"), certificate).unwrap();
+}
+
+/// Sends one message over TLS and gives what comes back; `None` when the gateway does not let us in or says nothing.
+fn exchange(address: &str, trusted: &Authority, shown: Option<&(String, String)>, text: &str) -> Option<String> {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted.der().clone()).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let config = match shown {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+            builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap()).unwrap()
+        }
+    };
+    let client = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap();
+    let socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut stream = StreamOwned::new(client, socket);
+    stream.write_all(&[b"\x0b", text.as_bytes(), b"\x1c\r"].concat()).ok()?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\x1c\r") {
+        let mut buffer = [0; 4096];
+        let read = stream.read(&mut buffer).ok().filter(|read| *read > 0)?;
+        answer.extend_from_slice(&buffer[..read]);
+    }
+    String::from_utf8(answer).ok()
+}
+
+#[test]
+fn only_clients_of_the_authority_get_in() {
+    let (ours, other) = (authority("ours"), authority("other"));
+    let folder = tempfile::tempdir().unwrap();
+    install(folder.path(), &identity(&ours, 2100));
+    std::fs::write(folder.path().join("ca.pem"), ours.pem()).unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let gateway = Gateway::start(&format!(
+        "[[listener]]\nname = \"adt\"\nmllp = \"127.0.0.1:0\"\ntls = {{ certificate = \"{}\", key = \"{}\", client_ca = \"{}\" }}\n",
+        file("server.pem"),
+        file("server.key"),
+        file("ca.pem")
+    ));
+    let address = gateway.address();
+    let good = identity(&ours, 2100);
+    let answer = exchange(&address, &ours, Some(&good), &message("good", "A01")).expect("an acknowledgement");
+    assert!(answer.contains("MSA|AA|good"), "{answer}");
+    for (who, shown) in [
+        ("no certificate", None),
+        ("another authority", Some(identity(&other, 2100))),
+        ("expired", Some(identity(&ours, 2001))),
+    ] {
+        assert_eq!(exchange(&address, &ours, shown.as_ref(), &message("bad", "A01")), None, "{who}");
+    }
+    assert_eq!(exchange(&address, &other, Some(&good), &message("bad", "A01")), None, "we do not trust the gateway");
+    let mut plain = Peer::connect(&gateway);
+    plain.send(&message("bad", "A01"));
+    assert_eq!(plain.receive(), None, "MLLP without TLS");
+    let data = gateway.data();
+    let log = gateway.stop();
+    assert!(log.contains("no TLS connection"), "{log}");
+    assert_eq!(journal(&data), [message("good", "A01")], "nothing of those who did not get in");
+}
+
+#[test]
+fn a_renewed_certificate_is_used_without_a_restart() {
+    let (old, new) = (authority("old"), authority("new"));
+    let folder = tempfile::tempdir().unwrap();
+    install(folder.path(), &identity(&old, 2100));
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let gateway = Gateway::start(&format!(
+        "[[listener]]\nname = \"adt\"\nmllp = \"127.0.0.1:0\"\ntls = {{ certificate = \"{}\", key = \"{}\" }}\n",
+        file("server.pem"),
+        file("server.key")
+    ));
+    let address = gateway.address();
+    let accepted = |trusted: &Authority| exchange(&address, trusted, None, &message("one", "A01")).is_some();
+    assert!(accepted(&old) && !accepted(&new));
+    std::fs::write(folder.path().join("server.pem"), "no certificate").unwrap();
+    wait_for("the complaint", || {
+        assert!(accepted(&old), "the certificate of before stays in use");
+        Some(()).filter(|()| gateway.log().contains("the certificate of before stays in use"))
+    });
+    install(folder.path(), &identity(&new, 2100));
+    wait_for("the new certificate", || Some(()).filter(|()| accepted(&new)));
+    gateway.stop();
+}
+
+#[test]
+fn networks_that_are_not_allowed_are_turned_away() {
+    let listener = |allow: &str| format!("[[listener]]\nname = \"adt\"\nmllp = \"127.0.0.1:0\"\nallow = [{allow}]\n");
+    let gateway = Gateway::start(&listener("\"10.0.0.0/8\", \"::1\""));
+    assert_eq!(Peer::connect(&gateway).receive(), None);
+    assert!(gateway.stop().contains("in no network of allow"));
+    let gateway = Gateway::start(&listener("\"10.0.0.0/8\", \"127.0.0.1\""));
+    assert!(Peer::connect(&gateway).exchange(&message("one", "A01")).contains("MSA|AA|one"));
+    gateway.stop();
+}
