@@ -3,7 +3,7 @@ use super::files::{Layers, load};
 use crate::config::{Config, Listener, Problems};
 use crate::delivery::{Common, Lane, Plans};
 use crate::intake::{Answer, Intake, Source};
-use crate::journal::{Directory, Health, Journal, State};
+use crate::journal::{Directory, Health, Journal, Retention, State};
 use crate::mapping::Plan;
 use crate::mllp::connection::Reply;
 use crate::mllp::decoder::Frame;
@@ -33,6 +33,8 @@ pub struct ServeArgs {
 
 /// Memory for messages that routes have not delivered yet; beyond it they are read from the journal and translated again.
 const TAIL_BYTES_MAX: usize = 64 << 20;
+/// Between looks at what the journal need not keep.
+const RETENTION_PAUSE: Duration = Duration::from_secs(600);
 /// Time for deliveries that are under way when the gateway is told to stop.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -89,6 +91,8 @@ async fn serve(config: Config, plans: Plans, listeners: Vec<(Listener, Source)>)
     for route in config.routes {
         lanes.push(Lane::open(route, &common)?);
     }
+    let readers = lanes.iter().map(|lane| lane.name().to_owned()).collect();
+    let retained = tokio::spawn(retain(Arc::clone(&journal), Arc::clone(&common.state), readers, config.retention));
     drop(common);
     let mut bound = Vec::new();
     for (listener, source) in listeners {
@@ -142,10 +146,38 @@ async fn serve(config: Config, plans: Plans, listeners: Vec<(Listener, Source)>)
         tracing::warn!("some deliveries were cut; they are made again at the next start");
         deliveries.shutdown().await;
     }
+    retained.abort();
+    let _ = retained.await; // It holds the journal until it is gone.
     // The last handle: what is queued is written, the files are closed.
     drop(journal);
     tracing::info!("stopped");
     Ok(ExitCode::from(u8::from(failed)))
+}
+
+/// Removes from the journal what is older, or more, than it is to keep, and what every route has passed. Runs until it is stopped.
+async fn retain(journal: Arc<Journal>, state: Arc<State>, readers: Vec<String>, retention: Retention) {
+    loop {
+        let (here, state, readers) = (Arc::clone(&journal), Arc::clone(&state), readers.clone());
+        let pruned = tokio::task::spawn_blocking(move || {
+            let keep = here.keep_from(&retention, jiff::Timestamp::now().as_millisecond())?;
+            let wanted = state.wanted_from(&readers)?.unwrap_or(keep);
+            if wanted < keep {
+                tracing::warn!(
+                    keep,
+                    wanted,
+                    "the journal is kept beyond its retention: a route or a dead letter still needs it"
+                );
+            }
+            here.prune(keep.min(wanted))
+        });
+        match pruned.await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(records)) => tracing::info!(records, "removed from the journal: past its retention"),
+            Ok(Err(error)) => tracing::error!("nothing is removed from the journal: {error}"),
+            Err(error) => tracing::error!("nothing is removed from the journal: {error}"),
+        }
+        tokio::time::sleep(RETENTION_PAUSE).await;
+    }
 }
 
 /// Compiles the mappings of each listener, and once only those that several share.

@@ -4,6 +4,7 @@
 //! data = "handoff-data"             # journal and state
 //! durability = "fsync"              # fsync | os
 //! mappings = "mappings"             # default: built in
+//! retention = { age = "30d", size = "50GB" }   # what every route has passed and no dead letter needs
 //!
 //! [[listener]]
 //! name = "adt"
@@ -42,6 +43,8 @@ pub struct Config {
     pub data: PathBuf,
     /// The journal.
     pub journal: journal::Options,
+    /// How long it keeps what every route has passed.
+    pub retention: journal::Retention,
     /// The folder of mappings; none for those built in.
     pub mappings: Option<PathBuf>,
     /// Where messages come in.
@@ -79,6 +82,7 @@ impl Default for Config {
         Config {
             data: DATA.into(),
             journal: journal::Options::default(),
+            retention: journal::Retention::default(),
             mappings: None,
             listeners: vec![Listener::default()],
             routes: vec![archive],

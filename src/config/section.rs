@@ -80,6 +80,16 @@ impl<'a> Section<'a> {
         parsed
     }
 
+    /// A number of bytes such as `"50GB"`.
+    pub fn size(&self, key: &'static str) -> Option<u64> {
+        let text = self.text(key)?;
+        let parsed = parse_size(&text.value);
+        if parsed.is_none() {
+            self.document.wrong(Some(text.at), format!("{key} must be a size such as \"500MB\" or \"50GB\""));
+        }
+        parsed
+    }
+
     /// One of some words.
     pub fn choice<T: Copy>(&self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
         let text = self.text(key)?;
@@ -174,6 +184,19 @@ fn parse_duration(text: &str) -> Option<Duration> {
     number.checked_mul(ms).map(Duration::from_millis)
 }
 
+fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.find(|character: char| !character.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim() {
+        "KB" => 1 << 10,
+        "MB" => 1 << 20,
+        "GB" => 1 << 30,
+        "TB" => 1 << 40,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
+}
+
 /// The name that was probably meant.
 fn closest<'n>(word: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let near = names.map(|name| (distance(word, name), name)).min()?;
@@ -208,6 +231,12 @@ mod tests {
             [Some(500), Some(1000), Some(300_000), Some(259_200_000), Some(172_800_000)]
         );
         assert_eq!([ms(""), ms("5"), ms("s"), ms("1.5s"), ms("-1s"), ms("99999999999999999999s")], [None; 6]);
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!([parse_size("50GB"), parse_size("3 KB")], [Some(50 << 30), Some(3 << 10)]);
+        assert_eq!(["", "50", "GB", "1.5GB", "99999999TB"].map(parse_size), [None; 5]);
     }
 
     #[test]

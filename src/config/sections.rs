@@ -32,6 +32,11 @@ pub(super) fn read(document: &Document<'_>) -> Config {
     if let Some(durability) = root.choice("durability", &[("fsync", Durability::Fsync), ("os", Durability::Os)]) {
         config.journal.durability = durability;
     }
+    if let Some(retention) = root.table("retention") {
+        set(&mut config.retention.age, retention.duration("age"));
+        set(&mut config.retention.bytes, retention.size("size"));
+        retention.finish();
+    }
     if let Some(listeners) = root.tables("listener") {
         config.listeners = listeners.into_iter().map(listener).collect();
     }

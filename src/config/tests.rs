@@ -26,6 +26,7 @@ fn everything_that_can_be_said() {
         r#"
         data = "/var/lib/handoff"
         durability = "os"
+        retention = { age = "90d", size = "200GB" }
         [[listener]]
         name = "adt"
         mllp = "0.0.0.0:${PORT}"
@@ -45,6 +46,7 @@ fn everything_that_can_be_said() {
         "#,
     )
     .unwrap();
+    assert_eq!(config.retention, journal::Retention { age: Duration::from_secs(90 * 86_400), bytes: 200 << 30 });
     let listener = &config.listeners[0];
     assert_eq!((listener.address.as_str(), listener.ack_on), ("0.0.0.0:2600", AckOn::Durable));
     assert_eq!(listener.options.connection.decoder.frame_bytes_max, 50 << 20);
@@ -90,6 +92,7 @@ fn each_mistake_has_a_remedy() {
         (wrong("data = "), "handoff.toml:1:"),
         (wrong("data = 7"), "data must be a text in quotes"),
         (wrong("data = \"${NOPE}\""), "the environment variable NOPE is not set"),
+        (wrong("retention = { size = \"much\" }"), "size must be a size such as"),
         (wrong("durability = \"memory\""), "durability must be one of \"fsync\", \"os\""),
         (wrong("[listener]\nname = \"a\""), "listener must be written as [[listener]]"),
         (wrong("[[listener]]\nname = \"a\""), "mllp is missing"),

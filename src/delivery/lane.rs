@@ -70,6 +70,11 @@ impl Lane {
         Ok(Lane::with(UNTRANSLATED.into(), Duty::CollectUntranslated, common)?)
     }
 
+    /// The name of its cursor.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     fn with(name: String, duty: Duty, common: &Common) -> Result<Lane, Error> {
         let next = match common.state.cursor(&name)? {
             Some(next) if next > *common.journal.head().borrow() + 1 => {

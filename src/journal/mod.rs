@@ -26,6 +26,7 @@ mod directory;
 mod partition;
 mod reader;
 mod record;
+mod retention;
 mod state;
 mod store;
 #[cfg(test)]
@@ -35,6 +36,7 @@ mod view;
 pub use directory::{Directory, DirectoryError};
 pub use reader::{Item, Limits, Reader};
 pub use record::Record;
+pub use retention::Retention;
 pub use state::{DeadLetter, State};
 pub use store::{Health, Journal, Receipt};
 pub use view::{View, ViewError};

@@ -131,6 +131,23 @@ impl State {
         rows.and_then(Iterator::collect).map_err(failed())
     }
 
+    /// The first record that somebody still wants: a reader of these names, or a dead letter of any.
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub fn wanted_from(&self, readers: &[String]) -> Result<Option<u64>, Error> {
+        let failed = || Error::database(&self.path);
+        let letter: Option<i64> =
+            self.lock().query_row("SELECT min(seq) FROM dead_letter", [], |row| row.get(0)).map_err(failed())?;
+        let mut wanted = letter.map(i64::unsigned_abs);
+        for reader in readers {
+            // A reader without a cursor has not begun: everything is its own.
+            let next = self.cursor(reader)?.unwrap_or(0);
+            wanted = Some(wanted.map_or(next, |wanted| wanted.min(next)));
+        }
+        Ok(wanted)
+    }
+
     /// The readers that gave anything up.
     ///
     /// # Errors

@@ -120,6 +120,10 @@ impl Journal {
         self.health.clone()
     }
 
+    pub(super) fn folder(&self) -> &std::path::Path {
+        &self.folder
+    }
+
     /// Removes partitions all of whose records come before `before`. Who calls this must ask the cursors first.
     ///
     /// # Errors

@@ -72,6 +72,41 @@ async fn records_are_numbered_in_order_across_partitions_and_restarts() {
 }
 
 #[tokio::test]
+async fn what_is_old_or_too_much_goes_but_nothing_that_is_wanted() {
+    let temporary = tempfile::tempdir().unwrap();
+    let journal = open(temporary.path(), small());
+    // Numbers 1 to 12, received at 100, 200, …
+    for number in 1..=12_i64 {
+        let record = Record { received_ms: number * 100, raw: number.to_string().into_bytes(), ..Record::default() };
+        journal.append(Arc::new(record), |_| {}).await.await.unwrap();
+    }
+    let names = partition::list(&temporary.path().join("journal")).unwrap();
+    let firsts: Vec<u64> = names.iter().map(|name| name.first).collect();
+    assert_eq!(firsts, [1, 5, 9]);
+    let keep = |age_ms, bytes, now| {
+        let retention = Retention { age: std::time::Duration::from_millis(age_ms), bytes };
+        journal.keep_from(&retention, now).unwrap()
+    };
+    assert_eq!(keep(1000, u64::MAX, 1400), 1, "5 was received at 500, which is not a second ago");
+    assert_eq!(keep(1000, u64::MAX, 1501), 5);
+    assert_eq!(keep(1000, u64::MAX, 9999), 9, "the partition that grows stays");
+    assert_eq!(keep(u64::MAX, 1, 9999), 9);
+    assert_eq!(keep(u64::MAX, u64::MAX, 9999), 1);
+
+    let state = State::at(temporary.path().join("state.sqlite")).unwrap();
+    assert_eq!(state.wanted_from(&["a".into()]).unwrap(), Some(0), "a reader that has not begun wants all");
+    state.register("a", 7).unwrap();
+    state.register("gone", 2).unwrap();
+    assert_eq!(state.wanted_from(&["a".into()]).unwrap(), Some(7), "a route that is no more wants nothing");
+    let letter = DeadLetter { seq: 6, last: 6, at_ms: 0, attempts: 1, reason: "no".into() };
+    state.advance("a", 9, &[letter]).unwrap();
+    let wanted = state.wanted_from(&["a".into()]).unwrap().unwrap();
+    assert_eq!(wanted, 6, "a dead letter can be sent again");
+    assert_eq!(journal.prune(wanted.min(keep(0, 0, 9999))).unwrap(), 4);
+    assert!(matches!(journal.reader().read(4, Limits::default()), Err(Error::Pruned { first: 5, .. })));
+}
+
+#[tokio::test]
 async fn pruning_removes_whole_partitions_and_says_so_to_late_readers() {
     let temporary = tempfile::tempdir().unwrap();
     let journal = open(temporary.path(), small());

@@ -1,0 +1,54 @@
+//! How long the journal keeps what every reader has passed. A partition goes as a whole, which takes no longer the more it holds.
+use super::partition::{self, Source};
+use super::{Error, Journal};
+use std::path::Path;
+use std::time::Duration;
+
+/// When a partition may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// All of its records are older.
+    pub age: Duration,
+    /// The partitions from it on take more bytes.
+    pub bytes: u64,
+}
+
+impl Default for Retention {
+    /// Thirty days, however much that is.
+    fn default() -> Retention {
+        Retention { age: Duration::from_secs(30 * 24 * 3600), bytes: u64::MAX }
+    }
+}
+
+impl Journal {
+    /// The first number that is to be kept at the time `now_ms` (milliseconds since 1970): all before it stand in partitions that may go.
+    ///
+    /// # Errors
+    /// A partition that cannot be listed or read.
+    pub fn keep_from(&self, retention: &Retention, now_ms: i64) -> Result<u64, Error> {
+        let names = partition::list(self.folder())?;
+        let age_ms = i64::try_from(retention.age.as_millis()).unwrap_or(i64::MAX);
+        let oldest = now_ms.saturating_sub(age_ms);
+        let mut bytes: u64 = names.iter().map(|name| size(&name.path)).sum();
+        let mut from = names.first().map_or(1, |name| name.first);
+        for pair in names.windows(2) {
+            // What comes first in the next partition is younger than all of this one.
+            let first = Source::open(&pair[1])?.read(pair[1].first, 1, 1)?.rows.pop();
+            let aged = first.and_then(|(_, record)| record).is_some_and(|record| record.received_ms < oldest);
+            if !aged && bytes <= retention.bytes {
+                break;
+            }
+            bytes = bytes.saturating_sub(size(&pair[0].path));
+            from = pair[1].first;
+        }
+        Ok(from)
+    }
+}
+
+/// Bytes of a partition with its write-ahead log.
+fn size(path: &Path) -> u64 {
+    let mut log = path.to_owned().into_os_string();
+    log.push("-wal");
+    let length = |path: &Path| path.metadata().map_or(0, |data| data.len());
+    length(path) + length(Path::new(&log))
+}
