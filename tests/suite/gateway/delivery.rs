@@ -167,7 +167,7 @@ fn a_route_takes_up_where_it_was_stopped() {
     }
     gateway.wait_for_bundles(3);
     wait_for("an attempt", || gateway.log().contains("not delivered, to be tried again").then_some(()));
-    let gateway = gateway.kill_and_restart();
+    let gateway = gateway.kill_and_restart(None);
     // The server comes up at last. The file has its three; killed before its cursor was synced, it may be given some again.
     let listener = TcpListener::bind(address).unwrap();
     let requests = Arc::new(Mutex::new(Vec::new()));

@@ -160,11 +160,17 @@ impl Gateway {
         (status.code(), self.log())
     }
 
-    /// Kills it (SIGKILL) and starts it again in the same folder.
-    pub fn kill_and_restart(mut self) -> Gateway {
+    /// Kills it (SIGKILL) and starts it again in the same folder; with `while_starting` kills it once more so long after it was started.
+    pub fn kill_and_restart(mut self, while_starting: Option<Duration>) -> Gateway {
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
+        if let Some(pause) = while_starting {
+            let mut starting = self.command().stderr(Stdio::null()).spawn().unwrap();
+            std::thread::sleep(pause);
+            starting.kill().unwrap();
+            starting.wait().unwrap();
+        }
         Gateway::run(Arc::clone(&self.folder), handoff())
     }
 
