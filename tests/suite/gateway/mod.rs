@@ -2,7 +2,9 @@
 mod crash;
 mod delivery;
 mod framing;
+mod lanes;
 mod process;
+mod server;
 
 use process::{Gateway, Peer, message};
 
