@@ -2,7 +2,7 @@
 //!
 //! It opens at once when the endpoint itself fails (no connection, no valid credentials), and after [`IN_A_ROW_MAX`] different messages in a row that failed at their
 //! first attempt: one message that fails again and again says nothing about the endpoint. While it is open, one message at a time is tried after each pause; the
-//! first answer, be it a refusal, closes it.
+//! first of them that is answered, be it with a refusal, closes it.
 use super::Retry;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -43,9 +43,10 @@ impl Breaker {
         self.open.as_ref().map(|open| open.until).filter(|until| *until > now)
     }
 
-    /// The endpoint has taken or refused a message.
-    pub fn answered(&mut self) {
-        (self.in_a_row, self.open) = (0, None);
+    /// The endpoint has taken or refused a message. While the route rests, such a message was under way before; the endpoint is still left alone as it asked to be.
+    pub fn answered(&mut self, now: Instant) {
+        self.in_a_row = 0;
+        self.open.take_if(|open| open.until <= now);
     }
 
     /// A message failed, so often by now; gives the pause if the route is to rest.
@@ -85,10 +86,12 @@ mod tests {
             now += pause;
             assert_eq!((breaker.allowed(now, 8), breaker.until(now)), (1, None));
         }
-        breaker.answered();
+        breaker.answered(now);
         assert_eq!(breaker.allowed(now, 8), 8);
         let asked = Duration::from_secs(120);
         assert_eq!(breaker.endpoint_failed(Some(asked), now), asked);
+        breaker.answered(now + asked / 2);
+        assert_eq!(breaker.until(now), Some(now + asked), "an answer to what was under way does not cut it short");
     }
 
     #[test]
@@ -97,7 +100,7 @@ mod tests {
         assert!((1..100).all(|failed| breaker.message_failed(failed, None, now).is_none()));
         assert!((2..IN_A_ROW_MAX).all(|_| breaker.message_failed(1, None, now).is_none()));
         assert!(breaker.message_failed(1, None, now).is_some(), "but several different ones do");
-        breaker.answered();
+        breaker.answered(now + Duration::from_secs(3600));
         assert!(breaker.message_failed(1, None, now).is_none());
     }
 }

@@ -232,7 +232,7 @@ impl Schedule {
         if delivered > 0 {
             finished.delivered = left.drain(..delivered).map(|live| live.seq).collect();
             (queue.failed, queue.first_failure) = (0, None);
-            self.breaker.answered();
+            self.breaker.answered(now);
         }
         let mut rests = None;
         if let (Some(seq), Some(failure)) = (left.front().map(|live| live.seq), progress.failure) {
@@ -243,7 +243,7 @@ impl Schedule {
                     finished.again = Some(Again { seq, failed: queue.failed, pause, route_rests: true, reason });
                 }
                 Failure::Refused(reason) => {
-                    self.breaker.answered();
+                    self.breaker.answered(now);
                     finished.given_up = Some((seq, failed, reason));
                 }
                 Failure::Again { reason, after } => {
