@@ -15,7 +15,10 @@
 //! [[route]]
 //! name = "ehr"
 //! to = { fhir = "https://ehr.example/fhir", bundle = "transaction" }   # transaction | batch | message | collection
-//! retry = { first = "1s", max = "5m", attempts = 0, age = "72h" }      # attempts 0: until age
+//! order = "patient"                 # patient | link | none: what is delivered in order; the rest several at once
+//! concurrency = 8                   # so many at once; a file has one writer
+//! waiting_max = 10000               # so many may wait for others of their key before the route waits with them
+//! retry = { first = "1s", max = "5m", attempts = 0, age = "72h" }      # attempts 0: until age; an endpoint out of reach counts as none
 //!
 //! [[route]]
 //! name = "archive"
@@ -30,7 +33,7 @@ mod sections;
 pub use problem::{Problem, Problems};
 
 use crate::delivery::channel::{Envelope, Target, file};
-use crate::delivery::{self, Retry};
+use crate::delivery::{self, Order, Retry};
 use crate::routing::Route;
 use crate::{intake, journal, mllp};
 use problem::Document;
@@ -78,6 +81,9 @@ impl Default for Config {
             route: Route { name: "bundles".into(), filter: None },
             target: Target::File(file::Options { path, envelope: Envelope::Message }),
             retry: Retry::default(),
+            order: Order::default(),
+            concurrency: delivery::CONCURRENCY,
+            waiting_max: delivery::WAITING_MAX,
         };
         Config {
             data: DATA.into(),

@@ -3,7 +3,7 @@ use super::problem::Document;
 use super::section::{Placed, Section};
 use super::{Config, Listener};
 use crate::delivery::channel::{Envelope, Target, fhir, file, mllp};
-use crate::delivery::{self, Retry, UNTRANSLATED};
+use crate::delivery::{self, Order, Retry, UNTRANSLATED};
 use crate::intake::AckOn;
 use crate::journal::Durability;
 use crate::mllp::decoder::Framing;
@@ -169,8 +169,10 @@ fn route(section: Section<'_>) -> Option<delivery::Options> {
             "a route cannot be named \"{UNTRANSLATED}\": messages that cannot be translated are kept under that name"
         ));
     }
-    // One message after the other keeps every order that can be asked for.
-    section.choice("order", &[("patient", ()), ("link", ()), ("none", ())]);
+    let orders = [("patient", Order::Patient), ("link", Order::Link), ("none", Order::None)];
+    let order = section.choice("order", &orders);
+    let concurrency = section.number("concurrency", 1);
+    let waiting_max = section.number("waiting_max", 1).unwrap_or(delivery::WAITING_MAX);
     let retry = section.table("retry").map(retry).unwrap_or_default();
     let target = match section.table("to") {
         Some(to) => target(to),
@@ -179,8 +181,17 @@ fn route(section: Section<'_>) -> Option<delivery::Options> {
             None
         }
     };
+    if matches!(target, Some(Target::File(_))) && concurrency.is_some_and(|most: usize| most > 1) {
+        section.wrong("concurrency: a file has one writer, in the order of the journal; remove it");
+    }
     section.finish();
-    Some(delivery::Options { route: Route { name, filter }, target: target?, retry })
+    // A receiver of HL7 v2 gets what its sender sent, as the sender sent it: in order, one after the other.
+    let (usual_order, usual_concurrency) = match target {
+        Some(Target::Mllp(_)) => (Order::Link, 1),
+        _ => (Order::default(), delivery::CONCURRENCY),
+    };
+    let (order, concurrency) = (order.unwrap_or(usual_order), concurrency.unwrap_or(usual_concurrency));
+    Some(delivery::Options { route: Route { name, filter }, target: target?, retry, order, concurrency, waiting_max })
 }
 
 /// Quotes the rest from where reading stopped: the place in the file is that of the whole text.

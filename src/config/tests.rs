@@ -37,7 +37,9 @@ fn everything_that_can_be_said() {
         idle_timeout = "1h"
         [[route]]
         name = "ehr"
-        order = "patient"
+        order = "link"
+        concurrency = 3
+        waiting_max = 500
         to = { fhir = "https://ehr.example/fhir", bundle = "batch", timeout = "10s" }
         retry = { first = "500ms", max = "1m", attempts = 7, age = "1d" }
         [[route]]
@@ -59,6 +61,9 @@ fn everything_that_can_be_said() {
             age: Duration::from_secs(86_400)
         }
     );
+    let (ehr, archive) = (&config.routes[0], &config.routes[1]);
+    assert_eq!((ehr.order, ehr.concurrency, ehr.waiting_max), (delivery::Order::Link, 3, 500));
+    assert_eq!((archive.order, archive.waiting_max), (delivery::Order::Patient, 10_000));
     let Target::Fhir(server) = &config.routes[0].target else { panic!("a server") };
     assert_eq!((server.base.as_str(), server.envelope), ("https://ehr.example/fhir", Envelope::Batch));
     assert_eq!(
@@ -124,6 +129,10 @@ fn each_mistake_has_a_remedy() {
         (
             wrong("[[route]]\nname = \"a\"\nto = { file = \"x\" }\nretry = { first = \"1h\", max = \"1s\" }"),
             "at most max",
+        ),
+        (
+            wrong("[[route]]\nname = \"a\"\nto = { file = \"x\" }\nconcurrency = 4"),
+            "concurrency: a file has one writer",
         ),
         (wrong("[admin]\nlisten = \"127.0.0.1:8080\""), "admin is not supported"),
     ] {

@@ -1,22 +1,32 @@
-//! One route at work: read, deliver, move the cursor; on failure wait and try again; in the end give up, with a trace.
-use super::channel::{Channel, Failure};
-use super::supply::{Next, Plans, Supply};
+//! One route at work: looks at the journal, delivers what its schedule says, keeps its ledger; on failure tries again; in the end gives up, with a trace.
+//!
+//! ```text
+//! journal or tail ──▶ what to do with it ──▶ schedule ──▶ deliveries under way
+//!                        │ nothing to deliver                    │ delivered or given up
+//!                        └──────────────▶ ledger ◀───────────────┘ ──▶ state database
+//! ```
+use super::channel::{Channel, Progress};
+use super::ledger::Ledger;
+use super::order::{Key, Order};
+use super::schedule::{Job, Limits, Next, Schedule};
+use super::supply::{self, Plans, Supply};
 use super::{OpenError, Options, Retry, UNTRANSLATED};
 use crate::facets::{Facets, Outcome};
-use crate::journal::{DeadLetter, Error, Journal, State};
+use crate::journal::{DeadLetter, Error, Journal, Position, State, Step};
 use crate::routing::{Live, Route, Tail};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
 
 /// What all lanes share.
 #[derive(Debug, Clone)]
 pub struct Common {
     /// Where records are read.
     pub journal: Arc<Journal>,
-    /// Where cursors and dead letters are kept.
+    /// Where positions and dead letters are kept.
     pub state: Arc<State>,
     /// The newest messages.
     pub tail: Arc<Tail>,
@@ -26,25 +36,54 @@ pub struct Common {
     pub clock: fn() -> jiff::Timestamp,
 }
 
-/// A cursor with work to do.
+/// A position in the journal with work to do.
 #[derive(Debug)]
 pub struct Lane {
     name: String,
     duty: Duty,
     common: Common,
-    supply: Supply,
-    next: u64,
+    /// Reads on.
+    ahead: Supply,
+    /// Reads again; a supply of its own, so that the other stays where it is.
+    again: Supply,
+    ledger: Ledger,
+    schedule: Schedule,
+    /// Numbers that waited when the process last ended, to be looked at before anything else.
+    left_over: VecDeque<u64>,
+    /// Looked at, not taken in yet.
+    found: VecDeque<Found>,
+    /// Those at rest: one for each delivery that may be under way.
+    channels: Vec<Channel>,
+    told_full: bool,
 }
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "one for each route, for as long as it runs")]
 enum Duty {
-    Deliver { route: Route, channel: Channel, retry: Retry },
+    Deliver { route: Route, order: Order, batches: bool, wants_bundle: bool },
     CollectUntranslated,
 }
 
+/// Something in the journal and what is to be done with it.
+#[derive(Debug)]
+struct Found {
+    seq: u64,
+    last: u64,
+    action: Action,
+}
+
+#[derive(Debug)]
+enum Action {
+    Pass,
+    Deliver(Key, Arc<Live>),
+    GiveUp(String),
+}
+
+type Deliveries = JoinSet<(Channel, Job, Progress)>;
+
 /// Messages taken from the journal or the tail at once.
 const MESSAGES_MAX: usize = 256;
+/// Memory of one route for messages that wait.
+const HELD_BYTES_MAX: usize = 8 << 20;
 /// Between attempts to use a journal or a state database that does not answer.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
 
@@ -54,12 +93,20 @@ impl Lane {
     /// # Errors
     /// A state database that cannot be used, a channel that cannot be made.
     pub fn open(options: Options, common: &Common) -> Result<Lane, OpenError> {
-        let channel = Channel::new(options.target)?;
-        Ok(Lane::with(
-            options.route.name.clone(),
-            Duty::Deliver { route: options.route, channel, retry: options.retry },
-            common,
-        )?)
+        let one = Channel::new(options.target.clone())?;
+        let (batch_max, wants_bundle) = (one.batch_max(), one.wants_bundle());
+        let batches = batch_max > 1;
+        let concurrency = if batches { 1 } else { options.concurrency.max(1) };
+        let mut channels = vec![one];
+        while channels.len() < concurrency {
+            channels.push(Channel::new(options.target.clone())?);
+        }
+        let waiting_max = options.waiting_max.max(1);
+        let limits = Limits { concurrency, batch_max, waiting_max, held_bytes_max: HELD_BYTES_MAX };
+        let schedule = Schedule::new(options.retry, limits);
+        let name = options.route.name.clone();
+        let duty = Duty::Deliver { route: options.route, order: options.order, batches, wants_bundle };
+        Ok(Lane::with(name, duty, schedule, channels, common)?)
     }
 
     /// The lane that gives up what could not be translated.
@@ -67,7 +114,9 @@ impl Lane {
     /// # Errors
     /// A state database that cannot be used.
     pub fn open_untranslated(common: &Common) -> Result<Lane, OpenError> {
-        Ok(Lane::with(UNTRANSLATED.into(), Duty::CollectUntranslated, common)?)
+        let limits = Limits { concurrency: 1, batch_max: 1, waiting_max: 1, held_bytes_max: 0 };
+        let schedule = Schedule::new(Retry::default(), limits);
+        Ok(Lane::with(UNTRANSLATED.into(), Duty::CollectUntranslated, schedule, Vec::new(), common)?)
     }
 
     /// The name of its cursor.
@@ -75,243 +124,267 @@ impl Lane {
         &self.name
     }
 
-    fn with(name: String, duty: Duty, common: &Common) -> Result<Lane, Error> {
-        let next = match common.state.cursor(&name)? {
-            Some(next) if next > *common.journal.head().borrow() + 1 => {
-                // A journal that lost its tail, or another one than the cursor belongs to: waiting would skip what comes next.
-                let end = *common.journal.head().borrow() + 1;
-                tracing::error!(route = name, next, end, "cursor beyond the journal: moved back");
-                common.state.register(&name, end)?;
-                end
-            }
-            Some(next) => next,
-            None => {
-                let next = *common.journal.head().borrow() + 1;
-                common.state.register(&name, next)?;
-                next
-            }
-        };
-        let supply = Supply::new(Arc::clone(&common.tail), Arc::clone(&common.plans), common.journal.reader());
-        Ok(Lane { name, duty, common: common.clone(), supply, next })
+    fn with(
+        name: String,
+        duty: Duty,
+        schedule: Schedule,
+        channels: Vec<Channel>,
+        common: &Common,
+    ) -> Result<Lane, Error> {
+        let position = position(&name, common)?;
+        let left_over = position.waiting.iter().copied().collect();
+        let supply = || Supply::new(Arc::clone(&common.tail), Arc::clone(&common.plans), common.journal.reader());
+        Ok(Lane {
+            name,
+            duty,
+            common: common.clone(),
+            ahead: supply(),
+            again: supply(),
+            ledger: Ledger::new(position),
+            schedule,
+            left_over,
+            found: VecDeque::new(),
+            channels,
+            told_full: false,
+        })
     }
 
-    /// Works until `drain` turns true and everything there is has been delivered, or something fails then: that stays in the journal for the next start.
+    /// Works until `drain` turns true and all that can be delivered has been; what fails or rests then stays in the journal for the next start.
     pub async fn run(mut self, mut drain: watch::Receiver<bool>) {
         let mut head = self.common.journal.head();
+        let mut deliveries = Deliveries::new();
+        let mut ended = false;
         loop {
-            if *head.borrow_and_update() < self.next {
-                if *drain.borrow() {
-                    return;
-                }
-                tokio::select! {
-                    changed = head.changed() => if changed.is_err() {
-                        return; // The journal has stopped, and everything in it is delivered.
-                    },
-                    _ = drain.wait_for(|&drain| drain) => {}
-                }
-                continue;
+            // In this order: once drain is true, nothing more comes into the journal.
+            let draining = *drain.borrow();
+            head.borrow_and_update();
+            while let Some(delivery) = deliveries.try_join_next() {
+                self.finished(delivery);
             }
-            let rest = match self.round(&drain).await {
-                Ok(None) => continue,
-                Ok(Some(pause)) => pause,
+            let again_at = match self.turn(&mut deliveries).await {
+                Ok(true) => continue,
+                Ok(false) => self.schedule.deadline(Instant::now()),
                 Err(error) => {
                     tracing::error!(route = self.name, "deliveries wait: {error}");
-                    STORE_PAUSE
+                    Some(Instant::now() + STORE_PAUSE)
                 }
             };
-            if wait(rest, &mut drain).await == Woken::Draining {
+            if deliveries.is_empty() && (draining || (ended && self.schedule.waiting() == 0)) {
                 return;
             }
-        }
-    }
-
-    /// Reads once and deals with what it read; a pause when the journal did not have what it must have.
-    async fn round(&mut self, drain: &watch::Receiver<bool>) -> Result<Option<Duration>, Error> {
-        let found = self.supply.from(self.next, MESSAGES_MAX).await?;
-        if found.is_empty() {
-            return Ok(Some(STORE_PAUSE));
-        }
-        let mut steps: VecDeque<Step> = found.into_iter().map(|next| self.step(next)).collect();
-        while !steps.is_empty() {
-            let batch = Batch::take(&mut steps, self.batch_max());
-            if self.settle(batch, &mut drain.clone()).await? == Woken::Draining {
-                return Ok(Some(Duration::ZERO));
+            tokio::select! {
+                Some(delivery) = deliveries.join_next() => self.finished(delivery),
+                changed = head.changed(), if !ended => ended = changed.is_err(),
+                _ = drain.wait_for(|&drain| drain), if !draining => {}
+                () = sleep_until(again_at.unwrap_or_else(Instant::now)), if again_at.is_some() => {}
             }
         }
-        Ok(None)
     }
 
-    fn batch_max(&self) -> usize {
-        match &self.duty {
-            Duty::Deliver { channel, .. } => channel.batch_max(),
-            Duty::CollectUntranslated => usize::MAX,
+    /// Reads at most once and starts what can be started; whether there may be more to do at once.
+    async fn turn(&mut self, deliveries: &mut Deliveries) -> Result<bool, Error> {
+        self.schedule.wake(Instant::now());
+        let read = self.read().await;
+        let started = self.start(deliveries).await;
+        self.keep().await?;
+        started?;
+        read
+    }
+
+    /// Takes in what has been found, and looks for more where there is room; whether anything came of it.
+    async fn read(&mut self) -> Result<bool, Error> {
+        if self.found.is_empty() && self.schedule.has_room(Instant::now()) {
+            self.found = self.look().await?;
         }
+        let mut taken = false;
+        while let Some(found) = self.found.pop_front() {
+            match found.action {
+                Action::Pass => self.ledger.settle(found.seq, found.last),
+                Action::GiveUp(reason) => self.give_up(found.seq, found.last, 0, reason),
+                Action::Deliver(key, live) if self.schedule.takes(key) => {
+                    self.ledger.park(found.seq);
+                    self.schedule.add(key, live);
+                }
+                action @ Action::Deliver(..) => {
+                    self.found.push_front(Found { action, ..found });
+                    break;
+                }
+            }
+            taken = true;
+        }
+        self.tell_full();
+        Ok(taken)
+    }
+
+    /// Once, not for each message; and again only after it has been far from full.
+    fn tell_full(&mut self) {
+        let (full, waiting, cursor) = (self.schedule.is_full(), self.schedule.waiting(), self.ledger.cursor());
+        if full && !self.found.is_empty() && !self.told_full {
+            tracing::warn!(route = self.name, waiting, cursor, "as many messages wait as may: the route waits");
+            self.told_full = true;
+        }
+        self.told_full &= self.schedule.is_half_full();
+    }
+
+    /// What comes next: first what was left over, then what has not been looked at. Empty at the end of the journal.
+    async fn look(&mut self) -> Result<VecDeque<Found>, Error> {
+        if let Some(from) = self.left_over.front().copied() {
+            let run = (from..).zip(&self.left_over).take_while(|(seq, left)| seq == *left).count().min(MESSAGES_MAX);
+            let mut found = VecDeque::new();
+            for next in self.ahead.from(from, run).await? {
+                // A damaged stretch may hold several, and others that are settled.
+                while let Some(seq) = self.left_over.front().copied().filter(|seq| *seq <= next.last()) {
+                    self.left_over.pop_front();
+                    found.push_back(self.judge(next.only(seq)));
+                }
+            }
+            return Ok(found);
+        }
+        let from = self.ledger.ahead();
+        if *self.common.journal.head().borrow() < from {
+            return Ok(VecDeque::new());
+        }
+        let found = self.ahead.from(from, MESSAGES_MAX).await?;
+        Ok(found.into_iter().map(|next| self.judge(next)).collect())
     }
 
     /// What is to be done with a message.
-    fn step(&self, next: Next) -> Step {
+    fn judge(&self, next: supply::Next) -> Found {
         let last = next.last();
         let live = match next {
-            Next::Damaged(seq, last) => {
+            supply::Next::Damaged(seq, last) => {
                 let reason = format!("the journal cannot read it: records {seq} to {last} are damaged");
-                return Step { last, action: Action::GiveUp(seq, reason) };
+                return Found { seq, last, action: Action::GiveUp(reason) };
             }
-            Next::Message(live) => live,
+            supply::Next::Message(live) => live,
         };
         let why = |fallback: &str| live.failure.clone().unwrap_or_else(|| fallback.into());
+        let seq = live.seq;
         let action = match (&self.duty, Facets::decode(&live.facets)) {
-            (_, None) => Action::GiveUp(live.seq, why("its facets cannot be read")),
+            (_, None) => Action::GiveUp(why("its facets cannot be read")),
             (Duty::CollectUntranslated, Some(facets)) => match facets.outcome {
                 Outcome::Untranslated | Outcome::Rejected | Outcome::Unreadable => {
-                    Action::GiveUp(live.seq, why("could not be translated"))
+                    Action::GiveUp(why("could not be translated"))
                 }
                 Outcome::Received | Outcome::Translated | Outcome::Ignored => Action::Pass,
             },
             (Duty::Deliver { route, .. }, Some(facets)) if !route.wants(&facets, &live.raw) => Action::Pass,
-            (Duty::Deliver { channel, .. }, Some(_)) if live.bundle.is_empty() && channel.wants_bundle() => {
-                Action::GiveUp(live.seq, why("there is no Bundle"))
+            (Duty::Deliver { wants_bundle: true, .. }, Some(_)) if live.bundle.is_empty() => {
+                Action::GiveUp(why("there is no Bundle"))
             }
-            (Duty::Deliver { .. }, Some(_)) => Action::Deliver(live),
+            (Duty::Deliver { batches: true, .. }, Some(_)) => Action::Deliver(Key::Route, Arc::clone(&live)),
+            (Duty::Deliver { order, .. }, Some(facets)) => {
+                Action::Deliver(order.key(&live, &facets), Arc::clone(&live))
+            }
         };
-        Step { last, action }
+        Found { seq, last, action }
     }
 
-    /// Delivers a batch or gives up what cannot be delivered; the cursor follows.
-    async fn settle(&mut self, mut batch: Batch, drain: &mut watch::Receiver<bool>) -> Result<Woken, Error> {
-        let mut attempts = Attempts::default();
-        while let Some(first) = batch.live.front().map(|live| live.seq) {
-            let Duty::Deliver { channel, retry, .. } = &mut self.duty else { break };
-            let progress = channel.deliver(batch.live.make_contiguous()).await;
-            if progress.delivered > 0 {
-                tracing::debug!(route = self.name, seq = first, count = progress.delivered, "delivered");
-                batch.live.drain(..progress.delivered);
-                attempts = Attempts::default();
-            }
-            let (Some(failure), Some(seq)) = (progress.failure, batch.live.front().map(|live| live.seq)) else {
-                continue;
-            };
-            let (failed, since) = attempts.another();
-            let reason = match failure {
-                Failure::Refused(reason) => reason,
-                Failure::Again { reason, .. } if retry.is_spent(failed, since) => {
-                    format!("given up after {failed} attempts: {reason}")
-                }
-                Failure::Again { reason, after } => {
-                    let pause = retry.pause(failed, after);
-                    tracing::warn!(
-                        route = self.name,
-                        seq,
-                        attempt = failed,
-                        pause_ms = pause.as_millis() as u64,
-                        "not delivered, to be tried again: {reason}"
-                    );
-                    self.commit(seq, &mut batch.given_up).await?;
-                    if wait(pause, drain).await == Woken::Draining {
-                        return Ok(Woken::Draining);
+    async fn start(&mut self, deliveries: &mut Deliveries) -> Result<(), Error> {
+        while !self.channels.is_empty()
+            && let Some(next) = self.schedule.next(Instant::now())
+        {
+            match next {
+                Next::Recall { key, from, count } => {
+                    if !self.recall(key, from, count).await? {
+                        break;
                     }
-                    continue;
                 }
-            };
-            batch.given_up.push((seq, seq, failed, reason));
-            batch.live.pop_front();
-            attempts = Attempts::default();
+                Next::Deliver(job) => {
+                    let Some(mut channel) = self.channels.pop() else { break };
+                    deliveries.spawn(async move {
+                        let progress = channel.deliver(&job.messages).await;
+                        (channel, job, progress)
+                    });
+                }
+            }
         }
-        self.commit(batch.next, &mut batch.given_up).await?;
-        Ok(Woken::Rested)
+        Ok(())
     }
 
-    /// Moves the cursor, together with the dead letters before it.
-    async fn commit(&mut self, next: u64, given_up: &mut Vec<GivenUp>) -> Result<(), Error> {
-        let at_ms = (self.common.clock)().as_millisecond();
-        given_up.sort_by_key(|(seq, ..)| *seq);
-        let before = given_up.partition_point(|(seq, ..)| *seq < next);
-        let letters: Vec<_> = given_up
-            .drain(..before)
-            .map(|(seq, last, attempts, reason)| DeadLetter { seq, last, at_ms, attempts, reason })
-            .collect();
-        for letter in &letters {
-            tracing::error!(
+    /// Reads messages again whose numbers have waited alone; whether there were any.
+    async fn recall(&mut self, key: Key, from: u64, count: usize) -> Result<bool, Error> {
+        let read = self.again.from(from, count).await?;
+        let any = !read.is_empty();
+        for next in read.into_iter().take(count) {
+            let found = self.judge(next);
+            match found.action {
+                Action::Deliver(_, live) => self.schedule.recalled(key, live),
+                // It was fine when it came. Those behind it are asked again when they are the first.
+                _ if found.seq > from => break,
+                Action::Pass => {
+                    self.schedule.drop_first(key);
+                    self.ledger.settle(from, from);
+                    break;
+                }
+                Action::GiveUp(reason) => {
+                    self.schedule.drop_first(key);
+                    self.give_up(from, from, 0, reason);
+                    break;
+                }
+            }
+        }
+        Ok(any)
+    }
+
+    fn finished(&mut self, delivery: Result<(Channel, Job, Progress), JoinError>) {
+        // Only this lane could cancel it, and does not: so it panicked.
+        let (channel, job, progress) = delivery.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        self.channels.push(channel);
+        let finished = self.schedule.finished(job, progress, Instant::now());
+        if let Some(seq) = finished.delivered.first() {
+            tracing::debug!(route = self.name, seq, count = finished.delivered.len(), "delivered");
+        }
+        for seq in finished.delivered {
+            self.ledger.settle(seq, seq);
+        }
+        if let Some((seq, attempts, reason)) = finished.given_up {
+            self.give_up(seq, seq, attempts, reason);
+        }
+        if let Some(again) = finished.again {
+            tracing::warn!(
                 route = self.name,
-                seq = letter.seq,
-                attempts = letter.attempts,
-                "dead letter: {}",
-                letter.reason
+                seq = again.seq,
+                attempt = again.failed,
+                pause_ms = again.pause.as_millis() as u64,
+                waits = if again.route_rests { "route" } else { "key" },
+                "not delivered, to be tried again: {}",
+                again.reason
             );
         }
-        if next > self.next || !letters.is_empty() {
-            let (state, name) = (Arc::clone(&self.common.state), self.name.clone());
-            let written = tokio::task::spawn_blocking(move || state.advance(&name, next, &letters)).await;
-            written.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
-            self.next = next;
-        }
+    }
+
+    fn give_up(&mut self, seq: u64, last: u64, attempts: u32, reason: String) {
+        tracing::error!(route = self.name, seq, attempts, "dead letter: {reason}");
+        let at_ms = (self.common.clock)().as_millisecond();
+        self.ledger.give_up(DeadLetter { seq, last, at_ms, attempts, reason });
+    }
+
+    /// Writes down how far the lane has come.
+    async fn keep(&mut self) -> Result<(), Error> {
+        let Some(step) = self.ledger.step() else { return Ok(()) };
+        let (state, name) = (Arc::clone(&self.common.state), self.name.clone());
+        let written = tokio::task::spawn_blocking(move || state.advance(&name, &step)).await;
+        written.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+        self.ledger.written();
         Ok(())
     }
 }
 
-/// First and last number, attempts, reason.
-type GivenUp = (u64, u64, u32, String);
-
-struct Step {
-    last: u64,
-    action: Action,
-}
-
-enum Action {
-    Pass,
-    Deliver(Arc<Live>),
-    GiveUp(u64, String),
-}
-
-/// Steps that are settled together.
-#[derive(Default)]
-struct Batch {
-    live: VecDeque<Arc<Live>>,
-    given_up: Vec<GivenUp>,
-    /// The number after the last of them.
-    next: u64,
-}
-
-impl Batch {
-    fn take(steps: &mut VecDeque<Step>, live_max: usize) -> Batch {
-        let mut batch = Batch::default();
-        while batch.live.len() < live_max
-            && let Some(step) = steps.pop_front()
-        {
-            batch.next = step.last + 1;
-            match step.action {
-                Action::Pass => {}
-                Action::Deliver(live) => batch.live.push_back(live),
-                Action::GiveUp(seq, reason) => batch.given_up.push((seq, step.last, 0, reason)),
-            }
-        }
-        batch
+fn position(name: &str, common: &Common) -> Result<Position, Error> {
+    let end = *common.journal.head().borrow() + 1;
+    let Some(mut position) = common.state.position(name)? else {
+        common.state.register(name, end)?;
+        return Ok(Position { ahead: end, waiting: Vec::new() });
+    };
+    if position.ahead > end {
+        // A journal that lost its tail, or another one than the position belongs to: its numbers will be given again, and none of them may be passed over.
+        tracing::error!(route = name, next = position.ahead, end, "position beyond the journal: moved back");
+        let kept = position.waiting.partition_point(|seq| *seq < end);
+        let settled = position.waiting.split_off(kept);
+        position.ahead = end;
+        let cursor = position.waiting.first().copied().unwrap_or(end);
+        common.state.advance(name, &Step { cursor, ahead: end, settled, ..Step::default() })?;
     }
-}
-
-/// Failed attempts at one message.
-#[derive(Default)]
-struct Attempts {
-    failed: u32,
-    first: Option<Instant>,
-}
-
-impl Attempts {
-    fn another(&mut self) -> (u32, Duration) {
-        self.failed = self.failed.saturating_add(1);
-        (self.failed, self.first.get_or_insert_with(Instant::now).elapsed())
-    }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Woken {
-    Rested,
-    Draining,
-}
-
-async fn wait(pause: Duration, drain: &mut watch::Receiver<bool>) -> Woken {
-    tokio::select! {
-        biased;
-        _ = drain.wait_for(|&drain| drain) => Woken::Draining,
-        () = sleep(pause) => Woken::Rested,
-    }
+    Ok(position)
 }

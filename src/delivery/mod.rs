@@ -1,17 +1,35 @@
-//! Delivery: every route is a cursor over the journal and a channel to its target.
+//! Delivery: every route is a position in the journal and a channel to its target.
 //!
-//! A [`Lane`] waits for records, takes those that its route wants, hands them to its channel, and moves its cursor once they are delivered or given up: never before.
-//! What has just been translated comes from the tail; a lane that lags reads the raw message from the journal and translates it again, which gives the same bytes
-//! as long as the plan is the same. Nothing is lost by dying at any point; what was under way is delivered again.
+//! A [`Lane`] looks at records, takes those that its route wants, and delivers them by key ([`Order`]): the messages of one key in order, those of different keys
+//! several at once. A message that fails holds only its key. The cursor stands at the first message that is neither delivered nor given up; what is settled beyond it
+//! is remembered, so that a restart repeats only what was under way. Nothing is lost by dying at any point.
+//!
+//! What has just been translated comes from the tail; a lane that lags, or comes back to a message that waited, reads the raw message from the journal and translates it
+//! again, which gives the same bytes as long as the plan is the same.
+//!
+//! | file | what |
+//! |---|---|
+//! | `order` | which messages must keep their order |
+//! | `schedule` | what is delivered next; knows no clock and no journal |
+//! | `breaker` | when the whole route rests, because its endpoint takes nothing |
+//! | `retry` | when a message is tried again, and given up |
+//! | `ledger` | which numbers are settled, and what of it is written down |
+//! | `supply` | reading the journal, translating again |
+//! | `lane` | all of it at work |
 //!
 //! One lane more than there are routes: [`UNTRANSLATED`] gives up what intake could not translate, so that it lies among the dead letters.
+mod breaker;
 pub mod channel;
 mod lane;
+mod ledger;
+mod order;
 pub mod resend;
 mod retry;
+mod schedule;
 mod supply;
 
 pub use lane::{Common, Lane};
+pub use order::Order;
 pub use retry::Retry;
 pub use supply::Plans;
 
@@ -30,7 +48,18 @@ pub struct Options {
     pub target: Target,
     /// How often.
     pub retry: Retry,
+    /// What is kept in order.
+    pub order: Order,
+    /// Deliveries under way at once. A target that takes many messages at once, as a file does, is given one after the other, in the order of the journal.
+    pub concurrency: usize,
+    /// Messages that may wait for others of their key before the route waits with them.
+    pub waiting_max: usize,
 }
+
+/// Deliveries under way at once, unless the configuration says otherwise.
+pub const CONCURRENCY: usize = 8;
+/// Messages that may wait, unless the configuration says otherwise.
+pub const WAITING_MAX: usize = 10_000;
 
 /// Why a lane cannot begin.
 #[derive(Debug, thiserror::Error)]

@@ -35,6 +35,8 @@ pub async fn deliver(live: Live, target: Target) -> Result<(), String> {
     let mut channel = Channel::new(target).map_err(|error| format!("no HTTP client: {error}"))?;
     match channel.deliver(&[Arc::new(live)]).await.failure {
         None => Ok(()),
-        Some(Failure::Refused(reason) | Failure::Again { reason, .. }) => Err(reason),
+        Some(Failure::Refused(reason) | Failure::Again { reason, .. } | Failure::Endpoint { reason, .. }) => {
+            Err(reason)
+        }
     }
 }

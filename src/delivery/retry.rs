@@ -2,7 +2,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-/// How a route tries again.
+/// How a route tries again. That the endpoint itself fails counts neither as an attempt nor towards the age.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
     /// The first pause; each further one is twice as long.

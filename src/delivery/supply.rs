@@ -22,6 +22,14 @@ impl Next {
             Next::Damaged(_, last) => *last,
         }
     }
+
+    /// The part of it that has this number.
+    pub fn only(&self, seq: u64) -> Next {
+        match self {
+            Next::Message(live) => Next::Message(Arc::clone(live)),
+            Next::Damaged(..) => Next::Damaged(seq, seq),
+        }
+    }
 }
 
 /// The plans with which records can be translated again.

@@ -20,7 +20,7 @@
 //! DATA/format                                  "handoff data 1"
 //! DATA/journal/00000000000000000001.sqlite     a partition, named after its first number
 //! DATA/journal/00000000000000250001.sqlite     the one that grows
-//! DATA/state.sqlite                            cursors and dead letters
+//! DATA/state.sqlite                            how far readers have come, and dead letters
 //! ```
 mod directory;
 mod partition;
@@ -37,7 +37,7 @@ pub use directory::{Directory, DirectoryError};
 pub use reader::{Item, Limits, Reader};
 pub use record::Record;
 pub use retention::Retention;
-pub use state::{DeadLetter, State};
+pub use state::{DeadLetter, Position, State, Step};
 pub use store::{Health, Journal, Receipt};
 pub use view::{View, ViewError};
 

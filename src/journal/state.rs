@@ -1,9 +1,12 @@
-//! The state database: cursors of readers, and what they could not deliver.
+//! The state database: how far readers have come, and what they could not deliver.
 //!
-//! Written without waiting for the disk: losing its tail moves a cursor back, which repeats deliveries and loses none. A cursor and the dead letters it moved past are
-//! written in one transaction, so a message is never passed over without a trace.
+//! A reader that waits for some messages and goes on with others has three figures: its cursor, the first number that is not settled; how far it has looked ahead; and
+//! the numbers between the two that still wait. All others between them are settled.
+//!
+//! Written without waiting for the disk: losing its tail takes a reader back, which repeats deliveries and loses none. A step and the dead letters it made are written
+//! in one transaction, so a message is never passed over without a trace.
 use super::{Directory, Error};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,7 +16,33 @@ CREATE TABLE IF NOT EXISTS cursor (reader TEXT PRIMARY KEY, next INTEGER NOT NUL
 CREATE TABLE IF NOT EXISTS dead_letter (
     reader TEXT NOT NULL, seq INTEGER NOT NULL, last INTEGER NOT NULL, at_ms INTEGER NOT NULL, attempts INTEGER NOT NULL, reason TEXT NOT NULL,
     PRIMARY KEY (reader, seq)
-) STRICT, WITHOUT ROWID;";
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ahead (reader TEXT PRIMARY KEY, next INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS waiting (reader TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (reader, seq)) STRICT, WITHOUT ROWID;";
+
+/// How far a reader has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// The first number that it has not looked at.
+    pub ahead: u64,
+    /// The numbers before it that are not settled, ascending; the first of them is the cursor.
+    pub waiting: Vec<u64>,
+}
+
+/// One step of a reader.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Step {
+    /// The first number that is not settled.
+    pub cursor: u64,
+    /// The first number that has not been looked at.
+    pub ahead: u64,
+    /// Numbers that now wait, all before `ahead`.
+    pub parked: Vec<u64>,
+    /// Numbers that waited and are settled.
+    pub settled: Vec<u64>,
+    /// What was given up.
+    pub given_up: Vec<DeadLetter>,
+}
 
 /// A message, or a run of them, that a reader gave up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,58 +89,58 @@ impl State {
         Ok(State { connection: Mutex::new(connection), path })
     }
 
-    /// The number that a reader has to read next; `None` when it is new.
+    /// How far a reader has come; `None` when it is new.
     ///
     /// # Errors
     /// A database that cannot be read.
-    pub fn cursor(&self, reader: &str) -> Result<Option<u64>, Error> {
-        let next = self
-            .lock()
-            .query_row("SELECT next FROM cursor WHERE reader = ?1", [reader], |row| row.get::<_, i64>(0))
-            .optional();
-        Ok(next.map_err(Error::database(&self.path))?.map(i64::unsigned_abs))
+    pub fn position(&self, reader: &str) -> Result<Option<Position>, Error> {
+        let connection = self.lock();
+        let number = |sql: &str| connection.query_row(sql, [reader], |row| row.get::<_, i64>(0)).optional();
+        let read = || {
+            let Some(cursor) = number("SELECT next FROM cursor WHERE reader = ?1")? else { return Ok(None) };
+            // Without a row of its own (an older version wrote the cursor) nothing is known beyond the cursor.
+            let ahead = number("SELECT next FROM ahead WHERE reader = ?1")?.unwrap_or(cursor).max(cursor);
+            let mut select = connection
+                .prepare("SELECT seq FROM waiting WHERE reader = ?1 AND seq >= ?2 AND seq < ?3 ORDER BY seq")?;
+            let waiting = select
+                .query_map(params![reader, cursor, ahead], |row| row.get::<_, i64>(0))?
+                .map(|seq| seq.map(i64::unsigned_abs))
+                .collect::<Result<_, _>>()?;
+            Ok(Some(Position { ahead: ahead.unsigned_abs(), waiting }))
+        };
+        read().map_err(Error::database(&self.path))
     }
 
-    /// Makes the cursor of a new reader. This alone is synced: a reader that is forgotten would begin at the end of the journal, and so miss what came before.
+    /// Puts a reader at a number, with nothing waiting before it. This alone is synced: a reader that is forgotten would begin at the end of the journal, and so miss
+    /// what came before.
     ///
     /// # Errors
     /// A database that cannot be written.
     pub fn register(&self, reader: &str, next: u64) -> Result<(), Error> {
         self.lock().execute_batch("PRAGMA synchronous=FULL").map_err(Error::database(&self.path))?;
-        let written = self.advance(reader, next, &[]);
+        let written = self.write(|transaction| {
+            transaction.execute("DELETE FROM waiting WHERE reader = ?1", [reader])?;
+            advance(transaction, reader, &Step { cursor: next, ahead: next, ..Step::default() })
+        });
         self.lock().execute_batch("PRAGMA synchronous=NORMAL").map_err(Error::database(&self.path))?;
         written
     }
 
-    /// Moves a reader's cursor, and keeps what it gave up on the way.
+    /// Takes a reader on.
     ///
     /// # Errors
     /// A database that cannot be written; nothing has changed then.
-    pub fn advance(&self, reader: &str, next: u64, given_up: &[DeadLetter]) -> Result<(), Error> {
-        let failed = || Error::database(&self.path);
+    pub fn advance(&self, reader: &str, step: &Step) -> Result<(), Error> {
+        self.write(|transaction| advance(transaction, reader, step))
+    }
+
+    fn write(&self, change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>) -> Result<(), Error> {
         let mut connection = self.lock();
-        let transaction = connection.transaction().map_err(failed())?;
-        for letter in given_up {
-            let values = params![
-                reader,
-                letter.seq.cast_signed(),
-                letter.last.cast_signed(),
-                letter.at_ms,
-                letter.attempts,
-                letter.reason
-            ];
-            transaction
-                .prepare_cached("INSERT OR REPLACE INTO dead_letter VALUES (?1, ?2, ?3, ?4, ?5, ?6)")
-                .and_then(|mut insert| insert.execute(values))
-                .map_err(failed())?;
-        }
-        let upsert =
-            "INSERT INTO cursor (reader, next) VALUES (?1, ?2) ON CONFLICT (reader) DO UPDATE SET next = excluded.next";
-        transaction
-            .prepare_cached(upsert)
-            .and_then(|mut insert| insert.execute(params![reader, next.cast_signed()]))
-            .map_err(failed())?;
-        transaction.commit().map_err(failed())
+        let written = connection.transaction().and_then(|transaction| {
+            change(&transaction)?;
+            transaction.commit()
+        });
+        written.map_err(Error::database(&self.path))
     }
 
     /// What a reader gave up, in order.
@@ -142,7 +171,8 @@ impl State {
         let mut wanted = letter.map(i64::unsigned_abs);
         for reader in readers {
             // A reader without a cursor has not begun: everything is its own.
-            let next = self.cursor(reader)?.unwrap_or(0);
+            let cursor = |position: Position| position.waiting.first().copied().unwrap_or(position.ahead);
+            let next = self.position(reader)?.map_or(0, cursor);
             wanted = Some(wanted.map_or(next, |wanted| wanted.min(next)));
         }
         Ok(wanted)
@@ -178,6 +208,36 @@ impl State {
     }
 }
 
+fn advance(transaction: &Transaction<'_>, reader: &str, step: &Step) -> rusqlite::Result<()> {
+    for letter in &step.given_up {
+        transaction.prepare_cached("INSERT OR REPLACE INTO dead_letter VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(
+            params![
+                reader,
+                letter.seq.cast_signed(),
+                letter.last.cast_signed(),
+                letter.at_ms,
+                letter.attempts,
+                letter.reason
+            ],
+        )?;
+    }
+    let mut park = transaction.prepare_cached("INSERT OR REPLACE INTO waiting VALUES (?1, ?2)")?;
+    for seq in &step.parked {
+        park.execute(params![reader, seq.cast_signed()])?;
+    }
+    let mut settle = transaction.prepare_cached("DELETE FROM waiting WHERE reader = ?1 AND seq = ?2")?;
+    for seq in &step.settled {
+        settle.execute(params![reader, seq.cast_signed()])?;
+    }
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO cursor (reader, next) VALUES (?1, ?2)")?
+        .execute(params![reader, step.cursor.cast_signed()])?;
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO ahead (reader, next) VALUES (?1, ?2)")?
+        .execute(params![reader, step.ahead.cast_signed()])?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,15 +248,24 @@ mod tests {
         let letter = DeadLetter { seq: 3, last: 3, at_ms: 5, attempts: 2, reason: "refused".into() };
         {
             let state = State::open(&Directory::open(temporary.path()).unwrap()).unwrap();
-            assert_eq!(state.cursor("ehr").unwrap(), None);
+            assert_eq!(state.position("ehr").unwrap(), None);
             state.register("ehr", 1).unwrap();
-            assert_eq!(state.cursor("ehr").unwrap(), Some(1));
-            state.advance("ehr", 4, std::slice::from_ref(&letter)).unwrap();
-            state.advance("ehr", 9, &[]).unwrap();
+            assert_eq!(state.position("ehr").unwrap(), Some(Position { ahead: 1, waiting: vec![] }));
+            let first =
+                Step { cursor: 4, ahead: 9, parked: vec![4, 6, 8], given_up: vec![letter.clone()], ..Step::default() };
+            state.advance("ehr", &first).unwrap();
+            state
+                .advance(
+                    "ehr",
+                    &Step { cursor: 6, ahead: 12, parked: vec![11], settled: vec![4, 8], ..Step::default() },
+                )
+                .unwrap();
         }
         let state = State::open(&Directory::open(temporary.path()).unwrap()).unwrap();
-        assert_eq!(state.cursor("ehr").unwrap(), Some(9));
+        assert_eq!(state.position("ehr").unwrap(), Some(Position { ahead: 12, waiting: vec![6, 11] }));
         assert_eq!(state.dead_letters("ehr").unwrap(), [letter]);
         assert!(state.dead_letters("other").unwrap().is_empty());
+        state.register("ehr", 7).unwrap();
+        assert_eq!(state.position("ehr").unwrap(), Some(Position { ahead: 7, waiting: vec![] }));
     }
 }

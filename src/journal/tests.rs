@@ -99,7 +99,9 @@ async fn what_is_old_or_too_much_goes_but_nothing_that_is_wanted() {
     state.register("gone", 2).unwrap();
     assert_eq!(state.wanted_from(&["a".into()]).unwrap(), Some(7), "a route that is no more wants nothing");
     let letter = DeadLetter { seq: 6, last: 6, at_ms: 0, attempts: 1, reason: "no".into() };
-    state.advance("a", 9, &[letter]).unwrap();
+    state
+        .advance("a", &Step { cursor: 9, ahead: 12, parked: vec![9], given_up: vec![letter], ..Step::default() })
+        .unwrap();
     let wanted = state.wanted_from(&["a".into()]).unwrap().unwrap();
     assert_eq!(wanted, 6, "a dead letter can be sent again");
     assert_eq!(journal.prune(wanted.min(keep(0, 0, 9999))).unwrap(), 4);

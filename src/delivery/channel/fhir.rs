@@ -3,11 +3,13 @@
 //! | answer | what becomes of the message |
 //! |---|---|
 //! | 2xx, and no entry of the answer failed | delivered |
-//! | no answer, 401, 408, 409, 425, 429, 5xx | again; `Retry-After` is heeded |
+//! | no connection, 401, 429 | again, and the route rests: this concerns the server, not the message; `Retry-After` is heeded |
+//! | no answer in time, 408, 409, 425, 5xx | again; `Retry-After` is heeded |
 //! | other 4xx | refused: a dead letter |
 //! | 3xx | refused: redirects are not followed, the configuration should name the right place |
 //!
-//! 401 counts as passing: a backlog must not become dead letters because a credential has run out.
+//! 401 never makes a dead letter: a backlog must not be lost to sight because a credential has run out. A server that does not answer in time may be choking on this
+//! very message, so that counts against the message.
 use super::{Failure, Progress};
 use crate::facets::Facets;
 use crate::fhir::envelope::Envelope;
@@ -105,11 +107,10 @@ async fn judge(response: Response, answered: Option<(&str, usize)>) -> Result<()
     let reason = || format!("HTTP {status}{}", issues(body.as_ref()));
     match status {
         _ if status.is_success() => proven(body.as_ref(), answered).and_then(|()| entries(body.as_ref())),
-        StatusCode::UNAUTHORIZED
-        | StatusCode::REQUEST_TIMEOUT
-        | StatusCode::CONFLICT
-        | StatusCode::TOO_EARLY
-        | StatusCode::TOO_MANY_REQUESTS => Err(Failure::Again { reason: reason(), after }),
+        StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS => Err(Failure::Endpoint { reason: reason(), after }),
+        StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_EARLY => {
+            Err(Failure::Again { reason: reason(), after })
+        }
         _ if status.is_server_error() => Err(Failure::Again { reason: reason(), after }),
         _ if status.is_redirection() => Err(Failure::Refused(format!(
             "{}: redirects are not followed; name the final address in the route",
@@ -142,7 +143,8 @@ fn entries(body: Option<&Value>) -> Result<(), Failure> {
         let reason = || format!("entry {at}: status {code}{}", issues(entry.pointer("/response/outcome")));
         match code {
             200..=299 | 304 => {}
-            401 | 408 | 409 | 425 | 429 | 500..=599 => return Err(Failure::Again { reason: reason(), after: None }),
+            401 | 429 => return Err(Failure::Endpoint { reason: reason(), after: None }),
+            408 | 409 | 425 | 500..=599 => return Err(Failure::Again { reason: reason(), after: None }),
             _ => return Err(Failure::Refused(reason())),
         }
     }
@@ -198,7 +200,7 @@ fn unanswered(error: &reqwest::Error) -> Failure {
         reason = format!("{what}: {error}");
         source = error.source();
     }
-    Failure::Again { reason, after: None }
+    if error.is_connect() { Failure::Endpoint { reason, after: None } } else { Failure::Again { reason, after: None } }
 }
 
 #[cfg(test)]
@@ -215,6 +217,7 @@ mod tests {
             Err(Failure::Refused("entry 1: status 422 (error invalid)".into()))
         );
         assert!(matches!(entries(Some(&answer("503"))), Err(Failure::Again { .. })));
+        assert!(matches!(entries(Some(&answer("401"))), Err(Failure::Endpoint { .. })));
         let answered = Some(("transaction-response", 1));
         let whole = serde_json::json!({"resourceType": "Bundle", "type": "transaction-response", "entry": [{"response": {"status": "200"}}]});
         assert_eq!(proven(Some(&whole), answered), Ok(()));

@@ -57,7 +57,7 @@ impl FileChannel {
             Ok(()) => Progress { delivered: messages.len(), failure: None },
             Err(error) => Progress {
                 delivered: 0,
-                failure: Some(Failure::Again {
+                failure: Some(Failure::Endpoint {
                     reason: format!("{}: {error}", self.options.path.display()),
                     after: None,
                 }),
@@ -150,6 +150,6 @@ mod tests {
         let mut channel = FileChannel::new(Options { path: folder.path().to_owned(), envelope: Envelope::Message });
         let live = Arc::new(Live { bundle: b"{}".to_vec(), ..Live::default() });
         let progress = channel.deliver(&[live]).await;
-        assert!(matches!((progress.delivered, progress.failure), (0, Some(Failure::Again { .. }))));
+        assert!(matches!((progress.delivered, progress.failure), (0, Some(Failure::Endpoint { .. }))));
     }
 }

@@ -5,6 +5,7 @@
 //! | AA, CA with the message's control id in MSA-2 | delivered |
 //! | CE, no answer, an answer to another message, nothing that can be read | again, on a new connection, the same bytes |
 //! | AE, AR, CR | refused: a dead letter |
+//! | no connection | again; no message's fault, so the route rests |
 use super::{Failure, Progress};
 use crate::hl7::{Index, SegmentId};
 use crate::mllp::client::{self, Client};
@@ -49,7 +50,10 @@ impl MllpChannel {
         // Taken out: after a failure the connection is dropped, or a late answer would be taken for the next one's.
         let mut client = match self.client.take() {
             Some(client) => client,
-            None => self.connect().await.map_err(|error| again(error.to_string()))?,
+            None => {
+                let down = |error: client::Error| Failure::Endpoint { reason: error.to_string(), after: None };
+                self.connect().await.map_err(down)?
+            }
         };
         let answer = client.exchange(raw).await.map_err(|error| again(error.to_string()))?;
         let sent = control_id(&mut self.index, raw);

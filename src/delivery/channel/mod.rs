@@ -42,7 +42,14 @@ pub struct Progress {
 /// Why a message was not delivered. A reason holds no value of the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// Another attempt may succeed.
+    /// The target takes nothing at present, whatever the message: it is out of reach, or the credentials do not hold. Never ends in a dead letter.
+    Endpoint {
+        /// What is wrong.
+        reason: String,
+        /// How long the receiver asks to be left alone.
+        after: Option<Duration>,
+    },
+    /// Another attempt at this message may succeed.
     Again {
         /// What is wrong.
         reason: String,
@@ -66,7 +73,7 @@ impl Channel {
         })
     }
 
-    /// Messages that are best handed over at once.
+    /// Messages that are best handed over at once; a channel that takes several is given them in the order of the journal, whatever their keys.
     pub fn batch_max(&self) -> usize {
         match self {
             Channel::File(_) => 256,

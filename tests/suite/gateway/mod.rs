@@ -4,8 +4,10 @@ mod crash;
 mod delivery;
 mod forward;
 mod framing;
+mod lanes;
 mod letters;
 mod process;
+mod server;
 mod tls;
 
 use process::{Gateway, Peer, message};

@@ -1,0 +1,309 @@
+//! Which message of a route is delivered next. Knows no clock, no journal and no channel: it is told what there is, what time it is and how a delivery went.
+//!
+//! Every key has a queue of the numbers that wait; its first is ready, under way, or rests after a failure. A message lies in memory while it waits only as long as
+//! `held_bytes_max` allows and its key has not failed; beyond that its number waits alone, and it is read again when its turn comes.
+use super::Retry;
+use super::breaker::Breaker;
+use super::channel::{Failure, Progress};
+use super::order::Key;
+use crate::routing::Live;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How much a route does and remembers at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Deliveries under way.
+    pub concurrency: usize,
+    /// Messages in one delivery.
+    pub batch_max: usize,
+    /// Messages that wait or are under way.
+    pub waiting_max: usize,
+    /// Bytes of the messages that wait in memory.
+    pub held_bytes_max: usize,
+}
+
+/// Messages of one key, to be delivered in this order.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub key: Key,
+    pub messages: Vec<Arc<Live>>,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(super) enum Next {
+    Deliver(Job),
+    /// So many messages of a key, numbered without a gap, must be read again: at least the first.
+    Recall {
+        key: Key,
+        from: u64,
+        count: usize,
+    },
+}
+
+/// What has come of a delivery.
+#[derive(Debug, Default)]
+pub(super) struct Finished {
+    pub delivered: Vec<u64>,
+    /// Number, attempts, reason.
+    pub given_up: Option<(u64, u32, String)>,
+    pub again: Option<Again>,
+}
+
+/// A message that will be tried again.
+#[derive(Debug)]
+pub(super) struct Again {
+    pub seq: u64,
+    /// Failed attempts that count against it.
+    pub failed: u32,
+    pub pause: Duration,
+    /// The whole route rests, not only its key.
+    pub route_rests: bool,
+    pub reason: String,
+}
+
+#[derive(Debug)]
+pub(super) struct Schedule {
+    retry: Retry,
+    limits: Limits,
+    breaker: Breaker,
+    queues: HashMap<Key, Queue>,
+    /// Keys whose first message may be delivered, in turn: so a key that fails again and again is not what the breaker always tries.
+    ready: VecDeque<Key>,
+    resting: BTreeSet<(Instant, Key)>,
+    waiting: usize,
+    under_way: usize,
+    held_bytes: usize,
+}
+
+/// Exists while something of its key waits or is under way.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    failed: u32,
+    first_failure: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    seq: u64,
+    live: Option<Arc<Live>>,
+}
+
+/// Messages read again at once.
+const RECALL_MAX: usize = 64;
+
+impl Schedule {
+    pub fn new(retry: Retry, limits: Limits) -> Schedule {
+        Schedule {
+            retry,
+            limits,
+            breaker: Breaker::new(retry),
+            queues: HashMap::new(),
+            ready: VecDeque::new(),
+            resting: BTreeSet::new(),
+            waiting: 0,
+            under_way: 0,
+            held_bytes: 0,
+        }
+    }
+
+    /// Messages that wait or are under way.
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// As many wait as may.
+    pub fn is_full(&self) -> bool {
+        self.waiting >= self.limits.waiting_max
+    }
+
+    /// At least half as many wait as may.
+    pub fn is_half_full(&self) -> bool {
+        self.waiting >= self.limits.waiting_max.div_ceil(2)
+    }
+
+    /// Whether a further message could be under way at once.
+    pub fn has_room(&self, now: Instant) -> bool {
+        self.under_way + self.ready.len() < self.breaker.allowed(now, self.limits.concurrency)
+    }
+
+    /// Whether the next message may be taken in.
+    pub fn takes(&self, key: Key) -> bool {
+        let alone = key == Key::Everything;
+        !self.is_full() && !self.queues.contains_key(&Key::Everything) && (!alone || self.waiting == 0)
+    }
+
+    /// Takes in the next message.
+    pub fn add(&mut self, key: Key, live: Arc<Live>) {
+        let queue = self.queues.get(&key);
+        let (is_new, hold) = (queue.is_none(), queue.is_none_or(|queue| queue.failed == 0));
+        let seq = live.seq;
+        let live = if hold { self.hold(live) } else { None };
+        self.queues.entry(key).or_default().waiting.push_back(Waiting { seq, live });
+        self.waiting += 1;
+        if is_new {
+            self.ready.push_back(key);
+        }
+    }
+
+    /// Lets what has rested be ready.
+    pub fn wake(&mut self, now: Instant) {
+        while let Some((_, key)) = self.resting.first().copied().filter(|(until, _)| *until <= now) {
+            self.resting.pop_first();
+            self.ready.push_back(key);
+        }
+    }
+
+    /// When to look again, if nothing happens before.
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        let rested = self.resting.first().map(|(until, _)| *until);
+        rested.into_iter().chain(self.breaker.until(now)).min()
+    }
+
+    /// What is to be done now; a delivery that is given out is under way.
+    pub fn next(&mut self, now: Instant) -> Option<Next> {
+        if self.under_way >= self.breaker.allowed(now, self.limits.concurrency) {
+            return None;
+        }
+        let key = *self.ready.front()?;
+        let queue = self.queues.get_mut(&key)?;
+        let mut messages = Vec::new();
+        while messages.len() < self.limits.batch_max
+            && let Some(live) = queue.waiting.front_mut().and_then(|first| first.live.take())
+        {
+            self.held_bytes -= bytes(&live);
+            messages.push(live);
+            queue.waiting.pop_front();
+        }
+        if messages.is_empty() {
+            let from = queue.waiting.front()?.seq;
+            let most = if queue.failed > 0 { 1 } else { RECALL_MAX };
+            let numbers = (from..).zip(&queue.waiting).take(most);
+            let count = numbers.take_while(|(seq, waiting)| waiting.seq == *seq && waiting.live.is_none()).count();
+            return Some(Next::Recall { key, from, count });
+        }
+        self.ready.pop_front();
+        self.under_way += 1;
+        Some(Next::Deliver(Job { key, messages }))
+    }
+
+    /// A message that was read again; the first of a key is held in any case.
+    pub fn recalled(&mut self, key: Key, live: Arc<Live>) {
+        let is_first = |queue: &Queue| queue.waiting.front().is_some_and(|first| first.seq == live.seq);
+        let forced = self.queues.get(&key).is_some_and(is_first);
+        let (seq, size) = (live.seq, bytes(&live));
+        if !forced && self.held_bytes + size > self.limits.held_bytes_max {
+            return;
+        }
+        let waiting = self.queues.get_mut(&key).and_then(|queue| queue.waiting.iter_mut().find(|at| at.seq == seq));
+        if let Some(waiting) = waiting
+            && waiting.live.is_none()
+        {
+            waiting.live = Some(live);
+            self.held_bytes += size;
+        }
+    }
+
+    /// The first message of a ready key cannot be delivered any more.
+    pub fn drop_first(&mut self, key: Key) {
+        let Some(queue) = self.queues.get_mut(&key) else { return };
+        let Some(first) = queue.waiting.pop_front() else { return };
+        self.waiting -= 1;
+        self.held_bytes -= first.live.as_ref().map_or(0, |live| bytes(live));
+        (queue.failed, queue.first_failure) = (0, None);
+        if queue.waiting.is_empty() {
+            self.queues.remove(&key);
+            self.ready.retain(|ready| *ready != key);
+        }
+    }
+
+    /// Takes note of how a delivery went.
+    pub fn finished(&mut self, job: Job, progress: Progress, now: Instant) -> Finished {
+        let mut finished = Finished::default();
+        let Job { key, messages } = job;
+        let mut left = VecDeque::from(messages);
+        let mut queue = self.queues.remove(&key).unwrap_or_default();
+        self.under_way -= 1;
+        let delivered = progress.delivered.min(left.len());
+        if delivered > 0 {
+            finished.delivered = left.drain(..delivered).map(|live| live.seq).collect();
+            (queue.failed, queue.first_failure) = (0, None);
+            self.breaker.answered(now);
+        }
+        let mut rests = None;
+        if let (Some(seq), Some(failure)) = (left.front().map(|live| live.seq), progress.failure) {
+            let failed = queue.failed + 1;
+            match failure {
+                Failure::Endpoint { reason, after } => {
+                    let pause = self.breaker.endpoint_failed(after, now);
+                    finished.again = Some(Again { seq, failed: queue.failed, pause, route_rests: true, reason });
+                }
+                Failure::Refused(reason) => {
+                    self.breaker.answered(now);
+                    finished.given_up = Some((seq, failed, reason));
+                }
+                Failure::Again { reason, after } => {
+                    let route = self.breaker.message_failed(failed, after, now);
+                    let first = *queue.first_failure.get_or_insert(now);
+                    if self.retry.is_spent(failed, now - first) {
+                        finished.given_up = Some((seq, failed, format!("given up after {failed} attempts: {reason}")));
+                    } else {
+                        let pause = self.retry.pause(failed, after);
+                        queue.failed = failed;
+                        rests = Some(now + pause);
+                        let pause = route.map_or(pause, |route| route.max(pause));
+                        finished.again = Some(Again { seq, failed, pause, route_rests: route.is_some(), reason });
+                    }
+                }
+            }
+            if finished.given_up.is_some() {
+                left.pop_front();
+                (queue.failed, queue.first_failure) = (0, None);
+            }
+        }
+        self.waiting -= finished.delivered.len() + usize::from(finished.given_up.is_some());
+        self.put_back(key, queue, left, rests);
+        finished
+    }
+
+    fn put_back(&mut self, key: Key, mut queue: Queue, left: VecDeque<Arc<Live>>, rests: Option<Instant>) {
+        for live in left.into_iter().rev() {
+            let (seq, live) = (live.seq, self.hold(live));
+            queue.waiting.push_front(Waiting { seq, live });
+        }
+        if rests.is_some() {
+            // It may fail for days: nothing of it stays in memory.
+            let held = queue.waiting.iter_mut().filter_map(|waiting| waiting.live.take());
+            self.held_bytes -= held.map(|live| bytes(&live)).sum::<usize>();
+        }
+        if queue.waiting.is_empty() {
+            return;
+        }
+        self.queues.insert(key, queue);
+        match rests {
+            Some(until) => _ = self.resting.insert((until, key)),
+            None => self.ready.push_back(key),
+        }
+    }
+
+    fn hold(&mut self, live: Arc<Live>) -> Option<Arc<Live>> {
+        let size = bytes(&live);
+        if self.held_bytes + size > self.limits.held_bytes_max {
+            return None;
+        }
+        self.held_bytes += size;
+        Some(live)
+    }
+}
+
+/// About as much as a message takes in memory.
+fn bytes(live: &Live) -> usize {
+    size_of::<Live>() + live.facets.len() + live.raw.len() + live.bundle.len() + size_of_val(live.entries.as_slice())
+}
+
+#[cfg(test)]
+mod tests;
