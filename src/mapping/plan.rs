@@ -327,9 +327,18 @@ pub enum Source {
     Position,
     /// OBR-25 is empty: the status that the linked Observations add up to.
     DerivedStatus,
-    /// One end of a range written as text (`3.5-5.0`, `>5`), with its text; true: the upper end.
-    RangeEnd(SourceId, bool),
+    /// A part of a range written as text (`3.5-5.0`, `>5 g/dL`).
+    Range(SourceId, RangePart),
     Nothing,
+}
+
+/// What is asked of a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RangePart {
+    Low,
+    High,
+    /// The unit that the range names itself.
+    Unit,
 }
 
 /// A place in the message.

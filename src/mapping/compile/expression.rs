@@ -4,14 +4,15 @@ use crate::hl7::names;
 use crate::mapping::diagnostic::{Code, nearest};
 use crate::mapping::expression::{self as ast, Argument, Operand, Value};
 use crate::mapping::plan::{
-    CURRENT, Condition, ConditionId, Measure, NONE, Path, Repetition, Source, SourceId, packed,
+    CURRENT, Condition, ConditionId, Measure, NONE, Path, RangePart, Repetition, Source, SourceId, packed,
 };
 use crate::mapping::source::Location;
 
 /// The functions of the language, with the number of arguments each takes.
-const FUNCTIONS: [(&str, usize, usize); 13] = [
+const FUNCTIONS: [(&str, usize, usize); 14] = [
     ("range_low", 1, 1),
     ("range_high", 1, 1),
+    ("range_unit", 1, 1),
     ("authority", 1, 3),
     ("system", 1, 1),
     ("uri", 2, 2),
@@ -97,7 +98,9 @@ impl Compiler<'_, '_> {
                     "uri" => Source::Uri(sources[0], sources[1]),
                     "text" => Source::TextOf(sources[0]),
                     "phone" => Source::Phone(sources),
-                    "range_low" | "range_high" => Source::RangeEnd(sources[0], name == "range_high"),
+                    "range_low" => Source::Range(sources[0], RangePart::Low),
+                    "range_high" => Source::Range(sources[0], RangePart::High),
+                    "range_unit" => Source::Range(sources[0], RangePart::Unit),
                     _ => Source::Ssn(sources[0]),
                 }
             }

@@ -8,6 +8,7 @@ mod convert;
 mod emit;
 mod locate;
 mod memory;
+mod range;
 mod text;
 mod uri;
 mod write;
@@ -204,6 +205,8 @@ struct Run<'a, const TRACE: bool> {
     failure: Option<Failure>,
     /// The field counted last, and its valued repetitions.
     counted: Option<(Span, usize)>,
+    /// The text read last as a range, and what it says.
+    ranged: Option<(Span, range::Range<'a>)>,
     /// What the parts of the instance being written hold, by kind.
     present: [u64; 64],
     /// What ends the first leaf of a field: the separators within it; the field's own stands for those not declared.
@@ -250,6 +253,7 @@ pub fn run<const TRACE: bool>(
         probing: false,
         failure: None,
         counted: None,
+        ranged: None,
         present: [0; 64],
         leaf_ends: leaf_ends(message.delimiters()),
     };
