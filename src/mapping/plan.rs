@@ -348,6 +348,8 @@ pub struct Path {
     pub up: u8,
     /// Index into `segment_refs`; `CURRENT`: the frame's own segment or value.
     pub segment: u8,
+    /// Where the groups around hold no such segment, that of a group beside is meant.
+    pub beside: bool,
     pub field: u16,
     pub repetition: Repetition,
     pub component: u16,

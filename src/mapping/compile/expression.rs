@@ -9,7 +9,8 @@ use crate::mapping::plan::{
 use crate::mapping::source::Location;
 
 /// The functions of the language, with the number of arguments each takes.
-const FUNCTIONS: [(&str, usize, usize); 14] = [
+const FUNCTIONS: [(&str, usize, usize); 15] = [
+    ("beside", 1, 1),
     ("range_low", 1, 1),
     ("range_high", 1, 1),
     ("range_unit", 1, 1),
@@ -77,6 +78,12 @@ impl Compiler<'_, '_> {
                     if name == "lines" { Source::Lines(path) } else { Source::PatientId(path) }
                 }
                 _ => self.bad_argument(name, at),
+            },
+            "beside" => match &arguments[0] {
+                Argument::Value(Value::Path(path)) if path.segment.is_some() => {
+                    Source::Path(Path { beside: true, ..self.path(path, place, depth, at) })
+                }
+                _ => self.bad_argument("beside(SPM-4)", at),
             },
             "join" => {
                 let Argument::Value(Value::Literal(separator)) = &arguments[0] else {
@@ -150,7 +157,7 @@ impl Compiler<'_, '_> {
         let (field, component, subcomponent) = (path.field, path.component, path.subcomponent);
         let own = up == 0 && segment == CURRENT && field > 0;
         let plain = own && repetition == Repetition::Current && component <= 1 && subcomponent <= 1;
-        Path { up, segment, field, repetition, component, subcomponent, plain }
+        Path { up, segment, beside: false, field, repetition, component, subcomponent, plain }
     }
 
     fn field_datatype(&self, path: &ast::Path, place: &Place) -> Option<String> {

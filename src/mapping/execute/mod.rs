@@ -51,7 +51,9 @@ pub struct State {
     by_link: HashTable<u32>,
     bound: Vec<Bound>,
     slots: Vec<NameSlot>,
+    /// For each group instance the first of each segment that rows elsewhere read: in it, and in the groups right below.
     references: Vec<u32>,
+    below: Vec<u32>,
     pending: Vec<Pending>,
     contained: Vec<u32>,
 }
@@ -295,6 +297,7 @@ impl State {
         self.bound.clear();
         self.slots.clear();
         self.references.clear();
+        self.below.clear();
         self.pending.clear();
         self.contained.clear();
     }

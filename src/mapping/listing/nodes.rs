@@ -94,6 +94,9 @@ impl Compiled {
 
     /// `3.1`; `../` for each frame further up.
     fn path_text(&self, path: Path) -> String {
+        if path.beside {
+            return format!("beside({})", self.path_text(Path { beside: false, ..path }));
+        }
         let mut text = "../".repeat(usize::from(path.up));
         if path.segment != CURRENT {
             text.push_str(&format!("{}-", self.segment_refs[usize::from(path.segment)]));
