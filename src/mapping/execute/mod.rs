@@ -207,8 +207,8 @@ struct Run<'a, const TRACE: bool> {
     failure: Option<Failure>,
     /// The field counted last, and its valued repetitions.
     counted: Option<(Span, usize)>,
-    /// The text read last as a range, and what it says.
-    ranged: Option<(Span, range::Range<'a>)>,
+    /// The segment and field read last as a range, and what it says.
+    ranged: Option<((u32, u16), range::Range<'a>)>,
     /// What the parts of the instance being written hold, by kind.
     present: [u64; 64],
     /// What ends the first leaf of a field: the separators within it; the field's own stands for those not declared.

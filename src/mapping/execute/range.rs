@@ -1,7 +1,7 @@
 //! Ranges written as text, as OBX-7 has them: `3.5-5.0`, `>=5`, `<0.50 IU/mL`.
 use super::text::Piece;
-use super::{Frame, Run};
-use crate::mapping::plan::{RangePart, SourceId};
+use super::{Frame, Run, SEGMENT};
+use crate::mapping::plan::{RangePart, Source, SourceId};
 
 /// What a text says as a range. What it does not say is empty, and so is all of it when the text is no range.
 #[derive(Debug, Clone, Copy, Default)]
@@ -16,7 +16,7 @@ impl<'t> Range<'t> {
         read(text.trim_ascii()).unwrap_or_default()
     }
 
-    fn part(self, part: RangePart) -> &'t [u8] {
+    pub(super) fn part(self, part: RangePart) -> &'t [u8] {
         match part {
             RangePart::Low => self.low,
             RangePart::High => self.high,
@@ -64,32 +64,44 @@ fn is_unit(text: &[u8]) -> bool {
     begins && !text.iter().any(|b| matches!(b, b',' | b';' | b':' | b'<' | b'>' | b'='))
 }
 
-impl<const TRACE: bool> Run<'_, TRACE> {
+impl<'a, const TRACE: bool> Run<'a, TRACE> {
+    /// The range that a field holds; `None` where it takes more than reading its bytes. Many rows ask for parts of the same one.
+    pub(super) fn plain_range(&mut self, source: SourceId, frame: &Frame<'_>) -> Option<Range<'a>> {
+        let plan = self.plan;
+        let Source::Path(path) = &plan.sources[source as usize] else { return None };
+        let own = path.plain && frame.level == SEGMENT && frame.driver != path.field;
+        let key = (frame.segment, path.field);
+        if let (true, Some((known, range))) = (own, self.ranged)
+            && known == key
+        {
+            return Some(range);
+        }
+        let range = match self.leaf(*path, frame) {
+            Some(span) if self.verbatim(span) => Range::of(self.message.bytes(span)),
+            Some(_) => return None,
+            None => Range::default(),
+        };
+        if own {
+            self.ranged = Some((key, range));
+        }
+        Some(range)
+    }
+
     /// Appends a part of a range to the temporary buffer.
     pub(super) fn range(&mut self, source: SourceId, part: RangePart, frame: &Frame<'_>) {
-        let start = self.state.temporary.len();
-        match self.plain_text(source, frame) {
-            Piece::Raw(span) => {
-                // Many rows ask for parts of the same text.
-                let range = match self.ranged {
-                    Some((known, range)) if known == span => range,
-                    _ => Range::of(self.message.bytes(span)),
-                };
-                self.ranged = Some((span, range));
-                self.state.temporary.extend_from_slice(range.part(part));
-            }
-            piece => {
-                if let Piece::Fixed(text) = piece {
-                    self.state.temporary.extend_from_slice(self.plan.text(text));
-                }
-                let text = &self.state.temporary[start..];
-                let found = Range::of(text).part(part);
-                let length = found.len();
-                let at = if length == 0 { 0 } else { found.as_ptr() as usize - text.as_ptr() as usize };
-                self.state.temporary.copy_within(start + at..start + at + length, start);
-                self.state.temporary.truncate(start + length);
-            }
+        if let Some(range) = self.plain_range(source, frame) {
+            return self.state.temporary.extend_from_slice(range.part(part));
         }
+        let start = self.state.temporary.len();
+        if let Piece::Fixed(text) = self.plain_text(source, frame) {
+            self.state.temporary.extend_from_slice(self.plan.text(text));
+        }
+        let text = &self.state.temporary[start..];
+        let found = Range::of(text).part(part);
+        let length = found.len();
+        let at = if length == 0 { 0 } else { found.as_ptr() as usize - text.as_ptr() as usize };
+        self.state.temporary.copy_within(start + at..start + at + length, start);
+        self.state.temporary.truncate(start + length);
     }
 }
 

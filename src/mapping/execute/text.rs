@@ -25,6 +25,11 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     /// Whether a source yields anything.
     pub(super) fn valued(&mut self, source: SourceId, frame: &Frame<'_>) -> bool {
         let plan = self.plan;
+        if let Source::Range(text, part) = &plan.sources[source as usize]
+            && let Some(range) = self.plain_range(*text, frame)
+        {
+            return !range.part(*part).is_empty();
+        }
         match &plan.sources[source as usize] {
             Source::Path(path) if path.plain && self.plainly_valued(path.field, frame) => true,
             Source::Path(path) | Source::Lines(path) => {
