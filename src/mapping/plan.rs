@@ -327,9 +327,18 @@ pub enum Source {
     Position,
     /// OBR-25 is empty: the status that the linked Observations add up to.
     DerivedStatus,
-    /// One end of a range written as text (`3.5-5.0`, `>5`), with its text; true: the upper end.
-    RangeEnd(SourceId, bool),
+    /// A part of a range written as text (`3.5-5.0`, `>5 g/dL`).
+    Range(SourceId, RangePart),
     Nothing,
+}
+
+/// What is asked of a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RangePart {
+    Low,
+    High,
+    /// The unit that the range names itself.
+    Unit,
 }
 
 /// A place in the message.
@@ -339,6 +348,8 @@ pub struct Path {
     pub up: u8,
     /// Index into `segment_refs`; `CURRENT`: the frame's own segment or value.
     pub segment: u8,
+    /// Where the groups around hold no such segment, that of a group beside is meant.
+    pub beside: bool,
     pub field: u16,
     pub repetition: Repetition,
     pub component: u16,

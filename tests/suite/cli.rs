@@ -78,6 +78,20 @@ const WRONG: &[Wrong] = &[
         at: (2, 1),
         help: "birthDate",
     },
+    Wrong {
+        what: "`beside` with a field of the own segment",
+        text: "[OBX.Observation.set]\nissued = \"19 : instant if beside(4) valued\"\n",
+        code: "M016",
+        at: (2, 10),
+        help: "table of functions",
+    },
+    Wrong {
+        what: "a function with too many arguments",
+        text: "[OBX.Observation.set]\nissued = \"19 : instant if range_unit(6, 7) valued\"\n",
+        code: "M016",
+        at: (2, 10),
+        help: "",
+    },
 ];
 
 fn run(arguments: &[&str]) -> Output {

@@ -161,7 +161,7 @@ impl<'p> Walk<'p> {
             Source::Join { arguments, .. } | Source::Phone(arguments) | Source::Authority(arguments) => {
                 arguments.iter().for_each(|argument| self.source(*argument, depth));
             }
-            Source::Ssn(inner) | Source::System(inner) | Source::TextOf(inner) | Source::RangeEnd(inner, _) => {
+            Source::Ssn(inner) | Source::System(inner) | Source::TextOf(inner) | Source::Range(inner, _) => {
                 self.source(*inner, depth);
             }
             Source::Uri(id, kind) => [id, kind].into_iter().for_each(|s| self.source(*s, depth)),

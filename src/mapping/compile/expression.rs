@@ -4,14 +4,16 @@ use crate::hl7::names;
 use crate::mapping::diagnostic::{Code, nearest};
 use crate::mapping::expression::{self as ast, Argument, Operand, Value};
 use crate::mapping::plan::{
-    CURRENT, Condition, ConditionId, Measure, NONE, Path, Repetition, Source, SourceId, packed,
+    CURRENT, Condition, ConditionId, Measure, NONE, Path, RangePart, Repetition, Source, SourceId, packed,
 };
 use crate::mapping::source::Location;
 
 /// The functions of the language, with the number of arguments each takes.
-const FUNCTIONS: [(&str, usize, usize); 13] = [
+const FUNCTIONS: [(&str, usize, usize); 15] = [
+    ("beside", 1, 1),
     ("range_low", 1, 1),
     ("range_high", 1, 1),
+    ("range_unit", 1, 1),
     ("authority", 1, 3),
     ("system", 1, 1),
     ("uri", 2, 2),
@@ -77,6 +79,12 @@ impl Compiler<'_, '_> {
                 }
                 _ => self.bad_argument(name, at),
             },
+            "beside" => match &arguments[0] {
+                Argument::Value(Value::Path(path)) if path.segment.is_some() => {
+                    Source::Path(Path { beside: true, ..self.path(path, place, depth, at) })
+                }
+                _ => self.bad_argument("beside(SPM-4)", at),
+            },
             "join" => {
                 let Argument::Value(Value::Literal(separator)) = &arguments[0] else {
                     return self.bad_argument("join(' ', …)", at);
@@ -97,7 +105,9 @@ impl Compiler<'_, '_> {
                     "uri" => Source::Uri(sources[0], sources[1]),
                     "text" => Source::TextOf(sources[0]),
                     "phone" => Source::Phone(sources),
-                    "range_low" | "range_high" => Source::RangeEnd(sources[0], name == "range_high"),
+                    "range_low" => Source::Range(sources[0], RangePart::Low),
+                    "range_high" => Source::Range(sources[0], RangePart::High),
+                    "range_unit" => Source::Range(sources[0], RangePart::Unit),
                     _ => Source::Ssn(sources[0]),
                 }
             }
@@ -147,7 +157,7 @@ impl Compiler<'_, '_> {
         let (field, component, subcomponent) = (path.field, path.component, path.subcomponent);
         let own = up == 0 && segment == CURRENT && field > 0;
         let plain = own && repetition == Repetition::Current && component <= 1 && subcomponent <= 1;
-        Path { up, segment, field, repetition, component, subcomponent, plain }
+        Path { up, segment, beside: false, field, repetition, component, subcomponent, plain }
     }
 
     fn field_datatype(&self, path: &ast::Path, place: &Place) -> Option<String> {

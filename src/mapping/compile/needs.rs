@@ -175,7 +175,7 @@ fn of_source(plan: &Compiled, source: SourceId, depth: u8) -> u64 {
         Source::Path(path) | Source::Lines(path) | Source::PatientId(path) => of_path(path, depth),
         Source::Join { arguments, .. } => all(arguments),
         Source::Phone(arguments) | Source::Authority(arguments) => all(arguments),
-        Source::Ssn(inner) | Source::System(inner) | Source::TextOf(inner) | Source::RangeEnd(inner, _) => {
+        Source::Ssn(inner) | Source::System(inner) | Source::TextOf(inner) | Source::Range(inner, _) => {
             of_source(plan, *inner, depth)
         }
         Source::Uri(id, _) => of_source(plan, *id, depth),

@@ -43,10 +43,16 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         self.state.slots.resize(self.matcher.instances().len() * self.structure.names.len(), empty);
         let width = plan.segment_refs.len();
         self.state.references.resize(self.matcher.instances().len() * width, NONE);
+        self.state.below.resize(self.matcher.instances().len() * width, NONE);
         for segment in 0..self.message.segment_count() {
             let id = self.message.segment_id(segment);
             let Some(reference) = plan.segment_refs.iter().position(|s| *s == id) else { continue };
             let mut scope = self.matcher.placement(segment).instance;
+            if scope != 0 {
+                let around = self.matcher.instances()[scope as usize].parent;
+                let slot = &mut self.state.below[around as usize * width + reference];
+                *slot = (*slot).min(segment as u32);
+            }
             // A segment of a group that does not repeat is seen in the group around it as well.
             loop {
                 let slot = &mut self.state.references[scope as usize * width + reference];
@@ -61,7 +67,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         }
     }
 
-    fn repeats(&self, scope: u32) -> bool {
+    pub(super) fn repeats(&self, scope: u32) -> bool {
         let group = self.matcher.instances()[scope as usize].group;
         self.structure.repeating[usize::from(group)]
     }

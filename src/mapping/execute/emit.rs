@@ -181,7 +181,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             | Source::Ssn(source)
             | Source::TextOf(source)
             | Source::Uri(source, _)
-            | Source::RangeEnd(source, _) => *source,
+            | Source::Range(source, _) => *source,
             _ => return None,
         };
         self.source_span(first, frame).map(|f| f.0)

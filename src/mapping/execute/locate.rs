@@ -14,7 +14,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             frame = frame.parent?;
         }
         let found = if path.segment != CURRENT {
-            let segment = self.lookup(frame, path.segment)?;
+            let segment = self.lookup(frame, path)?;
             let field = self.message.field(segment as usize, usize::from(path.field));
             let repetition = self.repetition(field, path.repetition, frame)?;
             self.within(repetition, path)
@@ -62,23 +62,46 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     /// The nearest segment that a row reads beside its own.
-    fn lookup(&self, frame: &Frame<'_>, reference: u8) -> Option<u32> {
-        let id = self.plan.segment_refs[usize::from(reference)];
+    fn lookup(&self, frame: &Frame<'_>, path: Path) -> Option<u32> {
+        let reference = usize::from(path.segment);
+        let id = self.plan.segment_refs[reference];
         if frame.segment != NONE && self.message.segment_id(frame.segment as usize) == id {
             return Some(frame.segment);
         }
         let width = self.plan.segment_refs.len();
         let mut scope = frame.scope as usize;
         loop {
-            let found = self.state.references[scope * width + usize::from(reference)];
+            let found = self.state.references[scope * width + reference];
             if found != NONE {
                 return Some(self.nearest_before(found, frame.segment));
             }
             if scope == 0 {
-                return None;
+                break;
             }
             scope = self.matcher.instances()[scope].parent as usize;
         }
+        if path.beside { self.beside(frame.scope, reference) } else { None }
+    }
+
+    /// The first such segment of the groups beside: right below a group around, no further out than the nearest that repeats. What stands beyond may be
+    /// another order's or another patient's.
+    fn beside(&self, scope: u32, reference: usize) -> Option<u32> {
+        let instances = self.matcher.instances();
+        let group = |instance: u32| instances[instance as usize].group;
+        let mut scope = scope;
+        while scope != 0 {
+            let from = scope;
+            scope = instances[scope as usize].parent;
+            let found = self.state.below[scope as usize * self.plan.segment_refs.len() + reference];
+            // Never of another occurrence of the group we came out of: that one goes with its neighbour.
+            if found != NONE && group(self.matcher.placement(found as usize).instance) != group(from) {
+                return Some(found);
+            }
+            if self.repeats(scope) {
+                break;
+            }
+        }
+        None
     }
 
     /// Where a group holds a segment at two places (the two PIDs of A17), the one that stands nearest before is meant.
@@ -321,7 +344,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             let Some(parent) = frame.parent else { return 0 };
             frame = parent;
         }
-        let segment = if path.segment == CURRENT { Some(frame.segment) } else { self.lookup(frame, path.segment) };
+        let segment = if path.segment == CURRENT { Some(frame.segment) } else { self.lookup(frame, path) };
         let Some(segment) = segment.filter(|s| *s != NONE) else { return 0 };
         let field = self.message.field(segment as usize, usize::from(path.field));
         // A guard on a repeating slot asks this for every repetition: counting each time would be quadratic.

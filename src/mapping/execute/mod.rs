@@ -8,6 +8,7 @@ mod convert;
 mod emit;
 mod locate;
 mod memory;
+mod range;
 mod text;
 mod uri;
 mod write;
@@ -50,7 +51,9 @@ pub struct State {
     by_link: HashTable<u32>,
     bound: Vec<Bound>,
     slots: Vec<NameSlot>,
+    /// For each group instance the first of each segment that rows elsewhere read: in it, and in the groups right below.
     references: Vec<u32>,
+    below: Vec<u32>,
     pending: Vec<Pending>,
     contained: Vec<u32>,
 }
@@ -204,6 +207,8 @@ struct Run<'a, const TRACE: bool> {
     failure: Option<Failure>,
     /// The field counted last, and its valued repetitions.
     counted: Option<(Span, usize)>,
+    /// The segment and field read last as a range, and what it says.
+    ranged: Option<((u32, u16), range::Range<'a>)>,
     /// What the parts of the instance being written hold, by kind.
     present: [u64; 64],
     /// What ends the first leaf of a field: the separators within it; the field's own stands for those not declared.
@@ -250,6 +255,7 @@ pub fn run<const TRACE: bool>(
         probing: false,
         failure: None,
         counted: None,
+        ranged: None,
         present: [0; 64],
         leaf_ends: leaf_ends(message.delimiters()),
     };
@@ -291,6 +297,7 @@ impl State {
         self.bound.clear();
         self.slots.clear();
         self.references.clear();
+        self.below.clear();
         self.pending.clear();
         self.contained.clear();
     }

@@ -25,6 +25,11 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     /// Whether a source yields anything.
     pub(super) fn valued(&mut self, source: SourceId, frame: &Frame<'_>) -> bool {
         let plan = self.plan;
+        if let Source::Range(text, part) = &plan.sources[source as usize]
+            && let Some(range) = self.plain_range(*text, frame)
+        {
+            return !range.part(*part).is_empty();
+        }
         match &plan.sources[source as usize] {
             Source::Path(path) if path.plain && self.plainly_valued(path.field, frame) => true,
             Source::Path(path) | Source::Lines(path) => {
@@ -207,7 +212,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             Source::Patient => self.patient(frame),
             Source::Position => self.number(frame.segment + 1),
             Source::DerivedStatus => self.derived_status(),
-            Source::RangeEnd(source, high) => self.range_end(*source, *high, frame),
+            Source::Range(source, part) => self.range(*source, *part, frame),
             Source::Nothing | Source::Path(_) | Source::Literal(_) => {}
         }
     }
@@ -239,24 +244,6 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 Some(_) => {}
             }
         }
-    }
-
-    /// One end of a range written as text; nothing for any other text.
-    fn range_end(&mut self, source: SourceId, high: bool, frame: &Frame<'_>) {
-        let start = self.state.temporary.len();
-        if let Piece::Raw(span) = self.text(source, frame)
-            && self.verbatim(span)
-        {
-            let end = end_of_range(self.message.bytes(span), high).unwrap_or_default();
-            self.state.temporary.extend_from_slice(end);
-            return;
-        }
-        self.append(source, frame);
-        let text = &self.state.temporary[start..];
-        let found = end_of_range(text, high).map(|end| (end.as_ptr() as usize - text.as_ptr() as usize, end.len()));
-        let (at, length) = found.unwrap_or_default();
-        self.state.temporary.copy_within(start + at..start + at + length, start);
-        self.state.temporary.truncate(start + length);
     }
 
     fn ssn(&mut self, source: SourceId, frame: &Frame<'_>) {
@@ -430,18 +417,3 @@ impl<const TRACE: bool> Run<'_, TRACE> {
 }
 
 use super::LinkOf;
-
-/// One end of a range: `3.5-5.0`, `3.5 - 5.0`, `>5`, `>=5`, `<3`.
-fn end_of_range(text: &[u8], high: bool) -> Option<&[u8]> {
-    let text = text.trim_ascii();
-    let number = |t: &&[u8]| t.iter().all(|b| b.is_ascii_digit() || *b == b'.') && t.iter().any(u8::is_ascii_digit);
-    let (above, rest) = match text {
-        [sign @ (b'<' | b'>'), b'=', rest @ ..] | [sign @ (b'<' | b'>'), rest @ ..] => (*sign == b'<', rest),
-        _ => {
-            let dash = memchr::memchr(b'-', text)?;
-            let (low, top) = (text[..dash].trim_ascii(), text[dash + 1..].trim_ascii());
-            return (number(&low) && number(&top)).then_some(if high { top } else { low });
-        }
-    };
-    Some(rest.trim_ascii()).filter(|end| above == high && number(end))
-}

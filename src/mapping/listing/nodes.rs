@@ -80,8 +80,13 @@ impl Compiled {
             Source::Patient => "patient".to_owned(),
             Source::Position => "position()".to_owned(),
             Source::DerivedStatus => "derived_status()".to_owned(),
-            Source::RangeEnd(inner, high) => {
-                format!("{}({})", if *high { "range_high" } else { "range_low" }, self.source_text(*inner))
+            Source::Range(inner, part) => {
+                let name = match part {
+                    RangePart::Low => "range_low",
+                    RangePart::High => "range_high",
+                    RangePart::Unit => "range_unit",
+                };
+                format!("{name}({})", self.source_text(*inner))
             }
             Source::Nothing => "nothing".to_owned(),
         }
@@ -89,6 +94,9 @@ impl Compiled {
 
     /// `3.1`; `../` for each frame further up.
     fn path_text(&self, path: Path) -> String {
+        if path.beside {
+            return format!("beside({})", self.path_text(Path { beside: false, ..path }));
+        }
         let mut text = "../".repeat(usize::from(path.up));
         if path.segment != CURRENT {
             text.push_str(&format!("{}-", self.segment_refs[usize::from(path.segment)]));

@@ -63,6 +63,8 @@ const VALUES: &[&str] = &[
     "-",
     "&",
     "x&y",
+    "0.5-1.5 g/dL",
+    "<3 %",
     "http://example.org/x",
 ];
 

@@ -1,7 +1,7 @@
 //! Paths → bytes of the message; conditions. What bare numbers mean depends on the frame.
 use super::{Twin, Wide};
 use handoff::hl7::{Message, SegmentId, Span, decode_into, is_null};
-use handoff::mapping::expression::{Condition, Operand, Path, Repetition, Value};
+use handoff::mapping::expression::{Argument, Condition, Operand, Path, Repetition, Value};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -162,8 +162,40 @@ impl Twin<'_> {
         self.matcher.instances()[scope].parent as usize
     }
 
-    /// A parameter stands for what the caller wrote, where the caller wrote it.
+    /// The segment of that name in scope, else the first in a group whose parent is one of the groups around, up to the nearest that repeats.
+    fn segment_beside(&self, name: &str, frame: &Frame) -> Option<usize> {
+        if let Some(found) = self.segment_in_scope(name, frame) {
+            return Some(found);
+        }
+        let place = |segment: usize| self.matcher.placement(segment).instance as usize;
+        let is_named = |segment: &usize| self.message.segment_id(*segment).as_str() == name && place(*segment) != 0;
+        let mut around = frame.scope;
+        while around != 0 {
+            let from = around;
+            around = self.parent(around);
+            let first = (0..self.message.segment_count())
+                .filter(is_named)
+                .find(|segment| self.parent(place(*segment)) == around);
+            // Another occurrence of the group that we came out of has its own.
+            let groups = self.matcher.instances();
+            let other = first.filter(|segment| groups[place(*segment)].group != groups[from].group);
+            if other.is_some() || self.repeats(around) {
+                return other;
+            }
+        }
+        None
+    }
+
+    /// A parameter stands for what the caller wrote, where the caller wrote it; `beside` for its path, read at the segment that it finds.
     pub fn resolved(&self, value: &Value, context: &Context) -> Option<(Value, Context)> {
+        if let Value::Call(name, arguments) = value
+            && let ("beside", [Argument::Value(Value::Path(path))]) = (name.as_str(), &arguments[..])
+        {
+            let segment = self.segment_beside(path.segment.as_ref()?, &context.frame)?;
+            let scope = self.matcher.placement(segment).instance as usize;
+            let frame = Frame { segment, scope, ..Frame::default() };
+            return Some((Value::Path(path.clone()), Context { frame, ..context.clone() }));
+        }
         let Value::Parameter(name) = value else { return Some((value.clone(), context.clone())) };
         let (value, caller) = context.parameters.get(name)?;
         self.resolved(value, caller)

@@ -108,8 +108,15 @@ impl Twin<'_> {
             ("patient", []) => Some(self.instances[self.patient(context)?].id.clone().into_bytes()),
             ("position", []) => Some((context.frame.segment + 1).to_string().into_bytes()),
             ("derived_status", []) => self.derived_status(),
-            ("range_low", [text_of]) => range_end(&text(text_of)?, false),
-            ("range_high", [text_of]) => range_end(&text(text_of)?, true),
+            ("range_low" | "range_high" | "range_unit", [text_of]) => {
+                let text = text(text_of)?;
+                let [low, high, unit] = range(std::str::from_utf8(&text).ok()?.trim_ascii())?;
+                Some(match name {
+                    "range_low" => low.into(),
+                    "range_high" => high.into(),
+                    _ => unit.into(),
+                })
+            }
             _ => panic!("a function that the twin does not know: {name}"),
         }
     }
@@ -237,20 +244,30 @@ impl Twin<'_> {
     }
 }
 
-/// One end of a range written as text: `3.5-5.0`, `>5`, `<=3`.
-fn range_end(text: &[u8], high: bool) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(text).ok()?.trim();
-    let found = match (text.strip_prefix('>'), text.strip_prefix('<')) {
-        (Some(low), _) => Some(low.strip_prefix('=').unwrap_or(low)).filter(|_| !high),
-        (_, Some(top)) => Some(top.strip_prefix('=').unwrap_or(top)).filter(|_| high),
-        _ => {
-            let (low, top) = text.split_once('-')?;
-            Some(if high { top } else { low }).filter(|_| is_number(low.trim()) && is_number(top.trim()))
-        }
+/// Low end, high end and unit of a range written as text: `3.5-5.0`, `>5`, `<=3 %`.
+fn range(text: &str) -> Option<[&str; 3]> {
+    let numeric = |c: char| c.is_ascii_digit() || c == '.';
+    // The unit is what stands behind the last number: all before it is made of numbers, blanks and signs.
+    let head = text.trim_start_matches(|c: char| numeric(c) || c.is_ascii_whitespace() || "<>=-".contains(c));
+    let unit = head.trim_end();
+    let ends = text[..text.len() - head.len()].trim();
+    let first = unit.chars().next();
+    if first.is_some_and(|c| !c.is_alphabetic() && !"%[{".contains(c)) || unit.contains([',', ';', ':', '<', '>', '='])
+    {
+        return None;
+    }
+    // 5E3, 5 x 10
+    let power = unit.strip_prefix(['e', 'E', 'x', 'X']).map(|rest| rest.trim_start_matches([' ', '+', '-']));
+    if power.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) {
+        return None;
+    }
+    let is_number = |text: &str| text.chars().all(numeric) && text.contains(|c: char| c.is_ascii_digit());
+    let [low, high] = match (ends.strip_prefix('>'), ends.strip_prefix('<')) {
+        (Some(low), _) => [Some(low.strip_prefix('=').unwrap_or(low)), None],
+        (_, Some(high)) => [None, Some(high.strip_prefix('=').unwrap_or(high))],
+        _ => ends.split_once('-').map(|(low, high)| [Some(low), Some(high)])?,
     };
-    found.map(str::trim).filter(|text| is_number(text)).map(|text| text.as_bytes().to_vec())
-}
-
-fn is_number(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') && text.bytes().any(|byte| byte.is_ascii_digit())
+    let [low, high] = [low, high].map(|end| end.map(str::trim));
+    let good = [low, high].into_iter().flatten().all(is_number);
+    good.then_some([low.unwrap_or(""), high.unwrap_or(""), unit])
 }
