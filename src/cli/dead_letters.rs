@@ -1,9 +1,9 @@
 //! `handoff dead-letters`: what routes gave up, and what is to become of it. Reads the data directory itself, so that it works while the gateway runs and when it is down.
 use super::serve::{configured, with_plans};
 use crate::config::Config;
-use crate::delivery::channel::Target;
-use crate::delivery::{Options, Plans, UNTRANSLATED, resend};
+use crate::delivery::{Options, UNTRANSLATED, resend};
 use crate::facets::Facets;
+use crate::hl7::Index;
 use crate::journal::{DeadLetter, View};
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
@@ -138,7 +138,9 @@ fn drop_letter(view: &View, letter: &Letter) -> anyhow::Result<bool> {
 }
 
 fn send_again(view: &mut View, letter: &Letter, with: Option<PathBuf>, mut config: Config) -> anyhow::Result<bool> {
-    if find(view, letter)?.is_none() {
+    let Some(found) = find(view, letter)? else { return Ok(false) };
+    if found.last > found.seq {
+        eprintln!("records {} to {} were damaged; as one letter they cannot be sent", found.seq, found.last);
         return Ok(false);
     }
     let Some(mut record) = view.record(letter.number)? else {
@@ -147,12 +149,31 @@ fn send_again(view: &mut View, letter: &Letter, with: Option<PathBuf>, mut confi
     };
     if let Some(path) = with {
         record.raw = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        record.facets = facets_anew(&record)?;
     }
     let (plans, _) = with_plans(config.mappings.take(), std::mem::take(&mut config.listeners))?;
-    let targets = targets(letter, config.routes, &record, &plans)?;
+    let live = match resend::prepare(letter.number, record.clone(), &plans) {
+        Ok(live) => live,
+        Err(why) => {
+            eprintln!("not sent {}: {why}", letter.number);
+            return Ok(false);
+        }
+    };
+    let wanted = |options: &Options| {
+        let own = letter.route == UNTRANSLATED || options.route.name == letter.route;
+        own && Facets::decode(&live.facets).is_some_and(|facets| options.route.wants(&facets, &live.raw))
+    };
+    let targets: Vec<_> =
+        config.routes.into_iter().filter(wanted).map(|route| (route.route.name, route.target)).collect();
+    if targets.is_empty() {
+        bail!(
+            "no route of the configuration wants it: name the configuration of the gateway with --config, or drop it"
+        );
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut arrived = true;
+    let mut failed = Vec::new();
     for (name, target) in targets {
+        // Each route its own copy: a channel takes it whole.
         let sent = match resend::prepare(letter.number, record.clone(), &plans) {
             Ok(live) => runtime.block_on(resend::deliver(live, target)),
             Err(why) => Err(why),
@@ -161,34 +182,29 @@ fn send_again(view: &mut View, letter: &Letter, with: Option<PathBuf>, mut confi
             Ok(()) => println!("sent {} to {name}", letter.number),
             Err(reason) => {
                 eprintln!("not sent {} to {name}: {reason}", letter.number);
-                arrived = false;
+                failed.push((name, reason));
             }
         }
     }
-    if arrived {
+    let arrived = failed.is_empty();
+    // Where it has not arrived it stays a dead letter; where it has, it must not be sent once more.
+    for (name, reason) in failed.into_iter().filter(|(name, _)| *name != letter.route) {
+        let attempts = found.attempts.saturating_add(1);
+        view.state().keep_dead_letter(&name, &DeadLetter { attempts, reason, ..found.clone() })?;
+    }
+    if arrived || letter.route == UNTRANSLATED {
         view.state().drop_dead_letter(&letter.route, letter.number)?;
     }
     Ok(arrived)
 }
 
-/// The route's own target; for what could not be translated, those of all routes that want it.
-fn targets(
-    letter: &Letter,
-    routes: Vec<Options>,
-    record: &crate::journal::Record,
-    plans: &Plans,
-) -> anyhow::Result<Vec<(String, Target)>> {
-    let untranslated = letter.route == UNTRANSLATED;
-    let live = if untranslated { resend::prepare(letter.number, record.clone(), plans).ok() } else { None };
-    let wants = |options: &Options| match (&live, untranslated) {
-        (Some(live), _) => Facets::decode(&live.facets).is_some_and(|facets| options.route.wants(&facets, &live.raw)),
-        // It still cannot be translated, which delivering it to any route will say.
-        (None, true) => true,
-        (None, false) => options.route.name == letter.route,
-    };
-    let found: Vec<_> = routes.into_iter().filter(wants).map(|options| (options.route.name, options.target)).collect();
-    if found.is_empty() {
-        bail!("the configuration has no route for it: name the one of the gateway with --config");
-    }
-    Ok(found)
+/// The facets of an edited message: where and when it came in stay as they were.
+fn facets_anew(record: &crate::journal::Record) -> anyhow::Result<Vec<u8>> {
+    let before = Facets::decode(&record.facets).context("the facets of the message were written by another version")?;
+    let mut index = Index::new();
+    index.parse(&record.raw).context("the edited message")?;
+    let facets = Facets::of(&record.raw, Some(index.message(&record.raw)), before.listener, before.received_ms);
+    let mut encoded = Vec::new();
+    facets.encode(&mut encoded);
+    Ok(encoded)
 }

@@ -23,6 +23,7 @@ pub fn prepare(seq: u64, mut record: Record, plans: &Plans) -> Result<Live, Stri
     let live = again(seq, record, plans, &mut Scratch::default());
     match live.failure {
         Some(why) => Err(why),
+        None if live.bundle.is_empty() => Err("there is nothing in it to deliver".into()),
         None => Ok(live),
     }
 }

@@ -101,7 +101,11 @@ impl Supply {
 
 impl Lagging {
     fn read(&mut self, plans: &Plans, seq: u64, limits: Limits) -> Result<Vec<Next>, Error> {
-        let items = self.reader.read(seq, limits)?;
+        let items = match self.reader.read(seq, limits) {
+            // A cursor that lost its tail, or that of a route that was away for long: what is gone is told, and what is there goes on.
+            Err(Error::Pruned { asked, first }) => return Ok(vec![Next::Damaged(asked, first - 1)]),
+            items => items?,
+        };
         let next = items.into_iter().map(|item| match item {
             Item::Damaged(seqs) => Next::Damaged(*seqs.start(), *seqs.end()),
             Item::Record(seq, record) => Next::Message(Arc::new(again(seq, record, plans, &mut self.scratch))),

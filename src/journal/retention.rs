@@ -1,5 +1,5 @@
 //! How long the journal keeps what every reader has passed. A partition goes as a whole, which takes no longer the more it holds.
-use super::partition::{self, Source};
+use super::partition::{self, Name, Source};
 use super::{Error, Journal};
 use std::path::Path;
 use std::time::Duration;
@@ -24,17 +24,16 @@ impl Journal {
     /// The first number that is to be kept at the time `now_ms` (milliseconds since 1970): all before it stand in partitions that may go.
     ///
     /// # Errors
-    /// A partition that cannot be listed or read.
+    /// Partitions that cannot be listed. Those that cannot be read are judged by the ones after them.
     pub fn keep_from(&self, retention: &Retention, now_ms: i64) -> Result<u64, Error> {
         let names = partition::list(self.folder())?;
         let age_ms = i64::try_from(retention.age.as_millis()).unwrap_or(i64::MAX);
         let oldest = now_ms.saturating_sub(age_ms);
         let mut bytes: u64 = names.iter().map(|name| size(&name.path)).sum();
         let mut from = names.first().map_or(1, |name| name.first);
-        for pair in names.windows(2) {
-            // What comes first in the next partition is younger than all of this one.
-            let first = Source::open(&pair[1])?.read(pair[1].first, 1, 1)?.rows.pop();
-            let aged = first.and_then(|(_, record)| record).is_some_and(|record| record.received_ms < oldest);
+        for (number, pair) in names.windows(2).enumerate() {
+            // What comes first in the next partition is younger than all of this one; where that cannot be read, what comes after it.
+            let aged = names[number + 1..].iter().find_map(begins).is_some_and(|received_ms| received_ms < oldest);
             if !aged && bytes <= retention.bytes {
                 break;
             }
@@ -43,6 +42,12 @@ impl Journal {
         }
         Ok(from)
     }
+}
+
+/// When the first record of a partition was received, if that can be read.
+fn begins(name: &Name) -> Option<i64> {
+    let first = Source::open(name).ok()?.read(name.first, 1, 1).ok()?.rows.pop()?;
+    first.1.map(|record| record.received_ms)
 }
 
 /// Bytes of a partition with its write-ahead log.

@@ -165,17 +165,38 @@ impl State {
     /// # Errors
     /// A database that cannot be read.
     pub fn wanted_from(&self, readers: &[String]) -> Result<Option<u64>, Error> {
-        let failed = || Error::database(&self.path);
-        let letter: Option<i64> =
-            self.lock().query_row("SELECT min(seq) FROM dead_letter", [], |row| row.get(0)).map_err(failed())?;
-        let mut wanted = letter.map(i64::unsigned_abs);
+        let mut wanted = None;
+        // Cursors first: one that moves on meanwhile leaves its dead letter in the same transaction, which is then seen below.
         for reader in readers {
-            // A reader without a cursor has not begun: everything is its own.
             let cursor = |position: Position| position.waiting.first().copied().unwrap_or(position.ahead);
+            // A reader without a cursor has not begun: everything is its own.
             let next = self.position(reader)?.map_or(0, cursor);
-            wanted = Some(wanted.map_or(next, |wanted| wanted.min(next)));
+            wanted = Some(wanted.map_or(next, |wanted: u64| wanted.min(next)));
         }
-        Ok(wanted)
+        let letter: Option<i64> = self
+            .lock()
+            .query_row("SELECT min(seq) FROM dead_letter", [], |row| row.get(0))
+            .map_err(Error::database(&self.path))?;
+        let letter = letter.map(i64::unsigned_abs);
+        Ok(wanted.into_iter().chain(letter).min())
+    }
+
+    /// Puts all that has been written onto stable storage, before anything is removed that only it remembers.
+    ///
+    /// # Errors
+    /// A database that cannot be written.
+    pub fn sync(&self) -> Result<(), Error> {
+        // A checkpoint syncs the log, then the database.
+        let checkpoint = self.lock().query_row("PRAGMA wal_checkpoint(FULL)", [], |row| row.get::<_, i64>(0));
+        checkpoint.map(drop).map_err(Error::database(&self.path))
+    }
+
+    /// Keeps a dead letter beside those of a reader's own.
+    ///
+    /// # Errors
+    /// A database that cannot be written.
+    pub fn keep_dead_letter(&self, reader: &str, letter: &DeadLetter) -> Result<(), Error> {
+        self.write(|transaction| insert(transaction, reader, letter))
     }
 
     /// The readers that gave anything up.
@@ -208,18 +229,17 @@ impl State {
     }
 }
 
+fn insert(transaction: &Transaction<'_>, reader: &str, letter: &DeadLetter) -> rusqlite::Result<()> {
+    let (seq, last) = (letter.seq.cast_signed(), letter.last.cast_signed());
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO dead_letter VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+        .execute(params![reader, seq, last, letter.at_ms, letter.attempts, letter.reason])?;
+    Ok(())
+}
+
 fn advance(transaction: &Transaction<'_>, reader: &str, step: &Step) -> rusqlite::Result<()> {
     for letter in &step.given_up {
-        transaction.prepare_cached("INSERT OR REPLACE INTO dead_letter VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(
-            params![
-                reader,
-                letter.seq.cast_signed(),
-                letter.last.cast_signed(),
-                letter.at_ms,
-                letter.attempts,
-                letter.reason
-            ],
-        )?;
+        insert(transaction, reader, letter)?;
     }
     let mut park = transaction.prepare_cached("INSERT OR REPLACE INTO waiting VALUES (?1, ?2)")?;
     for seq in &step.parked {

@@ -87,6 +87,13 @@ impl Client {
         Ok(Client { stream, options, decoder, out: Vec::new() })
     }
 
+    /// Whether the peer has neither said anything that nobody asked for, nor closed.
+    pub fn is_quiet(&self) -> bool {
+        let nothing = self.stream.try_read(&mut [0]);
+        self.decoder.partial_bytes().is_none()
+            && matches!(nothing, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Sends one message and returns the peer's next one.
     ///
     /// # Errors

@@ -1,8 +1,9 @@
 //! Filters: which messages a route wants, as a condition of the mapping language over the message as it came (`MSH-9.1 in (ADT, ORU) and PV1-2 = 'I'`).
 //!
 //! A path names its segment. Where a message holds several of that name, the condition holds if it holds for any of them, and `!=` and `not in` if for none.
-//! Repetitions are as in a mapping: the first, unless the path says which. Texts are compared without regard to case, blanks around them and `""` count as nothing.
-use crate::hl7::{Index, Message, SegmentId, Span, is_null, names, transcode};
+//! Repetitions are as in a mapping: the first, unless the path says which. Texts are compared as they read (escapes and the character set of MSH-18 resolved), without
+//! regard to case; blanks around them and `""` count as nothing.
+use crate::hl7::{Charset, Index, Message, Options, SegmentId, Span, decode_into, is_null, names, transcode};
 use crate::mapping::expression::{Condition, Operand, Path, Repetition, Value, parse_condition};
 use std::borrow::Cow;
 
@@ -46,7 +47,9 @@ impl Filter {
 
     /// Whether a message is wanted. One that cannot be read is not.
     pub fn holds(&self, raw: &[u8]) -> bool {
-        let (text, mut index): (Cow<'_, [u8]>, Index) = (transcode(raw), Index::new());
+        // How long a message may be was for the listener to say.
+        let options = Options { bytes_max: u32::MAX as usize, ..Options::default() };
+        let (text, mut index): (Cow<'_, [u8]>, Index) = (transcode(raw), Index::with_options(options));
         index.parse(&text).is_ok() && Scope::Message(index.message(&text)).holds(&self.condition)
     }
 }
@@ -109,7 +112,7 @@ impl<'m> Scope<'m> {
             Condition::Not(inner) => !self.holds(inner),
             Condition::Valued(Value::Path(path)) => self.texts(path).any(|text| !text.is_empty()),
             Condition::In(Operand::Text(Value::Path(path)), list) => {
-                let among = |text: &[u8]| list.iter().any(|item| item.as_bytes().eq_ignore_ascii_case(text));
+                let among = |text: &[u8]| list.iter().any(|item| self.equal(item, text));
                 let mut texts = self.texts(path).peekable();
                 // A segment that is not there is an empty one.
                 if texts.peek().is_none() { among(b"") } else { texts.any(among) }
@@ -123,6 +126,19 @@ impl<'m> Scope<'m> {
             }
             Condition::Valued(_) => false,
         }
+    }
+
+    /// Whether bytes of the message read as a text of the condition.
+    fn equal(self, wanted: &str, text: &[u8]) -> bool {
+        let message = self.message();
+        let delimiters = message.delimiters();
+        if text.is_ascii() && !text.contains(&delimiters.escape) {
+            return wanted.as_bytes().eq_ignore_ascii_case(text);
+        }
+        let header = message.find(SegmentId(*b"MSH")).unwrap_or(0);
+        let mut read = Vec::new();
+        decode_into(text, &delimiters, Charset::of_message(message.text(header, 18)), &mut read);
+        String::from_utf8_lossy(&read).to_lowercase() == wanted.to_lowercase()
     }
 
     fn message(self) -> Message<'m> {
@@ -239,6 +255,15 @@ mod tests {
             assert_eq!(filter.holds(MESSAGE), expected, "{text}");
         }
         assert!(!Filter::parse("MSH-10 = ''").unwrap().holds(b"no message"), "what cannot be read is not wanted");
+    }
+
+    #[test]
+    fn texts_are_compared_as_they_read() {
+        let holds = |text: &str, raw: &[u8]| Filter::parse(text).unwrap().holds(raw);
+        let latin = b"MSH|^~\\&|A|K\xD6LN|||||ADT^A01|1|P|2.5|||||DEU|8859/1\rPID|||1||M\xFCller\rPV1||I|A\\T\\B\r";
+        assert!(holds("MSH-4 = 'K\u{d6}ln' and PID-5.1 = 'm\u{fc}ller'", latin));
+        assert!(!holds("MSH-4 != 'K\u{d6}LN'", latin));
+        assert!(holds("PV1-3.1 = 'A&B'", latin));
     }
 
     #[test]

@@ -76,6 +76,8 @@ fn append(path: &Path, lines: &[u8], sound: bool) -> io::Result<()> {
         fs::create_dir_all(folder)?;
     }
     let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+    // A dead letter may be sent again by another process meanwhile; a line that it is writing is not torn.
+    file.lock()?;
     if !sound {
         mend(&mut file)?;
     }

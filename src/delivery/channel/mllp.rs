@@ -48,7 +48,8 @@ impl MllpChannel {
     async fn send(&mut self, raw: &[u8]) -> Result<(), Failure> {
         let again = |reason: String| Failure::Again { reason, after: None };
         // Taken out: after a failure the connection is dropped, or a late answer would be taken for the next one's.
-        let mut client = match self.client.take() {
+        // So it is where something is waiting already: a second answer to the message before.
+        let mut client = match self.client.take().filter(Client::is_quiet) {
             Some(client) => client,
             None => {
                 let down = |error: client::Error| Failure::Endpoint { reason: error.to_string(), after: None };
@@ -58,7 +59,8 @@ impl MllpChannel {
         let answer = client.exchange(raw).await.map_err(|error| again(error.to_string()))?;
         let sent = control_id(&mut self.index, raw);
         let judged = judge(&mut self.index, &answer, &sent);
-        if !matches!(judged, Err(Failure::Again { .. })) {
+        // Without a control id nothing tells the answer to one message from that to the next.
+        if !matches!(judged, Err(Failure::Again { .. })) && !sent.is_empty() {
             self.client = Some(client);
         }
         judged
@@ -96,7 +98,7 @@ fn judge(index: &mut Index, answer: &[u8], sent: &[u8]) -> Result<(), Failure> {
         return again("the acknowledgement is for another message (MSA-2)");
     }
     let refused = |text: &str| {
-        let code = |segment: usize| match message.text(segment, 3).split(|byte| !byte.is_ascii_alphanumeric()).next() {
+        let code = |segment: usize| match message.text(segment, 3).split(|byte| !byte.is_ascii_digit()).next() {
             Some(code) if (1..=5).contains(&code.len()) => format!(", ERR-3 {}", String::from_utf8_lossy(code)),
             _ => String::new(),
         };
@@ -131,7 +133,7 @@ mod tests {
                 "the receiver answers AE (application error), ERR-3 101",
             ),
             ("MSA|AR|M1", "the receiver answers AR (application reject)"),
-            ("MSA|CR|M1\rERR|||CANARY TEXT", "the receiver answers CR (commit reject)"),
+            ("MSA|CR|M1\rERR|||Lee^CANARY TEXT", "the receiver answers CR (commit reject)"),
         ] {
             let shown = judged(refused).unwrap_err();
             assert!(

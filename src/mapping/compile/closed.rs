@@ -2,7 +2,8 @@
 use crate::mapping::plan::*;
 use std::collections::HashMap;
 
-/// Datatypes whose values belong to no patient: codes, units, practitioners, organisations, places. What is made of them may be kept beyond its message.
+/// Datatypes whose values identify no patient: codes and their words, units, practitioners, organisations, places. What is made of them may be kept beyond its
+/// message: a diagnosis is, whose it was is not.
 pub const LASTING: [&str; 14] =
     ["CE", "CF", "CNE", "CNN", "CWE", "HD", "ID", "IS", "LA1", "LA2", "NDL", "PL", "XCN", "XON"];
 
@@ -147,7 +148,8 @@ impl<'p> Walk<'p> {
             }
             Condition::Order(measure, ..) | Condition::CountIn(measure, _) => match measure {
                 Measure::Text(source) | Measure::Length(source) => self.source(*source, depth),
-                Measure::Count(path) => self.path(path, depth),
+                // Repetitions are those of a field, which belongs to the segment around.
+                Measure::Count(_) => self.open = true,
             },
             Condition::And(list) | Condition::Or(list) => list.iter().for_each(|inner| self.condition(*inner, depth)),
             Condition::Not(inner) => self.condition(*inner, depth),

@@ -1,7 +1,7 @@
 //! What was made of values in earlier messages. A feed names the same few hundred practitioners, places, units and codes all day: a closed map (one that reads
 //! nothing but its value) writes the same for the same bytes, so it need not run again.
 //!
-//! Only what belongs to no patient is kept beyond its message: see [`LASTING`](crate::mapping::compile::closed::LASTING). An entry holds within its context
+//! Only what identifies no patient (codes and their words, units, practitioners, organisations, places) is kept beyond its message: see [`LASTING`](crate::mapping::compile::closed::LASTING). An entry holds within its context
 //! alone: the plan, and whatever of the message's header a closed map depends on. A message is translated in the same way with and without memory, which the
 //! twin test sees to.
 use super::{Frame, Run, State, Wrote};
@@ -38,6 +38,7 @@ pub struct Memory {
 #[derive(Debug, Clone, Copy)]
 struct Key {
     context: u16,
+    /// The level of the value; of an element also (high bit) whether its resource has several parts.
     level: u8,
     /// A node or a part.
     map: u32,
@@ -162,7 +163,8 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             delimiters.subcomponent,
             delimiters.truncation,
         ];
-        let offset = self.offset_minutes.map_or([0xff; 2], i16::to_le_bytes);
+        let [low, high] = self.offset_minutes.unwrap_or_default().to_le_bytes();
+        let offset = [u8::from(self.offset_minutes.is_some()), low, high];
         let text = |field| self.message.text(header, field);
         // The charset follows from MSH-18 and the plan; the namespace and local names from MSH-3 and MSH-4.
         let context = [&plan[..], &separators, &offset, text(18), b"\r", text(3), b"\r", text(4)];
@@ -173,9 +175,12 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     #[inline(never)]
     pub(super) fn remembered(&mut self, keeps: Keeps, node: NodeId, span: Span, level: u8, frame: &Frame<'_>) -> Wrote {
         let value = self.message.bytes(span);
+        // Where a resource has several parts, equal elements of its lists are written once: another text for the same value.
+        let merged = self.state.instances.get(self.instance as usize).is_some_and(|instance| instance.merged);
+        let kind = level | u8::from(merged) << 7;
         let State { out, memory, own_memory, .. } = &mut *self.state;
         let memory = if keeps == Keeps::Lasting { memory } else { own_memory };
-        if let Some(Element { text, wrote, .. }) = memory.element(node, level, value).copied() {
+        if let Some(Element { text, wrote, .. }) = memory.element(node, kind, value).copied() {
             out.extend_from_slice(&memory.text[range(text)]);
             return wrote;
         }
@@ -186,7 +191,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         if self.state.findings.len() == findings {
             let State { out, memory, own_memory, .. } = &mut *self.state;
             let memory = if keeps == Keeps::Lasting { memory } else { own_memory };
-            memory.keep_element(node, level, value, wrote, &out[start..]);
+            memory.keep_element(node, kind, value, wrote, &out[start..]);
         }
         wrote
     }
