@@ -168,8 +168,7 @@ async fn retain(journal: Arc<Journal>, state: Arc<State>, readers: Vec<String>, 
                     "the journal is kept beyond its retention: a route or a dead letter still needs it"
                 );
             }
-            state.sync()?;
-            here.prune(keep.min(wanted))
+            if state.sync()? { here.prune(keep.min(wanted)) } else { Ok(0) }
         });
         match pruned.await {
             Ok(Ok(0)) => {}

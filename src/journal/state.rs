@@ -181,14 +181,14 @@ impl State {
         Ok(wanted.into_iter().chain(letter).min())
     }
 
-    /// Puts all that has been written onto stable storage, before anything is removed that only it remembers.
+    /// Puts all that has been written onto stable storage, before anything is removed that only it remembers. False when a command has the database just now.
     ///
     /// # Errors
     /// A database that cannot be written.
-    pub fn sync(&self) -> Result<(), Error> {
+    pub fn sync(&self) -> Result<bool, Error> {
         // A checkpoint syncs the log, then the database.
-        let checkpoint = self.lock().query_row("PRAGMA wal_checkpoint(FULL)", [], |row| row.get::<_, i64>(0));
-        checkpoint.map(drop).map_err(Error::database(&self.path))
+        let busy = self.lock().query_row("PRAGMA wal_checkpoint(FULL)", [], |row| row.get::<_, i64>(0));
+        busy.map(|busy| busy == 0).map_err(Error::database(&self.path))
     }
 
     /// Keeps a dead letter beside those of a reader's own.

@@ -104,6 +104,7 @@ async fn what_is_old_or_too_much_goes_but_nothing_that_is_wanted() {
         .unwrap();
     let wanted = state.wanted_from(&["a".into()]).unwrap().unwrap();
     assert_eq!(wanted, 6, "a dead letter can be sent again");
+    assert!(state.sync().unwrap());
     assert_eq!(journal.prune(wanted.min(keep(0, 0, 9999))).unwrap(), 4);
     assert!(matches!(journal.reader().read(4, Limits::default()), Err(Error::Pruned { first: 5, .. })));
 }
