@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 pub mod bench;
+pub mod check;
 pub mod dead_letters;
 pub mod explain;
 pub mod files;

@@ -113,6 +113,36 @@ fn a_wrong_configuration_is_explained_and_nothing_starts() {
 }
 
 #[test]
+fn a_configuration_is_checked_without_a_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |text: &str| {
+        std::fs::write(folder.path().join("handoff.toml"), text).unwrap();
+        let output = process::handoff()
+            .stdout(std::process::Stdio::piped())
+            .args(["check", "--config"])
+            .arg(folder.path().join("handoff.toml"))
+            .output()
+            .unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let (code, text) = check("[[listener]]\nname = \"adt\"\nmllp = \"127.0.0.1:2575\"\n");
+    assert!(code == Some(0) && text.contains("good (1 listeners, 1 routes)"), "{code:?} {text}");
+    let tls =
+        "[[listener]]\nname = \"adt\"\nmllp = \"0.0.0.0:2575\"\ntls = { certificate = \"no.pem\", key = \"no.key\" }\n";
+    let (code, text) = check(tls);
+    assert!(
+        code == Some(2) && text.contains("listener adt: tls:") && text.contains("no.key: cannot be read"),
+        "{text}"
+    );
+    let (code, text) = check("[[rout]]\nname = \"x\"\n");
+    assert!(code == Some(2) && text.contains("handoff.toml:1:") && text.contains("did you mean \"route\"?"), "{text}");
+    let (code, text) = check("[[listener]]\nname = \"adt\"\nmllp = \"127.0.0.1:2575\"\nsite = \"nowhere\"\n");
+    assert!(code == Some(2) && text.contains("nowhere"), "{code:?} {text}");
+    assert!(!folder.path().join("handoff-data").exists(), "nothing was started");
+}
+
+#[test]
 fn send_checks_every_acknowledgement() {
     let gateway = Gateway::start("");
     let folder = tempfile::tempdir().unwrap();

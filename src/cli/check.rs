@@ -1,0 +1,41 @@
+//! `handoff check`: everything that would keep a gateway from starting with a configuration, without starting it.
+use super::serve::{configured, with_plans};
+use crate::mllp::tls::Acceptor;
+use clap::Args;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Check a configuration with its mappings, sites and certificates
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The configuration
+    #[arg(long, value_name = "FILE", default_value = "handoff.toml")]
+    config: PathBuf,
+}
+
+/// Runs the command: exit 0 when a gateway would start with it, 2 when not; nothing is opened but files to read.
+///
+/// # Errors
+/// Mappings that do not compile.
+pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
+    let mut config = match configured(Some(&args.config)) {
+        Ok(config) => config,
+        Err(problems) => {
+            eprintln!("{problems}");
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let mut good = true;
+    for listener in &config.listeners {
+        if let Some(Err(error)) = listener.tls.clone().map(Acceptor::new) {
+            eprintln!("{}: listener {}: tls: {error}", args.config.display(), listener.name);
+            good = false;
+        }
+    }
+    let (listeners, routes) = (config.listeners.len(), config.routes.len());
+    with_plans(config.mappings.take(), config.listeners)?;
+    if good {
+        println!("{}: good ({listeners} listeners, {routes} routes)", args.config.display());
+    }
+    Ok(ExitCode::from(if good { 0 } else { 2 }))
+}
