@@ -445,6 +445,22 @@ pub struct Link {
     pub rule: RuleId,
 }
 
+impl Child {
+    /// An element that any part may write; what it needs is found out later.
+    pub fn new(key: Text, node: NodeId, rule: RuleId) -> Child {
+        let (mask, inner, required, silent) = (0, false, false, false);
+        Child { key, node, mask, inner, required, silent, rule, need: ALWAYS, part_needs: 0..0 }
+    }
+}
+
+impl Alternative {
+    /// What is written in the frame at hand, under no guard; what it needs is found out later.
+    pub fn new(emit: Emit, rule: RuleId) -> Alternative {
+        let (part, inner, guard, key) = (CURRENT, false, NONE, Text { start: 0, end: 0 });
+        Alternative { part, inner, guard, key, emit, rule, warn: false, bare: false, need: ALWAYS }
+    }
+}
+
 impl Compiled {
     pub fn text(&self, text: Text) -> &[u8] {
         &self.pool[text.start as usize..text.end as usize]

@@ -190,15 +190,9 @@ impl Compiler<'_, '_> {
                 let key = self.key_text(&format!("_{name}"));
                 out.push((
                     Child {
-                        key,
-                        node,
                         mask: Self::mask(&with_children),
                         inner: Self::inner(group),
-                        required: false,
-                        silent: false,
-                        rule: NONE,
-                        need: ALWAYS,
-                        part_needs: 0..0,
+                        ..Child::new(key, node, NONE)
                     },
                     has_source,
                 ));
@@ -228,15 +222,10 @@ impl Compiler<'_, '_> {
             .unwrap_or_default();
         let rule = self.rule(&group[0].1.map, &group[0].0.key, group[0].0.location);
         let child = Child {
-            key,
-            node,
             mask: Self::mask(&group),
             inner: Self::inner(&group),
             required: demand == Demand::Required && !root,
-            silent: false,
-            rule,
-            need: ALWAYS,
-            part_needs: 0..0,
+            ..Child::new(key, node, rule)
         };
         out.insert(0, (child, sourced));
         out
@@ -398,12 +387,7 @@ impl Compiler<'_, '_> {
                     part,
                     inner: place.inner,
                     guard,
-                    key: Text::default(),
-                    emit: Emit::Node(node),
-                    rule,
-                    warn: false,
-                    bare: false,
-                    need: ALWAYS,
+                    ..Alternative::new(Emit::Node(node), rule)
                 });
             }
         }
@@ -426,20 +410,7 @@ impl Compiler<'_, '_> {
             }
         }
         let key = self.key_text("reference");
-        let fixed = vec![(
-            Child {
-                key,
-                node,
-                mask: 0,
-                inner: false,
-                required: false,
-                silent: false,
-                rule,
-                need: ALWAYS,
-                part_needs: 0..0,
-            },
-            true,
-        )];
+        let fixed = vec![(Child::new(key, node, rule), true)];
         let layers: Vec<Layer<'_>> = group.iter().map(|(t, p)| (t.children.as_slice(), p.clone())).collect();
         let (children, _) = self.children("Reference", &layers, depth, false);
         let children = self.prepend(fixed, children);
@@ -458,17 +429,7 @@ impl Compiler<'_, '_> {
             let rule = self.rule(&place.map, &own[0].0.key, own[0].0.location);
             if let Some((node, has)) = self.single(slot, &own, depth) {
                 sourced |= has;
-                alternatives.push(Alternative {
-                    part: CURRENT,
-                    inner: false,
-                    guard: NONE,
-                    key: Text::default(),
-                    emit: Emit::Node(node),
-                    rule,
-                    warn: false,
-                    bare: false,
-                    need: ALWAYS,
-                });
+                alternatives.push(Alternative::new(Emit::Node(node), rule));
             }
         }
         Some((self.value_node(alternatives, None), sourced))

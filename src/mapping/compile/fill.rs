@@ -30,32 +30,9 @@ impl Compiler<'_, '_> {
         let rule = self.rule(&place.map, &trie.key, trie.location);
         let literal = self.json_text(&url);
         let key = self.key_text("url");
-        let alternative = Alternative {
-            part: CURRENT,
-            inner: false,
-            guard: NONE,
-            key: Text::default(),
-            emit: Emit::Literal(literal),
-            rule,
-            warn: false,
-            bare: false,
-            need: ALWAYS,
-        };
+        let alternative = Alternative::new(Emit::Literal(literal), rule);
         let node = self.value_node(vec![alternative], None);
-        let fixed = vec![(
-            Child {
-                key,
-                node,
-                mask: 0,
-                inner: false,
-                required: false,
-                silent: true,
-                rule,
-                need: ALWAYS,
-                part_needs: 0..0,
-            },
-            false,
-        )];
+        let fixed = vec![(Child { silent: true, ..Child::new(key, node, rule) }, false)];
         // Sub-rows other than inner extensions are paths into the value: `address.text` → `valueAddress.text`.
         let mut copy = (*trie).clone();
         for child in &mut copy.children {
@@ -92,17 +69,7 @@ impl Compiler<'_, '_> {
             let wanted = self.wanted(slot, trie);
             if let Some(link) = self.link_of(trie) {
                 let rule = self.links[usize::from(link)].rule;
-                alternatives.push(Alternative {
-                    part: CURRENT,
-                    inner: false,
-                    guard: NONE,
-                    key: Text::default(),
-                    emit: Emit::Link(link),
-                    rule,
-                    warn: false,
-                    bare: false,
-                    need: ALWAYS,
-                });
+                alternatives.push(Alternative::new(Emit::Link(link), rule));
                 continue;
             }
             if wholes_of_map.contains(&place.map.as_str()) && !place.inner || trie.wholes.len() > 1 {
@@ -139,17 +106,7 @@ impl Compiler<'_, '_> {
                     let node = self.switch(switch, trie, place, wanted, depth);
                     let (part, ..) = Self::enter_part(place, depth);
                     let rule = self.rule(&place.map, &trie.key, trie.location);
-                    out.push(Alternative {
-                        part,
-                        inner: place.inner,
-                        guard: NONE,
-                        key: Text::default(),
-                        emit: Emit::Node(node),
-                        rule,
-                        warn: false,
-                        bare: false,
-                        need: ALWAYS,
-                    });
+                    out.push(Alternative { part, inner: place.inner, ..Alternative::new(Emit::Node(node), rule) });
                 }
                 Whole::Row(row, at) => {
                     let rule = self.rule(&place.map, &trie.key, *at);
@@ -186,17 +143,7 @@ impl Compiler<'_, '_> {
         let rule = self.rule(&place.map, &trie.key, trie.location);
         let _ = wanted;
         let emit = Emit::Resource { source, part: None, extra: Some(part), guard };
-        out.push(Alternative {
-            part: outer,
-            inner: place.inner,
-            guard: NONE,
-            key: Text::default(),
-            emit,
-            rule,
-            warn: false,
-            bare: false,
-            need: ALWAYS,
-        });
+        out.push(Alternative { part: outer, inner: place.inner, ..Alternative::new(emit, rule) });
     }
 
     /// A repeating field into an element that is written once needs a repetition.

@@ -72,8 +72,7 @@ impl Compiler<'_, '_> {
             }
             None => Text::default(),
         };
-        let alternative =
-            |emit| Alternative { part, inner, guard, key, emit, rule, warn: false, bare: false, need: ALWAYS };
+        let alternative = |emit| Alternative { part, inner, guard, key, ..Alternative::new(emit, rule) };
         // A table in front of a datatype map: the mapped Coding, else the message's.
         if let (Emit::Map { source, .. }, "Coding", Some(name)) = (&found.emit, found.type_name.as_str(), &ast.table)
             && let Some(table) = self.table_id(name, at)
