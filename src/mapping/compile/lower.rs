@@ -20,8 +20,11 @@ pub fn lower(plan: &mut Compiled) {
     }
     for number in 0..plan.items.len() {
         let item = plan.items[number].clone();
-        let keyless = |only: &u32| plan.alternatives[*only as usize].key == Text::default();
-        plan.items[number].only = only(plan, item.node, CURRENT).filter(keyless).unwrap_or(NONE);
+        let plain = |only: &u32| {
+            let only = &plan.alternatives[*only as usize];
+            only.key == Text::default() && only.inner == item.inner
+        };
+        plan.items[number].only = only(plan, item.node, CURRENT).filter(plain).unwrap_or(NONE);
         let known = if item.part == CURRENT { 0 } else { 1 << item.part };
         if let Some(text) = constant(plan, item.node, known, item.inner) {
             let text = shared(plan, &mut texts, text);
@@ -139,7 +142,7 @@ fn constant(plan: &Compiled, node: NodeId, known: u64, valued: bool) -> Option<V
             }
             Some(text)
         }
-        Node::Object { children, enter: NONE, period: false, .. } => {
+        Node::Object { children, enter: NONE, period: false, has_source: false } => {
             let children = &plan.children[children.start as usize..children.end as usize];
             let mut text = Vec::from(b"{");
             for child in children {

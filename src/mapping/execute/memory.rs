@@ -238,7 +238,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
 
     /// Notes a resource made while another one is being kept. Only one that lies within that one's value can be made again from memory.
     pub(super) fn note_made(&mut self, part: Option<PartId>, value: Option<(Span, u8)>, alone: bool, contained: bool) {
-        let Some(whole) = self.state.memory.recording else { return };
+        let Some(whole) = self.state.memory.recording.filter(|_| !self.probing) else { return };
         match (part, value) {
             (Some(part), Some((span, level))) if alone && whole.start <= span.start && span.end <= whole.end => {
                 if !contained {
