@@ -25,6 +25,8 @@
 //! to = { file = "out/bundles.ndjson" }
 //! ```
 //!
+//! A FHIR target may have `bearer = "…"` or `basic = "user:password"`, written as `${NAME}` or `file:PATH`.
+//!
 //! Paths are relative to the file. `${NAME}` in a text reads the environment. Keys that later versions will know are refused, never ignored.
 mod problem;
 mod section;

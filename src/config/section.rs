@@ -37,6 +37,26 @@ impl<'a> Section<'a> {
         Some(Placed { value: self.document.expand(text, value.span()), at: value.span() })
     }
 
+    /// A text that nobody should read here: `${NAME}` or `file:PATH`, whose content it then is.
+    pub fn secret(&self, key: &'static str) -> Option<Placed<String>> {
+        let mut text = self.text(key)?;
+        if let Some(path) = text.value.strip_prefix("file:") {
+            let path = self.document.relative(path);
+            match std::fs::read_to_string(&path) {
+                Ok(content) => text.value = content.trim().to_owned(),
+                Err(error) => {
+                    self.document.wrong(Some(text.at), format!("{key}: {} cannot be read: {error}", path.display()));
+                    return None;
+                }
+            }
+        }
+        if text.value.is_empty() || text.value.contains(char::is_control) {
+            self.document.wrong(Some(text.at), format!("{key} is empty or holds control characters"));
+            return None;
+        }
+        Some(text)
+    }
+
     /// A list of texts.
     pub fn texts(&self, key: &'static str) -> Option<Vec<Placed<String>>> {
         let value = self.value(key)?;

@@ -2,6 +2,7 @@
 use super::problem::Document;
 use super::section::{Placed, Section};
 use super::{Config, Listener};
+use crate::delivery::channel::fhir::Credentials;
 use crate::delivery::channel::{Envelope, Target, fhir, file, mllp};
 use crate::delivery::{self, Order, Retry, UNTRANSLATED};
 use crate::intake::AckOn;
@@ -268,8 +269,20 @@ fn server_target(
     if url.scheme() == "http" && !fhir::is_loopback(&url) && !plaintext {
         wrong("http is not encrypted: use https, or add plaintext = true to this target if the network is trusted");
     }
+    let basic = section.secret("basic").and_then(|basic| match basic.value.split_once(':') {
+        Some((user, password)) => Some(Credentials::Basic(user.to_owned(), password.to_owned())),
+        None => {
+            section.document.wrong(Some(basic.at), "basic must be user:password");
+            None
+        }
+    });
+    let bearer = section.secret("bearer").map(|bearer| Credentials::Bearer(bearer.value));
+    if basic.is_some() && bearer.is_some() {
+        section.wrong("a target shows bearer or basic, not both");
+    }
     let second = Duration::from_secs(1);
     Some(Target::Fhir(fhir::Options {
+        credentials: bearer.or(basic),
         base: url,
         envelope: envelope.unwrap_or(Envelope::Transaction),
         connect_timeout: 5 * second,

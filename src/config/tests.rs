@@ -114,6 +114,10 @@ fn each_mistake_has_a_remedy() {
         (route("{ fhir = \"https://user:secret@ehr.example\" }"), "without user, password"),
         (route("{ fhir = \"https://a.example\", file = \"x\" }"), "one target"),
         (route("{ mllp = \"lab.example:2575\" }"), "give the target plaintext = true"),
+        (route("{ fhir = \"https://a.example\", basic = \"nobody\" }"), "basic must be user:password"),
+        (route("{ fhir = \"https://a.example\", bearer = \"file:none\" }"), "/etc/handoff/none cannot be read"),
+        (route("{ fhir = \"https://a.example\", bearer = \"x\", basic = \"a:b\" }"), "bearer or basic"),
+        (route("{ file = \"x\", bearer = \"x\" }"), "unknown key \"bearer\""),
         (route("{ mllp = \"lab\" }"), "mllp must be host:port"),
         (route("{ mllp = \"127.0.0.1:1\", bundle = \"batch\" }"), "bundle does not go with mllp"),
         (

@@ -31,6 +31,23 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// To answer a request.
     pub timeout: Duration,
+    /// Who we are to the server.
+    pub credentials: Option<Credentials>,
+}
+
+/// What a request shows of us; never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credentials {
+    /// A token (RFC 6750).
+    Bearer(String),
+    /// User and password (RFC 7617).
+    Basic(String, String),
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// Posts to a FHIR server.
@@ -39,6 +56,7 @@ pub struct FhirChannel {
     client: Client,
     url: Url,
     envelope: Envelope,
+    credentials: Option<Credentials>,
 }
 
 /// As much of an answer as is read.
@@ -60,7 +78,7 @@ impl FhirChannel {
         {
             path.pop_if_empty().push("$process-message");
         }
-        Ok(FhirChannel { client: builder.build()?, url, envelope: options.envelope })
+        Ok(FhirChannel { client: builder.build()?, url, envelope: options.envelope, credentials: options.credentials })
     }
 
     pub(super) async fn deliver(&mut self, messages: &[Arc<Live>]) -> Progress {
@@ -79,6 +97,11 @@ impl FhirChannel {
         if let Some(facets) = Facets::decode(&live.facets) {
             request = request.header("Idempotency-Key", facets.message_id_text());
         }
+        request = match &self.credentials {
+            None => request,
+            Some(Credentials::Bearer(token)) => request.bearer_auth(token),
+            Some(Credentials::Basic(user, password)) => request.basic_auth(user, Some(password)),
+        };
         let response = request.send().await.map_err(|error| unanswered(&error))?;
         let answered = match self.envelope {
             Envelope::Transaction => Some(("transaction-response", live.entries.len())),

@@ -94,3 +94,24 @@ fn a_route_takes_up_where_it_was_stopped() {
     assert!(once(posted) == once(archived), "translated again, the same Bundles as at first");
     gateway.stop();
 }
+
+#[test]
+fn credentials_are_shown_to_the_server_and_to_nobody_else() {
+    let server = Server::start(|_| "200 OK");
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, "s3cret-token\n").unwrap();
+    let to = |more: String| format!("to = {{ fhir = \"http://{}/fhir\", {more} }}\n", server.address);
+    let gateway = Gateway::start(&format!(
+        "[[route]]\nname = \"one\"\n{}[[route]]\nname = \"two\"\n{}",
+        to(format!("bearer = \"file:{}\"", token.display())),
+        to("basic = \"nurse:s3cret-word\"".into())
+    ));
+    Peer::connect(&gateway).exchange(&message("a", "A01"));
+    let heads: Vec<String> = server.wait_for(2).into_iter().map(|request| request.head.to_ascii_lowercase()).collect();
+    let shown = |value: &str| heads.iter().any(|head| head.contains(&format!("authorization: {value}\r\n")));
+    // The second is nurse:s3cret-word in base64, in lower case as all of the heads here.
+    assert!(shown("bearer s3cret-token") && shown("basic bnvyc2u6cznjcmv0lxdvcmq="), "{heads:?}");
+    let log = gateway.stop();
+    assert!(!log.contains("s3cret"), "{log}");
+}
