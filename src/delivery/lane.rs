@@ -161,14 +161,19 @@ impl Lane {
             while let Some(delivery) = deliveries.try_join_next() {
                 self.finished(delivery);
             }
+            // The time before the turn: a rest that ends during it may have been found unfinished, and nothing else would end the wait.
+            let looked = Instant::now();
             let again_at = match self.turn(&mut deliveries).await {
                 Ok(true) => continue,
-                Ok(false) => self.schedule.deadline(Instant::now()),
+                Ok(false) => self.schedule.deadline(looked),
                 Err(error) => {
                     tracing::error!(route = self.name, "deliveries wait: {error}");
                     Some(Instant::now() + STORE_PAUSE)
                 }
             };
+            // Whatever else may be wrong, what waits is looked at again: a route must not sleep over its messages.
+            let idle = deliveries.is_empty() && self.schedule.waiting() > 0;
+            let again_at = again_at.or_else(|| idle.then(|| Instant::now() + STORE_PAUSE));
             if deliveries.is_empty() && (draining || (ended && self.schedule.waiting() == 0)) {
                 return;
             }
