@@ -98,7 +98,7 @@ impl Compiler<'_, '_> {
         if trie.wholes.is_empty()
             && let Some(part) = extra
         {
-            self.only_extra(trie, part, place, wanted, depth, out);
+            self.only_extra(trie, part, place, depth, out);
         }
         for whole in &trie.wholes {
             match whole {
@@ -124,15 +124,7 @@ impl Compiler<'_, '_> {
     }
 
     /// `destination->Location.name = "37.1"` without a row for `destination`: the resource is there when any of its rows is valued.
-    fn only_extra(
-        &mut self,
-        trie: &Trie,
-        part: PartId,
-        place: &Place,
-        wanted: &Wanted,
-        depth: u8,
-        out: &mut Vec<Alternative>,
-    ) {
+    fn only_extra(&mut self, trie: &Trie, part: PartId, place: &Place, depth: u8, out: &mut Vec<Alternative>) {
         let (outer, inside, depth) = Self::enter_part(place, depth);
         let mut paths = Vec::new();
         let tries = self.parts[usize::from(part)].tries.clone();
@@ -141,7 +133,6 @@ impl Compiler<'_, '_> {
         let guard = self.condition(&AstCondition::Or(conditions), &inside, depth, trie.location);
         let source = self.source(Source::Nothing);
         let rule = self.rule(&place.map, &trie.key, trie.location);
-        let _ = wanted;
         let emit = Emit::Resource { source, part: None, extra: Some(part), guard };
         out.push(Alternative { part: outer, inner: place.inner, ..Alternative::new(emit, rule) });
     }

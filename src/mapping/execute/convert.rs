@@ -1,6 +1,6 @@
 //! Text → FHIR primitives (R4, 2.24): what is written is always a valid value of its type; what cannot be one is left out, with a finding.
 use super::text::Piece;
-use super::{Frame, Run, State, Wrote};
+use super::{Run, State, Wrote};
 use crate::fhir::json;
 use crate::fhir::shape::CodeSet;
 use crate::hl7::{Notes, Precision, Span, Time, Timestamp};
@@ -16,20 +16,13 @@ pub(super) fn timestamp(value: &[u8]) -> Option<Timestamp> {
 
 impl<const TRACE: bool> Run<'_, TRACE> {
     /// Writes a piece of text as a primitive.
-    pub(super) fn primitive(
-        &mut self,
-        piece: Piece,
-        conversion: Conversion,
-        codes: Option<&CodeSet>,
-        frame: &Frame<'_>,
-    ) -> Wrote {
+    pub(super) fn primitive(&mut self, piece: Piece, conversion: Conversion, codes: Option<&CodeSet>) -> Wrote {
         let wrote = match conversion {
             Conversion::String => self.string(piece),
             Conversion::Code => self.code(piece, codes),
             Conversion::Date | Conversion::DateTime | Conversion::Instant => self.date(piece, conversion),
             _ => self.short(piece, conversion),
         };
-        let _ = frame;
         if wrote { Wrote::Sourced } else { Wrote::Nothing }
     }
 

@@ -92,7 +92,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                     Some(table) => self.through_table(*table, piece, *conversion, span, rule),
                     None => {
                         self.trace(rule, span, None);
-                        self.primitive(piece, *conversion, codes, frame)
+                        self.primitive(piece, *conversion, codes)
                     }
                 }
             }
@@ -262,7 +262,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             None => {
                 self.state.out.extend_from_slice(b"{\"code\":");
                 self.trace(rule, span, None);
-                if self.primitive(piece, Conversion::Code, None, frame) == Wrote::Nothing {
+                if self.primitive(piece, Conversion::Code, None) == Wrote::Nothing {
                     return Wrote::Nothing;
                 }
                 self.state.out.push(b'}');
@@ -351,7 +351,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         }
         self.state.out.extend_from_slice(b"\"code\":");
         self.trace(rule, span, None);
-        if self.primitive(code_piece, Conversion::Code, None, frame) == Wrote::Nothing {
+        if self.primitive(code_piece, Conversion::Code, None) == Wrote::Nothing {
             self.back_to(&mark);
             return Wrote::Nothing;
         }
@@ -361,7 +361,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 (self.state.out.len(), self.state.traces.len(), self.origin(display, display_piece, frame));
             self.state.out.extend_from_slice(b",\"display\":");
             self.trace(rule, span, None);
-            if self.primitive(display_piece, Conversion::String, None, frame) == Wrote::Nothing {
+            if self.primitive(display_piece, Conversion::String, None) == Wrote::Nothing {
                 self.state.out.truncate(start);
                 self.state.traces.truncate(traces);
             }

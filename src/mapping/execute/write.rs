@@ -69,7 +69,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let start = self.state.out.len();
         self.state.out.extend_from_slice(b",\"identifier\":{\"value\":");
         self.trace(NONE, Some(control_id), None);
-        match self.primitive(Piece::Raw(control_id), Conversion::String, None, &Frame::nothing()) {
+        match self.primitive(Piece::Raw(control_id), Conversion::String, None) {
             Wrote::Nothing => self.state.out.truncate(start),
             _ => self.state.out.push(b'}'),
         }
@@ -263,7 +263,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             Op::Leaf { field, conversion } => match self.own_leaf(field, frame) {
                 Some(span) => {
                     self.write(lead);
-                    self.primitive(Piece::Raw(span), conversion, None, frame)
+                    self.primitive(Piece::Raw(span), conversion, None)
                 }
                 None => Wrote::Nothing,
             },
