@@ -1,5 +1,5 @@
 //! `handoff dead-letters`: what routes gave up, and what is to become of it. Reads the data directory itself, so that it works while the gateway runs and when it is down.
-use super::serve::{configured, with_plans};
+use super::serve::{configured, plans, with_plans};
 use crate::config::Config;
 use crate::delivery::{Options, UNTRANSLATED, resend};
 use crate::facets::Facets;
@@ -151,7 +151,7 @@ fn send_again(view: &mut View, letter: &Letter, with: Option<PathBuf>, mut confi
         record.raw = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         record.facets = facets_anew(&record)?;
     }
-    let (plans, _) = with_plans(config.mappings.take(), std::mem::take(&mut config.listeners))?;
+    let plans = plans(&with_plans(config.mappings.take(), std::mem::take(&mut config.listeners))?)?;
     let live = match resend::prepare(letter.number, record.clone(), &plans) {
         Ok(live) => live,
         Err(why) => {

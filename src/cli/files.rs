@@ -1,5 +1,6 @@
 //! Reading what the user named: mapping folders, message files, standard input.
 use crate::hl7::{BatchNote, split, transcode};
+use crate::mapping::diagnostic::Severity;
 use crate::mapping::source::SourceFile;
 use crate::mapping::{Failure, Plan};
 use anyhow::{Context as _, bail};
@@ -45,18 +46,18 @@ impl Layers {
     }
 }
 
-/// Compiles the mappings of the layers; prints diagnostics and fails when any is an error.
+/// Compiles the mappings of the layers.
 ///
 /// # Errors
-/// When a folder cannot be read or the mappings do not compile.
+/// When a folder cannot be read or the mappings do not compile; it says all that is wrong with them.
 pub fn load(layers: &Layers) -> anyhow::Result<Plan> {
     match Plan::load(layers.read()?) {
         Ok((plan, _)) => Ok(plan),
         Err((sources, diagnostics)) => {
-            for diagnostic in diagnostics.sorted() {
-                eprintln!("{}", diagnostic.render(&sources));
-            }
-            bail!("the mappings do not compile; see above, or run `handoff mappings check`")
+            let sorted = diagnostics.sorted();
+            let errors = sorted.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
+            let told: String = errors.map(|diagnostic| diagnostic.render(&sources) + "\n").collect();
+            bail!("the mappings do not compile\n{told}`handoff mappings check` shows it once more")
         }
     }
 }

@@ -1,27 +1,15 @@
-//! `handoff serve`: the gateway. Puts the parts together, says where it listens, and takes it all down in order: listeners, connections, deliveries, journal.
+//! `handoff serve`: the gateway, with a configuration that is read anew when somebody asks for it (SIGHUP).
 use super::files::{Layers, load};
-use crate::config::{Config, Listener, Problems};
-use crate::delivery::{Common, Lane, Plans};
-use crate::intake::{Answer, Intake, Source};
-use crate::journal::{Directory, Health, Journal, Retention, State};
+use crate::config::{Config, Problems};
+use crate::delivery::Plans;
 use crate::mapping::Plan;
-use crate::mllp::connection::Reply;
-use crate::mllp::decoder::Frame;
-use crate::mllp::listener;
-use crate::mllp::tls::Acceptor;
-use crate::routing::Tail;
+use crate::server::{Control, Gateway, Listener, Setup};
 use anyhow::Context as _;
 use clap::Args;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Receive HL7 v2 over MLLP, keep it, acknowledge it and deliver it as FHIR
 #[derive(Debug, Args)]
@@ -31,19 +19,12 @@ pub struct ServeArgs {
     config: Option<PathBuf>,
 }
 
-/// Memory for messages that routes have not delivered yet; beyond it they are read from the journal and translated again.
-const TAIL_BYTES_MAX: usize = 64 << 20;
-/// Between looks at what the journal need not keep.
-const RETENTION_PAUSE: Duration = Duration::from_secs(600);
-/// Time for deliveries that are under way when the gateway is told to stop.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// Runs until SIGTERM or SIGINT: exit 0. A failed journal ends it with exit 1, a wrong configuration with exit 2.
 ///
 /// # Errors
 /// When it cannot start.
 pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
-    let mut config = match configured(args.config.as_deref()) {
+    let config = match configured(args.config.as_deref()) {
         Ok(config) => config,
         Err(problems) => {
             eprintln!("{problems}");
@@ -51,9 +32,9 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         }
     };
     log_to_stderr();
-    let (plans, listeners) = with_plans(config.mappings.take(), std::mem::take(&mut config.listeners))?;
+    let setup = setup(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    match runtime.block_on(serve(config, plans, listeners)) {
+    match runtime.block_on(serve(setup, args.config)) {
         Ok(code) => Ok(code),
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -74,118 +55,62 @@ fn log_to_stderr() {
         tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).try_init();
 }
 
-async fn serve(config: Config, plans: Plans, listeners: Vec<(Listener, Source)>) -> anyhow::Result<ExitCode> {
+async fn serve(setup: Setup, path: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     // Asked for first: a signal that comes while starting is not missed.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let directory = Arc::new(Directory::open(&config.data)?);
-    let journal = Arc::new(Journal::open(&directory, config.journal)?);
-    let state = Arc::new(State::open(&directory)?);
-    let mut health = journal.health();
-    let tail = Arc::new(Tail::new(TAIL_BYTES_MAX));
-    let intake = Arc::new(Intake::new(Arc::clone(&journal), Arc::clone(&tail), jiff::Timestamp::now));
-
-    // Every cursor is in place before the first message can come.
-    let common =
-        Common { journal: Arc::clone(&journal), state, tail, plans: Arc::new(plans), clock: jiff::Timestamp::now };
-    let mut lanes = vec![Lane::open_untranslated(&common)?];
-    for route in config.routes {
-        lanes.push(Lane::open(route, &common)?);
+    let hangup = signal(SignalKind::hangup())?;
+    let read = move || {
+        let config = configured(path.as_deref()).map_err(|problems| problems.to_string())?;
+        self::setup(config).map_err(|error| format!("{error:#}"))
+    };
+    let gateway = Gateway::start(setup, Box::new(read)).await?;
+    for line in gateway.lines() {
+        eprintln!("{line}");
     }
-    let readers = lanes.iter().map(|lane| lane.name().to_owned()).collect();
-    let retained = tokio::spawn(retain(Arc::clone(&journal), Arc::clone(&common.state), readers, config.retention));
-    drop(common);
-    let mut bound = Vec::new();
-    for (listener, source) in listeners {
-        let socket = TcpListener::bind(&listener.address)
-            .await
-            .with_context(|| format!("cannot listen on {}", listener.address))?;
-        let tls = listener.tls.clone().map(Acceptor::new).transpose();
-        let tls = tls.with_context(|| format!("listener {}: tls", listener.name))?.map(Arc::new);
-        bound.push((socket, listener, source, tls));
-    }
-
-    let (drain, draining) = watch::channel(false);
-    let mut deliveries = JoinSet::new();
-    let routes = lanes.len() - 1;
-    for lane in lanes {
-        deliveries.spawn(lane.run(draining.clone()));
-    }
-    let (stop, stopping) = watch::channel(false);
-    let mut listening = JoinSet::new();
-    for (socket, listener, source, tls) in bound {
-        let address = socket.local_addr()?;
-        let (name, protocol) = (&listener.name, if tls.is_some() { "TLS" } else { "plain" });
-        eprintln!(
-            "listening mllp {address} (listener {name}, {protocol}, durability {}, routes {routes}, data {})",
-            config.journal.durability.name(),
-            config.data.display()
-        );
-        listening.spawn(listen(socket, listener.options, tls, source, Arc::clone(&intake), stopping.clone()));
-    }
-    drop(intake);
-
-    let failed = tokio::select! {
-        _ = terminate.recv() => false,
-        _ = interrupt.recv() => false,
-        _ = health.wait_for(|health| matches!(health, Health::Failed(_))) => true,
-        // A route or listener that ends by itself has died: better to stop, and be started again, than to go on without it.
-        Some(ended) = deliveries.join_next() => {
-            tracing::error!("a route has died: {ended:?}");
-            true
-        }
-        Some(ended) = listening.join_next() => {
-            tracing::error!("a listener has died: {ended:?}");
-            true
+    let reloads = tokio::spawn(reload_at(hangup, gateway.control()));
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
     };
-    tracing::info!("stopping: no new connections; what has been received is answered and delivered");
-    stop.send_replace(true);
-    while listening.join_next().await.is_some() {}
-    drain.send_replace(true);
-    if timeout(FLUSH_TIMEOUT, async { while deliveries.join_next().await.is_some() {} }).await.is_err() {
-        tracing::warn!("some deliveries were cut; they are made again at the next start");
-        deliveries.shutdown().await;
-    }
-    retained.abort();
-    let _ = retained.await; // It holds the journal until it is gone.
-    // The last handle: what is queued is written, the files are closed.
-    drop(journal);
-    tracing::info!("stopped");
+    let failed = gateway.run(stop).await;
+    reloads.abort();
     Ok(ExitCode::from(u8::from(failed)))
 }
 
-/// Removes from the journal what is older, or more, than it is to keep, and what every route has passed. Runs until it is stopped.
-async fn retain(journal: Arc<Journal>, state: Arc<State>, readers: Vec<String>, retention: Retention) {
-    loop {
-        let (here, state, readers) = (Arc::clone(&journal), Arc::clone(&state), readers.clone());
-        let pruned = tokio::task::spawn_blocking(move || {
-            let keep = here.keep_from(&retention, jiff::Timestamp::now().as_millisecond())?;
-            let wanted = state.wanted_from(&readers)?.unwrap_or(keep);
-            if wanted < keep {
-                tracing::warn!(
-                    keep,
-                    wanted,
-                    "the journal is kept beyond its retention: a route or a dead letter still needs it"
-                );
-            }
-            if state.sync()? { here.prune(keep.min(wanted)) } else { Ok(0) }
-        });
-        match pruned.await {
-            Ok(Ok(0)) => {}
-            Ok(Ok(records)) => tracing::info!(records, "removed from the journal: past its retention"),
-            Ok(Err(error)) => tracing::error!("nothing is removed from the journal: {error}"),
-            Err(error) => tracing::error!("nothing is removed from the journal: {error}"),
-        }
-        tokio::time::sleep(RETENTION_PAUSE).await;
+/// The gateway says in its log what came of it.
+async fn reload_at(mut hangup: Signal, control: Control) {
+    while hangup.recv().await.is_some() {
+        let _ = control.reload().await;
     }
+}
+
+/// A configuration with its mappings compiled.
+fn setup(mut config: Config) -> anyhow::Result<Setup> {
+    let listeners = with_plans(config.mappings.take(), config.listeners)?;
+    Ok(Setup {
+        data: config.data,
+        journal: config.journal,
+        retention: config.retention,
+        listeners,
+        routes: config.routes,
+    })
+}
+
+/// Plans for what lies in the journal of these listeners.
+pub(super) fn plans(listeners: &[(Listener, Arc<Plan>)]) -> anyhow::Result<Plans> {
+    let plans = Plans::default();
+    let named: Vec<_> = listeners.iter().map(|(listener, plan)| (listener.name.clone(), Arc::clone(plan))).collect();
+    plans.replace(&named)?;
+    Ok(plans)
 }
 
 /// Compiles the mappings of each listener, and once only those that several share.
 pub(super) fn with_plans(
     mappings: Option<PathBuf>,
     listeners: Vec<Listener>,
-) -> anyhow::Result<(Plans, Vec<(Listener, Source)>)> {
-    let mut plans = Plans::default();
+) -> anyhow::Result<Vec<(Listener, Arc<Plan>)>> {
     let mut compiled: Vec<(Option<PathBuf>, Arc<Plan>)> = Vec::new();
     let mut found = Vec::new();
     for listener in listeners {
@@ -198,41 +123,7 @@ pub(super) fn with_plans(
                 plan
             }
         };
-        plans.add(&listener.name, &plan);
-        let source = Source::new(listener.name.clone(), listener.ack_on, plan);
-        found.push((listener, source));
+        found.push((listener, plan));
     }
-    Ok((plans, found))
-}
-
-#[expect(
-    clippy::async_yields_async,
-    reason = "taking a frame and answering it are two waits: the next frame is taken between them"
-)]
-async fn listen(
-    socket: TcpListener,
-    options: listener::Options,
-    tls: Option<Arc<Acceptor>>,
-    source: Source,
-    intake: Arc<Intake>,
-    stopping: watch::Receiver<bool>,
-) {
-    let source = Arc::new(source);
-    let handler = move |frame: Frame, _peer: SocketAddr| {
-        let (intake, source) = (Arc::clone(&intake), Arc::clone(&source));
-        async move {
-            let answer = intake.accept(frame.bytes, &source).await;
-            async move {
-                match answer.await {
-                    Answer::Acknowledge(message) => Reply::Message(message),
-                    Answer::Silence => Reply::Nothing,
-                    Answer::NotStored(error) => {
-                        tracing::error!("not acknowledged, not stored: {error}");
-                        Reply::Stop
-                    }
-                }
-            }
-        }
-    };
-    listener::run(socket, options, tls, handler, stopping).await;
+    Ok(found)
 }

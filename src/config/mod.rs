@@ -36,8 +36,9 @@ pub use problem::{Problem, Problems};
 
 use crate::delivery::channel::{Envelope, Target, file};
 use crate::delivery::{self, Order, Retry};
+use crate::journal;
 use crate::routing::Route;
-use crate::{intake, journal, mllp};
+use crate::server::Listener;
 use problem::Document;
 use std::path::{Path, PathBuf};
 
@@ -56,23 +57,6 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Where they go.
     pub routes: Vec<delivery::Options>,
-}
-
-/// Where messages come in.
-#[derive(Debug, Clone)]
-pub struct Listener {
-    /// `host:port`; port 0 lets the system choose.
-    pub address: String,
-    /// Its limits.
-    pub options: mllp::listener::Options,
-    /// Its name.
-    pub name: String,
-    /// When it acknowledges.
-    pub ack_on: intake::AckOn,
-    /// The folder of a site (profile and overlay), laid over the mappings.
-    pub site: Option<PathBuf>,
-    /// Certificate and key; without them it speaks plainly.
-    pub tls: Option<mllp::tls::Options>,
 }
 
 impl Default for Config {
@@ -94,19 +78,6 @@ impl Default for Config {
             mappings: None,
             listeners: vec![Listener::default()],
             routes: vec![archive],
-        }
-    }
-}
-
-impl Default for Listener {
-    fn default() -> Listener {
-        Listener {
-            address: "127.0.0.1:2575".into(),
-            options: mllp::listener::Options::default(),
-            name: "mllp".into(),
-            ack_on: intake::AckOn::default(),
-            site: None,
-            tls: None,
         }
     }
 }

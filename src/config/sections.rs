@@ -1,7 +1,7 @@
 //! What stands in the sections, and what goes together.
+use super::Config;
 use super::problem::Document;
 use super::section::{Placed, Section};
-use super::{Config, Listener};
 use crate::delivery::channel::fhir::Credentials;
 use crate::delivery::channel::{Envelope, Target, fhir, file, mllp};
 use crate::delivery::{self, Order, Retry, UNTRANSLATED};
@@ -10,6 +10,7 @@ use crate::journal::Durability;
 use crate::mllp::decoder::Framing;
 use crate::mllp::tls;
 use crate::routing::{Filter, FilterError, Route};
+use crate::server::Listener;
 use ipnet::IpNet;
 use reqwest::Url;
 use std::net::IpAddr;

@@ -6,10 +6,12 @@
 //!                        └──────────────▶ ledger ◀───────────────┘ ──▶ state database
 //! ```
 use super::channel::{Channel, Progress};
+use super::gauge::Gauge;
 use super::ledger::Ledger;
 use super::order::{Key, Order};
+use super::plans::Plans;
 use super::schedule::{Job, Limits, Next, Schedule};
-use super::supply::{self, Plans, Supply};
+use super::supply::{self, Supply};
 use super::{OpenError, Options, Retry, UNTRANSLATED};
 use crate::facets::{Facets, Outcome};
 use crate::journal::{DeadLetter, Error, Journal, Position, State, Step};
@@ -36,6 +38,20 @@ pub struct Common {
     pub clock: fn() -> jiff::Timestamp,
 }
 
+/// What is asked of a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Wish {
+    /// Deliver.
+    #[default]
+    Deliver,
+    /// Begin nothing, until asked otherwise.
+    Pause,
+    /// Nothing more comes into the journal: deliver what can be delivered, then end.
+    Drain,
+    /// Begin nothing more, and end with what is under way.
+    End,
+}
+
 /// A position in the journal with work to do.
 #[derive(Debug)]
 pub struct Lane {
@@ -54,6 +70,7 @@ pub struct Lane {
     found: VecDeque<Found>,
     /// Those at rest: one for each delivery that may be under way.
     channels: Vec<Channel>,
+    gauge: Arc<Gauge>,
     told_full: bool,
 }
 
@@ -124,6 +141,11 @@ impl Lane {
         &self.name
     }
 
+    /// Where it shows how it fares.
+    pub fn gauge(&self) -> Arc<Gauge> {
+        Arc::clone(&self.gauge)
+    }
+
     fn with(
         name: String,
         duty: Duty,
@@ -145,45 +167,56 @@ impl Lane {
             left_over,
             found: VecDeque::new(),
             channels,
+            gauge: Arc::default(),
             told_full: false,
         })
     }
 
-    /// Works until `drain` turns true and all that can be delivered has been; what fails or rests then stays in the journal for the next start.
-    pub async fn run(mut self, mut drain: watch::Receiver<bool>) {
+    /// Works as it is asked to. What fails or rests when it ends stays in the journal for the next start.
+    pub async fn run(mut self, mut wishes: watch::Receiver<Wish>) {
         let mut head = self.common.journal.head();
         let mut deliveries = Deliveries::new();
         let mut ended = false;
+        self.show();
         loop {
-            // In this order: once drain is true, nothing more comes into the journal.
-            let draining = *drain.borrow();
+            // In this order: once it is to drain, nothing more comes into the journal.
+            let wish = *wishes.borrow_and_update();
+            let (begins, ends) = (matches!(wish, Wish::Deliver | Wish::Drain), matches!(wish, Wish::Drain | Wish::End));
             head.borrow_and_update();
             while let Some(delivery) = deliveries.try_join_next() {
                 self.finished(delivery);
             }
             // The time before the turn: a rest that ends during it may have been found unfinished, and nothing else would end the wait.
             let looked = Instant::now();
-            let again_at = match self.turn(&mut deliveries).await {
+            let turned = if begins { self.turn(&mut deliveries).await } else { self.keep().await.map(|()| false) };
+            self.show();
+            let again_at = match turned {
                 Ok(true) => continue,
-                Ok(false) => self.schedule.deadline(looked),
+                Ok(false) => self.schedule.deadline(looked).filter(|_| begins),
                 Err(error) => {
                     tracing::error!(route = self.name, "deliveries wait: {error}");
                     Some(Instant::now() + STORE_PAUSE)
                 }
             };
             // Whatever else may be wrong, what waits is looked at again: a route must not sleep over its messages.
-            let idle = deliveries.is_empty() && self.schedule.waiting() > 0;
+            let idle = begins && deliveries.is_empty() && self.schedule.waiting() > 0;
             let again_at = again_at.or_else(|| idle.then(|| Instant::now() + STORE_PAUSE));
-            if deliveries.is_empty() && (draining || (ended && self.schedule.waiting() == 0)) {
+            if deliveries.is_empty() && (ends || (ended && self.schedule.waiting() == 0)) {
                 return;
             }
             tokio::select! {
                 Some(delivery) = deliveries.join_next() => self.finished(delivery),
                 changed = head.changed(), if !ended => ended = changed.is_err(),
-                _ = drain.wait_for(|&drain| drain), if !draining => {}
+                // Whoever could wish is gone only when the process ends.
+                Ok(()) = wishes.changed() => {}
                 () = sleep_until(again_at.unwrap_or_else(Instant::now)), if again_at.is_some() => {}
+                else => return,
             }
         }
+    }
+
+    fn show(&self) {
+        self.gauge.stands(self.schedule.waiting(), self.ledger.ahead(), self.ledger.cursor());
     }
 
     /// Reads at most once and starts what can be started; whether there may be more to do at once.
@@ -204,7 +237,10 @@ impl Lane {
         let mut taken = false;
         while let Some(found) = self.found.pop_front() {
             match found.action {
-                Action::Pass => self.ledger.settle(found.seq, found.last),
+                Action::Pass => {
+                    self.gauge.filtered(1);
+                    self.ledger.settle(found.seq, found.last);
+                }
                 Action::GiveUp(reason) => self.give_up(found.seq, found.last, 0, reason),
                 Action::Deliver(key, live) if self.schedule.takes(key) => {
                     self.ledger.park(found.seq);
@@ -339,6 +375,10 @@ impl Lane {
         let finished = self.schedule.finished(job, progress, Instant::now());
         if let Some(seq) = finished.delivered.first() {
             tracing::debug!(route = self.name, seq, count = finished.delivered.len(), "delivered");
+            self.gauge.sent(finished.delivered.len() as u64, (self.common.clock)().as_millisecond());
+        }
+        if finished.again.is_none() {
+            self.gauge.rests(None);
         }
         for seq in finished.delivered {
             self.ledger.settle(seq, seq);
@@ -347,6 +387,8 @@ impl Lane {
             self.give_up(seq, seq, attempts, reason);
         }
         if let Some(again) = finished.again {
+            self.gauge.failed();
+            self.gauge.rests(Some(&again.reason).filter(|_| again.route_rests).map(String::as_str));
             tracing::warn!(
                 route = self.name,
                 seq = again.seq,
@@ -361,6 +403,7 @@ impl Lane {
 
     fn give_up(&mut self, seq: u64, last: u64, attempts: u32, reason: String) {
         tracing::error!(route = self.name, seq, attempts, "dead letter: {reason}");
+        self.gauge.errored();
         let at_ms = (self.common.clock)().as_millisecond();
         self.ledger.give_up(DeadLetter { seq, last, at_ms, attempts, reason });
     }

@@ -15,23 +15,28 @@
 //! | `retry` | when a message is tried again, and given up |
 //! | `ledger` | which numbers are settled, and what of it is written down |
 //! | `supply` | reading the journal, translating again |
+//! | `plans` | with which mappings |
+//! | `gauge` | what a lane shows of itself |
 //! | `lane` | all of it at work |
 //!
 //! One lane more than there are routes: [`UNTRANSLATED`] gives up what intake could not translate, so that it lies among the dead letters.
 mod breaker;
 pub mod channel;
+mod gauge;
 mod lane;
 mod ledger;
 mod order;
+mod plans;
 pub mod resend;
 mod retry;
 mod schedule;
 mod supply;
 
-pub use lane::{Common, Lane};
+pub use gauge::{Gauge, Reading};
+pub use lane::{Common, Lane, Wish};
 pub use order::Order;
+pub use plans::Plans;
 pub use retry::Retry;
-pub use supply::Plans;
 
 use crate::{journal, routing::Route};
 use channel::Target;
@@ -40,7 +45,7 @@ use channel::Target;
 pub const UNTRANSLATED: &str = "untranslated";
 
 /// A route and how it delivers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// Which messages.
     pub route: Route,

@@ -1,6 +1,7 @@
 //! One message once more, to one target, at once and outside its lane: for dead letters, which their lane has passed.
 use super::channel::{Channel, Failure, Target};
-use super::supply::{Plans, again};
+use super::plans::Plans;
+use super::supply::again;
 use crate::facets::{Facets, Outcome};
 use crate::journal::Record;
 use crate::mapping::Scratch;

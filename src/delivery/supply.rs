@@ -1,9 +1,9 @@
 //! What comes next in the journal: from the tail while a lane keeps up, else read and translated again.
+use super::plans::Plans;
 use crate::facets::{Facets, Outcome};
 use crate::journal::{Error, Item, Limits, Reader, Record};
-use crate::mapping::{Context, Plan, Scratch};
+use crate::mapping::{Context, Scratch};
 use crate::routing::{Live, Tail};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The next thing in the journal.
@@ -29,27 +29,6 @@ impl Next {
             Next::Message(live) => Next::Message(Arc::clone(live)),
             Next::Damaged(..) => Next::Damaged(seq, seq),
         }
-    }
-}
-
-/// The plans with which records can be translated again.
-#[derive(Debug, Default)]
-pub struct Plans {
-    by_hash: HashMap<[u8; 32], Arc<Plan>>,
-    by_listener: HashMap<String, Arc<Plan>>,
-}
-
-impl Plans {
-    /// Adds the plan of a listener.
-    pub fn add(&mut self, listener: &str, plan: &Arc<Plan>) {
-        self.by_hash.insert(plan.hash(), Arc::clone(plan));
-        self.by_listener.insert(listener.to_owned(), Arc::clone(plan));
-    }
-
-    /// The plan that a record names, else the one that its listener has now.
-    fn find(&self, facets: &Facets<'_>) -> Option<&Plan> {
-        let now = || std::str::from_utf8(facets.listener).ok().and_then(|listener| self.by_listener.get(listener));
-        self.by_hash.get(&facets.plan).or_else(now).map(Arc::as_ref)
     }
 }
 
@@ -157,8 +136,8 @@ mod tests {
 
     #[test]
     fn what_was_not_translated_says_why() {
-        let (mut plans, mut scratch) = (Plans::default(), Scratch::default());
-        plans.add("adt", &Arc::new(Plan::embedded()));
+        let (plans, mut scratch) = (Plans::default(), Scratch::default());
+        plans.replace(&[("adt".into(), Arc::new(crate::mapping::Plan::embedded()))]).unwrap();
         let mut why = |outcome| {
             let mut facets = Vec::new();
             Facets { outcome, listener: b"adt", ..Facets::default() }.encode(&mut facets);

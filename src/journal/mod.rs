@@ -21,6 +21,7 @@
 //! DATA/journal/00000000000000000001.sqlite     a partition, named after its first number
 //! DATA/journal/00000000000000250001.sqlite     the one that grows
 //! DATA/state.sqlite                            how far readers have come, and dead letters
+//! DATA/plans/                                  what mappings messages were translated with (not ours: `delivery`)
 //! ```
 mod directory;
 mod partition;
@@ -64,7 +65,7 @@ impl Durability {
 }
 
 /// The limits of a journal.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// How sure a record must be.
     pub durability: Durability,

@@ -18,6 +18,7 @@ CREATE TABLE IF NOT EXISTS dead_letter (
     PRIMARY KEY (reader, seq)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS ahead (reader TEXT PRIMARY KEY, next INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS hold (reader TEXT PRIMARY KEY, how TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS waiting (reader TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (reader, seq)) STRICT, WITHOUT ROWID;";
 
 /// How far a reader has come.
@@ -111,19 +112,48 @@ impl State {
         read().map_err(Error::database(&self.path))
     }
 
-    /// Puts a reader at a number, with nothing waiting before it. This alone is synced: a reader that is forgotten would begin at the end of the journal, and so miss
+    /// Puts a reader at a number, with nothing waiting before it. This is synced: a reader that is forgotten would begin at the end of the journal, and so miss
     /// what came before.
     ///
     /// # Errors
     /// A database that cannot be written.
     pub fn register(&self, reader: &str, next: u64) -> Result<(), Error> {
-        self.lock().execute_batch("PRAGMA synchronous=FULL").map_err(Error::database(&self.path))?;
-        let written = self.write(|transaction| {
+        self.write_for_good(|transaction| {
             transaction.execute("DELETE FROM waiting WHERE reader = ?1", [reader])?;
             advance(transaction, reader, &Step { cursor: next, ahead: next, ..Step::default() })
-        });
+        })
+    }
+
+    /// Writes and syncs.
+    fn write_for_good(&self, change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>) -> Result<(), Error> {
+        self.lock().execute_batch("PRAGMA synchronous=FULL").map_err(Error::database(&self.path))?;
+        let written = self.write(change);
         self.lock().execute_batch("PRAGMA synchronous=NORMAL").map_err(Error::database(&self.path))?;
         written
+    }
+
+    /// How a reader is held back by whoever operates it; `None` when it is not.
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub fn hold(&self, reader: &str) -> Result<Option<String>, Error> {
+        let found =
+            self.lock().query_row("SELECT how FROM hold WHERE reader = ?1", [reader], |row| row.get(0)).optional();
+        found.map_err(Error::database(&self.path))
+    }
+
+    /// Remembers how a reader is held back, for good; with `None` that it is not.
+    ///
+    /// # Errors
+    /// A database that cannot be written.
+    pub fn set_hold(&self, reader: &str, how: Option<&str>) -> Result<(), Error> {
+        self.write_for_good(|transaction| {
+            match how {
+                Some(how) => transaction.execute("INSERT OR REPLACE INTO hold VALUES (?1, ?2)", [reader, how])?,
+                None => transaction.execute("DELETE FROM hold WHERE reader = ?1", [reader])?,
+            };
+            Ok(())
+        })
     }
 
     /// Takes a reader on.

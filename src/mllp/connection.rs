@@ -21,7 +21,7 @@ const READ_BYTES: usize = 16 << 10;
 const WRITE_BYTES: usize = 16 << 10;
 
 /// The limits of a connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Options {
     /// The limits of a frame.
     pub decoder: decoder::Options,

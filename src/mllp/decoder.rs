@@ -29,7 +29,7 @@ pub enum Framing {
 }
 
 /// What the decoder accepts.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Options {
     /// How the end of a frame is judged.
     pub framing: Framing,

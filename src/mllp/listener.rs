@@ -2,6 +2,7 @@
 use super::connection::{self, Reply};
 use super::decoder::Frame;
 use super::tls::Acceptor;
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::future::Future;
@@ -16,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use tracing::Instrument;
 
 /// The limits of a listener.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// The limits of each connection.
     pub connection: connection::Options,
@@ -42,11 +43,19 @@ impl Default for Options {
     }
 }
 
+/// How connections are taken; may be changed for those to come.
+#[derive(Debug)]
+pub struct Settings {
+    /// Limits.
+    pub options: Options,
+    /// Certificates; without them it speaks plainly.
+    pub tls: Option<Arc<Acceptor>>,
+}
+
 /// Accepts until `shutdown` turns true, then waits for the connections to answer what they have taken. Frames go to `handler` with the peer's address.
 pub async fn run<H, A, R>(
     listener: TcpListener,
-    options: Options,
-    tls: Option<Arc<Acceptor>>,
+    settings: Arc<ArcSwap<Settings>>,
     handler: H,
     mut shutdown: watch::Receiver<bool>,
 ) where
@@ -69,16 +78,18 @@ pub async fn run<H, A, R>(
                 continue;
             }
         };
+        let now = settings.load();
+        let options = &now.options;
         if !options.allows(peer.ip()) {
             tracing::warn!(%peer, "connection refused: its address is in no network of allow");
             continue;
         }
-        let Some(place) = Open::enter(&open, peer.ip(), &options) else {
+        let Some(place) = Open::enter(&open, peer.ip(), options) else {
             tracing::warn!(%peer, "connection refused: connections_max or connections_per_address_max is reached");
             continue;
         };
         let _ = stream.set_nodelay(true);
-        let (handler, shutdown, tls, limits) = (handler.clone(), shutdown.clone(), tls.clone(), options.connection);
+        let (handler, shutdown, tls, limits) = (handler.clone(), shutdown.clone(), now.tls.clone(), options.connection);
         let span = tracing::info_span!("connection", %peer);
         connections.spawn(
             async move {
@@ -98,7 +109,8 @@ pub async fn run<H, A, R>(
         );
     }
     drop(listener);
-    let drained = timeout(options.drain_timeout, async { while connections.join_next().await.is_some() {} }).await;
+    let drain_timeout = settings.load().options.drain_timeout;
+    let drained = timeout(drain_timeout, async { while connections.join_next().await.is_some() {} }).await;
     if drained.is_err() {
         tracing::warn!(connections = connections.len(), "connections were cut: they did not finish in time");
     }

@@ -19,6 +19,17 @@ pub enum Target {
     Mllp(mllp::Options),
 }
 
+impl Target {
+    /// The word for its kind, as it stands in the configuration.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Target::File(_) => "file",
+            Target::Fhir(_) => "fhir",
+            Target::Mllp(_) => "mllp",
+        }
+    }
+}
+
 /// A target, ready to be delivered to.
 #[derive(Debug)]
 pub enum Channel {

@@ -71,14 +71,14 @@ fn patient(line: &str) -> String {
 #[test]
 fn what_cannot_be_written_is_not_acknowledged() {
     let mut limited = Command::new("sh");
-    limited.args(["-c", "trap '' XFSZ; ulimit -f 400; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_handoff")]);
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 4000; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_handoff")]);
     limited.stderr(std::process::Stdio::piped()).stdout(std::process::Stdio::null());
     let configuration = "[[listener]]\nname = \"adt\"\nmllp = \"127.0.0.1:0\"\n[[route]]\nname = \"bundles\"\nto = { file = \"handoff-data/bundles.ndjson\" }\n";
     let gateway = Gateway::start_with(configuration, limited);
     let mut peer = Peer::connect(&gateway);
     let mut acknowledged = 0;
     loop {
-        let filler = "x".repeat(4000);
+        let filler = "x".repeat(20_000);
         let bytes = format!("\x0b{}NTE|1||{filler}\r\x1c\r", message(&format!("m{acknowledged}"), "A01"));
         if peer.try_write(bytes.as_bytes()).is_err() {
             break;

@@ -7,6 +7,7 @@ mod framing;
 mod lanes;
 mod letters;
 mod process;
+mod reload;
 mod server;
 mod tls;
 

@@ -138,6 +138,25 @@ impl Gateway {
         self.log.lock().unwrap().clone()
     }
 
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes another configuration and asks it to take that on.
+    pub fn reload(&self, configuration: &str) {
+        std::fs::write(self.folder.path().join("handoff.toml"), configuration).unwrap();
+        self.hang_up();
+    }
+
+    pub fn hang_up(&self) {
+        let id = self.child.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
+    }
+
+    pub fn wait_for_log(&self, text: &str) {
+        wait_for(text, || self.log().contains(text).then_some(()));
+    }
+
     pub fn terminate(&self) {
         let id = self.child.as_ref().unwrap().id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());

@@ -1,0 +1,256 @@
+//! The gateway: starts its parts in the order that loses nothing, does what is asked of it one thing after the other, and takes them down in order: listeners,
+//! connections, deliveries, journal.
+use super::control::{
+    Control, ControlError, JournalStatus, ListenerStatus, ReloadError, ReloadSummary, RouteState, RouteStatus,
+};
+use super::lanes::Lanes;
+use super::listeners::{Listener, Listeners};
+use super::upkeep::{self, Kept};
+use super::{Read, Setup};
+use crate::delivery::{Common, OpenError, Plans};
+use crate::intake::Intake;
+use crate::journal::{self, Directory, DirectoryError, Health, Journal, State};
+use crate::mapping::Plan;
+use crate::mllp::tls;
+use crate::routing::Tail;
+use arc_swap::ArcSwap;
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+/// What others may ask, and where the answer goes.
+#[derive(Debug)]
+pub(super) enum Command {
+    Listeners(oneshot::Sender<Vec<ListenerStatus>>),
+    Routes(oneshot::Sender<Vec<RouteStatus>>),
+    Journal(oneshot::Sender<JournalStatus>),
+    SetRoute { name: String, state: RouteState, answer: oneshot::Sender<Result<(), ControlError>> },
+    Reload(oneshot::Sender<Result<ReloadSummary, ReloadError>>),
+}
+
+/// Why a gateway does not start, or does not take on another configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The journal or the state database cannot be used.
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
+    /// A route cannot be opened.
+    #[error(transparent)]
+    Route(#[from] OpenError),
+    /// The sources of the mappings cannot be kept.
+    #[error("the mappings cannot be kept in the data directory: {0}")]
+    Plans(io::Error),
+    /// A socket cannot be had.
+    #[error("listener {listener}: cannot listen on {address}: {source}")]
+    Listen {
+        /// Its name.
+        listener: String,
+        /// Where.
+        address: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Certificates are no good.
+    #[error("listener {listener}: tls: {source}")]
+    Tls {
+        /// Its name.
+        listener: String,
+        /// Why not.
+        source: tls::Error,
+    },
+}
+
+/// A running gateway.
+pub struct Gateway {
+    data: PathBuf,
+    options: journal::Options,
+    journal: Arc<Journal>,
+    plans: Arc<Plans>,
+    listeners: Listeners,
+    lanes: Lanes,
+    kept: Arc<ArcSwap<Kept>>,
+    upkeep: JoinHandle<()>,
+    by_listener: HashMap<String, [u8; 32]>,
+    read: Arc<Read>,
+    commands: mpsc::Receiver<Command>,
+    control: Control,
+}
+
+/// Memory for messages that routes have not delivered yet; beyond it they are read from the journal and translated again.
+const TAIL_BYTES_MAX: usize = 64 << 20;
+/// Questions that wait for an answer.
+const COMMANDS_MAX: usize = 64;
+
+impl Gateway {
+    /// Starts everything; `read` is asked for another setup when a reload is asked for.
+    ///
+    /// # Errors
+    /// A [`StartError`].
+    pub async fn start(setup: Setup, read: Read) -> Result<Gateway, StartError> {
+        let directory = Arc::new(Directory::open(&setup.data)?);
+        let journal = Arc::new(Journal::open(&directory, setup.journal)?);
+        let state = Arc::new(State::open(&directory)?);
+        let tail = Arc::new(Tail::new(TAIL_BYTES_MAX));
+        let plans = Arc::new(Plans::kept_in(setup.data.join("plans")));
+        plans.replace(&by_name(&setup.listeners)).map_err(StartError::Plans)?;
+        let intake = Arc::new(Intake::new(Arc::clone(&journal), Arc::clone(&tail), jiff::Timestamp::now));
+        let mut listeners = Listeners::new(intake);
+        let by_listener = hashes(&setup.listeners);
+        let ready = listeners.prepare(setup.listeners).await?;
+
+        // Every cursor is in place before the first message can come.
+        let common = Common {
+            journal: Arc::clone(&journal),
+            state: Arc::clone(&state),
+            tail,
+            plans: Arc::clone(&plans),
+            clock: jiff::Timestamp::now,
+        };
+        let mut lanes = Lanes::new(common)?;
+        lanes.apply(setup.routes).await?;
+        let kept = Kept { retention: setup.retention, readers: lanes.readers() };
+        let kept = Arc::new(ArcSwap::from_pointee(kept));
+        let upkeep = tokio::spawn(upkeep::run(Arc::clone(&journal), state, Arc::clone(&kept)));
+        listeners.apply(ready);
+        let (commands_sender, commands) = mpsc::channel(COMMANDS_MAX);
+        Ok(Gateway {
+            data: setup.data,
+            options: setup.journal,
+            journal,
+            plans,
+            listeners,
+            lanes,
+            kept,
+            upkeep,
+            by_listener,
+            read: Arc::new(read),
+            commands,
+            control: Control::new(commands_sender),
+        })
+    }
+
+    /// What others may ask it by.
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// A line for each listener: `listening mllp 127.0.0.1:2575 (listener adt, plain, …)`.
+    pub fn lines(&self) -> Vec<String> {
+        let (durability, routes) = (self.options.durability.name(), self.lanes.readers().len() - 1);
+        let rest = format!(", durability {durability}, routes {routes}, data {})", self.data.display());
+        self.listeners.lines().into_iter().map(|line| line + &rest).collect()
+    }
+
+    /// Runs until `stop` comes, or a part of it fails: then true, and better started again than gone on without it.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> bool {
+        let mut health = self.journal.health();
+        let mut stop = std::pin::pin!(stop);
+        let failed = loop {
+            tokio::select! {
+                () = &mut stop => break false,
+                failed = failed(&mut health) => break failed,
+                name = self.lanes.died() => {
+                    tracing::error!(route = name, "a route has died");
+                    break true;
+                }
+                name = self.listeners.died() => {
+                    tracing::error!(listener = name, "a listener has died");
+                    break true;
+                }
+                // This side holds a sender, so there always is one.
+                Some(command) = self.commands.recv() => self.answer(command).await,
+            }
+        };
+        self.stop().await;
+        failed
+    }
+
+    async fn stop(self) {
+        tracing::info!("stopping: no new connections; what has been received is answered and delivered");
+        drop(self.commands);
+        self.listeners.stop().await;
+        self.lanes.drain().await;
+        self.upkeep.abort();
+        let _ = self.upkeep.await; // It holds the journal until it is gone.
+        // The last handle: what is queued is written, the files are closed.
+        drop(self.journal);
+        tracing::info!("stopped");
+    }
+
+    /// Whoever asked may have gone; what was asked is done nevertheless.
+    async fn answer(&mut self, command: Command) {
+        match command {
+            Command::Listeners(answer) => _ = answer.send(self.listeners.status()),
+            Command::Routes(answer) => _ = answer.send(self.lanes.status().await),
+            Command::Journal(answer) => {
+                let (head, health) = (*self.journal.head().borrow(), self.journal.health().borrow().clone());
+                _ = answer.send(JournalStatus { head, health, durability: self.options.durability });
+            }
+            Command::SetRoute { name, state, answer } => _ = answer.send(self.lanes.set(&name, state).await),
+            Command::Reload(answer) => {
+                let reloaded = self.reload().await;
+                match &reloaded {
+                    Ok(summary) => tracing::info!("configuration read anew: {summary}"),
+                    Err(error) => tracing::error!("the configuration of before stays: {error}"),
+                }
+                _ = answer.send(reloaded);
+            }
+        }
+    }
+
+    /// Everything that can fail comes first; what then changes has been seen to work.
+    async fn reload(&mut self) -> Result<ReloadSummary, ReloadError> {
+        let wrong = |error: &dyn std::fmt::Display| ReloadError::Wrong(error.to_string());
+        let read = Arc::clone(&self.read);
+        let setup = tokio::task::spawn_blocking(move || read()).await.map_err(|error| wrong(&error))?;
+        let setup = setup.map_err(ReloadError::Wrong)?;
+        if setup.data != self.data {
+            return Err(ReloadError::Restart("the data directory"));
+        }
+        if setup.journal != self.options {
+            return Err(ReloadError::Restart("durability"));
+        }
+        let (plans, hashes) = (by_name(&setup.listeners), hashes(&setup.listeners));
+        let ready = self.listeners.prepare(setup.listeners).await.map_err(|error| wrong(&error))?;
+        let changes = self.lanes.apply(setup.routes).await.map_err(|error| wrong(&error))?;
+        self.plans.replace(&plans).map_err(|error| wrong(&error))?;
+        self.listeners.apply(ready);
+        self.kept.store(Arc::new(Kept { retention: setup.retention, readers: self.lanes.readers() }));
+        let mut mappings_changed: Vec<_> = hashes
+            .iter()
+            .filter(|(name, hash)| self.by_listener.get(*name).is_some_and(|before| before != *hash))
+            .map(|(name, _)| name.clone())
+            .collect();
+        mappings_changed.sort_unstable();
+        self.by_listener = hashes;
+        let listeners = self.listeners.status().into_iter().map(|status| status.name).collect();
+        Ok(ReloadSummary {
+            routes_added: changes.added,
+            routes_removed: changes.removed,
+            routes_changed: changes.changed,
+            listeners,
+            mappings_changed,
+        })
+    }
+}
+
+/// True once the journal takes no more.
+async fn failed(health: &mut watch::Receiver<Health>) -> bool {
+    // Its sender lives as long as its writer, which does not end before this does.
+    health.wait_for(|health| matches!(health, Health::Failed(_))).await.is_ok()
+}
+
+fn by_name(listeners: &[(Listener, Arc<Plan>)]) -> Vec<(String, Arc<Plan>)> {
+    listeners.iter().map(|(listener, plan)| (listener.name.clone(), Arc::clone(plan))).collect()
+}
+
+fn hashes(listeners: &[(Listener, Arc<Plan>)]) -> HashMap<String, [u8; 32]> {
+    listeners.iter().map(|(listener, plan)| (listener.name.clone(), plan.hash())).collect()
+}

@@ -1,0 +1,245 @@
+//! The lanes of a gateway: one for each route, and the one that collects what could not be translated.
+use super::control::{ControlError, RouteState, RouteStatus};
+use crate::delivery::channel::Channel;
+use crate::delivery::{Common, Gauge, Lane, OpenError, Options, Reading, Wish};
+use crate::facets::Facets;
+use crate::journal::{Item, Limits, Reader};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio::time::{Instant, timeout_at};
+
+/// Lanes by the names of their cursors.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    common: Common,
+    routes: BTreeMap<String, Route>,
+    untranslated: Option<AbortHandle>,
+    tasks: JoinSet<()>,
+    wish_untranslated: watch::Sender<Wish>,
+    /// Lanes that ended while others were waited for.
+    ended: Vec<Id>,
+}
+
+#[derive(Debug)]
+struct Route {
+    options: Options,
+    state: RouteState,
+    wish: watch::Sender<Wish>,
+    gauge: Arc<Gauge>,
+    /// None while it is stopped.
+    task: Option<AbortHandle>,
+}
+
+/// What has become of the routes.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub added: Vec<String>,
+    pub removed: Vec<String>,
+    pub changed: Vec<String>,
+}
+
+/// Time for deliveries that are under way when a lane is told to end.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Lanes {
+    pub fn new(common: Common) -> Result<Lanes, OpenError> {
+        let lane = Lane::open_untranslated(&common)?;
+        let (wish_untranslated, wishes) = watch::channel(Wish::Deliver);
+        let mut tasks = JoinSet::new();
+        let untranslated = Some(tasks.spawn(lane.run(wishes)));
+        Ok(Lanes { common, routes: BTreeMap::new(), untranslated, tasks, wish_untranslated, ended: Vec::new() })
+    }
+
+    /// The names whose cursors the journal must heed.
+    pub fn readers(&self) -> Vec<String> {
+        self.routes.keys().cloned().chain([crate::delivery::UNTRANSLATED.to_owned()]).collect()
+    }
+
+    /// Makes the routes those that are wanted. Their channels are tried first, so that nothing has changed when one of them cannot be made.
+    pub async fn apply(&mut self, wanted: Vec<Options>) -> Result<Changes, OpenError> {
+        for options in &wanted {
+            Channel::new(options.target.clone())?;
+        }
+        let mut changes = Changes::default();
+        let named = |name: &str| wanted.iter().find(|options| options.route.name == name);
+        for (name, route) in &self.routes {
+            match named(name) {
+                None => changes.removed.push(name.clone()),
+                Some(options) if *options != route.options => changes.changed.push(name.clone()),
+                Some(_) => {}
+            }
+        }
+        self.end(&[changes.removed.as_slice(), &changes.changed].concat()).await;
+        for name in changes.removed.iter().chain(&changes.changed) {
+            self.routes.remove(name);
+        }
+        for options in
+            wanted.into_iter().filter(|options| !self.routes.contains_key(&options.route.name)).collect::<Vec<_>>()
+        {
+            let name = options.route.name.clone();
+            let state = self.common.state.hold(&name)?.and_then(|how| RouteState::parse(&how)).unwrap_or_default();
+            self.open(options, state)?;
+            if !changes.changed.contains(&name) {
+                changes.added.push(name);
+            }
+        }
+        Ok(changes)
+    }
+
+    fn open(&mut self, options: Options, state: RouteState) -> Result<(), OpenError> {
+        // Opened in any case: a new route begins with the next message, also if it is stopped.
+        let lane = Lane::open(options.clone(), &self.common)?;
+        let (wish, wishes) = watch::channel(if state == RouteState::Paused { Wish::Pause } else { Wish::Deliver });
+        let (name, gauge) = (options.route.name.clone(), lane.gauge());
+        let task = (state != RouteState::Stopped).then(|| self.tasks.spawn(lane.run(wishes)));
+        self.routes.insert(name, Route { options, state, wish, gauge, task });
+        Ok(())
+    }
+
+    pub async fn set(&mut self, name: &str, state: RouteState) -> Result<(), ControlError> {
+        let failed = |error: &dyn std::fmt::Display| ControlError::Failed(error.to_string());
+        let Some(route) = self.routes.get_mut(name) else { return Err(ControlError::UnknownRoute(name.to_owned())) };
+        if route.state == state {
+            return Ok(());
+        }
+        // Written down first: a route that somebody stopped must not deliver after a crash.
+        let held = (state != RouteState::Started).then_some(state.name());
+        self.common.state.set_hold(name, held).map_err(|error| failed(&error))?;
+        tracing::info!(route = name, from = route.state.name(), to = state.name(), "route");
+        match (state, &route.task) {
+            (RouteState::Stopped, _) => {
+                self.end(&[name.to_owned()]).await;
+                if let Some(route) = self.routes.get_mut(name) {
+                    (route.state, route.task) = (state, None);
+                }
+                Ok(())
+            }
+            (_, Some(_)) => {
+                route.state = state;
+                route.wish.send_replace(if state == RouteState::Paused { Wish::Pause } else { Wish::Deliver });
+                Ok(())
+            }
+            (_, None) => {
+                let options = route.options.clone();
+                self.open(options, state).map_err(|error| failed(&error))
+            }
+        }
+    }
+
+    /// Ends lanes with what they have under way; what takes too long is cut, and made again when the lane starts again.
+    async fn end(&mut self, names: &[String]) {
+        let mut waiting: Vec<AbortHandle> = Vec::new();
+        for (_, route) in self.routes.iter_mut().filter(|(name, _)| names.contains(name)) {
+            route.wish.send_replace(Wish::End);
+            waiting.extend(route.task.take());
+        }
+        self.wait_for(waiting).await;
+    }
+
+    async fn wait_for(&mut self, mut waiting: Vec<AbortHandle>) {
+        let deadline = Instant::now() + FLUSH_TIMEOUT;
+        while !waiting.is_empty() {
+            let id = match timeout_at(deadline, self.tasks.join_next_with_id()).await {
+                Ok(None) => return,
+                Ok(Some(ended)) => ended.map_or_else(|error| error.id(), |(id, ())| id),
+                Err(_) if Instant::now() < deadline + FLUSH_TIMEOUT => {
+                    tracing::warn!("some deliveries were cut; they are made again when the route starts again");
+                    waiting.iter().for_each(AbortHandle::abort);
+                    // Aborted tasks end as soon as they are looked at.
+                    while let Some(ended) = self.tasks.join_next_with_id().await {
+                        let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
+                        self.note_end(id, &mut waiting);
+                        if waiting.is_empty() {
+                            return;
+                        }
+                    }
+                    return;
+                }
+                Err(_) => return,
+            };
+            self.note_end(id, &mut waiting);
+        }
+    }
+
+    fn note_end(&mut self, id: Id, waiting: &mut Vec<AbortHandle>) {
+        match waiting.iter().position(|handle| handle.id() == id) {
+            Some(at) => _ = waiting.swap_remove(at),
+            None => self.ended.push(id),
+        }
+    }
+
+    /// Waits until a lane that should be running has ended; its name.
+    pub async fn died(&mut self) -> String {
+        loop {
+            let id = match self.ended.pop() {
+                Some(id) => id,
+                None => match self.tasks.join_next_with_id().await {
+                    None => return std::future::pending().await,
+                    Some(ended) => ended.map_or_else(|error| error.id(), |(id, ())| id),
+                },
+            };
+            let is = |task: &Option<AbortHandle>| task.as_ref().is_some_and(|task| task.id() == id);
+            if is(&self.untranslated) {
+                return crate::delivery::UNTRANSLATED.to_owned();
+            }
+            if let Some((name, _)) = self.routes.iter().find(|(_, route)| is(&route.task)) {
+                return name.clone();
+            }
+        }
+    }
+
+    /// How each route is; reads the journal for the age of what waits.
+    pub async fn status(&self) -> Vec<RouteStatus> {
+        let head = *self.common.journal.head().borrow();
+        let read: Vec<_> = self
+            .routes
+            .iter()
+            .map(|(name, route)| (name.clone(), route.options.target.kind(), route.state, route.gauge.read()))
+            .collect();
+        let mut reader = self.common.journal.reader();
+        let known = tokio::task::spawn_blocking(move || {
+            let mut status = |(name, kind, state, reading): (String, &'static str, RouteState, Reading)| {
+                let oldest_queued_ms =
+                    if reading.cursor <= head { received(&mut reader, reading.cursor) } else { None };
+                RouteStatus {
+                    name,
+                    kind,
+                    state,
+                    filtered: reading.filtered,
+                    queued: reading.waiting + (head + 1).saturating_sub(reading.ahead),
+                    sent: reading.sent,
+                    errored: reading.errored,
+                    failed: reading.failed,
+                    last_sent_ms: reading.last_sent_ms,
+                    oldest_queued_ms,
+                    rests: reading.rests,
+                }
+            };
+            read.into_iter().map(&mut status).collect()
+        });
+        known.await.unwrap_or_default()
+    }
+
+    /// Lets all lanes deliver what they can, and ends them.
+    pub async fn drain(mut self) {
+        self.wish_untranslated.send_replace(Wish::Drain);
+        for route in self.routes.values_mut() {
+            route.wish.send_replace(if route.state == RouteState::Started { Wish::Drain } else { Wish::End });
+        }
+        let tasks = self.routes.values_mut().filter_map(|route| route.task.take()).chain(self.untranslated.take());
+        let waiting = tasks.collect();
+        self.wait_for(waiting).await;
+    }
+}
+
+/// When a message was received.
+fn received(reader: &mut Reader, seq: u64) -> Option<i64> {
+    let item = reader.read(seq, Limits { records_max: 1, bytes_max: 1 }).ok()?.into_iter().next()?;
+    match item {
+        Item::Record(_, record) => Facets::decode(&record.facets).map(|facets| facets.received_ms),
+        Item::Damaged(_) => None,
+    }
+}

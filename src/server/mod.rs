@@ -1,0 +1,45 @@
+//! The gateway at work: listeners and lanes of one process, what can be asked of them while they run, and how they take on another configuration.
+//!
+//! | file | what |
+//! |---|---|
+//! | `gateway` | starts everything, does what is asked of it, takes everything down in order |
+//! | `listeners` | the sockets, and what is changed of them without closing a connection |
+//! | `lanes` | the routes: started, paused, stopped, replaced |
+//! | `control` | what others may ask: the command line, the admin API, a signal |
+//! | `upkeep` | what the journal need not keep |
+//!
+//! Left out: reading configurations; a function that does is handed in.
+mod control;
+mod gateway;
+mod lanes;
+mod listeners;
+mod upkeep;
+
+pub use control::{
+    Control, ControlError, JournalStatus, ListenerStatus, ReloadError, ReloadSummary, RouteState, RouteStatus,
+};
+pub use gateway::{Gateway, StartError};
+pub use listeners::Listener;
+
+use crate::mapping::Plan;
+use crate::{delivery, journal};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What a gateway is made of.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The data directory.
+    pub data: PathBuf,
+    /// The journal.
+    pub journal: journal::Options,
+    /// How long it keeps what every route has passed.
+    pub retention: journal::Retention,
+    /// Where messages come in, and what translates them.
+    pub listeners: Vec<(Listener, Arc<Plan>)>,
+    /// Where they go.
+    pub routes: Vec<delivery::Options>,
+}
+
+/// Reads the configuration anew; the error says everything that is wrong with it.
+pub type Read = Box<dyn Fn() -> Result<Setup, String> + Send + Sync>;
