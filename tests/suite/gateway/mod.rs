@@ -4,6 +4,7 @@ mod crash;
 mod delivery;
 mod forward;
 mod framing;
+mod hostile;
 mod lanes;
 mod letters;
 mod process;
