@@ -71,6 +71,8 @@ pub struct Lane {
     /// Those at rest: one for each delivery that may be under way.
     channels: Vec<Channel>,
     gauge: Arc<Gauge>,
+    /// When it was last written down how far the lane has come.
+    kept: Instant,
     told_full: bool,
 }
 
@@ -101,6 +103,8 @@ type Deliveries = JoinSet<(Channel, Job, Progress)>;
 const MESSAGES_MAX: usize = 256;
 /// Memory of one route for messages that wait.
 const HELD_BYTES_MAX: usize = 8 << 20;
+/// Between one time that a busy lane writes down how far it has come and the next. A process that dies repeats at most the deliveries of so long.
+const KEEP_PAUSE: Duration = Duration::from_millis(10);
 /// Between attempts to use a journal or a state database that does not answer.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
 
@@ -168,6 +172,7 @@ impl Lane {
             found: VecDeque::new(),
             channels,
             gauge: Arc::default(),
+            kept: Instant::now(),
             told_full: false,
         })
     }
@@ -201,6 +206,8 @@ impl Lane {
             // Whatever else may be wrong, what waits is looked at again: a route must not sleep over its messages.
             let idle = begins && deliveries.is_empty() && self.schedule.waiting() > 0;
             let again_at = again_at.or_else(|| idle.then(|| Instant::now() + STORE_PAUSE));
+            let keep_at = (!deliveries.is_empty() && self.ledger.has_news()).then(|| self.kept + KEEP_PAUSE);
+            let again_at = again_at.into_iter().chain(keep_at).min();
             if deliveries.is_empty() && (ends || (ended && self.schedule.waiting() == 0)) {
                 return;
             }
@@ -224,7 +231,9 @@ impl Lane {
         self.schedule.wake(Instant::now());
         let read = self.read().await;
         let started = self.start(deliveries).await;
-        self.keep().await?;
+        if deliveries.is_empty() || self.kept.elapsed() >= KEEP_PAUSE {
+            self.keep().await?;
+        }
         started?;
         read
     }
@@ -415,6 +424,7 @@ impl Lane {
         let written = tokio::task::spawn_blocking(move || state.advance(&name, &step)).await;
         written.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
         self.ledger.written();
+        self.kept = Instant::now();
         Ok(())
     }
 }

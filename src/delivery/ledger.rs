@@ -58,6 +58,11 @@ impl Ledger {
         self.given_up.push(letter);
     }
 
+    /// Whether there is something that the database does not know yet and must.
+    pub fn has_news(&self) -> bool {
+        self.news
+    }
+
     /// What the database does not know yet and must; that something has been looked at and waits can be found out again.
     pub fn step(&self) -> Option<Step> {
         self.news.then(|| Step {
