@@ -4,11 +4,14 @@ mod crash;
 mod delivery;
 mod forward;
 mod framing;
+mod hook;
 mod lanes;
 mod letters;
 mod process;
+mod requests;
 mod server;
 mod tls;
+mod web;
 
 use process::{Gateway, Peer, message};
 
