@@ -7,9 +7,11 @@ mod framing;
 mod hook;
 mod lanes;
 mod letters;
+mod outward;
 mod process;
 mod requests;
 mod server;
+mod smart;
 mod tls;
 mod web;
 
