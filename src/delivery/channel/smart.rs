@@ -191,8 +191,7 @@ impl Tokens {
         let is_bearer = text("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("bearer"));
         let token = text("access_token").filter(plain).filter(|_| is_bearer);
         let token = token.ok_or_else(|| endpoint("the token server answers without a bearer token"))?;
-        let life = answer.get("expires_in").and_then(Value::as_u64).map_or(LIFE, Duration::from_secs);
-        Ok((Secret::new(token), life.min(LIFE_MAX)))
+        Ok((Secret::new(token), life(answer.get("expires_in"))))
     }
 
     /// Where the FHIR server says that tokens are given.
@@ -224,6 +223,12 @@ impl Tokens {
         let body = http::read(response).await.map_err(unanswered)?.unwrap_or_default();
         Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
     }
+}
+
+/// `expires_in`: a number of seconds; some servers write `3600.0`, or put it in quotes.
+fn life(told: Option<&Value>) -> Duration {
+    let seconds = told.and_then(|told| told.as_f64().or_else(|| told.as_str()?.parse().ok()));
+    seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or(LIFE).min(LIFE_MAX)
 }
 
 fn endpoint(reason: &str) -> Failure {
@@ -262,6 +267,14 @@ mod tests {
         let public = UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, pair.der_bytes());
         assert!(public.verify(signed.as_bytes(), &parts[2]).is_ok() && public.verify(b"other", &parts[2]).is_err());
         assert_eq!(format!("{key:?}"), "***");
+    }
+
+    #[test]
+    fn how_long_a_token_holds() {
+        let seconds = |told: Value| life(Some(&told)).as_secs_f64();
+        assert_eq!([seconds(json!(3600)), seconds(json!(1.5)), seconds(json!("60"))], [3600.0, 1.5, 60.0]);
+        assert_eq!([seconds(json!(1e30)), seconds(json!(-1)), seconds(json!("soon"))], [300.0; 3]);
+        assert_eq!((seconds(json!(9_999_999)), life(None)), (86_400.0, LIFE));
     }
 
     #[test]
