@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import http.server
 import json
 import pathlib
 import re
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
 import urllib.error
@@ -169,6 +171,37 @@ class Peers:
                 text = json.dumps([resources(base, kind) for kind in second])
                 assert "urn:uuid:" not in text, f"{to}: a reference that nobody resolved"
 
+    def a_web_hook_is_checked_as_the_documentation_says(self):
+        """The receiver runs the very code that docs/targets.md gives."""
+        code = (pathlib.Path(__file__).parents[2] / "docs" / "targets.md").read_text().split("```python\n")[1].split("```")[0]
+        documented = {}
+        exec(code, documented)
+        judged, secret, following = [], "first-key-0123456789abcdef", "second-key-0123456789abcdef"
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                header = self.headers["X-Handoff-Signature"]
+                keys = (secret.encode(), following.encode(), b"another key")
+                checks = [documented["is_from_handoff"](header, body, key) for key in keys]
+                judged.append(checks + [documented["is_from_handoff"](header, body + b" ", keys[0])])
+                self.send_response(204)
+                self.end_headers()
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        to = f'rest_hook = "http://127.0.0.1:{server.server_port}/", secret = "{secret}", secret_next = "{following}"'
+        for more in ("", ", raw = true"):
+            with self.gateway(f'[[route]]\nname = "hook"\nto = {{ {to}{more} }}\n') as (port, _):
+                self.mllp_send(port, self.fixture("ADT_A01/a01-admission"))
+                wait_for("the web hook", lambda: judged)
+            assert judged == [[True, True, False, False]], judged
+            judged.clear()
+        server.shutdown()
+
     @contextlib.contextmanager
     def token_server(self, key, life):
         """The token server for the public half of a key; gives its base."""
@@ -273,6 +306,7 @@ def main():
         peers.python_hl7_sends_and_gets_its_acknowledgement,
         peers.a_fhir_server_stores_the_patient_once,
         peers.conditional_and_split_requests_are_stored_once,
+        peers.a_web_hook_is_checked_as_the_documentation_says,
         peers.smart_tokens_by_an_assertion_that_others_verify,
     )
     for check in checks:
