@@ -1,5 +1,6 @@
 //! `handoff check`: everything that would keep a gateway from starting with a configuration, without starting it.
 use super::serve::{configured, with_plans};
+use crate::delivery::channel::Channel;
 use crate::mllp::tls::Acceptor;
 use clap::Args;
 use std::path::PathBuf;
@@ -29,6 +30,12 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     for listener in &config.listeners {
         if let Some(Err(error)) = listener.tls.clone().map(Acceptor::new) {
             eprintln!("{}: listener {}: tls: {error}", args.config.display(), listener.name);
+            good = false;
+        }
+    }
+    for route in &config.routes {
+        if let Err(error) = Channel::several(route.target.clone(), &route.replies, 1) {
+            eprintln!("{}: route {}: {error}", args.config.display(), route.route.name);
             good = false;
         }
     }

@@ -10,11 +10,11 @@ use super::gauge::Gauge;
 use super::ledger::Ledger;
 use super::order::{Key, Order};
 use super::plans::Plans;
-use super::schedule::{Job, Limits, Next, Schedule};
+use super::schedule::{Job, Limits, Next, Schedule, Tried};
 use super::supply::{self, Supply};
 use super::{OpenError, Options, Retry, UNTRANSLATED};
 use crate::facets::{Facets, Outcome};
-use crate::journal::{DeadLetter, Error, Journal, Position, State, Step};
+use crate::journal::{self, DeadLetter, Error, Journal, Position, State, Step};
 use crate::routing::{Live, Route, Tail};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -114,16 +114,12 @@ impl Lane {
     /// # Errors
     /// A state database that cannot be used, a channel that cannot be made.
     pub fn open(options: Options, common: &Common) -> Result<Lane, OpenError> {
-        let one = Channel::new(options.target.clone())?;
-        let (batch_max, wants_bundle) = (one.batch_max(), one.wants_bundle());
-        let batches = batch_max > 1;
-        let concurrency = if batches { 1 } else { options.concurrency.max(1) };
-        let mut channels = vec![one];
-        while channels.len() < concurrency {
-            channels.push(Channel::new(options.target.clone())?);
-        }
+        let channels = Channel::several(options.target, &options.replies, options.concurrency.max(1))?;
+        let (batch_max, wants_bundle) =
+            channels.first().map_or((1, true), |channel| (channel.batch_max(), channel.wants_bundle()));
+        let (batches, concurrency) = (batch_max > 1, channels.len());
         let waiting_max = options.waiting_max.max(1);
-        let limits = Limits { concurrency, batch_max, waiting_max, held_bytes_max: HELD_BYTES_MAX };
+        let limits = Limits { concurrency, batch_max, waiting_max, held_bytes_max: HELD_BYTES_MAX, rate: options.rate };
         let schedule = Schedule::new(options.retry, limits);
         let name = options.route.name.clone();
         let duty = Duty::Deliver { route: options.route, order: options.order, batches, wants_bundle };
@@ -135,7 +131,7 @@ impl Lane {
     /// # Errors
     /// A state database that cannot be used.
     pub fn open_untranslated(common: &Common) -> Result<Lane, OpenError> {
-        let limits = Limits { concurrency: 1, batch_max: 1, waiting_max: 1, held_bytes_max: 0 };
+        let limits = Limits { concurrency: 1, batch_max: 1, waiting_max: 1, held_bytes_max: 0, rate: 0 };
         let schedule = Schedule::new(Retry::default(), limits);
         Ok(Lane::with(UNTRANSLATED.into(), Duty::CollectUntranslated, schedule, Vec::new(), common)?)
     }
@@ -253,7 +249,10 @@ impl Lane {
                 Action::GiveUp(reason) => self.give_up(found.seq, found.last, 0, reason),
                 Action::Deliver(key, live) if self.schedule.takes(key) => {
                     self.ledger.park(found.seq);
-                    self.schedule.add(key, live);
+                    match self.tried_before(found.seq) {
+                        Some(tried) => self.schedule.add_tried(key, live, tried, Instant::now()),
+                        None => self.schedule.add(key, live),
+                    }
                 }
                 action @ Action::Deliver(..) => {
                     self.found.push_front(Found { action, ..found });
@@ -264,6 +263,13 @@ impl Lane {
         }
         self.tell_full();
         Ok(taken)
+    }
+
+    /// How a message had failed when the process last ended; a clock that was set back makes it no younger than new.
+    fn tried_before(&self, seq: u64) -> Option<Tried> {
+        let known = self.ledger.known(seq)?;
+        let age_ms = (self.common.clock)().as_millisecond().saturating_sub(known.since_ms);
+        Some(Tried { failed: known.attempts, age: Duration::from_millis(u64::try_from(age_ms).unwrap_or(0)) })
     }
 
     /// Once, not for each message; and again only after it has been far from full.
@@ -395,9 +401,18 @@ impl Lane {
         if let Some((seq, attempts, reason)) = finished.given_up {
             self.give_up(seq, seq, attempts, reason);
         }
+        if let Some((seq, reason)) = finished.skipped {
+            tracing::warn!(route = self.name, seq, "not delivered, passed over as the route says: {reason}");
+            self.ledger.settle(seq, seq);
+        }
         if let Some(again) = finished.again {
             self.gauge.failed();
             self.gauge.rests(Some(&again.reason).filter(|_| again.route_rests).map(String::as_str));
+            if again.failed > 0 {
+                let age_ms = i64::try_from(again.age.as_millis()).unwrap_or(i64::MAX);
+                let since_ms = (self.common.clock)().as_millisecond().saturating_sub(age_ms);
+                self.ledger.tried(journal::Tried { seq: again.seq, attempts: again.failed, since_ms });
+            }
             tracing::warn!(
                 route = self.name,
                 seq = again.seq,
@@ -433,7 +448,7 @@ fn position(name: &str, common: &Common) -> Result<Position, Error> {
     let end = *common.journal.head().borrow() + 1;
     let Some(mut position) = common.state.position(name)? else {
         common.state.register(name, end)?;
-        return Ok(Position { ahead: end, waiting: Vec::new() });
+        return Ok(Position { ahead: end, waiting: Vec::new(), tried: Vec::new() });
     };
     if position.ahead > end {
         // A journal that lost its tail, or another one than the position belongs to: its numbers will be given again, and none of them may be passed over.
@@ -442,7 +457,9 @@ fn position(name: &str, common: &Common) -> Result<Position, Error> {
         let settled = position.waiting.split_off(kept);
         position.ahead = end;
         let cursor = position.waiting.first().copied().unwrap_or(end);
-        common.state.advance(name, &Step { cursor, ahead: end, settled, ..Step::default() })?;
+        let kept = position.tried.partition_point(|tried| tried.seq < end);
+        let forgotten = position.tried.split_off(kept).into_iter().map(|tried| tried.seq).collect();
+        common.state.advance(name, &Step { cursor, ahead: end, settled, forgotten, ..Step::default() })?;
     }
     Ok(position)
 }

@@ -4,13 +4,18 @@ mod crash;
 mod delivery;
 mod forward;
 mod framing;
+mod hook;
 mod hostile;
 mod lanes;
 mod letters;
+mod outward;
 mod process;
 mod reload;
+mod requests;
 mod server;
+mod smart;
 mod tls;
+mod web;
 
 use process::{Gateway, Peer, message};
 
