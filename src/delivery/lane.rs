@@ -15,7 +15,7 @@ use super::supply::{self, Supply};
 use super::{OpenError, Options, Retry, UNTRANSLATED};
 use crate::facets::{Facets, Outcome};
 use crate::journal::{self, DeadLetter, Error, Journal, Position, State, Step};
-use crate::routing::{Live, Route, Tail};
+use crate::routing::{Live, Route, Settled, Tail};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +34,8 @@ pub struct Common {
     pub tail: Arc<Tail>,
     /// How messages are translated again.
     pub plans: Arc<Plans>,
+    /// Who waits for messages to be delivered.
+    pub settled: Arc<Settled>,
     /// The time that dead letters bear.
     pub clock: fn() -> jiff::Timestamp,
 }
@@ -244,7 +246,7 @@ impl Lane {
             match found.action {
                 Action::Pass => {
                     self.gauge.filtered(1);
-                    self.ledger.settle(found.seq, found.last);
+                    self.settle(found.seq, found.last);
                 }
                 Action::GiveUp(reason) => self.give_up(found.seq, found.last, 0, reason),
                 Action::Deliver(key, live) if self.schedule.takes(key) => {
@@ -370,7 +372,7 @@ impl Lane {
                 _ if found.seq > from => break,
                 Action::Pass => {
                     self.schedule.drop_first(key);
-                    self.ledger.settle(from, from);
+                    self.settle(from, from);
                     break;
                 }
                 Action::GiveUp(reason) => {
@@ -396,14 +398,14 @@ impl Lane {
             self.gauge.rests(None);
         }
         for seq in finished.delivered {
-            self.ledger.settle(seq, seq);
+            self.settle(seq, seq);
         }
         if let Some((seq, attempts, reason)) = finished.given_up {
             self.give_up(seq, seq, attempts, reason);
         }
         if let Some((seq, reason)) = finished.skipped {
             tracing::warn!(route = self.name, seq, "not delivered, passed over as the route says: {reason}");
-            self.ledger.settle(seq, seq);
+            self.settle(seq, seq);
         }
         if let Some(again) = finished.again {
             self.gauge.failed();
@@ -425,11 +427,17 @@ impl Lane {
         }
     }
 
+    fn settle(&mut self, seq: u64, last: u64) {
+        self.ledger.settle(seq, last);
+        self.common.settled.settle(&self.name, seq, last, false);
+    }
+
     fn give_up(&mut self, seq: u64, last: u64, attempts: u32, reason: String) {
         tracing::error!(route = self.name, seq, attempts, "dead letter: {reason}");
         self.gauge.errored();
         let at_ms = (self.common.clock)().as_millisecond();
         self.ledger.give_up(DeadLetter { seq, last, at_ms, attempts, reason });
+        self.common.settled.settle(&self.name, seq, last, true);
     }
 
     /// Writes down how far the lane has come.
