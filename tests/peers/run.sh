@@ -28,5 +28,8 @@ trap 'rm -rf "$work"' EXIT
 mkdir "$work/fhir-server"
 cp "$shared/tools/fhir-server/package.json" "$shared/tools/fhir-server/server.mjs" "$work/fhir-server/"
 npm install --silent --no-audit --no-fund --prefix "$work/fhir-server" >"$work/npm.log" 2>&1 || { cat "$work/npm.log"; fail "peers: the FHIR server cannot be installed"; }
+mkdir "$work/senders"
+cp "$here/sender.mjs" "$work/senders/"
+npm install --silent --no-audit --no-fund --prefix "$work/senders" node-hl7-client@3.2.0 >"$work/npm.log" 2>&1 || { cat "$work/npm.log"; fail "peers: node-hl7-client cannot be installed"; }
 
-python3 "$here/peers.py" --handoff "$HANDOFF" --fixtures "$root/fixtures" --venv "$work/venv" --fhir-server "$work/fhir-server" --work "$work"
+python3 "$here/peers.py" --handoff "$HANDOFF" --fixtures "$root/fixtures" --venv "$work/venv" --fhir-server "$work/fhir-server" --senders "$work/senders" --work "$work"
