@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Other people's software against ours, on loopback: python-hl7 sends to `handoff serve`, a FHIR server stores what it delivers, PyJWT verifies its assertions.
+# Other people's software against ours, on loopback: python-hl7, node-hl7-client and openssl send to `handoff serve`, a FHIR server stores what it delivers, PyJWT verifies its assertions.
 # Needs python3 (with venv), node, npm and openssl; the FHIR server is ../shared/tools/fhir-server. HANDOFF names the binary; default: the release build, made where it is missing.
 # Ends with "N passed, N failed".
 set -u
