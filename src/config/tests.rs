@@ -167,6 +167,7 @@ fn each_mistake_has_a_remedy() {
         ),
         (route("{ file = \"x\" }\nreplies = { 409 = \"dye\" }"), "409 must be one of \"retry\", \"dead\""),
         (route("{ file = \"x\" }\nreplies = { 401 = \"dead\" }"), "401 is about credentials"),
+        (route("{ fil = \"x\" }\nrat = 5"), "unknown key \"rat\""),
         (route("{ file = \"x\" }\nrate = 0"), "rate must be a whole number, 1 or more"),
         (wrong("[[route]]\nname = \"untranslated\"\nto = { file = \"x\" }"), "cannot be named"),
         (
