@@ -14,4 +14,5 @@ pub mod mapping;
 pub mod mllp;
 pub mod routing;
 pub mod server;
+pub mod telemetry;
 mod words;

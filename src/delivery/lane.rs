@@ -5,7 +5,7 @@
 //!                        │ nothing to deliver                    │ delivered or given up
 //!                        └──────────────▶ ledger ◀───────────────┘ ──▶ state database
 //! ```
-use super::channel::{Channel, Progress};
+use super::channel::{Channel, Failure, Progress};
 use super::gauge::Gauge;
 use super::ledger::Ledger;
 use super::order::{Key, Order};
@@ -16,6 +16,7 @@ use super::{OpenError, Options, Retry, UNTRANSLATED};
 use crate::facets::{Facets, Outcome};
 use crate::journal::{DeadLetter, Error, Journal, Position, State, Step};
 use crate::routing::{Live, Route, Tail};
+use crate::telemetry::{Attempt, RouteMeter, telemetry};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,6 +73,7 @@ pub struct Lane {
     channels: Vec<Channel>,
     gauge: Arc<Gauge>,
     told_full: bool,
+    meter: RouteMeter,
 }
 
 #[derive(Debug)]
@@ -156,6 +158,7 @@ impl Lane {
         let position = position(&name, common)?;
         let left_over = position.waiting.iter().copied().collect();
         let supply = || Supply::new(Arc::clone(&common.tail), Arc::clone(&common.plans), common.journal.reader());
+        let meter = telemetry().route(&name);
         Ok(Lane {
             name,
             duty,
@@ -169,6 +172,7 @@ impl Lane {
             channels,
             gauge: Arc::default(),
             told_full: false,
+            meter,
         })
     }
 
@@ -333,8 +337,11 @@ impl Lane {
                 }
                 Next::Deliver(job) => {
                     let Some(mut channel) = self.channels.pop() else { break };
+                    let meter = self.meter.clone();
                     deliveries.spawn(async move {
+                        let began = Instant::now();
                         let progress = channel.deliver(&job.messages).await;
+                        meter.attempt(ended(&progress), began.elapsed());
                         (channel, job, progress)
                     });
                 }
@@ -416,6 +423,15 @@ impl Lane {
         written.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
         self.ledger.written();
         Ok(())
+    }
+}
+
+fn ended(progress: &Progress) -> Attempt {
+    match progress.failure {
+        None => Attempt::Delivered,
+        Some(Failure::Refused(_)) => Attempt::Refused,
+        Some(Failure::Again { .. }) => Attempt::Again,
+        Some(Failure::Endpoint { .. }) => Attempt::Endpoint,
     }
 }
 
