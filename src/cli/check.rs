@@ -32,6 +32,10 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
             good = false;
         }
     }
+    if let Some(Err(error)) = config.admin.as_ref().and_then(|admin| admin.tls.clone()).map(Acceptor::new) {
+        eprintln!("{}: admin: tls: {error}", args.config.display());
+        good = false;
+    }
     let (listeners, routes) = (config.listeners.len(), config.routes.len());
     with_plans(config.mappings.take(), config.listeners)?;
     if good {

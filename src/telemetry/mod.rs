@@ -109,11 +109,8 @@ impl Telemetry {
         let times = || Times::new_with_constructor(Histogram::of_times);
         let (messages, received) = (Family::default(), Family::default());
         let (stages, deliveries) = (times(), times());
-        let journal = JournalMeter {
-            batch: Histogram::of_counts(),
-            sync: Histogram::of_times(),
-            queue: Gauge::default(),
-        };
+        let journal =
+            JournalMeter { batch: Histogram::of_counts(), sync: Histogram::of_times(), queue: Gauge::default() };
         let reads = Family::<Labels, Counter>::default();
         let read = |result| reads.get_or_create_owned(&labels(&[(names::RESULT, result)]));
         let tail = TailMeter { hits: read("hit"), misses: read("miss") };

@@ -19,7 +19,8 @@ pub(super) const DELIVERY: Name = ("delivery_attempt", "Time of attempts to deli
 pub(super) const JOURNAL_BATCH: Name = ("journal_batch_records", "Records written by one sync");
 pub(super) const JOURNAL_SYNC: Name = ("journal_sync", "Time to write and sync a batch");
 pub(super) const JOURNAL_QUEUE: Name = ("journal_queue_records", "Records that wait for the journal");
-pub(super) const TAIL: Name = ("tail_reads", "Reads of routes, by result: hit (in memory), miss (from the journal, translated again)");
+pub(super) const TAIL: Name =
+    ("tail_reads", "Reads of routes, by result: hit (in memory), miss (from the journal, translated again)");
 
 // Asked for when they are looked at.
 pub(super) const CONNECTIONS: Name = ("connections", "Open connections, by listener");

@@ -22,7 +22,11 @@ impl Usage {
         let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let open_files = fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64);
-        Usage { cpu_seconds: cpu_seconds(&stat).unwrap_or(0.0), resident_bytes: resident(&status).unwrap_or(0), open_files }
+        Usage {
+            cpu_seconds: cpu_seconds(&stat).unwrap_or(0.0),
+            resident_bytes: resident(&status).unwrap_or(0),
+            open_files,
+        }
     }
 }
 

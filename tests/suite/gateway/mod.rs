@@ -1,14 +1,18 @@
 //! The gateway as its users meet it: the program itself, real sockets, real files.
+mod admin;
+mod alerts;
 mod bench;
 mod crash;
 mod delivery;
 mod forward;
 mod framing;
+mod http;
 mod lanes;
 mod letters;
 mod process;
 mod reload;
 mod server;
+mod service;
 mod tls;
 
 use process::{Gateway, Peer, message};
