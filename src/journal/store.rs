@@ -128,7 +128,8 @@ impl Journal {
             (Ok(room), Some(queue)) => {
                 let place = Waiting::enter(&self.meter);
                 // When the writer is gone the sender of the answer is dropped with the message, which the receipt reports.
-                let _ = queue.send(Append { record, durable: Box::new(durable), answer, _room: room, _place: place }).await;
+                let _ =
+                    queue.send(Append { record, durable: Box::new(durable), answer, _room: room, _place: place }).await;
             }
             _ => drop(answer),
         }
