@@ -3,6 +3,10 @@ use clap::{Parser, Subcommand};
 use handoff::cli;
 use std::process::ExitCode;
 
+/// Messages come and go on several threads at once, which the allocators of glibc and musl pay for.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// HL7 v2 in, FHIR R4 out, to whoever subscribed.
 #[derive(Debug, Parser)]
 #[command(name = "handoff", version, about)]

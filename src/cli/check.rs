@@ -1,5 +1,6 @@
 //! `handoff check`: everything that would keep a gateway from starting with a configuration, without starting it.
 use super::serve::{configured, with_plans};
+use crate::delivery::channel::Channel;
 use crate::mllp::tls::Acceptor;
 use clap::Args;
 use std::path::PathBuf;
@@ -35,6 +36,12 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     if let Some(Err(error)) = config.admin.as_ref().and_then(|admin| admin.tls.clone()).map(Acceptor::new) {
         eprintln!("{}: admin: tls: {error}", args.config.display());
         good = false;
+    }
+    for route in &config.routes {
+        if let Err(error) = Channel::several(route.target.clone(), &route.replies, 1) {
+            eprintln!("{}: route {}: {error}", args.config.display(), route.route.name);
+            good = false;
+        }
     }
     let (listeners, routes) = (config.listeners.len(), config.routes.len());
     with_plans(config.mappings.take(), config.listeners)?;

@@ -155,7 +155,7 @@ async fn deliver(address: &str, connection: &mut Option<Client>, message: &[u8])
 async fn exchange(address: &str, connection: &mut Option<Client>, message: &[u8]) -> Result<Vec<u8>, Error> {
     let mut client = match connection.take() {
         Some(client) => client,
-        None => Client::connect(address, Options::default()).await?,
+        None => Client::connect(address, None, Options::default()).await?,
     };
     let answer = client.exchange(message).await?;
     *connection = Some(client); // Kept only after an answer: a late one must not meet the next message.

@@ -5,7 +5,7 @@ use super::{Log, LogFormat};
 use crate::admin::credentials::parse_hash;
 use crate::admin::{self, Role, Token};
 use crate::alerts;
-use crate::delivery::channel::fhir;
+use crate::delivery::channel::http;
 use reqwest::Url;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -118,7 +118,7 @@ fn webhook(section: &Section<'_>, text: &Placed<String>, plaintext: bool) -> Opt
         wrong("webhook must be a URL such as \"https://alerts.example/hook\"");
         return None;
     };
-    if url.scheme() == "http" && !fhir::is_loopback(&url) && !plaintext {
+    if url.scheme() == "http" && !http::is_loopback(&url) && !plaintext {
         wrong("http is not encrypted: use https, or add plaintext = true if the network is trusted");
     }
     Some(url)

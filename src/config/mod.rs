@@ -14,11 +14,13 @@
 //!
 //! [[route]]
 //! name = "ehr"
-//! to = { fhir = "https://ehr.example/fhir", bundle = "transaction" }   # transaction | batch | message | collection
+//! to = { fhir = "https://ehr.example/fhir", bundle = "transaction" }   # transaction | batch | put | message | collection
 //! order = "patient"                 # patient | link | none: what is delivered in order; the rest several at once
 //! concurrency = 8                   # so many at once; a file has one writer
+//! rate = 50                         # messages a second; default: as many as there are
 //! waiting_max = 10000               # so many may wait for others of their key before the route waits with them
 //! retry = { first = "1s", max = "5m", attempts = 0, age = "72h" }      # attempts 0: until age; an endpoint out of reach counts as none
+//! replies = { 409 = "dead", AE = "retry", timeout = "pause" }          # retry | dead | skip | pause, by HTTP status, MSA-1, or no answer
 //!
 //! [[route]]
 //! name = "archive"
@@ -45,16 +47,26 @@
 //! silence = "1h"                    # a listener without a message; of its own with silence = … in [[listener]]; default: none
 //! ```
 //!
-//! A FHIR target may have `bearer = "…"` or `basic = "user:password"`, written as `${NAME}` or `file:PATH`.
+//! | target | keys beside it |
+//! |---|---|
+//! | `fhir` | `bundle`, `entries_max`, `conditional` (`update`, `create`), `conditional_types`, one of `bearer`, `basic` (`user:password`) and `smart` |
+//! | `rest_hook` | `bundle` or `raw = true`, `secret`, `secret_next` |
+//! | `fhir`, `rest_hook` | `timeout`, `plaintext`, `tls = { ca, certificate, key }`, `public_only` |
+//! | `mllp` | `timeout`, `plaintext`, `tls = { ca, certificate, key }` |
+//! | `file` | `bundle` |
+//!
+//! `smart = { client_id, key, key_id, scope, token_url }`. Secrets are written as `${NAME}` or `file:PATH`.
 //!
 //! Paths are relative to the file. `${NAME}` in a text reads the environment. Keys that later versions will know are refused, never ignored.
 mod admin;
 mod problem;
 mod section;
 mod sections;
+mod target;
 
 pub use problem::{Problem, Problems};
 
+use crate::delivery::channel::replies::Replies;
 use crate::delivery::channel::{Envelope, Target, file};
 use crate::delivery::{self, Order, Retry};
 use crate::routing::Route;
@@ -120,6 +132,8 @@ impl Default for Config {
             route: Route { name: "bundles".into(), filter: None },
             target: Target::File(file::Options { path, envelope: Envelope::Message }),
             retry: Retry::default(),
+            replies: Replies::default(),
+            rate: 0,
             order: Order::default(),
             concurrency: delivery::CONCURRENCY,
             waiting_max: delivery::WAITING_MAX,

@@ -32,13 +32,28 @@ impl<'a> Section<'a> {
 
     /// A text, `${NAME}` replaced.
     pub fn text(&self, key: &'static str) -> Option<Placed<String>> {
-        let value = self.value(key)?;
+        self.known.borrow_mut().push(key);
+        self.text_of(key)
+    }
+
+    fn text_of(&self, key: &str) -> Option<Placed<String>> {
+        let value = self.find(key)?;
         let text = self.typed(key, value, "a text in quotes", DeValue::as_str)?;
         Some(Placed { value: self.document.expand(text, value.span()), at: value.span() })
     }
 
     /// A text that nobody should read here: `${NAME}` or `file:PATH`, whose content it then is.
     pub fn secret(&self, key: &'static str) -> Option<Placed<String>> {
+        let text = self.secret_file(key)?;
+        if text.value.is_empty() || text.value.contains(char::is_control) {
+            self.document.wrong(Some(text.at), format!("{key} is empty or holds control characters"));
+            return None;
+        }
+        Some(text)
+    }
+
+    /// The same of several lines, such as a key in PEM.
+    pub fn secret_file(&self, key: &'static str) -> Option<Placed<String>> {
         let mut text = self.text(key)?;
         if let Some(path) = text.value.strip_prefix("file:") {
             let path = self.document.relative(path);
@@ -50,11 +65,12 @@ impl<'a> Section<'a> {
                 }
             }
         }
-        if text.value.is_empty() || text.value.contains(char::is_control) {
-            self.document.wrong(Some(text.at), format!("{key} is empty or holds control characters"));
-            return None;
-        }
         Some(text)
+    }
+
+    /// The keys that stand here, for a table whose keys are values themselves. None of them counts as unknown: whoever asks judges each.
+    pub fn keys(&self) -> Vec<Placed<String>> {
+        self.table.keys().map(|key| Placed { value: key.get_ref().to_string(), at: key.span() }).collect()
     }
 
     /// A list of texts.
@@ -112,7 +128,13 @@ impl<'a> Section<'a> {
 
     /// One of some words.
     pub fn choice<T: Copy>(&self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
-        let text = self.text(key)?;
+        self.known.borrow_mut().push(key);
+        self.choice_of(key, choices)
+    }
+
+    /// The same of one of [`Section::keys`].
+    pub fn choice_of<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Option<T> {
+        let text = self.text_of(key)?;
         let found = choices.iter().find(|(name, _)| *name == text.value).map(|(_, choice)| *choice);
         if found.is_none() {
             let names: Vec<_> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
@@ -179,6 +201,10 @@ impl<'a> Section<'a> {
 
     fn value(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.known.borrow_mut().push(key);
+        self.find(key)
+    }
+
+    fn find(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.table.iter().find(|(name, _)| name.get_ref().as_ref() == key).map(|(_, value)| value)
     }
 

@@ -2,8 +2,8 @@
 use super::Config;
 use super::problem::Document;
 use super::section::{Placed, Section};
-use crate::delivery::channel::fhir::Credentials;
-use crate::delivery::channel::{Envelope, Target, fhir, file, mllp};
+use super::target::{replies, target};
+use crate::delivery::channel::{Envelope, Target, file};
 use crate::delivery::{self, Order, Retry, UNTRANSLATED};
 use crate::intake::AckOn;
 use crate::journal::Durability;
@@ -12,9 +12,7 @@ use crate::mllp::tls;
 use crate::routing::{Filter, FilterError, Route};
 use crate::server::Listener;
 use ipnet::IpNet;
-use reqwest::Url;
 use std::net::IpAddr;
-use std::time::Duration;
 use toml::de::DeTable;
 
 pub(super) fn read(document: &Document<'_>) -> Config {
@@ -141,7 +139,7 @@ pub(super) fn set<T>(target: &mut T, value: Option<T>) {
     }
 }
 
-fn check_address(section: &Section<'_>, address: &Placed<String>, plaintext: bool, owner: &str) {
+pub(super) fn check_address(section: &Section<'_>, address: &Placed<String>, plaintext: bool, owner: &str) {
     let wrong = |text: &str| section.document.wrong(Some(address.at.clone()), text);
     let Some((host, port)) = address.value.rsplit_once(':') else {
         return wrong("mllp must be host:port, such as \"127.0.0.1:2575\"");
@@ -152,7 +150,7 @@ fn check_address(section: &Section<'_>, address: &Placed<String>, plaintext: boo
     let remedy = if owner == "listener" {
         "give the listener tls = { certificate = …, key = … }, or "
     } else {
-        "give the target "
+        "give the target tls = { ca = … }, or "
     };
     if !is_loopback(host) && !plaintext {
         wrong(&format!(
@@ -182,6 +180,8 @@ fn route(section: Section<'_>) -> Option<delivery::Options> {
     let concurrency = section.number("concurrency", 1);
     let waiting_max = section.number("waiting_max", 1).unwrap_or(delivery::WAITING_MAX);
     let retry = section.table("retry").map(retry).unwrap_or_default();
+    let replies = section.table("replies").map(replies).unwrap_or_default();
+    let rate = section.number("rate", 1).unwrap_or(0);
     let target = match section.table("to") {
         Some(to) => target(to),
         None => {
@@ -192,14 +192,25 @@ fn route(section: Section<'_>) -> Option<delivery::Options> {
     if matches!(target, Some(Target::File(_))) && concurrency.is_some_and(|most: usize| most > 1) {
         section.wrong("concurrency: a file has one writer, in the order of the journal; remove it");
     }
-    section.finish();
     // A receiver of HL7 v2 gets what its sender sent, as the sender sent it: in order, one after the other.
     let (usual_order, usual_concurrency) = match target {
         Some(Target::Mllp(_)) => (Order::Link, 1),
         _ => (Order::default(), delivery::CONCURRENCY),
     };
     let (order, concurrency) = (order.unwrap_or(usual_order), concurrency.unwrap_or(usual_concurrency));
-    Some(delivery::Options { route: Route { name, filter }, target: target?, retry, order, concurrency, waiting_max })
+    let target = target?;
+    if let Target::Fhir(server) = &target
+        && let Some(conditional) = &server.conditional
+    {
+        // Two requests at once would each find nothing, and each make one: from then on the server finds several, and refuses.
+        let shared = conditional.types.iter().any(|kind| *kind != "Patient");
+        if concurrency > 1 && (shared || order == Order::None) {
+            section.wrong("conditional: several requests at once could make the same resource twice; set concurrency = 1, or order = \"patient\" and no types but Patient");
+        }
+    }
+    section.finish();
+    let route = Route { name, filter };
+    Some(delivery::Options { route, target, retry, replies, rate, order, concurrency, waiting_max })
 }
 
 /// Quotes the rest from where reading stopped: the place in the file is that of the whole text.
@@ -221,78 +232,4 @@ fn retry(section: Section<'_>) -> Retry {
     }
     section.finish();
     retry
-}
-
-fn target(section: Section<'_>) -> Option<Target> {
-    section.not_yet(&["rest_hook", "websocket"]);
-    let envelopes = Envelope::ALL.map(|envelope| (envelope.name(), envelope));
-    let envelope = section.choice("bundle", &envelopes);
-    let plaintext = section.boolean("plaintext").unwrap_or(false);
-    let timeout = section.duration("timeout");
-    let (server, path, receiver) = (section.text("fhir"), section.text("file"), section.text("mllp"));
-    let target = match (server, path, receiver) {
-        (Some(base), None, None) => server_target(&section, &base, envelope, plaintext, timeout),
-        (None, Some(path), None) => Some(Target::File(file::Options {
-            path: section.document.relative(&path.value),
-            envelope: envelope.unwrap_or_default(),
-        })),
-        (None, None, Some(address)) => {
-            check_address(&section, &address, plaintext, "target");
-            if envelope.is_some() {
-                section.wrong("bundle does not go with mllp: the message is sent as it came");
-            }
-            let (connect_timeout, timeout) = (Duration::from_secs(5), timeout.unwrap_or(Duration::from_secs(30)));
-            Some(Target::Mllp(mllp::Options { address: address.value, connect_timeout, timeout }))
-        }
-        (None, None, None) => {
-            section.wrong("to names no target: give fhir = \"https://…\", mllp = \"host:port\" or file = \"…\"");
-            None
-        }
-        _ => {
-            section.wrong("to has one target: fhir, mllp or file; make a route for each");
-            None
-        }
-    };
-    section.finish();
-    target
-}
-
-fn server_target(
-    section: &Section<'_>,
-    base: &Placed<String>,
-    envelope: Option<Envelope>,
-    plaintext: bool,
-    timeout: Option<Duration>,
-) -> Option<Target> {
-    let wrong = |text: &str| section.document.wrong(Some(base.at.clone()), text);
-    let url = Url::parse(&base.value).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    let Some(url) = url else {
-        wrong("fhir must be the base URL of a FHIR server, such as \"https://ehr.example/fhir\"");
-        return None;
-    };
-    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-        wrong("fhir must be a plain base URL, without user, password, query or fragment");
-    }
-    if url.scheme() == "http" && !fhir::is_loopback(&url) && !plaintext {
-        wrong("http is not encrypted: use https, or add plaintext = true to this target if the network is trusted");
-    }
-    let basic = section.secret("basic").and_then(|basic| match basic.value.split_once(':') {
-        Some((user, password)) => Some(Credentials::Basic(user.to_owned(), password.to_owned())),
-        None => {
-            section.document.wrong(Some(basic.at), "basic must be user:password");
-            None
-        }
-    });
-    let bearer = section.secret("bearer").map(|bearer| Credentials::Bearer(bearer.value));
-    if basic.is_some() && bearer.is_some() {
-        section.wrong("a target shows bearer or basic, not both");
-    }
-    let second = Duration::from_secs(1);
-    Some(Target::Fhir(fhir::Options {
-        credentials: bearer.or(basic),
-        base: url,
-        envelope: envelope.unwrap_or(Envelope::Transaction),
-        connect_timeout: 5 * second,
-        timeout: timeout.unwrap_or(30 * second),
-    }))
 }

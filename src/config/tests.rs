@@ -1,5 +1,7 @@
 //! Tests of the configuration as a user writes it.
 use super::*;
+use crate::delivery::channel::replies::{Action, Reply};
+use crate::delivery::channel::{Conditional, Mode, http};
 use crate::intake::AckOn;
 use std::time::Duration;
 
@@ -148,11 +150,11 @@ fn each_mistake_has_a_remedy() {
         (listener("idle_timeout = \"soon\""), "idle_timeout must be a time span"),
         (listener("pipeline_max = 0"), "pipeline_max must be a whole number, 1 or more"),
         (wrong("[[route]]\nname = \"a\""), "to is missing"),
-        (route("{ fhir = \"ehr.example\" }"), "fhir must be the base URL"),
+        (route("{ fhir = \"ehr.example\" }"), "fhir must be a URL"),
         (route("{ fhir = \"http://ehr.example/fhir\" }"), "http is not encrypted"),
-        (route("{ fhir = \"https://user:secret@ehr.example\" }"), "without user, password"),
+        (route("{ fhir = \"https://user:secret@ehr.example\" }"), "fhir must be a URL"),
         (route("{ fhir = \"https://a.example\", file = \"x\" }"), "one target"),
-        (route("{ mllp = \"lab.example:2575\" }"), "give the target plaintext = true"),
+        (route("{ mllp = \"lab.example:2575\" }"), "give the target tls = { ca = … }, or plaintext = true"),
         (route("{ fhir = \"https://a.example\", basic = \"nobody\" }"), "basic must be user:password"),
         (route("{ fhir = \"https://a.example\", bearer = \"file:none\" }"), "/etc/handoff/none cannot be read"),
         (route("{ fhir = \"https://a.example\", bearer = \"x\", basic = \"a:b\" }"), "bearer or basic"),
@@ -163,7 +165,48 @@ fn each_mistake_has_a_remedy() {
             wrong("[[route]]\nname = \"a\"\nfilter = \"PIX-3 valued\"\nto = { file = \"x\" }"),
             "handoff.toml:3:10: filter: HL7 v2 has no segment PIX",
         ),
-        (route("{ rest_hook = \"https://a.example\" }"), "rest_hook is not supported"),
+        (route("{ websocket = true }"), "websocket is not supported"),
+        (route("{ fhir = \"https://a.example?x=1\" }"), "without query"),
+        (route("{ fhir = \"https://a.example\", bundle = \"put\", entries_max = 5 }"), "nothing else can be split"),
+        (
+            route("{ fhir = \"https://a.example\", bundle = \"batch\", conditional = \"update\" }"),
+            "conditional goes with",
+        ),
+        (route("{ fhir = \"https://a.example\", conditional_types = [\"Patient\"] }"), "conditional_types goes with"),
+        (
+            route("{ fhir = \"https://a.example\", conditional = \"create\", conditional_types = [\"Observation\"] }"),
+            "conditional_types may name Patient, Practitioner",
+        ),
+        (
+            route("{ fhir = \"https://a.example\", conditional = \"create\", conditional_types = [\"Location\"] }"),
+            "set concurrency = 1",
+        ),
+        (route("{ file = \"x\", bundle = \"put\" }"), "a file holds Bundles"),
+        (route("{ rest_hook = \"http://a.example\" }"), "http is not encrypted"),
+        (route("{ rest_hook = \"https://a.example\", raw = true, bundle = \"batch\" }"), "bundle does not go with raw"),
+        (route("{ rest_hook = \"https://a.example\", secret = \"short\" }"), "at least 22 characters"),
+        (route("{ rest_hook = \"https://a.example\", secret_next = \"0123456789012345678901\" }"), "beside secret"),
+        (route("{ fhir = \"https://a.example\", tls = { certificate = \"x\" } }"), "certificate and key, or neither"),
+        (route("{ fhir = \"http://127.0.0.1/\", tls = { ca = \"x\" } }"), "tls goes with https"),
+        (route("{ mllp = \"lab.example:1\", tls = { certificate = \"x\", key = \"y\" } }"), "needs ca"),
+        (route("{ fhir = \"https://a.example\", smart = { client_id = \"x\" } }"), "smart needs scope"),
+        (
+            route("{ fhir = \"https://a.example\", smart = { client_id = \"x\", scope = \"s\", key = \"no key\" } }"),
+            "key is no private key in PEM",
+        ),
+        (
+            route(
+                "{ fhir = \"https://a.example\", smart = { client_id = \"x\", token_url = \"http://a.example/token\" } }",
+            ),
+            "token_url must be a URL",
+        ),
+        (
+            route("{ file = \"x\" }\nreplies = { AA = \"dead\" }"),
+            "handoff.toml:4:13: replies names AE, AR, CE, CR, timeout, or an HTTP status",
+        ),
+        (route("{ file = \"x\" }\nreplies = { 409 = \"dye\" }"), "409 must be one of \"retry\", \"dead\""),
+        (route("{ file = \"x\" }\nreplies = { 401 = \"dead\" }"), "401 is about credentials"),
+        (route("{ file = \"x\" }\nrate = 0"), "rate must be a whole number, 1 or more"),
         (wrong("[[route]]\nname = \"untranslated\"\nto = { file = \"x\" }"), "cannot be named"),
         (
             wrong("[[route]]\nname = \"a\"\nto = { file = \"x\" }\n[[route]]\nname = \"a\"\nto = { file = \"y\" }"),
@@ -191,4 +234,42 @@ fn each_mistake_has_a_remedy() {
     ] {
         assert!(found.contains(expected), "{expected:?} not in:\n{found}");
     }
+}
+
+#[test]
+fn targets_of_every_kind() {
+    let config = parse(
+        r#"
+        [[route]]
+        name = "ehr"
+        rate = 50
+        replies = { AE = "retry", 409 = "dead", timeout = "pause" }
+        to = { fhir = "https://ehr.example/fhir", entries_max = 100, conditional = "update", tls = { ca = "ca.pem", certificate = "us.pem", key = "us.key" } }
+        [[route]]
+        name = "hook"
+        to = { rest_hook = "https://hook.example/in?tenant=1", raw = true, secret = "0123456789abcdef012345", public_only = true }
+        [[route]]
+        name = "lab"
+        to = { mllp = "lab.example:2575", tls = { ca = "ca.pem" } }
+        "#,
+    )
+    .unwrap();
+    let file = |name: &str| Path::new("/etc/handoff").join(name);
+    assert_eq!((config.routes[0].rate, config.routes[1].rate), (50, 0));
+    let replies = [
+        (Reply::Acknowledgement(*b"AE"), Action::Retry),
+        (Reply::Status(409), Action::Dead),
+        (Reply::Timeout, Action::Pause),
+    ];
+    assert_eq!(config.routes[0].replies, Replies(replies.to_vec()));
+    let Target::Fhir(server) = &config.routes[0].target else { panic!("a server") };
+    assert_eq!((server.entries_max, &server.envelope), (100, &Envelope::Transaction));
+    assert_eq!(server.conditional, Some(Conditional { mode: Mode::Update, types: vec!["Patient"] }));
+    let identity = Some((file("us.pem"), file("us.key")));
+    assert_eq!(server.http.tls, Some(http::Tls { ca: Some(file("ca.pem")), identity }));
+    let Target::RestHook(hook) = &config.routes[1].target else { panic!("a web hook") };
+    assert_eq!((hook.envelope, hook.secrets.len(), hook.http.public_only), (None, 1, true));
+    let Target::Mllp(lab) = &config.routes[2].target else { panic!("a receiver") };
+    assert_eq!(lab.tls.as_ref().map(|tls| (&tls.ca, &tls.identity)), Some((&file("ca.pem"), &None)));
+    assert!(!format!("{config:?}").contains("0123456789abcdef"), "a secret is not shown");
 }

@@ -10,12 +10,12 @@ use super::gauge::Gauge;
 use super::ledger::Ledger;
 use super::order::{Key, Order};
 use super::plans::Plans;
-use super::schedule::{Job, Limits, Next, Schedule};
+use super::schedule::{Job, Limits, Next, Schedule, Tried};
 use super::supply::{self, Supply};
 use super::{OpenError, Options, Retry, UNTRANSLATED};
 use crate::facets::{Facets, Outcome};
-use crate::journal::{DeadLetter, Error, Journal, Position, State, Step};
-use crate::routing::{Live, Route, Tail};
+use crate::journal::{self, DeadLetter, Error, Journal, Position, State, Step};
+use crate::routing::{Live, Route, Settled, Tail};
 use crate::telemetry::{Attempt, RouteMeter, telemetry};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -35,6 +35,8 @@ pub struct Common {
     pub tail: Arc<Tail>,
     /// How messages are translated again.
     pub plans: Arc<Plans>,
+    /// Who waits for messages to be delivered.
+    pub settled: Arc<Settled>,
     /// The time that dead letters bear.
     pub clock: fn() -> jiff::Timestamp,
 }
@@ -72,6 +74,8 @@ pub struct Lane {
     /// Those at rest: one for each delivery that may be under way.
     channels: Vec<Channel>,
     gauge: Arc<Gauge>,
+    /// When it was last written down how far the lane has come.
+    kept: Instant,
     told_full: bool,
     meter: RouteMeter,
 }
@@ -103,6 +107,8 @@ type Deliveries = JoinSet<(Channel, Job, Progress)>;
 const MESSAGES_MAX: usize = 256;
 /// Memory of one route for messages that wait.
 const HELD_BYTES_MAX: usize = 8 << 20;
+/// Between one time that a busy lane writes down how far it has come and the next. A process that dies repeats at most the deliveries of so long.
+const KEEP_PAUSE: Duration = Duration::from_millis(10);
 /// Between attempts to use a journal or a state database that does not answer.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
 
@@ -112,16 +118,12 @@ impl Lane {
     /// # Errors
     /// A state database that cannot be used, a channel that cannot be made.
     pub fn open(options: Options, common: &Common) -> Result<Lane, OpenError> {
-        let one = Channel::new(options.target.clone())?;
-        let (batch_max, wants_bundle) = (one.batch_max(), one.wants_bundle());
-        let batches = batch_max > 1;
-        let concurrency = if batches { 1 } else { options.concurrency.max(1) };
-        let mut channels = vec![one];
-        while channels.len() < concurrency {
-            channels.push(Channel::new(options.target.clone())?);
-        }
+        let channels = Channel::several(options.target, &options.replies, options.concurrency.max(1))?;
+        let (batch_max, wants_bundle) =
+            channels.first().map_or((1, true), |channel| (channel.batch_max(), channel.wants_bundle()));
+        let (batches, concurrency) = (batch_max > 1, channels.len());
         let waiting_max = options.waiting_max.max(1);
-        let limits = Limits { concurrency, batch_max, waiting_max, held_bytes_max: HELD_BYTES_MAX };
+        let limits = Limits { concurrency, batch_max, waiting_max, held_bytes_max: HELD_BYTES_MAX, rate: options.rate };
         let schedule = Schedule::new(options.retry, limits);
         let name = options.route.name.clone();
         let duty = Duty::Deliver { route: options.route, order: options.order, batches, wants_bundle };
@@ -133,7 +135,7 @@ impl Lane {
     /// # Errors
     /// A state database that cannot be used.
     pub fn open_untranslated(common: &Common) -> Result<Lane, OpenError> {
-        let limits = Limits { concurrency: 1, batch_max: 1, waiting_max: 1, held_bytes_max: 0 };
+        let limits = Limits { concurrency: 1, batch_max: 1, waiting_max: 1, held_bytes_max: 0, rate: 0 };
         let schedule = Schedule::new(Retry::default(), limits);
         Ok(Lane::with(UNTRANSLATED.into(), Duty::CollectUntranslated, schedule, Vec::new(), common)?)
     }
@@ -171,6 +173,7 @@ impl Lane {
             found: VecDeque::new(),
             channels,
             gauge: Arc::default(),
+            kept: Instant::now(),
             told_full: false,
             meter,
         })
@@ -205,6 +208,8 @@ impl Lane {
             // Whatever else may be wrong, what waits is looked at again: a route must not sleep over its messages.
             let idle = begins && deliveries.is_empty() && self.schedule.waiting() > 0;
             let again_at = again_at.or_else(|| idle.then(|| Instant::now() + STORE_PAUSE));
+            let keep_at = (!deliveries.is_empty() && self.ledger.has_news()).then(|| self.kept + KEEP_PAUSE);
+            let again_at = again_at.into_iter().chain(keep_at).min();
             if deliveries.is_empty() && (ends || (ended && self.schedule.waiting() == 0)) {
                 return;
             }
@@ -228,7 +233,9 @@ impl Lane {
         self.schedule.wake(Instant::now());
         let read = self.read().await;
         let started = self.start(deliveries).await;
-        self.keep().await?;
+        if deliveries.is_empty() || self.kept.elapsed() >= KEEP_PAUSE {
+            self.keep().await?;
+        }
         started?;
         read
     }
@@ -243,12 +250,15 @@ impl Lane {
             match found.action {
                 Action::Pass => {
                     self.gauge.filtered(1);
-                    self.ledger.settle(found.seq, found.last);
+                    self.settle(found.seq, found.last);
                 }
                 Action::GiveUp(reason) => self.give_up(found.seq, found.last, 0, reason),
                 Action::Deliver(key, live) if self.schedule.takes(key) => {
                     self.ledger.park(found.seq);
-                    self.schedule.add(key, live);
+                    match self.tried_before(found.seq) {
+                        Some(tried) => self.schedule.add_tried(key, live, tried, Instant::now()),
+                        None => self.schedule.add(key, live),
+                    }
                 }
                 action @ Action::Deliver(..) => {
                     self.found.push_front(Found { action, ..found });
@@ -259,6 +269,13 @@ impl Lane {
         }
         self.tell_full();
         Ok(taken)
+    }
+
+    /// How a message had failed when the process last ended; a clock that was set back makes it no younger than new.
+    fn tried_before(&self, seq: u64) -> Option<Tried> {
+        let known = self.ledger.known(seq)?;
+        let age_ms = (self.common.clock)().as_millisecond().saturating_sub(known.since_ms);
+        Some(Tried { failed: known.attempts, age: Duration::from_millis(u64::try_from(age_ms).unwrap_or(0)) })
     }
 
     /// Once, not for each message; and again only after it has been far from full.
@@ -362,7 +379,7 @@ impl Lane {
                 _ if found.seq > from => break,
                 Action::Pass => {
                     self.schedule.drop_first(key);
-                    self.ledger.settle(from, from);
+                    self.settle(from, from);
                     break;
                 }
                 Action::GiveUp(reason) => {
@@ -388,14 +405,23 @@ impl Lane {
             self.gauge.rests(None);
         }
         for seq in finished.delivered {
-            self.ledger.settle(seq, seq);
+            self.settle(seq, seq);
         }
         if let Some((seq, attempts, reason)) = finished.given_up {
             self.give_up(seq, seq, attempts, reason);
         }
+        if let Some((seq, reason)) = finished.skipped {
+            tracing::warn!(route = self.name, seq, "not delivered, passed over as the route says: {reason}");
+            self.settle(seq, seq);
+        }
         if let Some(again) = finished.again {
             self.gauge.failed();
             self.gauge.rests(Some(&again.reason).filter(|_| again.route_rests).map(String::as_str));
+            if again.failed > 0 {
+                let age_ms = i64::try_from(again.age.as_millis()).unwrap_or(i64::MAX);
+                let since_ms = (self.common.clock)().as_millisecond().saturating_sub(age_ms);
+                self.ledger.tried(journal::Tried { seq: again.seq, attempts: again.failed, since_ms });
+            }
             tracing::warn!(
                 route = self.name,
                 seq = again.seq,
@@ -408,11 +434,17 @@ impl Lane {
         }
     }
 
+    fn settle(&mut self, seq: u64, last: u64) {
+        self.ledger.settle(seq, last);
+        self.common.settled.settle(&self.name, seq, last, false);
+    }
+
     fn give_up(&mut self, seq: u64, last: u64, attempts: u32, reason: String) {
         tracing::error!(route = self.name, seq, attempts, "dead letter: {reason}");
         self.gauge.errored();
         let at_ms = (self.common.clock)().as_millisecond();
         self.ledger.give_up(DeadLetter { seq, last, at_ms, attempts, reason });
+        self.common.settled.settle(&self.name, seq, last, true);
     }
 
     /// Writes down how far the lane has come.
@@ -422,6 +454,7 @@ impl Lane {
         let written = tokio::task::spawn_blocking(move || state.advance(&name, &step)).await;
         written.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
         self.ledger.written();
+        self.kept = Instant::now();
         Ok(())
     }
 }
@@ -429,7 +462,7 @@ impl Lane {
 fn ended(progress: &Progress) -> Attempt {
     match progress.failure {
         None => Attempt::Delivered,
-        Some(Failure::Refused(_)) => Attempt::Refused,
+        Some(Failure::Refused(_) | Failure::Skipped(_)) => Attempt::Refused,
         Some(Failure::Again { .. }) => Attempt::Again,
         Some(Failure::Endpoint { .. }) => Attempt::Endpoint,
     }
@@ -439,7 +472,7 @@ fn position(name: &str, common: &Common) -> Result<Position, Error> {
     let end = *common.journal.head().borrow() + 1;
     let Some(mut position) = common.state.position(name)? else {
         common.state.register(name, end)?;
-        return Ok(Position { ahead: end, waiting: Vec::new() });
+        return Ok(Position { ahead: end, waiting: Vec::new(), tried: Vec::new() });
     };
     if position.ahead > end {
         // A journal that lost its tail, or another one than the position belongs to: its numbers will be given again, and none of them may be passed over.
@@ -448,7 +481,9 @@ fn position(name: &str, common: &Common) -> Result<Position, Error> {
         let settled = position.waiting.split_off(kept);
         position.ahead = end;
         let cursor = position.waiting.first().copied().unwrap_or(end);
-        common.state.advance(name, &Step { cursor, ahead: end, settled, ..Step::default() })?;
+        let kept = position.tried.partition_point(|tried| tried.seq < end);
+        let forgotten = position.tried.split_off(kept).into_iter().map(|tried| tried.seq).collect();
+        common.state.advance(name, &Step { cursor, ahead: end, settled, forgotten, ..Step::default() })?;
     }
     Ok(position)
 }

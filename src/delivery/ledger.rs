@@ -1,6 +1,6 @@
 //! The numbers of a route: which are settled, which still wait, and what of it the state database knows yet.
-use crate::journal::{DeadLetter, Position, Step};
-use std::collections::BTreeSet;
+use crate::journal::{DeadLetter, Position, Step, Tried};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a lane has looked at. Numbers come in order; they are settled in any order.
 #[derive(Debug)]
@@ -13,6 +13,12 @@ pub(super) struct Ledger {
     news: bool,
     settled: Vec<u64>,
     given_up: Vec<DeadLetter>,
+    /// What has failed and still waits.
+    tried: BTreeMap<u64, Tried>,
+    /// Of those, what the database does not know yet.
+    newly_tried: BTreeSet<u64>,
+    /// What the database knows as tried and that is settled by now.
+    forgotten: Vec<u64>,
 }
 
 impl Ledger {
@@ -24,7 +30,22 @@ impl Ledger {
             news: false,
             settled: Vec::new(),
             given_up: Vec::new(),
+            tried: position.tried.into_iter().map(|tried| (tried.seq, tried)).collect(),
+            newly_tried: BTreeSet::new(),
+            forgotten: Vec::new(),
         }
+    }
+
+    /// A number that waits has failed.
+    pub fn tried(&mut self, tried: Tried) {
+        self.news = true;
+        self.newly_tried.insert(tried.seq);
+        self.tried.insert(tried.seq, tried);
+    }
+
+    /// How a number that waits has failed so far.
+    pub fn known(&self, seq: u64) -> Option<&Tried> {
+        self.tried.get(&seq)
     }
 
     /// The first number that has not been looked at.
@@ -47,6 +68,10 @@ impl Ledger {
     pub fn settle(&mut self, seq: u64, last: u64) {
         self.news = true;
         self.ahead = self.ahead.max(last + 1);
+        if self.tried.remove(&seq).is_some() {
+            self.newly_tried.remove(&seq);
+            self.forgotten.push(seq);
+        }
         if self.open.remove(&seq) && seq < self.kept {
             self.settled.push(seq);
         }
@@ -58,6 +83,11 @@ impl Ledger {
         self.given_up.push(letter);
     }
 
+    /// Whether there is something that the database does not know yet and must.
+    pub fn has_news(&self) -> bool {
+        self.news
+    }
+
     /// What the database does not know yet and must; that something has been looked at and waits can be found out again.
     pub fn step(&self) -> Option<Step> {
         self.news.then(|| Step {
@@ -66,6 +96,8 @@ impl Ledger {
             parked: self.open.range(self.kept..).copied().collect(),
             settled: self.settled.clone(),
             given_up: self.given_up.clone(),
+            tried: self.newly_tried.iter().filter_map(|seq| self.tried.get(seq).copied()).collect(),
+            forgotten: self.forgotten.clone(),
         })
     }
 
@@ -74,6 +106,8 @@ impl Ledger {
         (self.kept, self.news) = (self.ahead, false);
         self.settled.clear();
         self.given_up.clear();
+        self.newly_tried.clear();
+        self.forgotten.clear();
     }
 }
 
@@ -83,7 +117,7 @@ mod tests {
 
     #[test]
     fn the_cursor_stands_at_the_first_that_waits_and_the_rest_is_remembered() {
-        let mut ledger = Ledger::new(Position { ahead: 10, waiting: vec![4, 7] });
+        let mut ledger = Ledger::new(Position { ahead: 10, waiting: vec![4, 7], tried: vec![] });
         assert_eq!((ledger.cursor(), ledger.ahead(), ledger.step()), (4, 10, None));
         ledger.park(10);
         assert_eq!(ledger.step(), None, "nothing is settled yet");
@@ -98,6 +132,25 @@ mod tests {
         ledger.settle(4, 4);
         ledger.give_up(DeadLetter { seq: 13, last: 15, at_ms: 0, attempts: 0, reason: "damaged".into() });
         let step = ledger.step().unwrap();
+        assert!(step.tried.is_empty() && step.forgotten.is_empty());
         assert_eq!((step.cursor, step.ahead, step.settled, step.given_up.len()), (12, 16, vec![4], 1));
+    }
+
+    #[test]
+    fn what_has_failed_is_known_until_it_is_settled() {
+        let (four, twice) =
+            (Tried { seq: 4, attempts: 2, since_ms: 100 }, Tried { seq: 4, attempts: 3, since_ms: 100 });
+        let mut ledger = Ledger::new(Position { ahead: 5, waiting: vec![4], tried: vec![four] });
+        assert_eq!((ledger.known(4), ledger.known(5), ledger.step()), (Some(&four), None, None));
+        ledger.tried(twice);
+        ledger.park(5);
+        ledger.tried(Tried { seq: 5, attempts: 1, since_ms: 200 });
+        let step = ledger.step().unwrap();
+        assert_eq!((step.parked, step.tried), (vec![5], vec![twice, Tried { seq: 5, attempts: 1, since_ms: 200 }]));
+        ledger.written();
+        ledger.settle(4, 4);
+        let step = ledger.step().unwrap();
+        assert_eq!((step.settled, step.forgotten, step.tried), (vec![4], vec![4], vec![]));
+        assert_eq!(ledger.known(4), None);
     }
 }

@@ -39,7 +39,8 @@ pub use plans::Plans;
 pub use retry::Retry;
 
 use crate::{journal, routing::Route};
-use channel::Target;
+use channel::replies::Replies;
+use channel::{ClientError, Target};
 
 /// The name under which messages that could not be translated are given up; no route may have it.
 pub const UNTRANSLATED: &str = "untranslated";
@@ -53,6 +54,10 @@ pub struct Options {
     pub target: Target,
     /// How often.
     pub retry: Retry,
+    /// What becomes of a message when the receiver says no, where it is not the usual.
+    pub replies: Replies,
+    /// Messages a second; 0 for as many as there are.
+    pub rate: u32,
     /// What is kept in order.
     pub order: Order,
     /// Deliveries under way at once. A target that takes many messages at once, as a file does, is given one after the other, in the order of the journal.
@@ -72,7 +77,7 @@ pub enum OpenError {
     /// Its cursor cannot be read or kept.
     #[error(transparent)]
     Store(#[from] journal::Error),
-    /// No HTTP client can be made, perhaps for want of certificates.
-    #[error("no HTTP client: {0}")]
-    Client(#[from] reqwest::Error),
+    /// Its target cannot be spoken to.
+    #[error(transparent)]
+    Client(#[from] ClientError),
 }

@@ -3,7 +3,10 @@
 //! Messages of one [`Key`] are delivered one after the other; of different keys, in any order and several at once. A message that speaks of several patients (a
 //! merge, a move, a swap) would need the keys of all of them, and the facets hold one. So it waits for everything before it, and everything behind it waits for it.
 //!
-//! Left out: keys of several patients, with which it would wait for those alone; a patient known under several identifiers before any merge has said so.
+//! Why not only for the patients that it names: a merge may name a patient by another of its numbers, or without the authority, than the messages before it were keyed
+//! by. Waiting for those keys alone, it could overtake them, and patients would be merged before their own data is there.
+//!
+//! Left out: a patient known under several identifiers before any merge has said so.
 use crate::facets::Facets;
 use crate::routing::Live;
 use std::hash::{DefaultHasher, Hash, Hasher};

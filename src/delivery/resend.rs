@@ -1,5 +1,6 @@
 //! One message once more, to one target, at once and outside its lane: for dead letters, which their lane has passed.
-use super::channel::{Channel, Failure, Target};
+use super::channel::replies::Replies;
+use super::channel::{Channel, Target};
 use super::plans::Plans;
 use super::supply::again;
 use super::{Options, UNTRANSLATED};
@@ -115,11 +116,11 @@ pub fn prepare(seq: u64, mut record: Record, plans: &Plans) -> Result<Live, Stri
 /// # Errors
 /// What the target says.
 pub async fn deliver(live: Live, target: Target) -> Result<(), String> {
-    let mut channel = Channel::new(target).map_err(|error| format!("no HTTP client: {error}"))?;
+    // Nothing is passed over here: whoever sends a message again wants to know whether it has arrived.
+    let mut channels = Channel::several(target, &Replies::default(), 1).map_err(|error| error.to_string())?;
+    let Some(channel) = channels.first_mut() else { return Err("the target has no channel".into()) };
     match channel.deliver(&[Arc::new(live)]).await.failure {
         None => Ok(()),
-        Some(Failure::Refused(reason) | Failure::Again { reason, .. } | Failure::Endpoint { reason, .. }) => {
-            Err(reason)
-        }
+        Some(failure) => Err(failure.reason().to_owned()),
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Limits {
     pub waiting_max: usize,
     /// Bytes of the messages that wait in memory.
     pub held_bytes_max: usize,
+    /// Messages a second; 0 for as many as there are.
+    pub rate: u32,
 }
 
 /// Messages of one key, to be delivered in this order.
@@ -51,6 +53,8 @@ pub(super) struct Finished {
     /// Number, attempts, reason.
     pub given_up: Option<(u64, u32, String)>,
     pub again: Option<Again>,
+    /// Passed over because the route says so: number, reason.
+    pub skipped: Option<(u64, String)>,
 }
 
 /// A message that will be tried again.
@@ -59,10 +63,19 @@ pub(super) struct Again {
     pub seq: u64,
     /// Failed attempts that count against it.
     pub failed: u32,
+    /// Time since the first of them.
+    pub age: Duration,
     pub pause: Duration,
     /// The whole route rests, not only its key.
     pub route_rests: bool,
     pub reason: String,
+}
+
+/// How often a message had failed, and for how long, when the process last ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tried {
+    pub failed: u32,
+    pub age: Duration,
 }
 
 #[derive(Debug)]
@@ -70,6 +83,8 @@ pub(super) struct Schedule {
     retry: Retry,
     limits: Limits,
     breaker: Breaker,
+    /// When the next message is due at the rate of the route.
+    due: Option<Instant>,
     queues: HashMap<Key, Queue>,
     /// Keys whose first message may be delivered, in turn: so a key that fails again and again is not what the breaker always tries.
     ready: VecDeque<Key>,
@@ -85,6 +100,8 @@ struct Queue {
     waiting: VecDeque<Waiting>,
     failed: u32,
     first_failure: Option<Instant>,
+    /// Age that the first had before this process began.
+    age_before: Duration,
 }
 
 #[derive(Debug)]
@@ -95,6 +112,8 @@ struct Waiting {
 
 /// Messages read again at once.
 const RECALL_MAX: usize = 64;
+/// So far a route may fall behind its rate and catch up: timers are not exact.
+const SLACK: Duration = Duration::from_millis(100);
 
 impl Schedule {
     pub fn new(retry: Retry, limits: Limits) -> Schedule {
@@ -102,6 +121,7 @@ impl Schedule {
             retry,
             limits,
             breaker: Breaker::new(retry),
+            due: None,
             queues: HashMap::new(),
             ready: VecDeque::new(),
             resting: BTreeSet::new(),
@@ -137,6 +157,15 @@ impl Schedule {
         !self.is_full() && !self.queues.contains_key(&Key::Everything) && (!alone || self.waiting == 0)
     }
 
+    /// Takes in a message that has failed before. Only the first of a key has; what comes behind one begins anew.
+    pub fn add_tried(&mut self, key: Key, live: Arc<Live>, tried: Tried, now: Instant) {
+        let is_first = !self.queues.contains_key(&key);
+        self.add(key, live);
+        if let Some(queue) = self.queues.get_mut(&key).filter(|_| is_first) {
+            (queue.failed, queue.first_failure, queue.age_before) = (tried.failed, Some(now), tried.age);
+        }
+    }
+
     /// Takes in the next message.
     pub fn add(&mut self, key: Key, live: Arc<Live>) {
         let queue = self.queues.get(&key);
@@ -161,12 +190,14 @@ impl Schedule {
     /// When to look again, if nothing happens before.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         let rested = self.resting.first().map(|(until, _)| *until);
-        rested.into_iter().chain(self.breaker.until(now)).min()
+        let due = self.due.filter(|due| *due > now && !self.ready.is_empty());
+        rested.into_iter().chain(self.breaker.until(now)).chain(due).min()
     }
 
     /// What is to be done now; a delivery that is given out is under way.
     pub fn next(&mut self, now: Instant) -> Option<Next> {
-        if self.under_way >= self.breaker.allowed(now, self.limits.concurrency) {
+        if self.under_way >= self.breaker.allowed(now, self.limits.concurrency) || self.due.is_some_and(|due| due > now)
+        {
             return None;
         }
         let key = *self.ready.front()?;
@@ -188,6 +219,11 @@ impl Schedule {
         }
         self.ready.pop_front();
         self.under_way += 1;
+        if self.limits.rate > 0 {
+            let took = Duration::from_secs(messages.len() as u64) / self.limits.rate;
+            let since = now.checked_sub(SLACK).unwrap_or(now);
+            self.due = Some(self.due.map_or(now, |due| due.max(since)) + took);
+        }
         Some(Next::Deliver(Job { key, messages }))
     }
 
@@ -214,7 +250,7 @@ impl Schedule {
         let Some(first) = queue.waiting.pop_front() else { return };
         self.waiting -= 1;
         self.held_bytes -= first.live.as_ref().map_or(0, |live| bytes(live));
-        (queue.failed, queue.first_failure) = (0, None);
+        queue.begins_anew();
         if queue.waiting.is_empty() {
             self.queues.remove(&key);
             self.ready.retain(|ready| *ready != key);
@@ -231,7 +267,7 @@ impl Schedule {
         let delivered = progress.delivered.min(left.len());
         if delivered > 0 {
             finished.delivered = left.drain(..delivered).map(|live| live.seq).collect();
-            (queue.failed, queue.first_failure) = (0, None);
+            queue.begins_anew();
             self.breaker.answered(now);
         }
         let mut rests = None;
@@ -240,32 +276,39 @@ impl Schedule {
             match failure {
                 Failure::Endpoint { reason, after } => {
                     let pause = self.breaker.endpoint_failed(after, now);
-                    finished.again = Some(Again { seq, failed: queue.failed, pause, route_rests: true, reason });
+                    let (failed, age) = (queue.failed, queue.age(now));
+                    finished.again = Some(Again { seq, failed, age, pause, route_rests: true, reason });
                 }
                 Failure::Refused(reason) => {
                     self.breaker.answered(now);
                     finished.given_up = Some((seq, failed, reason));
                 }
+                Failure::Skipped(reason) => {
+                    self.breaker.answered(now);
+                    finished.skipped = Some((seq, reason));
+                }
                 Failure::Again { reason, after } => {
                     let route = self.breaker.message_failed(failed, after, now);
-                    let first = *queue.first_failure.get_or_insert(now);
-                    if self.retry.is_spent(failed, now - first) {
+                    queue.first_failure.get_or_insert(now);
+                    let age = queue.age(now);
+                    if self.retry.is_spent(failed, age) {
                         finished.given_up = Some((seq, failed, format!("given up after {failed} attempts: {reason}")));
                     } else {
                         let pause = self.retry.pause(failed, after);
                         queue.failed = failed;
                         rests = Some(now + pause);
                         let pause = route.map_or(pause, |route| route.max(pause));
-                        finished.again = Some(Again { seq, failed, pause, route_rests: route.is_some(), reason });
+                        finished.again = Some(Again { seq, failed, age, pause, route_rests: route.is_some(), reason });
                     }
                 }
             }
-            if finished.given_up.is_some() {
+            if finished.given_up.is_some() || finished.skipped.is_some() {
                 left.pop_front();
-                (queue.failed, queue.first_failure) = (0, None);
+                queue.begins_anew();
             }
         }
-        self.waiting -= finished.delivered.len() + usize::from(finished.given_up.is_some());
+        let passed = finished.given_up.is_some() || finished.skipped.is_some();
+        self.waiting -= finished.delivered.len() + usize::from(passed);
         self.put_back(key, queue, left, rests);
         finished
     }
@@ -297,6 +340,18 @@ impl Schedule {
         }
         self.held_bytes += size;
         Some(live)
+    }
+}
+
+impl Queue {
+    /// The first has gone: the next has not failed yet.
+    fn begins_anew(&mut self) {
+        (self.failed, self.first_failure, self.age_before) = (0, None, Duration::ZERO);
+    }
+
+    /// Time since the first failure of the first message, that before this process included.
+    fn age(&self, now: Instant) -> Duration {
+        self.first_failure.map_or(Duration::ZERO, |first| now - first).saturating_add(self.age_before)
     }
 }
 

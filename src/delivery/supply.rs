@@ -5,6 +5,7 @@ use crate::journal::{Error, Item, Limits, Reader, Record};
 use crate::mapping::{Context, Scratch};
 use crate::routing::{Live, Tail};
 use std::sync::Arc;
+use tokio::task::JoinHandle;
 
 /// The next thing in the journal.
 #[derive(Debug)]
@@ -32,13 +33,14 @@ impl Next {
     }
 }
 
-/// Reads the journal for one lane.
+/// Reads the journal for one lane. One that lags has the next messages read and translated while it delivers those before.
 #[derive(Debug)]
 pub(super) struct Supply {
     tail: Arc<Tail>,
     plans: Arc<Plans>,
     /// `None` only while it works on another thread.
     lagging: Option<Box<Lagging>>,
+    begun: Option<Begun>,
 }
 
 #[derive(Debug)]
@@ -47,12 +49,20 @@ struct Lagging {
     scratch: Scratch,
 }
 
-/// How much is read from the journal at once: a lagging lane needs memory for so many Bundles.
+/// Messages from a number on that are being read.
+#[derive(Debug)]
+struct Begun {
+    seq: u64,
+    work: JoinHandle<(Box<Lagging>, Result<Vec<Next>, Error>)>,
+}
+
+/// How much is read from the journal at once: a lagging lane needs memory for twice as many Bundles.
 const LIMITS: Limits = Limits { records_max: 64, bytes_max: 1 << 20 };
 
 impl Supply {
     pub fn new(tail: Arc<Tail>, plans: Arc<Plans>, reader: Reader) -> Supply {
-        Supply { tail, plans, lagging: Some(Box::new(Lagging { reader, scratch: Scratch::default() })) }
+        let lagging = Some(Box::new(Lagging { reader, scratch: Scratch::default() }));
+        Supply { tail, plans, lagging, begun: None }
     }
 
     /// Messages from a number on, in order and without a gap; none at the end of the journal.
@@ -61,14 +71,38 @@ impl Supply {
         if !live.is_empty() {
             return Ok(live.into_iter().map(Next::Message).collect());
         }
-        let Some(mut lagging) = self.lagging.take() else { return Ok(Vec::new()) };
+        let in_runs = messages_max >= LIMITS.records_max;
+        let begun = match self.begun.take() {
+            Some(begun) if begun.seq == seq && in_runs => Some(begun),
+            Some(begun) => {
+                let _ = self.finish(begun).await; // Of no use any more, but it has the reader.
+                self.begin(seq, messages_max)
+            }
+            None => self.begin(seq, messages_max),
+        };
+        let Some(begun) = begun else { return Ok(Vec::new()) };
+        let found = self.finish(begun).await?;
+        let next = found.last().map_or(seq, Next::last) + 1;
+        let there = self.lagging.as_ref().is_some_and(|lagging| lagging.reader.has(next));
+        if in_runs && !found.is_empty() && there && self.tail.from(next, 1).is_empty() {
+            self.begun = self.begin(next, messages_max);
+        }
+        Ok(found)
+    }
+
+    fn begin(&mut self, seq: u64, messages_max: usize) -> Option<Begun> {
+        let mut lagging = self.lagging.take()?;
         let plans = Arc::clone(&self.plans);
         let limits = Limits { records_max: LIMITS.records_max.min(messages_max), ..LIMITS };
-        let read = tokio::task::spawn_blocking(move || {
+        let work = tokio::task::spawn_blocking(move || {
             let found = lagging.read(&plans, seq, limits);
             (lagging, found)
         });
-        match read.await {
+        Some(Begun { seq, work })
+    }
+
+    async fn finish(&mut self, begun: Begun) -> Result<Vec<Next>, Error> {
+        match begun.work.await {
             Ok((lagging, found)) => {
                 self.lagging = Some(lagging);
                 found

@@ -1,5 +1,6 @@
 //! Envelopes: the one canonical Bundle, rendered as the kind of Bundle that a receiver wants, without parsing JSON.
 use super::bundle::Entry;
+use super::requests::Requests;
 
 /// Kinds of Bundle, `Bundle.type` of FHIR R4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -11,20 +12,24 @@ pub enum Envelope {
     Transaction,
     /// Each resource is put under its id, one by one.
     Batch,
+    /// No Bundle at all: a request for each resource. For servers only.
+    Put,
     /// The resources, and nothing to be done with them.
     Collection,
 }
 
 impl Envelope {
     /// All of them.
-    pub const ALL: [Envelope; 4] = [Envelope::Message, Envelope::Transaction, Envelope::Batch, Envelope::Collection];
+    pub const ALL: [Envelope; 5] =
+        [Envelope::Message, Envelope::Transaction, Envelope::Batch, Envelope::Put, Envelope::Collection];
 
-    /// `Bundle.type`.
+    /// `Bundle.type`, but for `put`, which makes none.
     pub fn name(self) -> &'static str {
         match self {
             Envelope::Message => "message",
             Envelope::Transaction => "transaction",
             Envelope::Batch => "batch",
+            Envelope::Put => "put",
             Envelope::Collection => "collection",
         }
     }
@@ -38,27 +43,21 @@ impl Envelope {
             return;
         }
         out.reserve(bundle.len() + entries.len() * 192);
-        out.extend_from_slice(b"{\"resourceType\":\"Bundle\",\"type\":\"");
-        out.extend_from_slice(self.name().as_bytes());
-        out.extend_from_slice(b"\"");
+        if self != Envelope::Collection {
+            let requests = Requests::new(bundle, entries, None);
+            for part in requests.parts(usize::MAX) {
+                // Nothing is unresolved where every resource is under its own id.
+                let _ = requests.render(self, &part, out);
+            }
+            return;
+        }
+        out.extend_from_slice(b"{\"resourceType\":\"Bundle\",\"type\":\"collection\"");
         let mut before: &[u8] = b",\"entry\":[";
         for entry in entries {
             let Some(resource) = bundle.get(entry.resource.clone()) else { continue };
-            for part in [before, b"{\"fullUrl\":\"urn:uuid:", &entry.id, b"\",\"resource\":", resource] {
+            for part in [before, b"{\"fullUrl\":\"urn:uuid:", &entry.id, b"\",\"resource\":", resource, b"}"] {
                 out.extend_from_slice(part);
             }
-            if matches!(self, Envelope::Transaction | Envelope::Batch) {
-                for part in [
-                    &b",\"request\":{\"method\":\"PUT\",\"url\":\""[..],
-                    entry.resource_type.as_bytes(),
-                    b"/",
-                    &entry.id,
-                    b"\"}",
-                ] {
-                    out.extend_from_slice(part);
-                }
-            }
-            out.push(b'}');
             before = b",";
         }
         // FHIR forbids an empty array.

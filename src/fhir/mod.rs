@@ -3,4 +3,5 @@ pub mod bundle;
 pub mod envelope;
 pub mod identity;
 pub mod json;
+pub mod requests;
 pub mod shape;

@@ -38,7 +38,7 @@ pub use directory::{Directory, DirectoryError};
 pub use reader::{Item, Limits, Reader};
 pub use record::Record;
 pub use retention::Retention;
-pub use state::{DeadLetter, Position, State, Step};
+pub use state::{DeadLetter, Position, State, Step, Tried};
 pub use store::{Health, Journal, Receipt};
 pub use view::{View, ViewError};
 

@@ -53,6 +53,11 @@ impl Reader {
         Reader { folder, head, source: None }
     }
 
+    /// Whether there is such a number yet.
+    pub fn has(&self, seq: u64) -> bool {
+        seq <= *self.head.borrow()
+    }
+
     /// Items from the number `from` on (0 means the first there is), without a gap; empty at the end of the journal.
     ///
     /// # Errors

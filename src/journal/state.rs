@@ -19,7 +19,10 @@ CREATE TABLE IF NOT EXISTS dead_letter (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS ahead (reader TEXT PRIMARY KEY, next INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS hold (reader TEXT PRIMARY KEY, how TEXT NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS waiting (reader TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (reader, seq)) STRICT, WITHOUT ROWID;";
+CREATE TABLE IF NOT EXISTS waiting (reader TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (reader, seq)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tried (
+    reader TEXT NOT NULL, seq INTEGER NOT NULL, attempts INTEGER NOT NULL, since_ms INTEGER NOT NULL, PRIMARY KEY (reader, seq)
+) STRICT, WITHOUT ROWID;";
 
 /// How far a reader has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +31,19 @@ pub struct Position {
     pub ahead: u64,
     /// The numbers before it that are not settled, ascending; the first of them is the cursor.
     pub waiting: Vec<u64>,
+    /// Those of them that have failed, ascending.
+    pub tried: Vec<Tried>,
+}
+
+/// How often a message that waits has failed, and since when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tried {
+    /// Its number in the journal.
+    pub seq: u64,
+    /// How often.
+    pub attempts: u32,
+    /// The first time, in milliseconds since 1970 (UTC).
+    pub since_ms: i64,
 }
 
 /// One step of a reader.
@@ -43,6 +59,10 @@ pub struct Step {
     pub settled: Vec<u64>,
     /// What was given up.
     pub given_up: Vec<DeadLetter>,
+    /// What has failed and waits.
+    pub tried: Vec<Tried>,
+    /// Numbers that had failed and wait no longer.
+    pub forgotten: Vec<u64>,
 }
 
 /// A message, or a run of them, that a reader gave up.
@@ -107,7 +127,15 @@ impl State {
                 .query_map(params![reader, cursor, ahead], |row| row.get::<_, i64>(0))?
                 .map(|seq| seq.map(i64::unsigned_abs))
                 .collect::<Result<_, _>>()?;
-            Ok(Some(Position { ahead: ahead.unsigned_abs(), waiting }))
+            let mut select =
+                connection.prepare("SELECT seq, attempts, since_ms FROM tried WHERE reader = ?1 ORDER BY seq")?;
+            let tried = select
+                .query_map([reader], |row| {
+                    let seq = row.get::<_, i64>(0)?.unsigned_abs();
+                    Ok(Tried { seq, attempts: row.get(1)?, since_ms: row.get(2)? })
+                })?
+                .collect::<Result<_, _>>()?;
+            Ok(Some(Position { ahead: ahead.unsigned_abs(), waiting, tried }))
         };
         read().map_err(Error::database(&self.path))
     }
@@ -120,6 +148,7 @@ impl State {
     pub fn register(&self, reader: &str, next: u64) -> Result<(), Error> {
         self.write_for_good(|transaction| {
             transaction.execute("DELETE FROM waiting WHERE reader = ?1", [reader])?;
+            transaction.execute("DELETE FROM tried WHERE reader = ?1", [reader])?;
             advance(transaction, reader, &Step { cursor: next, ahead: next, ..Step::default() })
         })
     }
@@ -315,6 +344,19 @@ fn advance(transaction: &Transaction<'_>, reader: &str, step: &Step) -> rusqlite
     for seq in &step.settled {
         settle.execute(params![reader, seq.cast_signed()])?;
     }
+    for tried in &step.tried {
+        transaction.prepare_cached("INSERT OR REPLACE INTO tried VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+            reader,
+            tried.seq.cast_signed(),
+            tried.attempts,
+            tried.since_ms
+        ])?;
+    }
+    for seq in &step.forgotten {
+        transaction
+            .prepare_cached("DELETE FROM tried WHERE reader = ?1 AND seq = ?2")?
+            .execute(params![reader, seq.cast_signed()])?;
+    }
     transaction
         .prepare_cached("INSERT OR REPLACE INTO cursor (reader, next) VALUES (?1, ?2)")?
         .execute(params![reader, step.cursor.cast_signed()])?;
@@ -332,23 +374,25 @@ mod tests {
     fn cursors_and_dead_letters_outlive_the_process() {
         let temporary = tempfile::tempdir().unwrap();
         let letter = DeadLetter { seq: 3, last: 3, at_ms: 5, attempts: 2, reason: "refused".into() };
+        let again = Tried { seq: 6, attempts: 2, since_ms: 7 };
         {
             let state = State::open(&Directory::open(temporary.path()).unwrap()).unwrap();
             assert_eq!(state.position("ehr").unwrap(), None);
             state.register("ehr", 1).unwrap();
-            assert_eq!(state.position("ehr").unwrap(), Some(Position { ahead: 1, waiting: vec![] }));
-            let first =
-                Step { cursor: 4, ahead: 9, parked: vec![4, 6, 8], given_up: vec![letter.clone()], ..Step::default() };
+            assert_eq!(state.position("ehr").unwrap(), Some(Position { ahead: 1, waiting: vec![], tried: vec![] }));
+            let tried = vec![Tried { seq: 4, attempts: 1, since_ms: 7 }, Tried { seq: 6, attempts: 1, since_ms: 7 }];
+            let (parked, given_up) = (vec![4, 6, 8], vec![letter.clone()]);
+            let first = Step { cursor: 4, ahead: 9, parked, given_up, tried, ..Step::default() };
             state.advance("ehr", &first).unwrap();
-            state
-                .advance(
-                    "ehr",
-                    &Step { cursor: 6, ahead: 12, parked: vec![11], settled: vec![4, 8], ..Step::default() },
-                )
-                .unwrap();
+            let (parked, settled, tried) = (vec![11], vec![4, 8], vec![again]);
+            let second = Step { cursor: 6, ahead: 12, parked, settled, tried, forgotten: vec![4], ..Step::default() };
+            state.advance("ehr", &second).unwrap();
         }
         let state = State::open(&Directory::open(temporary.path()).unwrap()).unwrap();
-        assert_eq!(state.position("ehr").unwrap(), Some(Position { ahead: 12, waiting: vec![6, 11] }));
+        assert_eq!(
+            state.position("ehr").unwrap(),
+            Some(Position { ahead: 12, waiting: vec![6, 11], tried: vec![again] })
+        );
         assert_eq!(state.dead_letters("ehr").unwrap(), [letter]);
         assert!(state.dead_letters("other").unwrap().is_empty());
         let more = |seq| DeadLetter { seq, last: seq, at_ms: 5, attempts: 0, reason: "x".into() };
@@ -367,6 +411,6 @@ mod tests {
         assert_eq!(state.dead_letter("ehr", 8).unwrap().map(|letter| letter.seq), Some(8));
         assert_eq!((state.dead_letter("ehr", 4).unwrap(), state.dead_letter("b", 9).unwrap()), (None, None));
         state.register("ehr", 7).unwrap();
-        assert_eq!(state.position("ehr").unwrap(), Some(Position { ahead: 7, waiting: vec![] }));
+        assert_eq!(state.position("ehr").unwrap(), Some(Position { ahead: 7, waiting: vec![], tried: vec![] }));
     }
 }

@@ -9,6 +9,7 @@
 //! [`tls`] stands before a connection where a listener is to be reached from other machines. Left out: release 2 commit bytes.
 pub mod client;
 pub mod connection;
+pub mod connector;
 pub mod decoder;
 pub mod listener;
 pub mod tls;

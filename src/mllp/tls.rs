@@ -25,7 +25,7 @@ pub struct Options {
     pub client_ca: Option<PathBuf>,
 }
 
-/// Why a listener cannot speak TLS.
+/// Why TLS cannot be spoken.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file that cannot be read, or is no PEM of the right kind.
@@ -142,7 +142,7 @@ fn load(options: &Options) -> Result<Arc<ServerConfig>, Error> {
     Ok(Arc::new(config))
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match read {
         Ok(found) if found.is_empty() => Err(wrong_file(path, "certificate")(pem::Error::NoItemsFound)),
@@ -151,7 +151,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     }
 }
 
-fn wrong_file(path: &Path, wanted: &'static str) -> impl FnOnce(pem::Error) -> Error {
+pub(super) fn wrong_file(path: &Path, wanted: &'static str) -> impl FnOnce(pem::Error) -> Error {
     let path = path.to_owned();
     move |error| {
         let reason = match error {

@@ -5,9 +5,11 @@
 //!
 //! Left out so far: FHIR Subscriptions.
 mod filter;
+mod settled;
 mod tail;
 
 pub use filter::{Filter, FilterError};
+pub use settled::{Settled, Settlement, Wait};
 pub use tail::{Live, Tail};
 
 use crate::facets::{Facets, Outcome};

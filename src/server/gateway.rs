@@ -13,7 +13,7 @@ use crate::intake::Intake;
 use crate::journal::{self, Directory, DirectoryError, Health, Journal, State};
 use crate::mapping::Plan;
 use crate::mllp::tls;
-use crate::routing::Tail;
+use crate::routing::{Settled, Tail};
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::future::Future;
@@ -99,7 +99,7 @@ impl Gateway {
         let directory = Arc::new(Directory::open(&setup.data)?);
         let journal = Arc::new(Journal::open(&directory, setup.journal)?);
         let state = Arc::new(State::open(&directory)?);
-        let tail = Arc::new(Tail::new(TAIL_BYTES_MAX));
+        let (tail, settled) = (Arc::new(Tail::new(TAIL_BYTES_MAX)), Arc::new(Settled::default()));
         let plans = Arc::new(Plans::kept_in(setup.data.join("plans")));
         plans.replace(&by_name(&setup.listeners)).map_err(StartError::Plans)?;
         let intake = Arc::new(Intake::new(Arc::clone(&journal), Arc::clone(&tail), jiff::Timestamp::now));
@@ -113,6 +113,7 @@ impl Gateway {
             state: Arc::clone(&state),
             tail,
             plans: Arc::clone(&plans),
+            settled: Arc::clone(&settled),
             clock: jiff::Timestamp::now,
         };
         let mut lanes = Lanes::new(common)?;

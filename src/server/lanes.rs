@@ -66,7 +66,7 @@ impl Lanes {
     /// Makes the routes those that are wanted. Their channels are tried first, so that nothing has changed when one of them cannot be made.
     pub async fn apply(&mut self, wanted: Vec<Options>) -> Result<Changes, OpenError> {
         for options in &wanted {
-            Channel::new(options.target.clone())?;
+            Channel::several(options.target.clone(), &options.replies, 1)?;
         }
         let mut changes = Changes::default();
         let named = |name: &str| wanted.iter().find(|options| options.route.name == name);

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import http.server
 import json
 import pathlib
 import re
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
 import urllib.error
@@ -123,6 +125,135 @@ class Peers:
                 assert len(found) == len(expected) == 1, f"{len(found)} of {kind} after sending twice"
                 assert plain(found[0]) == plain(expected[0]), f"{kind} is not what was sent"
 
+    def conditional_and_split_requests_are_stored_once(self):
+        """The same message twice, and its patient known to the server before: counted once, under the server's own id."""
+        path = self.fixture("ADT_A01/a01-admission")
+        for to in (
+            'bundle = "transaction", conditional = "update"',
+            'bundle = "transaction", conditional = "create"',
+            'bundle = "transaction", entries_max = 5',
+            'bundle = "transaction", entries_max = 5, conditional = "update"',
+            'bundle = "put"',
+            'bundle = "put", conditional = "update"',
+            'bundle = "put", conditional = "create"',
+            'bundle = "batch"',
+            'bundle = "batch", entries_max = 4',
+        ):
+            with self.fhir_server() as base:
+                conditional = "conditional" in to
+                if conditional:
+                    known = {"resourceType": "Patient", "identifier": [{"system": "urn:oid:2.999.10.2", "value": "70011834"}], "name": [{"family": "Known"}]}
+                    known = post(f"{base}/Patient", known)["id"]
+                routes = f'[[route]]\nname = "ehr"\nto = {{ fhir = "{base}", {to} }}\n'
+                with self.gateway(routes) as (port, folder):
+                    self.mllp_send(port, path)
+                    wait_for("the encounter", lambda: resources(base, "Encounter"))
+                    first = wait_for("all of it", lambda: settled(base))
+                    self.mllp_send(port, path)
+                    other = folder / "other.hl7"
+                    other.write_text(path.read_text().replace("HP20240312-0001", "HP20240312-0002"))
+                    self.mllp_send(port, other)
+                    wait_for("three messages", lambda: len(re.findall("outcome=", (folder / "log").read_text())) == 3)
+                log = (folder / "log").read_text()
+                assert "dead letter" not in log and "not delivered" not in log, f"{to}\n{log}"
+                # A message has a header and provenances of its own; what it speaks of is there once.
+                second = settled(base)
+                for kind in ("Patient", "Encounter", "Organization", "Practitioner", "Location", "Coverage", "AllergyIntolerance", "Account"):
+                    assert second[kind] == first[kind], f"{to}: {second[kind]} of {kind}, {first[kind]} after the first"
+                patients = resources(base, "Patient")
+                assert len(patients) == 1, f"{to}: {len(patients)} patients"
+                if conditional:
+                    family = patients[0]["name"][0]["family"]
+                    assert patients[0]["id"] == known, to
+                    assert family == ("Known" if "create" in to else "Castellane"), f"{to}: {family}"
+                subject = resources(base, "Encounter")[0]["subject"]["reference"]
+                assert subject == f"Patient/{patients[0]['id']}", f"{to}: {subject}"
+                text = json.dumps([resources(base, kind) for kind in second])
+                assert "urn:uuid:" not in text, f"{to}: a reference that nobody resolved"
+
+    def a_web_hook_is_checked_as_the_documentation_says(self):
+        """The receiver runs the very code that docs/targets.md gives."""
+        code = (pathlib.Path(__file__).parents[2] / "docs" / "targets.md").read_text().split("```python\n")[1].split("```")[0]
+        documented = {}
+        exec(code, documented)
+        judged, secret, following = [], "first-key-0123456789abcdef", "second-key-0123456789abcdef"
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                header = self.headers["X-Handoff-Signature"]
+                keys = (secret.encode(), following.encode(), b"another key")
+                checks = [documented["is_from_handoff"](header, body, key) for key in keys]
+                judged.append(checks + [documented["is_from_handoff"](header, body + b" ", keys[0])])
+                self.send_response(204)
+                self.end_headers()
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        to = f'rest_hook = "http://127.0.0.1:{server.server_port}/", secret = "{secret}", secret_next = "{following}"'
+        for more in ("", ", raw = true"):
+            with self.gateway(f'[[route]]\nname = "hook"\nto = {{ {to}{more} }}\n') as (port, _):
+                self.mllp_send(port, self.fixture("ADT_A01/a01-admission"))
+                wait_for("the web hook", lambda: judged)
+            assert judged == [[True, True, False, False]], judged
+            judged.clear()
+        server.shutdown()
+
+    @contextlib.contextmanager
+    def token_server(self, key, life):
+        """The token server for the public half of a key; gives its base."""
+        port = free_port()
+        subprocess.run(["openssl", "pkey", "-in", key, "-pubout", "-out", f"{key}.pub"], check=True)
+        process = subprocess.Popen([f"{self.options.venv}/bin/python", pathlib.Path(__file__).parent / "tokens.py", str(port), f"{key}.pub", str(life)], stdin=subprocess.DEVNULL)
+        try:
+            wait_for("the token server", lambda: get(f"http://127.0.0.1:{port}/seen"))
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
+            process.wait()
+
+    def key(self, name, *options):
+        path = pathlib.Path(self.options.work, f"{name}.pem")
+        subprocess.run(["openssl", "genpkey", *options, "-out", path], check=True, stderr=subprocess.DEVNULL)
+        return path
+
+    def smart_tokens_by_an_assertion_that_others_verify(self):
+        path = self.fixture("ADT_A01/a01-admission")
+        rsa = self.key("rsa", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048")
+        curve = self.key("curve", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384")
+
+        def route(base, key, more=""):
+            smart = f'smart = {{ client_id = "harbor", key = "file:{key}", key_id = "key-1", scope = "system/*.cud"{more} }}'
+            return f'[[route]]\nname = "ehr"\nto = {{ fhir = "{base}/fhir", {smart} }}\nretry = {{ first = "50ms", max = "200ms" }}\n'
+
+        for key, algorithm in ((rsa, "RS384"), (curve, "ES384")):
+            with self.token_server(key, 2) as base, self.gateway(route(base, key)) as (port, folder):
+                seen = lambda: get(f"{base}/seen")
+                self.mllp_send(port, path)
+                wait_for("the first Bundle", lambda: seen()["bundles"] == 1)
+                # Tokens hold for two seconds: this one is fetched anew before it is used.
+                time.sleep(2.5)
+                self.mllp_send(port, path)
+                wait_for("the second Bundle", lambda: seen()["bundles"] == 2)
+                post(f"{base}/revoke", {})
+                self.mllp_send(port, path)
+                wait_for("the third Bundle", lambda: seen()["bundles"] == 3)
+                end = seen()
+                assert end["refused"] == [] and end["expired"] == 0 and end["unknown"] <= 1, end
+                assert set(end["algorithms"]) == {algorithm} and 2 <= end["given"] <= 3, end
+        # The wrong key: no token, no dead letter, and the backlog goes out once the key is right.
+        with self.token_server(rsa, 60) as base:
+            other = self.key("other", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048")
+            with self.gateway(route(base, other)) as (port, folder):
+                self.mllp_send(port, path)
+                wait_for("refusals", lambda: len(get(f"{base}/seen")["refused"]) > 2)
+            log = (folder / "log").read_text()
+            assert "dead letter" not in log and "(invalid_client)" in log and 'waits="route"' in log, log
+            assert get(f"{base}/seen")["given"] == 0
+
 
     def token(self, role):
         """A new token and its table for the configuration."""
@@ -161,8 +292,26 @@ def get(url):
         return None
 
 
+def post(url, body):
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/fhir+json"})
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=5) as answer:
+        return json.load(answer)
+
+
 def resources(base, kind):
-    return [entry["resource"] for entry in (get(f"{base}/{kind}") or {}).get("entry", [])]
+    return [entry["resource"] for entry in (get(f"{base}/{kind}?_count=1000") or {}).get("entry", [])]
+
+
+KINDS = ("Patient", "Encounter", "Organization", "Practitioner", "Location", "Coverage", "AllergyIntolerance", "Account", "Condition", "MessageHeader", "Provenance")
+
+
+def settled(base):
+    """How many there are of each kind, once that has stopped to grow."""
+    count = lambda: {kind: len(resources(base, kind)) for kind in KINDS}
+    before = None
+    while before != (before := count()):
+        time.sleep(0.5)
+    return before
 
 
 def bundles(folder):
@@ -180,6 +329,9 @@ def main():
         peers.python_hl7_sends_and_gets_its_acknowledgement,
         peers.a_fhir_server_stores_the_patient_once,
         peers.schemathesis_finds_the_api_as_it_is_described,
+        peers.conditional_and_split_requests_are_stored_once,
+        peers.a_web_hook_is_checked_as_the_documentation_says,
+        peers.smart_tokens_by_an_assertion_that_others_verify,
     )
     for check in checks:
         try:

@@ -5,6 +5,7 @@ mod cli;
 mod corpus;
 mod explain;
 mod fixtures;
+mod fuzz;
 mod gateway;
 mod golden;
 mod hl7_differential;

@@ -63,7 +63,7 @@ async fn send(
         reply_timeout: Duration::from_secs(60),
         ..Options::default()
     };
-    let mut client = Client::connect(address, patient).await?;
+    let mut client = Client::connect(address, None, patient).await?;
     let mut tally = Tally::new()?;
     for count in 0_u32.. {
         let due = match schedule {

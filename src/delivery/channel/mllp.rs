@@ -6,9 +6,13 @@
 //! | CE, no answer, an answer to another message, nothing that can be read | again, on a new connection, the same bytes |
 //! | AE, AR, CR | refused: a dead letter |
 //! | no connection | again; no message's fault, so the route rests |
-use super::{Failure, Progress};
+//!
+//! `replies` of the route may say otherwise of AE, AR, CE, CR and of no answer in time.
+use super::replies::{Replies, Reply};
+use super::{ClientError, Failure, Progress};
 use crate::hl7::{Index, SegmentId};
 use crate::mllp::client::{self, Client};
+use crate::mllp::connector::{self, Connector};
 use crate::routing::Live;
 use std::sync::Arc;
 
@@ -17,23 +21,49 @@ use std::sync::Arc;
 pub struct Options {
     /// `host:port`.
     pub address: String,
+    /// Certificates; without them it is spoken to plainly.
+    pub tls: Option<connector::Options>,
     /// To accept a connection.
     pub connect_timeout: std::time::Duration,
     /// To acknowledge a message.
     pub timeout: std::time::Duration,
 }
 
+/// What all connections of a route have in common.
+#[derive(Debug, Clone)]
+pub(super) struct Setup {
+    options: Arc<Options>,
+    replies: Arc<Replies>,
+    connector: Option<Arc<Connector>>,
+}
+
 /// One connection to a receiver, kept open.
 #[derive(Debug)]
 pub struct MllpChannel {
-    options: Options,
+    setup: Setup,
     client: Option<Client>,
     index: Index,
 }
 
+impl Setup {
+    pub fn new(options: Options, replies: Replies) -> Result<Setup, ClientError> {
+        let connector = options.tls.as_ref().map(Connector::new).transpose()?.map(Arc::new);
+        Ok(Setup { options: Arc::new(options), replies: Arc::new(replies), connector })
+    }
+
+    async fn connect(&self) -> Result<Client, client::Error> {
+        let options = client::Options {
+            connect_timeout: self.options.connect_timeout,
+            reply_timeout: self.options.timeout,
+            ..client::Options::default()
+        };
+        Client::connect(&self.options.address, self.connector.as_deref(), options).await
+    }
+}
+
 impl MllpChannel {
-    pub(super) fn new(options: Options) -> MllpChannel {
-        MllpChannel { options, client: None, index: Index::new() }
+    pub(super) fn new(setup: &Setup) -> MllpChannel {
+        MllpChannel { setup: setup.clone(), client: None, index: Index::new() }
     }
 
     pub(super) async fn deliver(&mut self, messages: &[Arc<Live>]) -> Progress {
@@ -46,33 +76,31 @@ impl MllpChannel {
     }
 
     async fn send(&mut self, raw: &[u8]) -> Result<(), Failure> {
-        let again = |reason: String| Failure::Again { reason, after: None };
         // Taken out: after a failure the connection is dropped, or a late answer would be taken for the next one's.
         // So it is where something is waiting already: a second answer to the message before.
-        let mut client = match self.client.take().filter(Client::is_quiet) {
+        let kept = self.client.take().and_then(|mut client| client.is_quiet().then_some(client));
+        let mut client = match kept {
             Some(client) => client,
             None => {
                 let down = |error: client::Error| Failure::Endpoint { reason: error.to_string(), after: None };
-                self.connect().await.map_err(down)?
+                self.setup.connect().await.map_err(down)?
             }
         };
-        let answer = client.exchange(raw).await.map_err(|error| again(error.to_string()))?;
+        let replies = &self.setup.replies;
+        let answer = client.exchange(raw).await.map_err(|error| {
+            let failure = Failure::Again { reason: error.to_string(), after: None };
+            if matches!(error, client::Error::Timeout(_)) { replies.apply(Reply::Timeout, failure) } else { failure }
+        })?;
         let sent = control_id(&mut self.index, raw);
         let judged = judge(&mut self.index, &answer, &sent);
         // Without a control id nothing tells the answer to one message from that to the next.
-        if !matches!(judged, Err(Failure::Again { .. })) && !sent.is_empty() {
+        if !matches!(judged, Err((_, Failure::Again { .. }))) && !sent.is_empty() {
             self.client = Some(client);
         }
-        judged
-    }
-
-    async fn connect(&self) -> Result<Client, client::Error> {
-        let options = client::Options {
-            connect_timeout: self.options.connect_timeout,
-            reply_timeout: self.options.timeout,
-            ..client::Options::default()
-        };
-        Client::connect(&self.options.address, options).await
+        judged.map_err(|(reply, failure)| match reply {
+            Some(reply) => replies.apply(reply, failure),
+            None => failure,
+        })
     }
 }
 
@@ -86,9 +114,11 @@ fn control_id(index: &mut Index, raw: &[u8]) -> Vec<u8> {
     }
 }
 
+type Judged = Result<(), (Option<Reply>, Failure)>;
+
 /// What an acknowledgement says of the message with that control id. A reason quotes codes only.
-fn judge(index: &mut Index, answer: &[u8], sent: &[u8]) -> Result<(), Failure> {
-    let again = |reason: &str| Err(Failure::Again { reason: reason.into(), after: None });
+fn judge(index: &mut Index, answer: &[u8], sent: &[u8]) -> Judged {
+    let again = |reason: &str| Err((None, Failure::Again { reason: reason.into(), after: None }));
     if index.parse(answer).is_err() {
         return again("the acknowledgement has no MSH");
     }
@@ -104,12 +134,14 @@ fn judge(index: &mut Index, answer: &[u8], sent: &[u8]) -> Result<(), Failure> {
         };
         format!("{text}{}", message.find(SegmentId(*b"ERR")).map_or_else(String::new, code))
     };
-    match message.text(msa, 1) {
+    let code = message.text(msa, 1);
+    let said = |failure| Err((code.try_into().ok().map(Reply::Acknowledgement), failure));
+    match code {
         b"AA" | b"CA" => Ok(()),
-        b"CE" => again(&refused("the receiver answers CE (commit error)")),
-        b"AE" => Err(Failure::Refused(refused("the receiver answers AE (application error)"))),
-        b"AR" => Err(Failure::Refused(refused("the receiver answers AR (application reject)"))),
-        b"CR" => Err(Failure::Refused(refused("the receiver answers CR (commit reject)"))),
+        b"CE" => said(Failure::Again { reason: refused("the receiver answers CE (commit error)"), after: None }),
+        b"AE" => said(Failure::Refused(refused("the receiver answers AE (application error)"))),
+        b"AR" => said(Failure::Refused(refused("the receiver answers AR (application reject)"))),
+        b"CR" => said(Failure::Refused(refused("the receiver answers CR (commit reject)"))),
         _ => again("MSA-1 of the acknowledgement is none of AA, AE, AR, CA, CE, CR"),
     }
 }
@@ -125,7 +157,7 @@ mod tests {
         assert_eq!(judged("MSA|AA|M1"), Ok(()));
         assert_eq!(judged("MSA|CA|M1"), Ok(()));
         for again in ["MSA|AA|M2", "MSA|AA", "MSA|CE|M1", "MSA||M1", "PID|1"] {
-            assert!(matches!(judged(again), Err(Failure::Again { .. })), "{again}");
+            assert!(matches!(judged(again), Err((_, Failure::Again { .. }))), "{again}");
         }
         for (refused, why) in [
             (
@@ -137,10 +169,10 @@ mod tests {
         ] {
             let shown = judged(refused).unwrap_err();
             assert!(
-                matches!(&shown, Failure::Refused(reason) if reason.starts_with(why) && !reason.contains("CANARY TEXT")),
+                matches!(&shown, (Some(Reply::Acknowledgement(_)), Failure::Refused(reason)) if reason.starts_with(why) && !reason.contains("CANARY TEXT")),
                 "{shown:?}"
             );
         }
-        assert!(matches!(judge(&mut Index::new(), b"HTTP/1.1 400", b"M1"), Err(Failure::Again { .. })));
+        assert!(matches!(judge(&mut Index::new(), b"HTTP/1.1 400", b"M1"), Err((None, Failure::Again { .. }))));
     }
 }

@@ -1,10 +1,20 @@
 //! Channels: how a Bundle gets to its target. What a channel calls delivered is proven: synced to the file, accepted by the server.
+mod answer;
+pub mod egress;
 pub mod fhir;
 pub mod file;
+pub mod http;
 pub mod mllp;
+pub mod replies;
+pub mod rest_hook;
+pub mod smart;
 
 pub use crate::fhir::envelope::Envelope;
+pub use crate::fhir::requests::{Conditional, Mode};
+pub use http::ClientError;
+
 use crate::routing::Live;
+use replies::Replies;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +27,8 @@ pub enum Target {
     Fhir(fhir::Options),
     /// An HL7 v2 receiver.
     Mllp(mllp::Options),
+    /// A web hook.
+    RestHook(rest_hook::Options),
 }
 
 impl Target {
@@ -26,6 +38,7 @@ impl Target {
             Target::File(_) => "file",
             Target::Fhir(_) => "fhir",
             Target::Mllp(_) => "mllp",
+            Target::RestHook(_) => "rest_hook",
         }
     }
 }
@@ -39,6 +52,29 @@ pub enum Channel {
     Fhir(fhir::FhirChannel),
     /// An HL7 v2 receiver.
     Mllp(Box<mllp::MllpChannel>),
+    /// A web hook.
+    RestHook(rest_hook::RestHookChannel),
+}
+
+/// A text that is shown to a server and to nobody else.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps it.
+    pub fn new(text: impl Into<String>) -> Secret {
+        Secret(text.into())
+    }
+
+    fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// How far a delivery came.
@@ -69,18 +105,42 @@ pub enum Failure {
     },
     /// The receiver will never take it.
     Refused(String),
+    /// The route says that it need not arrive.
+    Skipped(String),
+}
+
+impl Failure {
+    /// What is wrong.
+    pub fn reason(&self) -> &str {
+        match self {
+            Failure::Endpoint { reason, .. } | Failure::Again { reason, .. } => reason,
+            Failure::Refused(reason) | Failure::Skipped(reason) => reason,
+        }
+    }
 }
 
 impl Channel {
-    /// Makes the channel of a target; nothing is opened yet.
+    /// Makes as many channels of a target as are wanted at once, or the one that it can have; nothing is opened yet. They share what a route has once: connections to
+    /// an HTTP server, and its token.
     ///
     /// # Errors
-    /// An HTTP client that cannot be made.
-    pub fn new(target: Target) -> Result<Channel, reqwest::Error> {
+    /// Certificates or a client that cannot be used.
+    pub fn several(target: Target, replies: &Replies, count: usize) -> Result<Vec<Channel>, ClientError> {
+        let replies = replies.clone();
         Ok(match target {
-            Target::File(options) => Channel::File(file::FileChannel::new(options)),
-            Target::Fhir(options) => Channel::Fhir(fhir::FhirChannel::new(options)?),
-            Target::Mllp(options) => Channel::Mllp(Box::new(mllp::MllpChannel::new(options))),
+            Target::File(options) => vec![Channel::File(file::FileChannel::new(options))],
+            Target::Fhir(options) => {
+                let one = fhir::FhirChannel::new(options, replies)?;
+                vec![one; count].into_iter().map(Channel::Fhir).collect()
+            }
+            Target::Mllp(options) => {
+                let setup = mllp::Setup::new(options, replies)?;
+                (0..count).map(|_| Channel::Mllp(Box::new(mllp::MllpChannel::new(&setup)))).collect()
+            }
+            Target::RestHook(options) => {
+                let one = rest_hook::RestHookChannel::new(options, replies)?;
+                vec![one; count].into_iter().map(Channel::RestHook).collect()
+            }
         })
     }
 
@@ -88,13 +148,17 @@ impl Channel {
     pub fn batch_max(&self) -> usize {
         match self {
             Channel::File(_) => 256,
-            Channel::Fhir(_) | Channel::Mllp(_) => 1,
+            Channel::Fhir(_) | Channel::Mllp(_) | Channel::RestHook(_) => 1,
         }
     }
 
     /// Whether it sends the Bundle, and not the message as it came.
     pub fn wants_bundle(&self) -> bool {
-        !matches!(self, Channel::Mllp(_))
+        match self {
+            Channel::File(_) | Channel::Fhir(_) => true,
+            Channel::Mllp(_) => false,
+            Channel::RestHook(channel) => channel.wants_bundle(),
+        }
     }
 
     /// Delivers in order, as far as it goes.
@@ -103,6 +167,7 @@ impl Channel {
             Channel::File(channel) => channel.deliver(messages).await,
             Channel::Fhir(channel) => channel.deliver(messages).await,
             Channel::Mllp(channel) => channel.deliver(messages).await,
+            Channel::RestHook(channel) => channel.deliver(messages).await,
         }
     }
 }

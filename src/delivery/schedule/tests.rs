@@ -8,7 +8,7 @@ fn live(seq: u64) -> Arc<Live> {
 }
 
 fn limits() -> Limits {
-    Limits { concurrency: 8, batch_max: 1, waiting_max: 100, held_bytes_max: 1 << 20 }
+    Limits { concurrency: 8, batch_max: 1, waiting_max: 100, held_bytes_max: 1 << 20, rate: 0 }
 }
 
 /// All that can be started now, read again where it must be: (first number, job).
@@ -156,6 +156,60 @@ fn what_speaks_of_several_patients_stands_alone() {
 }
 
 #[test]
+fn a_route_sends_no_more_than_its_rate() {
+    for (batch_max, rate) in [(1, 5), (1, 1000), (3, 4)] {
+        let limits = Limits { concurrency: 100, batch_max, rate, ..limits() };
+        let (mut schedule, began) = (Schedule::new(Retry::default(), limits), Instant::now());
+        let mut now = began;
+        (0..90).for_each(|seq| schedule.add(if batch_max > 1 { Key::Route } else { Key::Patient(seq) }, live(seq)));
+        let mut sent = 0;
+        while schedule.waiting() > 0 {
+            for (_, job) in start(&mut schedule, now) {
+                sent += job.messages.len();
+                let progress = Progress { delivered: job.messages.len(), failure: None };
+                schedule.finished(job, progress, now);
+            }
+            let most = (now - began + SLACK).as_secs_f64() * f64::from(rate) + batch_max as f64;
+            assert!(sent as f64 <= most, "{sent} after {:?} at {rate}", now - began);
+            if let Some(then) = schedule.deadline(now) {
+                now = then;
+            }
+        }
+        let took = (now - began).as_secs_f64() * f64::from(rate);
+        assert!((85.0 - SLACK.as_secs_f64() * f64::from(rate)..=90.0).contains(&took), "nor much less: {took}");
+    }
+}
+
+#[test]
+fn what_had_failed_before_a_restart_is_given_up_in_its_time() {
+    let retry = Retry { attempts: 5, age: 100 * SECOND, ..Retry::default() };
+    for (tried, reason) in [
+        (Tried { failed: 4, age: SECOND }, "given up after 5 attempts: HTTP 503"),
+        (Tried { failed: 1, age: 100 * SECOND }, "given up after 2 attempts: HTTP 503"),
+    ] {
+        let (mut schedule, now) = (Schedule::new(retry, limits()), Instant::now());
+        schedule.add_tried(Key::Patient(7), live(1), tried, now);
+        schedule.add(Key::Patient(7), live(2));
+        let (_, job) = start(&mut schedule, now).remove(0);
+        assert_eq!(schedule.finished(job, again(), now).given_up, Some((1, tried.failed + 1, reason.into())));
+        let (_, job) = start(&mut schedule, now).remove(0);
+        let next = schedule.finished(job, again(), now).again.unwrap();
+        assert_eq!((next.seq, next.failed, next.age), (2, 1, Duration::ZERO), "the next begins anew");
+    }
+}
+
+#[test]
+fn what_the_route_passes_over_is_no_dead_letter() {
+    let (mut schedule, now) = (Schedule::new(Retry::default(), limits()), Instant::now());
+    schedule.add(Key::Patient(7), live(1));
+    schedule.add(Key::Patient(7), live(2));
+    let (_, job) = start(&mut schedule, now).remove(0);
+    let finished = schedule.finished(job, failing(Failure::Skipped("HTTP 404".into())), now);
+    assert_eq!((finished.skipped, finished.given_up), (Some((1, "HTTP 404".into())), None));
+    assert_eq!(numbers(&start(&mut schedule, now)), [2]);
+}
+
+#[test]
 fn batches_are_put_back_in_order() {
     let limits = Limits { concurrency: 1, batch_max: 3, ..limits() };
     let (mut schedule, mut now) = (Schedule::new(Retry::default(), limits), Instant::now());
@@ -191,6 +245,7 @@ fn whatever_fails_order_holds_and_nothing_is_lost() {
             batch_max: 1 + dice.roll(2) as usize * 3,
             waiting_max: 1 + dice.roll(40) as usize,
             held_bytes_max: dice.roll(4) as usize * 1000,
+            rate: dice.roll(2) as u32 * 7,
         };
         let retry = Retry { attempts: dice.roll(2) as u32 * 6, ..Retry::default() };
         let keys: Vec<Key> = (0..200)
@@ -211,15 +266,20 @@ fn whatever_fails_order_holds_and_nothing_is_lost() {
             assert!(under_way.len() <= limits.concurrency && schedule.waiting() <= limits.waiting_max);
             assert!(schedule.held_bytes <= limits.held_bytes_max);
             if under_way.is_empty() {
-                if !schedule.has_room(now) || next == keys.len() || !schedule.takes(keys[next]) {
+                if !schedule.ready.is_empty()
+                    || !schedule.has_room(now)
+                    || next == keys.len()
+                    || !schedule.takes(keys[next])
+                {
                     now = schedule.deadline(now).expect("something to wait for");
                 }
                 continue;
             }
             let job = under_way.swap_remove(dice.roll(under_way.len() as u64) as usize);
             let delivered = dice.roll(job.messages.len() as u64 + 1) as usize;
-            let failure = match dice.roll(6) {
+            let failure = match dice.roll(7) {
                 _ if delivered == job.messages.len() => None,
+                6 => Some(Failure::Skipped("HTTP 404".into())),
                 0 => Some(Failure::Refused("HTTP 422".into())),
                 1 => Some(Failure::Endpoint { reason: "cannot connect".into(), after: Some(SECOND) }),
                 2 => None,
@@ -228,6 +288,7 @@ fn whatever_fails_order_holds_and_nothing_is_lost() {
             let finished = schedule.finished(job, Progress { delivered, failure }, now);
             settled.extend(finished.delivered);
             settled.extend(finished.given_up.map(|(seq, ..)| seq));
+            settled.extend(finished.skipped.map(|(seq, _)| seq));
         }
         assert_eq!((schedule.waiting(), schedule.held_bytes, schedule.queues.len()), (0, 0, 0), "seed {seed}");
         for (at, later) in settled.iter().enumerate() {

@@ -49,6 +49,24 @@ fn a_patient_whose_messages_fail_holds_no_other_and_a_restart_repeats_none_of_th
 }
 
 #[test]
+fn attempts_are_counted_over_a_restart() {
+    let server = Server::start(|_| "503 Service Unavailable");
+    let gateway = Gateway::start(&server.configuration(", attempts = 8", "").replace("\"10ms\"", "\"40ms\""));
+    Peer::connect(&gateway).exchange(&update("ill", "N0"));
+    server.wait_for(4);
+    let gateway = gateway.kill_and_restart(None);
+    wait_for("the end of its attempts", || {
+        Some(()).filter(|()| gateway.log().contains("dead letter: given up after 8 attempts"))
+    });
+    let data = gateway.data();
+    gateway.stop();
+    assert_eq!(dead_letters(&data, "ehr"), [1]);
+    // The attempts that were under way, or not written down, when it was killed were made again: with none remembered there would be twelve or more.
+    let requests = server.requests().len();
+    assert!((8..=10).contains(&requests), "{requests} attempts");
+}
+
+#[test]
 fn order_holds_for_each_patient_under_failures_and_kills() {
     let dice = RandomState::new();
     let server =

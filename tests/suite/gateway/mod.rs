@@ -6,14 +6,20 @@ mod crash;
 mod delivery;
 mod forward;
 mod framing;
+mod hook;
+mod hostile;
 mod http;
 mod lanes;
 mod letters;
+mod outward;
 mod process;
 mod reload;
+mod requests;
 mod server;
 mod service;
+mod smart;
 mod tls;
+mod web;
 
 use process::{Gateway, Peer, message};
 

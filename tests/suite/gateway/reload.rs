@@ -168,6 +168,8 @@ fn route(name: &str, folder: &Path) -> delivery::Options {
         route: Route { name: name.into(), filter: None },
         target: Target::File(file::Options { path, envelope: Envelope::Message }),
         retry: Retry::default(),
+        replies: handoff::delivery::channel::replies::Replies::default(),
+        rate: 0,
         order: Order::default(),
         concurrency: 1,
         waiting_max: 100,
@@ -177,7 +179,7 @@ fn route(name: &str, folder: &Path) -> delivery::Options {
 /// Sends messages, each once the one before is acknowledged.
 async fn send(address: &str, ids: &[&str]) {
     let mut client =
-        handoff::mllp::client::Client::connect(address, handoff::mllp::client::Options::default()).await.unwrap();
+        handoff::mllp::client::Client::connect(address, None, handoff::mllp::client::Options::default()).await.unwrap();
     for id in ids {
         let ack = client.exchange(message(id, "A01").as_bytes()).await.unwrap();
         assert!(String::from_utf8(ack).unwrap().contains(&format!("MSA|AA|{id}")));

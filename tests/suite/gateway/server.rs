@@ -1,5 +1,6 @@
 //! A FHIR server that keeps what it is sent and answers as it is told. What it has seen is the oracle of the delivery tests: it knows nothing of the gateway's books.
 use super::process::{message, wait_for};
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -56,14 +57,14 @@ impl Server {
 
     /// Those that it took, each once, by order of first arrival: (patient, name).
     pub fn taken(&self) -> Vec<(String, String)> {
-        let mut seen = Vec::new();
+        let (mut seen, mut taken) = (HashSet::new(), Vec::new());
         for request in self.requests.lock().unwrap().iter().filter(|request| request.status.starts_with("200")) {
             let which = (request.patient.clone(), request.name.clone());
-            if !seen.contains(&which) {
-                seen.push(which);
+            if seen.insert(which.clone()) {
+                taken.push(which);
             }
         }
-        seen
+        taken
     }
 
     pub fn wait_for(&self, count: usize) -> Vec<Request> {
@@ -113,7 +114,9 @@ fn answer(stream: &TcpStream, kept: &Mutex<Vec<Request>>, policy: &Policy) -> Op
     let (patient, name) = (text("/identifier/0/value"), text("/name/0/family"));
     let status = {
         let mut kept = kept.lock().unwrap();
-        let earlier = kept.iter().filter(|request| request.patient == patient && request.name == name).count();
+        // From the newest on: one that comes again mostly came just now.
+        let same = |request: &&Request| request.patient == patient && request.name == name;
+        let earlier = kept.iter().rev().find(same).map_or(0, |request| request.earlier + 1);
         let mut request = Request { head, body, patient, name, earlier, status: "" };
         request.status = policy(&request);
         let status = request.status;

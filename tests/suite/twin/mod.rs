@@ -6,7 +6,7 @@ mod bind;
 mod element;
 pub mod judge;
 mod message;
-mod mutate;
+pub mod mutate;
 mod place;
 mod primitive;
 mod text;

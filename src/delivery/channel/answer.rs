@@ -1,0 +1,282 @@
+//! What the answer of a FHIR server, or of a web hook, means for a message.
+//!
+//! | answer | what becomes of the message |
+//! |---|---|
+//! | 2xx that proves itself, and no entry of it failed | delivered |
+//! | no connection, 401, 429 | again, and the route rests: this concerns the server, not the message; `Retry-After` is heeded |
+//! | no answer in time, 408, 409, 425, 5xx | again; `Retry-After` is heeded |
+//! | other 4xx, 412 for several matches among them | refused: a dead letter |
+//! | 3xx | refused: redirects are not followed, the configuration should name the right place |
+//!
+//! 401 never makes a dead letter: a backlog must not be lost to sight because a credential has run out. A server that does not answer in time may be choking on this
+//! very message, so that counts against the message. `replies` of the route may say otherwise.
+use super::Failure;
+use super::http::{self, retry_after};
+use super::replies::{Replies, Reply};
+use reqwest::header::{ETAG, HeaderMap, LAST_MODIFIED, LOCATION};
+use reqwest::{Response, StatusCode};
+use serde_json::Value;
+use std::time::{Duration, SystemTime};
+
+/// The 2xx of a server.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    /// JSON, as far as it was not too long.
+    pub body: Option<Value>,
+    /// There was no body at all.
+    pub is_empty: bool,
+}
+
+/// Reads an answer; an error when it is no 2xx.
+pub(super) async fn taken(response: Result<Response, reqwest::Error>, replies: &Replies) -> Result<Taken, Failure> {
+    let response = response.map_err(|error| http::unanswered(&error, replies))?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = http::read(response).await.map_err(|error| http::unanswered(&error, replies))?;
+    let json: Option<Value> = body.as_deref().and_then(|body| serde_json::from_slice(body).ok());
+    if status.is_success() {
+        return Ok(Taken { status, headers, body: json, is_empty: body.is_some_and(|body| body.is_empty()) });
+    }
+    let mut reason = format!("HTTP {status}{}", issues(json.as_ref()));
+    if status.is_redirection() {
+        reason.push_str(": redirects are not followed; name the final address in the route");
+    }
+    Err(judged(status.as_u16(), reason, retry_after(&headers, SystemTime::now()), replies))
+}
+
+/// What a status means that is no success.
+fn judged(status: u16, reason: String, after: Option<Duration>, replies: &Replies) -> Failure {
+    let failure = match status {
+        401 | 429 => Failure::Endpoint { reason, after },
+        408 | 409 | 425 | 500..=599 => Failure::Again { reason, after },
+        _ => Failure::Refused(reason),
+    };
+    replies.apply(Reply::Status(status), failure)
+}
+
+/// Delivered must be proven: a login page answers 200 as well. Gives the entries of the answer.
+pub(super) fn proven<'t>(taken: &'t Taken, kind: &str, count: usize) -> Result<&'t [Value], Failure> {
+    let text = |key: &str| taken.body.as_ref().and_then(|body| body.get(key)).and_then(Value::as_str);
+    let entries = taken.body.as_ref().and_then(|body| body.get("entry")).and_then(Value::as_array);
+    let has_status = |entry: &Value| entry.pointer("/response/status").is_some();
+    match entries {
+        Some(entries)
+            if text("resourceType") == Some("Bundle")
+                && text("type") == Some(kind)
+                && entries.len() == count
+                && entries.iter().all(has_status) =>
+        {
+            Ok(entries)
+        }
+        // Nothing was asked for.
+        None if count == 0 && text("type") == Some(kind) => Ok(&[]),
+        _ => {
+            Err(Failure::Again { reason: format!("2xx without a {kind} for each of the {count} entries"), after: None })
+        }
+    }
+}
+
+/// A server may take a Bundle and refuse what is in it: each entry has a status of its own.
+pub(super) fn entries(entries: &[Value], replies: &Replies) -> Result<(), Failure> {
+    for (at, entry) in entries.iter().enumerate() {
+        let Some(status) = entry.pointer("/response/status").and_then(Value::as_str) else { continue };
+        let code = status.get(..3).and_then(|code| code.parse::<u16>().ok()).unwrap_or(0);
+        if !matches!(code, 200..=299 | 304) {
+            let reason = format!("entry {at}: status {code}{}", issues(entry.pointer("/response/outcome")));
+            return Err(judged(code, reason, None, replies));
+        }
+    }
+    Ok(())
+}
+
+/// The entries of an answer to `$process-message` that say that one of them failed.
+pub(super) fn entries_within(body: Option<&Value>, replies: &Replies) -> Result<(), Failure> {
+    let found = body.and_then(|body| body.get("entry")).and_then(Value::as_array);
+    entries(found.map_or(&[], Vec::as_slice), replies)
+}
+
+/// The same for one resource: it is shown or named by the answer. Gives where the server put it, as `Type/id`.
+pub(super) fn resource_proven(taken: &Taken, resource_type: &str) -> Result<Option<String>, Failure> {
+    let shown = taken.body.as_ref().and_then(|body| body.get("resourceType")).and_then(Value::as_str);
+    let by_body = taken.body.as_ref().filter(|_| shown == Some(resource_type));
+    let by_body = by_body.and_then(|body| body.get("id")).and_then(Value::as_str).filter(|id| is_id(id));
+    let header = taken.headers.get(LOCATION).and_then(|location| location.to_str().ok());
+    let address = by_body
+        .map(|id| format!("{resource_type}/{id}"))
+        .or_else(|| header.and_then(|location| address(location, resource_type)));
+    let silent = taken.is_empty
+        && (taken.status != StatusCode::OK
+            || [ETAG, LAST_MODIFIED, LOCATION].iter().any(|name| taken.headers.contains_key(name)));
+    if shown == Some(resource_type) || shown == Some("OperationOutcome") || silent {
+        return Ok(address);
+    }
+    Err(Failure::Again { reason: format!("2xx without a {resource_type}"), after: None })
+}
+
+/// Where the server put the resource of an entry, as `Type/id`.
+pub(super) fn entry_address(entry: &Value, resource_type: &str) -> Option<String> {
+    let location = entry.pointer("/response/location").and_then(Value::as_str);
+    let id = entry.pointer("/resource/id").and_then(Value::as_str).filter(|id| is_id(id));
+    location
+        .and_then(|location| address(location, resource_type))
+        .or_else(|| id.map(|id| format!("{resource_type}/{id}")))
+}
+
+/// `Type/id` in `https://…/Type/id/_history/1`.
+fn address(location: &str, resource_type: &str) -> Option<String> {
+    let mut parts = location.split('/');
+    parts.by_ref().find(|part| *part == resource_type)?;
+    parts.next().filter(|id| is_id(id)).map(|id| format!("{resource_type}/{id}"))
+}
+
+/// FHIR `id`.
+fn is_id(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte))
+}
+
+/// The severities and codes of an OperationOutcome, and where in the resource. Its texts may quote the patient and stay out.
+fn issues(outcome: Option<&Value>) -> String {
+    let issues = outcome.and_then(|outcome| outcome.get("issue")).and_then(Value::as_array);
+    let plain = |issue: &Value, key: &str| {
+        issue
+            .get(key)
+            .and_then(Value::as_str)
+            .filter(|text| text.len() < 32 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'))
+            .unwrap_or("?")
+            .to_owned()
+    };
+    let place = |issue: &Value| {
+        let listed = |key: &str| issue.get(key).and_then(Value::as_array).and_then(|list| list.first()?.as_str());
+        let place = [listed("expression"), listed("location")].into_iter().flatten().find(|path| is_path(path));
+        place.map_or_else(String::new, |path| format!(" at {path}"))
+    };
+    let texts: Vec<_> = issues
+        .into_iter()
+        .flatten()
+        .take(5)
+        .map(|issue| format!("{} {}{}", plain(issue, "severity"), plain(issue, "code"), place(issue)))
+        .collect();
+    if texts.is_empty() { String::new() } else { format!(" ({})", texts.join(", ")) }
+}
+
+/// `Patient.identifier[1].value`: a type, then elements and positions, and nothing that could be a value: no quotes, no functions, no comments.
+fn is_path(text: &str) -> bool {
+    let word = |text: &str, first: fn(&u8) -> bool| {
+        let (name, position) = text.split_once('[').map_or((text, None), |(name, rest)| (name, Some(rest)));
+        let counted = position.is_none_or(|rest| {
+            rest.strip_suffix(']').is_some_and(|digits| {
+                (1..=5).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
+            })
+        });
+        let named = name.as_bytes().first().is_some_and(first) && name.bytes().all(|byte| byte.is_ascii_alphabetic());
+        counted && named && name.len() <= 40
+    };
+    let mut parts = text.split('.');
+    let head = parts.next().is_some_and(|part| word(part, u8::is_ascii_uppercase));
+    let mut rest = parts.peekable();
+    text.len() <= 160 && head && rest.peek().is_some() && rest.all(|part| word(part, u8::is_ascii_lowercase))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn none() -> Replies {
+        Replies::default()
+    }
+
+    fn taken(status: StatusCode, headers: &[(reqwest::header::HeaderName, &str)], body: Option<Value>) -> Taken {
+        let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
+        Taken { status, headers, is_empty: body.is_none(), body }
+    }
+
+    #[test]
+    fn every_status_has_its_consequence() {
+        let after = Some(Duration::from_secs(7));
+        let failure = |status| judged(status, "why".into(), after, &none());
+        for status in [401, 429] {
+            assert_eq!(failure(status), Failure::Endpoint { reason: "why".into(), after }, "{status}");
+        }
+        for status in [408, 409, 425, 500, 501, 502, 503, 504, 507] {
+            assert_eq!(failure(status), Failure::Again { reason: "why".into(), after }, "{status}");
+        }
+        for status in [300, 301, 302, 307, 308, 400, 403, 404, 405, 406, 410, 411, 412, 413, 415, 422, 451, 0] {
+            assert_eq!(failure(status), Failure::Refused("why".into()), "{status}");
+        }
+    }
+
+    #[test]
+    fn an_accepted_bundle_with_a_refused_entry_is_not_delivered() {
+        let answer = |status: &str| json!([{"response": {"status": "201 Created"}}, {"response": {"status": status, "outcome": {"issue": [{"severity": "error", "code": "invalid", "diagnostics": "CANARY"}]}}}]);
+        let judge = |status: &str| entries(answer(status).as_array().unwrap(), &none());
+        assert_eq!(judge("200"), Ok(()));
+        assert_eq!(judge("422 Unprocessable"), Err(Failure::Refused("entry 1: status 422 (error invalid)".into())));
+        assert!(matches!(judge("412 Precondition Failed"), Err(Failure::Refused(_))));
+        assert!(matches!(judge("503"), Err(Failure::Again { .. })));
+        assert!(matches!(judge("401"), Err(Failure::Endpoint { .. })));
+        let replies = Replies(vec![(Reply::Status(422), crate::delivery::channel::replies::Action::Skip)]);
+        assert!(matches!(entries(answer("422").as_array().unwrap(), &replies), Err(Failure::Skipped(_))));
+    }
+
+    #[test]
+    fn a_login_page_is_no_delivery() {
+        let whole = json!({"resourceType": "Bundle", "type": "transaction-response", "entry": [{"response": {"status": "200"}}]});
+        let whole = taken(StatusCode::OK, &[], Some(whole));
+        assert!(proven(&whole, "transaction-response", 1).is_ok());
+        for (kind, count) in [("transaction-response", 2), ("batch-response", 1)] {
+            assert!(matches!(proven(&whole, kind, count), Err(Failure::Again { .. })));
+        }
+        let page = Taken { is_empty: false, ..taken(StatusCode::OK, &[], None) };
+        assert!(matches!(proven(&page, "transaction-response", 1), Err(Failure::Again { .. })));
+        assert!(matches!(resource_proven(&page, "Patient"), Err(Failure::Again { .. })));
+        let silent = taken(StatusCode::OK, &[], None);
+        assert!(matches!(resource_proven(&silent, "Patient"), Err(Failure::Again { .. })), "nor is a bare 200");
+    }
+
+    #[test]
+    fn where_a_resource_went_is_read_from_the_body_or_the_location() {
+        let body = |kind: &str| Some(json!({"resourceType": kind, "id": "77"}));
+        let put = |headers: &[_], body| resource_proven(&taken(StatusCode::CREATED, headers, body), "Patient").unwrap();
+        assert_eq!(put(&[], body("Patient")).as_deref(), Some("Patient/77"));
+        let location = [(LOCATION, "https://ehr.example/fhir/Patient/a-1/_history/3")];
+        assert_eq!(put(&location, None).as_deref(), Some("Patient/a-1"));
+        assert_eq!(put(&location, body("OperationOutcome")).as_deref(), Some("Patient/a-1"));
+        assert_eq!(put(&[(LOCATION, "https://ehr.example/fhir/Patient/?x=\"1")], None), None, "no id");
+        let entry = json!({"response": {"status": "201", "location": "Patient/9/_history/1"}});
+        assert_eq!(entry_address(&entry, "Patient").as_deref(), Some("Patient/9"));
+        let entry = json!({"response": {"status": "200"}, "resource": {"resourceType": "Patient", "id": "8"}});
+        assert_eq!(entry_address(&entry, "Patient").as_deref(), Some("Patient/8"));
+    }
+
+    #[test]
+    fn a_reason_says_what_and_where_and_quotes_nothing() {
+        let outcome = |issue: Value| issues(Some(&json!({"issue": [issue]})));
+        let told = outcome(
+            json!({"severity": "error", "code": "required", "diagnostics": "CANARY", "details": {"text": "CANARY"}, "expression": ["Patient.identifier[1].value"]}),
+        );
+        assert_eq!(told, " (error required at Patient.identifier[1].value)");
+        let located =
+            outcome(json!({"severity": "error", "code": "value", "location": ["Bundle.entry[0].resource.birthDate"]}));
+        assert_eq!(located, " (error value at Bundle.entry[0].resource.birthDate)");
+        let several = outcome(json!({"severity": "fatal", "code": "multiple-matches"}));
+        assert_eq!(several, " (fatal multiple-matches)");
+        for quoting in [
+            "Patient.name.where(family='CANARY')",
+            "Bundle.entry[0].resource.ofType(Patient)",
+            "Bundle.entry[0].resource/*Patient/CANARY*/.id",
+            "CANARY",
+            "Patient.CANARY",
+            "Patient.identifier[123456].value",
+            "/f:Patient/f:name",
+            "Patient",
+            "patient.name",
+            "",
+        ] {
+            let told = outcome(json!({"severity": "error", "code": "CANARY", "expression": [quoting]}));
+            assert_eq!(told, " (error ?)", "{quoting}");
+        }
+        assert_eq!(issues(Some(&json!({"issue": "CANARY"}))) + &issues(None), "");
+    }
+}
