@@ -37,7 +37,8 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Outcome; 6] = [
+    /// All of them.
+    pub const ALL: [Outcome; 6] = [
         Outcome::Received,
         Outcome::Translated,
         Outcome::Untranslated,

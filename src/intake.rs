@@ -15,10 +15,12 @@ mod translate;
 use crate::journal::{AppendError, Journal, Record};
 use crate::mapping::{Plan, Scratch};
 use crate::routing::Tail;
+use crate::telemetry::{ListenerMeter, names, telemetry};
 use crate::{facets::Outcome, hl7};
 use acknowledge::ControlIds;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 /// When a message is acknowledged positively. It is on stable storage in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,12 +39,14 @@ pub struct Source {
     ack_on: AckOn,
     plan: Arc<Plan>,
     plan_hash: [u8; 32],
+    meter: Arc<ListenerMeter>,
 }
 
 impl Source {
     /// A listener by its name, when it acknowledges, and what translates its messages.
     pub fn new(listener: String, ack_on: AckOn, plan: Arc<Plan>) -> Source {
-        Source { listener, ack_on, plan_hash: plan.hash(), plan }
+        let meter = Arc::new(telemetry().listener(&listener, Outcome::ALL.map(Outcome::name)));
+        Source { listener, ack_on, plan_hash: plan.hash(), plan, meter }
     }
 }
 
@@ -93,6 +97,7 @@ impl Intake {
     /// Takes a frame. Returns, once the journal has room for it, the answer to come; frames of one sender that are handed over one after the other are
     /// journalled in that order.
     pub async fn accept(&self, raw: Vec<u8>, source: &Source) -> impl Future<Output = Answer> + Send + use<> {
+        let began = Instant::now();
         // To the millisecond, as it is journalled: translating again must give the same bytes.
         let received = (self.clock)();
         let received = received.round(jiff::Unit::Millisecond).unwrap_or(received);
@@ -109,16 +114,27 @@ impl Intake {
                 tail.push(live);
             }
         };
+        let drafted = Instant::now();
+        source.meter.translate.time(drafted - began);
         let receipt = self.journal.append(Arc::clone(&record), publish).await;
-        let note = draft.note;
+        let (note, meter) = (draft.note, Arc::clone(&source.meter));
         async move {
             match receipt.await {
                 Ok(seq) => {
                     let Note { message_id, kind, outcome, bytes } = note;
+                    meter.journal.time(drafted.elapsed());
+                    meter.message(outcome.name(), bytes);
                     tracing::info!(seq, %message_id, kind, outcome = outcome.name(), bytes, "message");
-                    if record.ack.is_empty() { Answer::Silence } else { Answer::Acknowledge(record.ack.clone()) }
+                    if record.ack.is_empty() {
+                        return Answer::Silence;
+                    }
+                    meter.ack.time(began.elapsed());
+                    Answer::Acknowledge(record.ack.clone())
                 }
-                Err(error) => Answer::NotStored(error),
+                Err(error) => {
+                    meter.message(names::NOT_STORED, note.bytes);
+                    Answer::NotStored(error)
+                }
             }
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! The way of a message: bytes → frame ([`mllp`]) → index ([`hl7`]) → plan ([`mapping`]) → Bundle bytes ([`fhir`]) → record ([`journal`]) → ACK, and from the
 //! journal to every route ([`delivery`]). [`intake`] reads it top to bottom; [`server`] runs all of it.
+pub mod admin;
+pub mod alerts;
 pub mod cli;
 pub mod config;
 pub mod delivery;
@@ -14,4 +16,5 @@ pub mod mapping;
 pub mod mllp;
 pub mod routing;
 pub mod server;
+pub mod telemetry;
 mod words;

@@ -24,6 +24,10 @@ enum Command {
     Check(cli::check::CheckArgs),
     Send(cli::send::SendArgs),
     DeadLetters(cli::dead_letters::DeadLettersArgs),
+    Status(cli::remote::StatusArgs),
+    Routes(cli::remote::RoutesArgs),
+    Reload(cli::remote::ReloadArgs),
+    Token(cli::token::TokenArgs),
     Bench(cli::bench::BenchArgs),
     /// Check, list and show the mappings
     Mappings(cli::mappings::MappingsArgs),
@@ -38,6 +42,10 @@ fn main() -> ExitCode {
         Command::Check(args) => cli::check::run(&args),
         Command::Send(args) => cli::send::run(args),
         Command::DeadLetters(args) => cli::dead_letters::run(args),
+        Command::Status(args) => cli::remote::status(&args),
+        Command::Routes(args) => cli::remote::routes(&args),
+        Command::Reload(args) => cli::remote::reload(&args),
+        Command::Token(args) => cli::token::run(&args),
         Command::Bench(args) => cli::bench::run(args),
         Command::Mappings(args) => cli::mappings::run(args),
     };

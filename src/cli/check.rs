@@ -33,6 +33,10 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
             good = false;
         }
     }
+    if let Some(Err(error)) = config.admin.as_ref().and_then(|admin| admin.tls.clone()).map(Acceptor::new) {
+        eprintln!("{}: admin: tls: {error}", args.config.display());
+        good = false;
+    }
     for route in &config.routes {
         if let Err(error) = Channel::several(route.target.clone(), &route.replies, 1) {
             eprintln!("{}: route {}: {error}", args.config.display(), route.route.name);

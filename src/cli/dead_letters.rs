@@ -1,7 +1,7 @@
 //! `handoff dead-letters`: what routes gave up, and what is to become of it. Reads the data directory itself, so that it works while the gateway runs and when it is down.
 use super::serve::{configured, plans, with_plans};
 use crate::config::Config;
-use crate::delivery::{Options, UNTRANSLATED, resend};
+use crate::delivery::resend::{self, Outlets, ResendError};
 use crate::facets::Facets;
 use crate::hl7::Index;
 use crate::journal::{DeadLetter, View};
@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// List, show, send again and drop what could not be delivered
 #[derive(Debug, Args)]
@@ -139,10 +140,6 @@ fn drop_letter(view: &View, letter: &Letter) -> anyhow::Result<bool> {
 
 fn send_again(view: &mut View, letter: &Letter, with: Option<PathBuf>, mut config: Config) -> anyhow::Result<bool> {
     let Some(found) = find(view, letter)? else { return Ok(false) };
-    if found.last > found.seq {
-        eprintln!("records {} to {} were damaged; as one letter they cannot be sent", found.seq, found.last);
-        return Ok(false);
-    }
     let Some(mut record) = view.record(letter.number)? else {
         eprintln!("the journal cannot read the message; `--with FILE` needs it as well, for where it came from");
         return Ok(false);
@@ -152,50 +149,26 @@ fn send_again(view: &mut View, letter: &Letter, with: Option<PathBuf>, mut confi
         record.facets = facets_anew(&record)?;
     }
     let plans = plans(&with_plans(config.mappings.take(), std::mem::take(&mut config.listeners))?)?;
-    let live = match resend::prepare(letter.number, record.clone(), &plans) {
-        Ok(live) => live,
+    let outlets = Outlets { plans: Arc::new(plans), routes: config.routes };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let sent = match runtime.block_on(resend::letter(view.state(), &letter.route, &found, record, &outlets)) {
+        Ok(sent) => sent,
+        Err(ResendError::NoRoute) => bail!(
+            "no route of the configuration wants it: name the configuration of the gateway with --config, or drop it"
+        ),
+        Err(ResendError::Store(error)) => return Err(error.into()),
         Err(why) => {
             eprintln!("not sent {}: {why}", letter.number);
             return Ok(false);
         }
     };
-    let wanted = |options: &Options| {
-        let own = letter.route == UNTRANSLATED || options.route.name == letter.route;
-        own && Facets::decode(&live.facets).is_some_and(|facets| options.route.wants(&facets, &live.raw))
-    };
-    let targets: Vec<_> =
-        config.routes.into_iter().filter(wanted).map(|route| (route.route.name, route.target)).collect();
-    if targets.is_empty() {
-        bail!(
-            "no route of the configuration wants it: name the configuration of the gateway with --config, or drop it"
-        );
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut failed = Vec::new();
-    for (name, target) in targets {
-        // Each route its own copy: a channel takes it whole.
-        let sent = match resend::prepare(letter.number, record.clone(), &plans) {
-            Ok(live) => runtime.block_on(resend::deliver(live, target)),
-            Err(why) => Err(why),
-        };
-        match sent {
-            Ok(()) => println!("sent {} to {name}", letter.number),
-            Err(reason) => {
-                eprintln!("not sent {} to {name}: {reason}", letter.number);
-                failed.push((name, reason));
-            }
+    for sent in &sent {
+        match &sent.failure {
+            None => println!("sent {} to {}", letter.number, sent.route),
+            Some(reason) => eprintln!("not sent {} to {}: {reason}", letter.number, sent.route),
         }
     }
-    let arrived = failed.is_empty();
-    // Where it has not arrived it stays a dead letter; where it has, it must not be sent once more.
-    for (name, reason) in failed.into_iter().filter(|(name, _)| *name != letter.route) {
-        let attempts = found.attempts.saturating_add(1);
-        view.state().keep_dead_letter(&name, &DeadLetter { attempts, reason, ..found.clone() })?;
-    }
-    if arrived || letter.route == UNTRANSLATED {
-        view.state().drop_dead_letter(&letter.route, letter.number)?;
-    }
-    Ok(arrived)
+    Ok(sent.iter().all(|sent| sent.failure.is_none()))
 }
 
 /// The facets of an edited message: where and when it came in stay as they were.

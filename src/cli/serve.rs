@@ -1,6 +1,9 @@
 //! `handoff serve`: the gateway, with a configuration that is read anew when somebody asks for it (SIGHUP).
 use super::files::{Layers, load};
-use crate::config::{Config, Problems};
+use super::notify::Notify;
+use crate::admin::Admin;
+use crate::alerts;
+use crate::config::{Config, Log, LogFormat, Problems};
 use crate::delivery::Plans;
 use crate::mapping::Plan;
 use crate::server::{Control, Gateway, Listener, Setup};
@@ -9,7 +12,12 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing_subscriber::EnvFilter;
 
 /// Receive HL7 v2 over MLLP, keep it, acknowledge it and deliver it as FHIR
 #[derive(Debug, Args)]
@@ -18,6 +26,9 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
+
+/// Time for what runs beside the gateway, once that has stopped: requests are answered, a failure is told.
+const BESIDE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs until SIGTERM or SIGINT: exit 0. A failed journal ends it with exit 1, a wrong configuration with exit 2.
 ///
@@ -31,10 +42,11 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(2));
         }
     };
-    log_to_stderr();
+    log_to_stderr(config.log);
+    let watched = Watched { admin: config.admin.clone(), alerts: config.alerts.clone() };
     let setup = setup(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    match runtime.block_on(serve(setup, args.config)) {
+    match runtime.block_on(serve(setup, args.config, watched)) {
         Ok(code) => Ok(code),
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -48,14 +60,23 @@ pub(super) fn configured(path: Option<&Path>) -> Result<Config, Problems> {
     path.map_or_else(|| Ok(Config::default()), Config::load)
 }
 
-/// `HANDOFF_LOG` chooses what is told, as in `HANDOFF_LOG=warn`.
-fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("HANDOFF_LOG").unwrap_or_else(|_| "info".into());
-    let _ =
-        tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).try_init();
+/// `HANDOFF_LOG` chooses what is told, as in `HANDOFF_LOG=warn`, before the configuration does.
+fn log_to_stderr(log: Log) {
+    let filter = EnvFilter::try_from_env("HANDOFF_LOG").unwrap_or_else(|_| EnvFilter::new(log.level.to_string()));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
+    let _ = match log.format {
+        LogFormat::Text => lines.try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    };
 }
 
-async fn serve(setup: Setup, path: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+/// By what the gateway is watched and operated.
+struct Watched {
+    admin: Option<crate::admin::Options>,
+    alerts: Option<alerts::Options>,
+}
+
+async fn serve(setup: Setup, path: Option<PathBuf>, watched: Watched) -> anyhow::Result<ExitCode> {
     // Asked for first: a signal that comes while starting is not missed.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let hangup = signal(SignalKind::hangup())?;
@@ -63,9 +84,32 @@ async fn serve(setup: Setup, path: Option<PathBuf>) -> anyhow::Result<ExitCode> 
         let config = configured(path.as_deref()).map_err(|problems| problems.to_string())?;
         self::setup(config).map_err(|error| format!("{error:#}"))
     };
+    let data = setup.data.clone();
     let gateway = Gateway::start(setup, Box::new(read)).await?;
+    let (done, is_done) = watch::channel(false);
+    let mut beside = JoinSet::new();
+    if let Some(options) = watched.admin {
+        let admin = Admin::bind(options, gateway.control(), data.clone()).await?;
+        eprintln!("{}", admin.line());
+        let mut is_done = is_done.clone();
+        beside.spawn(admin.run(async move { _ = is_done.wait_for(|done| *done).await }));
+    }
+    if let Some(options) = watched.alerts {
+        beside.spawn(alerts::run(options, gateway.control(), gateway.health(), data, is_done.clone()));
+    }
     for line in gateway.lines() {
         eprintln!("{line}");
+    }
+    let notify = Notify::from_environment().map(Arc::new);
+    if let Some(notify) = notify.clone() {
+        notify.tell("READY=1");
+        let (control, mut is_done) = (gateway.control(), is_done.clone());
+        beside.spawn(async move {
+            tokio::select! {
+                () = notify.keep_telling(control) => {}
+                _ = is_done.wait_for(|done| *done) => {}
+            }
+        });
     }
     let reloads = tokio::spawn(reload_at(hangup, gateway.control()));
     let stop = async {
@@ -73,9 +117,15 @@ async fn serve(setup: Setup, path: Option<PathBuf>) -> anyhow::Result<ExitCode> 
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        if let Some(notify) = &notify {
+            notify.tell("STOPPING=1");
+        }
     };
     let failed = gateway.run(stop).await;
     reloads.abort();
+    done.send_replace(true);
+    // Requests that are being answered; none of them holds anything that would be lost.
+    let _ = timeout(BESIDE_TIMEOUT, async { while beside.join_next().await.is_some() {} }).await;
     Ok(ExitCode::from(u8::from(failed)))
 }
 

@@ -25,6 +25,26 @@
 //! [[route]]
 //! name = "archive"
 //! to = { file = "out/bundles.ndjson" }
+//!
+//! [admin]                           # health, metrics, the API; changes need a restart
+//! listen = "127.0.0.1:8080"         # beyond loopback: tls = { certificate, key }, or plaintext = true
+//! metrics = "token"                 # token | open
+//! hosts = ["ops.example"]           # names it may be asked by
+//! failures_max = 10                 # requests of an address without a good token that are answered in a minute
+//! tokens = [{ name = "ops", role = "operator", sha256 = "…" }]   # viewer | operator | admin | phi-reader; `handoff token create`
+//!
+//! [log]
+//! format = "text"                   # text | json
+//! level = "info"                    # error | warn | info | debug | trace
+//!
+//! [alerts]                          # one POST opens, one resolves; changes need a restart
+//! webhook = "https://alerts.example/hook"
+//! secret = "file:alerts.secret"     # signs each POST (HMAC-SHA256); default: none
+//! queue_age = "15m"                 # the oldest message that waits for a route
+//! route_held = "1h"                 # a route that is paused, stopped or rests
+//! disk_free = "2GB"
+//! certificate = "21d"               # before one of a listener ends
+//! silence = "1h"                    # a listener without a message; of its own with silence = … in [[listener]]; default: none
 //! ```
 //!
 //! | target | keys beside it |
@@ -38,6 +58,7 @@
 //! `smart = { client_id, key, key_id, scope, token_url }`. Secrets are written as `${NAME}` or `file:PATH`.
 //!
 //! Paths are relative to the file. `${NAME}` in a text reads the environment. Keys that later versions will know are refused, never ignored.
+mod admin;
 mod problem;
 mod section;
 mod sections;
@@ -48,11 +69,12 @@ pub use problem::{Problem, Problems};
 use crate::delivery::channel::replies::Replies;
 use crate::delivery::channel::{Envelope, Target, file};
 use crate::delivery::{self, Order, Retry};
-use crate::journal;
 use crate::routing::Route;
 use crate::server::Listener;
+use crate::{alerts, journal};
 use problem::Document;
 use std::path::{Path, PathBuf};
+use tracing_subscriber::filter::LevelFilter;
 
 /// A checked configuration.
 #[derive(Debug, Clone)]
@@ -69,6 +91,37 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Where they go.
     pub routes: Vec<delivery::Options>,
+    /// The admin server, where there is to be one.
+    pub admin: Option<crate::admin::Options>,
+    /// Whom to tell what.
+    pub alerts: Option<alerts::Options>,
+    /// How the log is written.
+    pub log: Log,
+}
+
+/// How the log is written; `HANDOFF_LOG` in the environment goes before its level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// For whom.
+    pub format: LogFormat,
+    /// From what on.
+    pub level: LevelFilter,
+}
+
+/// For whom a log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// People: a line an event.
+    #[default]
+    Text,
+    /// Programs: a JSON object an event.
+    Json,
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log { format: LogFormat::default(), level: LevelFilter::INFO }
+    }
 }
 
 impl Default for Config {
@@ -92,6 +145,9 @@ impl Default for Config {
             mappings: None,
             listeners: vec![Listener::default()],
             routes: vec![archive],
+            admin: None,
+            alerts: None,
+            log: Log::default(),
         }
     }
 }

@@ -155,13 +155,21 @@ impl<'a> Section<'a> {
 
     /// The tables `[[key]]`.
     pub fn tables(&self, key: &'static str) -> Option<Vec<Section<'a>>> {
+        self.sections(key, &format!("written as [[{key}]]"))
+    }
+
+    fn sections(&self, key: &'static str, form: &str) -> Option<Vec<Section<'a>>> {
         let value = self.value(key)?;
-        let form = format!("written as [[{key}]]");
-        let array = self.typed(key, value, &form, DeValue::as_array)?;
+        let array = self.typed(key, value, form, DeValue::as_array)?;
         let section = |value: &'a Spanned<DeValue<'a>>| {
-            Some(Section::new(self.document, value.span(), self.typed(key, value, &form, DeValue::as_table)?))
+            Some(Section::new(self.document, value.span(), self.typed(key, value, form, DeValue::as_table)?))
         };
         Some(array.iter().filter_map(section).collect())
+    }
+
+    /// The tables in a list, `[{ … }, { … }]`.
+    pub fn inline_tables(&self, key: &'static str) -> Option<Vec<Section<'a>>> {
+        self.sections(key, "a list of tables in braces")
     }
 
     /// Refuses keys that have a meaning, only not in this version: to ignore them would be worse.

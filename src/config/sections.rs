@@ -25,7 +25,9 @@ pub(super) fn read(document: &Document<'_>) -> Config {
         }
     };
     let root = Section::new(document, table.span(), table.get_ref());
-    root.not_yet(&["admin"]);
+    config.admin = root.table("admin").and_then(super::admin::admin);
+    config.alerts = root.table("alerts").and_then(super::admin::alerts);
+    config.log = root.table("log").map(super::admin::log).unwrap_or_default();
     config.mappings = root.text("mappings").map(|folder| document.relative(&folder.value));
     let data = root.text("data");
     config.data = document.relative(data.as_ref().map_or(super::DATA, |data| data.value.as_str()));
@@ -65,7 +67,7 @@ fn unique<'n>(root: &Section<'_>, kind: &str, names: impl Iterator<Item = &'n st
 }
 
 /// A name as it stands in logs and as a cursor: letters, digits, `-`, `_`, `.`.
-fn name(section: &Section<'_>) -> String {
+pub(super) fn name(section: &Section<'_>) -> String {
     let Some(Placed { value, at }) = section.text("name") else {
         section.wrong("name is missing");
         return String::new();
@@ -88,6 +90,7 @@ fn listener(section: Section<'_>) -> Listener {
     let plaintext = section.boolean("plaintext").unwrap_or(false);
     section.not_yet(&["http", "directory"]);
     listener.tls = section.table("tls").and_then(tls);
+    listener.silence = section.duration("silence");
     for network in section.texts("allow").into_iter().flatten() {
         // An address alone is a network of one.
         let parsed = network.value.parse().or_else(|_| network.value.parse::<IpAddr>().map(IpNet::from));
@@ -120,7 +123,7 @@ fn listener(section: Section<'_>) -> Listener {
     listener
 }
 
-fn tls(section: Section<'_>) -> Option<tls::Options> {
+pub(super) fn tls(section: Section<'_>) -> Option<tls::Options> {
     let file = |key| section.text(key).map(|file| section.document.relative(&file.value));
     let (certificate, key, client_ca) = (file("certificate"), file("key"), file("client_ca"));
     if certificate.is_none() || key.is_none() {
@@ -144,18 +147,21 @@ pub(super) fn check_address(section: &Section<'_>, address: &Placed<String>, pla
     if port.parse::<u16>().is_err() || host.is_empty() {
         return wrong("mllp must be host:port, such as \"127.0.0.1:2575\"");
     }
-    let loopback = host == "localhost"
-        || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
     let remedy = if owner == "listener" {
         "give the listener tls = { certificate = …, key = … }, or "
     } else {
         "give the target tls = { ca = … }, or "
     };
-    if !loopback && !plaintext {
+    if !is_loopback(host) && !plaintext {
         wrong(&format!(
             "this address can be reached from other machines, and MLLP is not encrypted: {remedy}plaintext = true if its network is trusted"
         ));
     }
+}
+
+/// Whether a host is this machine.
+pub(super) fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn route(section: Section<'_>) -> Option<delivery::Options> {

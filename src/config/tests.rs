@@ -75,6 +75,44 @@ fn everything_that_can_be_said() {
 }
 
 #[test]
+fn what_operators_set() {
+    let hash = "ab".repeat(32);
+    let text = format!(
+        r#"
+        [[listener]]
+        name = "adt"
+        mllp = "127.0.0.1:1"
+        silence = "30m"
+        [admin]
+        listen = "0.0.0.0:8443"
+        tls = {{ certificate = "a.pem", key = "a.key" }}
+        hosts = ["ops.example"]
+        metrics = "open"
+        tokens = [{{ name = "ops", role = "operator", sha256 = "{hash}" }}, {{ name = "prom", role = "viewer", sha256 = "{hash}" }}]
+        [log]
+        format = "json"
+        level = "warn"
+        [alerts]
+        webhook = "https://alerts.example/hook?key=1"
+        queue_age = "5m"
+        disk_free = "10GB"
+        "#
+    );
+    let config = parse(&text).unwrap();
+    let admin = config.admin.unwrap();
+    assert_eq!((admin.listen.as_str(), admin.metrics_open, admin.hosts.len()), ("0.0.0.0:8443", true, 1));
+    let token = crate::admin::Token { name: "ops".into(), role: crate::admin::Role::Operator, sha256: [0xab; 32] };
+    assert_eq!(admin.tokens[0], token);
+    assert_eq!(config.log, Log { format: LogFormat::Json, level: LevelFilter::WARN });
+    let alerts = config.alerts.unwrap();
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    assert_eq!((alerts.rules.queue_age, alerts.rules.route_held), (minutes(5), minutes(60)));
+    assert_eq!((alerts.rules.disk_free, config.listeners[0].silence), (10 << 30, Some(minutes(30))));
+    let none = parse("").unwrap();
+    assert!(none.admin.is_none() && none.alerts.is_none(), "nothing is served or told unless somebody asks for it");
+}
+
+#[test]
 fn all_mistakes_are_told_at_once_with_their_places() {
     let text = "dta = \"x\"\n[[listener]]\nname = \"a b\"\nmllp = \"0.0.0.0:2575\"\nack_on = \"tranlated\"\n[[route]]\nname = \"r\"\nfilter = \"MSH-9.1 in ADT\"\nto = { fil = \"x\" }\n";
     let found = wrong(text);
@@ -94,6 +132,7 @@ fn all_mistakes_are_told_at_once_with_their_places() {
 #[test]
 fn each_mistake_has_a_remedy() {
     let listener = |line: &str| wrong(&format!("[[listener]]\nname = \"a\"\nmllp = \"127.0.0.1:1\"\n{line}\n"));
+    let admin = |token: &str| wrong(&format!("[admin]\nlisten = \"127.0.0.1:1\"\ntokens = [{token}]\n"));
     let route = |to: &str| wrong(&format!("[[route]]\nname = \"a\"\nto = {to}\n"));
     for (found, expected) in [
         (wrong("data = "), "handoff.toml:1:"),
@@ -182,7 +221,17 @@ fn each_mistake_has_a_remedy() {
             wrong("[[route]]\nname = \"a\"\nto = { file = \"x\" }\nconcurrency = 4"),
             "concurrency: a file has one writer",
         ),
-        (wrong("[admin]\nlisten = \"127.0.0.1:8080\""), "admin is not supported"),
+        (wrong("[admin]\nmetrics = \"open\""), "listen is missing"),
+        (wrong("[admin]\nlisten = \"8080\""), "listen must be host:port"),
+        (wrong("[admin]\nlisten = \"0.0.0.0:8080\""), "tokens would travel in the clear"),
+        (admin("{ name = \"a\", role = \"root\", sha256 = \"00\" }"), "role must be one of \"viewer\""),
+        (admin("{ name = \"a\", role = \"viewer\", sha256 = \"00\" }"), "64 hexadecimal digits"),
+        (admin("{ name = \"a\", role = \"viewer\" }"), "a token needs sha256"),
+        (admin("{ name = \"a\", role = \"viewer\", hash = \"00\" }"), "unknown key \"hash\""),
+        (wrong("[log]\nformat = \"xml\""), "format must be one of \"text\", \"json\""),
+        (wrong("[alerts]\nqueue_age = \"1m\""), "webhook is missing"),
+        (wrong("[alerts]\nwebhook = \"http://a.example/x\""), "http is not encrypted"),
+        (wrong("[alerts]\nwebhook = \"https://a.example/x\"\nevery = \"0s\""), "every must be more than nothing"),
     ] {
         assert!(found.contains(expected), "{expected:?} not in:\n{found}");
     }

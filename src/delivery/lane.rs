@@ -5,7 +5,7 @@
 //!                        │ nothing to deliver                    │ delivered or given up
 //!                        └──────────────▶ ledger ◀───────────────┘ ──▶ state database
 //! ```
-use super::channel::{Channel, Progress};
+use super::channel::{Channel, Failure, Progress};
 use super::gauge::Gauge;
 use super::ledger::Ledger;
 use super::order::{Key, Order};
@@ -16,6 +16,7 @@ use super::{OpenError, Options, Retry, UNTRANSLATED};
 use crate::facets::{Facets, Outcome};
 use crate::journal::{self, DeadLetter, Error, Journal, Position, State, Step};
 use crate::routing::{Live, Route, Settled, Tail};
+use crate::telemetry::{Attempt, RouteMeter, telemetry};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,6 +77,7 @@ pub struct Lane {
     /// When it was last written down how far the lane has come.
     kept: Instant,
     told_full: bool,
+    meter: RouteMeter,
 }
 
 #[derive(Debug)]
@@ -158,6 +160,7 @@ impl Lane {
         let position = position(&name, common)?;
         let left_over = position.waiting.iter().copied().collect();
         let supply = || Supply::new(Arc::clone(&common.tail), Arc::clone(&common.plans), common.journal.reader());
+        let meter = telemetry().route(&name);
         Ok(Lane {
             name,
             duty,
@@ -172,6 +175,7 @@ impl Lane {
             gauge: Arc::default(),
             kept: Instant::now(),
             told_full: false,
+            meter,
         })
     }
 
@@ -350,8 +354,11 @@ impl Lane {
                 }
                 Next::Deliver(job) => {
                     let Some(mut channel) = self.channels.pop() else { break };
+                    let meter = self.meter.clone();
                     deliveries.spawn(async move {
+                        let began = Instant::now();
                         let progress = channel.deliver(&job.messages).await;
+                        meter.attempt(ended(&progress), began.elapsed());
                         (channel, job, progress)
                     });
                 }
@@ -449,6 +456,15 @@ impl Lane {
         self.ledger.written();
         self.kept = Instant::now();
         Ok(())
+    }
+}
+
+fn ended(progress: &Progress) -> Attempt {
+    match progress.failure {
+        None => Attempt::Delivered,
+        Some(Failure::Refused(_) | Failure::Skipped(_)) => Attempt::Refused,
+        Some(Failure::Again { .. }) => Attempt::Again,
+        Some(Failure::Endpoint { .. }) => Attempt::Endpoint,
     }
 }
 

@@ -3,11 +3,92 @@ use super::channel::replies::Replies;
 use super::channel::{Channel, Target};
 use super::plans::Plans;
 use super::supply::again;
+use super::{Options, UNTRANSLATED};
 use crate::facets::{Facets, Outcome};
-use crate::journal::Record;
+use crate::journal::{DeadLetter, Error, Record, State};
 use crate::mapping::Scratch;
 use crate::routing::Live;
 use std::sync::Arc;
+
+/// By what a message is translated and delivered again.
+#[derive(Debug, Clone)]
+pub struct Outlets {
+    /// Mappings.
+    pub plans: Arc<Plans>,
+    /// Routes.
+    pub routes: Vec<Options>,
+}
+
+/// What has come of it at one route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// Its name.
+    pub route: String,
+    /// Why it has not arrived; none when it has.
+    pub failure: Option<String>,
+}
+
+/// Why a dead letter was not sent at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ResendError {
+    /// It stands for a stretch of the journal that cannot be read.
+    #[error("records {0} to {1} were damaged; as one letter they cannot be sent")]
+    Damaged(u64, u64),
+    /// There is nothing to deliver.
+    #[error("{0}")]
+    Nothing(String),
+    /// No route would take it.
+    #[error("no route of the configuration wants it")]
+    NoRoute,
+    /// The state database cannot be written.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+/// Sends a dead letter of a route once more: to that route, or, where it could not be translated before, to all that want it now. What has arrived is no dead letter any
+/// more; where it has not arrived it is one.
+///
+/// # Errors
+/// A [`ResendError`]; it is the dead letter that it was.
+pub async fn letter(
+    state: &State,
+    route: &str,
+    letter: &DeadLetter,
+    record: Record,
+    outlets: &Outlets,
+) -> Result<Vec<Sent>, ResendError> {
+    if letter.last > letter.seq {
+        return Err(ResendError::Damaged(letter.seq, letter.last));
+    }
+    let live = prepare(letter.seq, record.clone(), &outlets.plans).map_err(ResendError::Nothing)?;
+    let wanted = |options: &&Options| {
+        let own = route == UNTRANSLATED || options.route.name == route;
+        own && Facets::decode(&live.facets).is_some_and(|facets| options.route.wants(&facets, &live.raw))
+    };
+    let mut sent = Vec::new();
+    for options in outlets.routes.iter().filter(wanted) {
+        // Each route its own copy: a channel takes it whole.
+        let failure = match prepare(letter.seq, record.clone(), &outlets.plans) {
+            Ok(live) => deliver(live, options.target.clone()).await.err(),
+            Err(why) => Some(why),
+        };
+        sent.push(Sent { route: options.route.name.clone(), failure });
+    }
+    if sent.is_empty() {
+        return Err(ResendError::NoRoute);
+    }
+    // Where it has not arrived it stays a dead letter; where it has, it must not be sent once more.
+    for Sent { route: name, failure } in sent.iter().filter(|sent| sent.route != route) {
+        if let Some(reason) = failure.clone() {
+            let attempts = letter.attempts.saturating_add(1);
+            state.keep_dead_letter(name, &DeadLetter { attempts, reason, ..letter.clone() })?;
+        }
+    }
+    if route == UNTRANSLATED || sent.iter().all(|sent| sent.failure.is_none()) {
+        state.drop_dead_letter(route, letter.seq)?;
+    }
+    Ok(sent)
+}
 
 /// A message as it is delivered today: translated by the present mappings if it could not be translated when it came, else as it was then.
 ///

@@ -212,10 +212,41 @@ impl State {
         let mut select = connection
             .prepare("SELECT seq, last, at_ms, attempts, reason FROM dead_letter WHERE reader = ?1 ORDER BY seq")
             .map_err(failed())?;
-        let rows = select.query_map([reader], |row| {
-            let (seq, last) = (row.get::<_, i64>(0)?.unsigned_abs(), row.get::<_, i64>(1)?.unsigned_abs());
-            Ok(DeadLetter { seq, last, at_ms: row.get(2)?, attempts: row.get(3)?, reason: row.get(4)? })
-        });
+        let rows = select.query_map([reader], letter);
+        rows.and_then(Iterator::collect).map_err(failed())
+    }
+
+    /// A dead letter of a reader.
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub fn dead_letter(&self, reader: &str, seq: u64) -> Result<Option<DeadLetter>, Error> {
+        let found = self.dead_letters_after(Some(reader), Some((reader, seq.saturating_sub(1))), 1)?;
+        Ok(found.into_iter().map(|(_, letter)| letter).find(|letter| letter.seq == seq))
+    }
+
+    /// Dead letters with their readers, by reader and number: of one reader or of all, behind one of them, at most so many.
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub fn dead_letters_after(
+        &self,
+        reader: Option<&str>,
+        after: Option<(&str, u64)>,
+        most: usize,
+    ) -> Result<Vec<(String, DeadLetter)>, Error> {
+        let failed = || Error::database(&self.path);
+        let connection = self.lock();
+        let mut select = connection
+            .prepare(
+                "SELECT seq, last, at_ms, attempts, reason, reader FROM dead_letter
+                 WHERE (reader, seq) > (?1, ?2) AND (?3 IS NULL OR reader = ?3) ORDER BY reader, seq LIMIT ?4",
+            )
+            .map_err(failed())?;
+        let (from, seq) = after.unwrap_or((reader.unwrap_or_default(), 0));
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let rows =
+            select.query_map(params![from, seq.cast_signed(), reader, most], |row| Ok((row.get(5)?, letter(row)?)));
         rows.and_then(Iterator::collect).map_err(failed())
     }
 
@@ -286,6 +317,11 @@ impl State {
         // A panic inside a transaction rolled it back; the connection is sound.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn letter(row: &rusqlite::Row<'_>) -> rusqlite::Result<DeadLetter> {
+    let (seq, last) = (row.get::<_, i64>(0)?.unsigned_abs(), row.get::<_, i64>(1)?.unsigned_abs());
+    Ok(DeadLetter { seq, last, at_ms: row.get(2)?, attempts: row.get(3)?, reason: row.get(4)? })
 }
 
 fn insert(transaction: &Transaction<'_>, reader: &str, letter: &DeadLetter) -> rusqlite::Result<()> {
@@ -359,6 +395,21 @@ mod tests {
         );
         assert_eq!(state.dead_letters("ehr").unwrap(), [letter]);
         assert!(state.dead_letters("other").unwrap().is_empty());
+        let more = |seq| DeadLetter { seq, last: seq, at_ms: 5, attempts: 0, reason: "x".into() };
+        for (reader, seq) in [("ehr", 8), ("a", 9), ("z", 1)] {
+            state.keep_dead_letter(reader, &more(seq)).unwrap();
+        }
+        let page = |reader, after, most| -> Vec<(String, u64)> {
+            let found = state.dead_letters_after(reader, after, most).unwrap();
+            found.into_iter().map(|(reader, letter)| (reader, letter.seq)).collect()
+        };
+        let named =
+            |found: &[(&str, u64)]| found.iter().map(|(name, seq)| ((*name).to_owned(), *seq)).collect::<Vec<_>>();
+        assert_eq!(page(None, None, 2), named(&[("a", 9), ("ehr", 3)]));
+        assert_eq!(page(None, Some(("ehr", 3)), 9), named(&[("ehr", 8), ("z", 1)]));
+        assert_eq!(page(Some("ehr"), None, 9), named(&[("ehr", 3), ("ehr", 8)]));
+        assert_eq!(state.dead_letter("ehr", 8).unwrap().map(|letter| letter.seq), Some(8));
+        assert_eq!((state.dead_letter("ehr", 4).unwrap(), state.dead_letter("b", 9).unwrap()), (None, None));
         state.register("ehr", 7).unwrap();
         assert_eq!(state.position("ehr").unwrap(), Some(Position { ahead: 7, waiting: vec![], tried: vec![] }));
     }

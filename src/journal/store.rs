@@ -3,12 +3,14 @@ use super::partition::{self, Partition};
 use super::reader::Reader;
 use super::record::Record;
 use super::{AppendError, Directory, Error, Options};
+use crate::telemetry::{Gauge, JournalMeter, telemetry};
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
+use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 /// The journal. Dropping it writes what is queued and closes the files.
@@ -21,6 +23,7 @@ pub struct Journal {
     folder: PathBuf,
     options: Options,
     writer: Mutex<Option<JoinHandle<()>>>,
+    meter: JournalMeter,
     _directory: Arc<Directory>,
 }
 
@@ -53,6 +56,23 @@ struct Append {
     durable: Box<dyn FnOnce(u64) + Send>,
     answer: oneshot::Sender<Result<u64, AppendError>>,
     _room: OwnedSemaphorePermit,
+    _place: Waiting,
+}
+
+/// One record more in the queue; leaves the count when dropped, wherever that is.
+struct Waiting(Gauge);
+
+impl Waiting {
+    fn enter(meter: &JournalMeter) -> Waiting {
+        meter.queue.inc();
+        Waiting(meter.queue.clone())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// Room in the queue is counted in units of this many bytes.
@@ -70,7 +90,15 @@ impl Journal {
         let (head_sender, head) = watch::channel(partition.next() - 1);
         let (health_sender, health) = watch::channel(Health::Ready);
         let (queue, appends) = mpsc::channel(options.queue_records_max.max(1));
-        let writer = Writer { partition, folder: folder.clone(), options, head: head_sender, health: health_sender };
+        let meter = telemetry().journal();
+        let writer = Writer {
+            partition,
+            folder: folder.clone(),
+            options,
+            head: head_sender,
+            health: health_sender,
+            meter: meter.clone(),
+        };
         let spawned = std::thread::Builder::new()
             .name("journal".into())
             .spawn(move || writer.run(appends))
@@ -84,6 +112,7 @@ impl Journal {
             folder,
             options,
             writer: Mutex::new(Some(spawned)),
+            meter,
             _directory: Arc::clone(directory),
         })
     }
@@ -97,8 +126,10 @@ impl Journal {
         let room = Arc::clone(&self.room).acquire_many_owned(u32::try_from(units).unwrap_or(u32::MAX)).await;
         match (room, &self.queue) {
             (Ok(room), Some(queue)) => {
+                let place = Waiting::enter(&self.meter);
                 // When the writer is gone the sender of the answer is dropped with the message, which the receipt reports.
-                let _ = queue.send(Append { record, durable: Box::new(durable), answer, _room: room }).await;
+                let _ =
+                    queue.send(Append { record, durable: Box::new(durable), answer, _room: room, _place: place }).await;
             }
             _ => drop(answer),
         }
@@ -165,6 +196,7 @@ struct Writer {
     options: Options,
     head: watch::Sender<u64>,
     health: watch::Sender<Health>,
+    meter: JournalMeter,
 }
 
 impl Writer {
@@ -206,7 +238,10 @@ impl Writer {
         }
         let records: Vec<_> = batch.iter().map(|append| Arc::clone(&append.record)).collect();
         let first = self.partition.next();
+        let began = Instant::now();
         self.partition.append(&records)?;
+        self.meter.sync.time(began.elapsed());
+        self.meter.batch.count(records.len() as u64);
         Ok(first)
     }
 

@@ -2,6 +2,7 @@
 use super::connection::{self, Reply};
 use super::decoder::Frame;
 use super::tls::Acceptor;
+use crate::telemetry::names;
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use std::collections::HashMap;
@@ -52,10 +53,12 @@ pub struct Settings {
     pub tls: Option<Arc<Acceptor>>,
 }
 
-/// Accepts until `shutdown` turns true, then waits for the connections to answer what they have taken. Frames go to `handler` with the peer's address.
+/// Accepts until `shutdown` turns true, then waits for the connections to answer what they have taken. Frames go to `handler` with the peer's address; `open` tells how many
+/// connections there are.
 pub async fn run<H, A, R>(
     listener: TcpListener,
     settings: Arc<ArcSwap<Settings>>,
+    open: Arc<Open>,
     handler: H,
     mut shutdown: watch::Receiver<bool>,
 ) where
@@ -63,7 +66,6 @@ pub async fn run<H, A, R>(
     A: Future<Output = R> + Send + 'static,
     R: Future<Output = Reply> + Send + 'static,
 {
-    let open = Arc::new(Open::default());
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -90,7 +92,7 @@ pub async fn run<H, A, R>(
         };
         let _ = stream.set_nodelay(true);
         let (handler, shutdown, tls, limits) = (handler.clone(), shutdown.clone(), now.tls.clone(), options.connection);
-        let span = tracing::info_span!("connection", %peer);
+        let span = tracing::info_span!(names::SPAN_CONNECTION, %peer);
         connections.spawn(
             async move {
                 let _place = place;
@@ -143,7 +145,7 @@ async fn pause_after(error: &io::Error) {
 
 /// The connections that are open, by address.
 #[derive(Debug, Default)]
-struct Open {
+pub struct Open {
     by_address: Mutex<HashMap<IpAddr, usize>>,
 }
 
@@ -154,6 +156,11 @@ struct Place {
 }
 
 impl Open {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.by_address.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
+    }
+
     fn enter(open: &Arc<Open>, address: IpAddr, options: &Options) -> Option<Place> {
         let mut by_address = open.by_address.lock().unwrap_or_else(PoisonError::into_inner);
         let total: usize = by_address.values().sum();

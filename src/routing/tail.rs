@@ -1,5 +1,6 @@
 //! The newest messages as they were translated, within a limit of bytes.
 use crate::fhir::bundle::Entry;
+use crate::telemetry::{TailMeter, telemetry};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -36,6 +37,7 @@ impl Live {
 pub struct Tail {
     bytes_max: usize,
     kept: Mutex<Kept>,
+    meter: TailMeter,
 }
 
 #[derive(Debug, Default)]
@@ -47,7 +49,7 @@ struct Kept {
 impl Tail {
     /// A tail that holds about so many bytes.
     pub fn new(bytes_max: usize) -> Tail {
-        Tail { bytes_max, kept: Mutex::default() }
+        Tail { bytes_max, kept: Mutex::default(), meter: telemetry().tail() }
     }
 
     /// Adds the newest message; after a gap the older ones are let go.
@@ -73,7 +75,11 @@ impl Tail {
             .front()
             .and_then(|first| seq.checked_sub(first.seq))
             .and_then(|skip| usize::try_from(skip).ok());
-        skip.map_or_else(Vec::new, |skip| kept.messages.iter().skip(skip).take(messages_max).cloned().collect())
+        let found: Vec<_> =
+            skip.map_or_else(Vec::new, |skip| kept.messages.iter().skip(skip).take(messages_max).cloned().collect());
+        let counter = if found.is_empty() { &self.meter.misses } else { &self.meter.hits };
+        counter.inc();
+        found
     }
 }
 

@@ -1,7 +1,10 @@
 //! What may be asked of a running gateway, by whoever may ask. Cheap to clone; outlives the gateway, and then says so.
 use super::gateway::Command;
+use crate::delivery::resend::Outlets;
 use crate::journal;
 use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// Asks the gateway of this process.
@@ -49,6 +52,12 @@ pub struct ListenerStatus {
     pub address: String,
     /// Whether it is encrypted.
     pub tls: bool,
+    /// The file of its certificate.
+    pub certificate: Option<PathBuf>,
+    /// Open connections.
+    pub connections: u64,
+    /// So long without a message is worth an alert.
+    pub silence: Option<Duration>,
     /// Messages taken since it was started.
     pub received: u64,
     /// When the last of them was taken, in milliseconds since 1970.
@@ -178,6 +187,11 @@ impl Control {
     /// The journal; `None` once the gateway is going down.
     pub async fn journal(&self) -> Option<JournalStatus> {
         self.ask(Command::Journal).await
+    }
+
+    /// By what a dead letter is sent again; `None` once the gateway is going down.
+    pub async fn outlets(&self) -> Option<Outlets> {
+        self.ask(Command::Outlets).await
     }
 
     /// Starts, pauses or stops a route.

@@ -7,6 +7,7 @@ use super::lanes::Lanes;
 use super::listeners::{Listener, Listeners};
 use super::upkeep::{self, Kept};
 use super::{Read, Setup};
+use crate::delivery::resend::Outlets;
 use crate::delivery::{Common, OpenError, Plans};
 use crate::intake::Intake;
 use crate::journal::{self, Directory, DirectoryError, Health, Journal, State};
@@ -28,6 +29,7 @@ pub(super) enum Command {
     Listeners(oneshot::Sender<Vec<ListenerStatus>>),
     Routes(oneshot::Sender<Vec<RouteStatus>>),
     Journal(oneshot::Sender<JournalStatus>),
+    Outlets(oneshot::Sender<Outlets>),
     SetRoute { name: String, state: RouteState, answer: oneshot::Sender<Result<(), ControlError>> },
     Reload(oneshot::Sender<Result<ReloadSummary, ReloadError>>),
 }
@@ -142,6 +144,11 @@ impl Gateway {
         self.control.clone()
     }
 
+    /// Whether messages are taken; told also while it is going down.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.journal.health()
+    }
+
     /// A line for each listener: `listening mllp 127.0.0.1:2575 (listener adt, plain, …)`.
     pub fn lines(&self) -> Vec<String> {
         let (durability, routes) = (self.options.durability.name(), self.lanes.readers().len() - 1);
@@ -193,6 +200,10 @@ impl Gateway {
             Command::Journal(answer) => {
                 let (head, health) = (*self.journal.head().borrow(), self.journal.health().borrow().clone());
                 _ = answer.send(JournalStatus { head, health, durability: self.options.durability });
+            }
+            Command::Outlets(answer) => {
+                let (plans, routes) = (Arc::clone(&self.plans), self.lanes.options());
+                _ = answer.send(Outlets { plans, routes });
             }
             Command::SetRoute { name, state, answer } => _ = answer.send(self.lanes.set(&name, state).await),
             Command::Reload(answer) => {

@@ -58,6 +58,11 @@ impl Lanes {
         self.routes.keys().cloned().chain([crate::delivery::UNTRANSLATED.to_owned()]).collect()
     }
 
+    /// The routes as they are configured.
+    pub fn options(&self) -> Vec<Options> {
+        self.routes.values().map(|route| route.options.clone()).collect()
+    }
+
     /// Makes the routes those that are wanted. Their channels are tried first, so that nothing has changed when one of them cannot be made.
     pub async fn apply(&mut self, wanted: Vec<Options>) -> Result<Changes, OpenError> {
         for options in &wanted {

@@ -7,13 +7,14 @@ use crate::mapping::Plan;
 use crate::mllp;
 use crate::mllp::connection::Reply;
 use crate::mllp::decoder::Frame;
-use crate::mllp::listener::Settings;
+use crate::mllp::listener::{Open, Settings};
 use crate::mllp::tls::{self, Acceptor};
 use arc_swap::ArcSwap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
@@ -33,6 +34,8 @@ pub struct Listener {
     pub site: Option<PathBuf>,
     /// Certificate and key; without them it speaks plainly.
     pub tls: Option<tls::Options>,
+    /// So long without a message is worth an alert.
+    pub silence: Option<Duration>,
 }
 
 impl Default for Listener {
@@ -44,6 +47,7 @@ impl Default for Listener {
             ack_on: intake::AckOn::default(),
             site: None,
             tls: None,
+            silence: None,
         }
     }
 }
@@ -64,6 +68,7 @@ struct Running {
     settings: Arc<ArcSwap<Settings>>,
     source: Arc<ArcSwap<Source>>,
     count: Arc<Count>,
+    open: Arc<Open>,
     stop: watch::Sender<bool>,
 }
 
@@ -138,17 +143,17 @@ impl Listeners {
         let Ok(address) = socket.local_addr() else { return };
         let (settings, source) = (Arc::new(ArcSwap::from_pointee(settings)), Arc::new(ArcSwap::from_pointee(source)));
         let (stop, stopping) = watch::channel(false);
-        let count = Arc::new(Count::default());
+        let (count, open) = (Arc::new(Count::default()), Arc::new(Open::default()));
         let handled = listen(
             socket,
             Arc::clone(&settings),
             Arc::clone(&source),
             Arc::clone(&self.intake),
-            Arc::clone(&count),
+            (Arc::clone(&count), Arc::clone(&open)),
             stopping,
         );
         let task = self.tasks.spawn(handled).id();
-        self.running.push(Running { listener, task, address, settings, source, count, stop });
+        self.running.push(Running { listener, task, address, settings, source, count, open, stop });
     }
 
     /// A line for each, as it is shown at the start.
@@ -166,6 +171,9 @@ impl Listeners {
             kind: "mllp",
             address: running.address.to_string(),
             tls: running.listener.tls.is_some(),
+            certificate: running.listener.tls.as_ref().map(|tls| tls.certificate.clone()),
+            connections: running.open.count() as u64,
+            silence: running.listener.silence,
             received: running.count.received.load(Ordering::Relaxed),
             last_received_ms: Some(running.count.last_ms.load(Ordering::Relaxed)).filter(|ms| *ms != 0),
         };
@@ -211,7 +219,7 @@ async fn listen(
     settings: Arc<ArcSwap<Settings>>,
     source: Arc<ArcSwap<Source>>,
     intake: Arc<Intake>,
-    count: Arc<Count>,
+    (count, open): (Arc<Count>, Arc<Open>),
     stopping: watch::Receiver<bool>,
 ) {
     let handler = move |frame: Frame, _peer: SocketAddr| {
@@ -235,5 +243,5 @@ async fn listen(
             }
         }
     };
-    mllp::listener::run(socket, settings, handler, stopping).await;
+    mllp::listener::run(socket, settings, open, handler, stopping).await;
 }

@@ -50,12 +50,12 @@ class Peers:
         self.count = 0
 
     @contextlib.contextmanager
-    def gateway(self, routes, listener=""):
-        """`handoff serve` in a folder of its own, with further keys of its listener; gives its port and folder, and stops it."""
+    def gateway(self, routes, listener="", before=""):
+        """`handoff serve` in a folder of its own, with further keys of its listener and of the file; gives its port and folder, and stops it."""
         self.count += 1
         folder = pathlib.Path(self.options.work, f"gateway{self.count}")
         folder.mkdir()
-        (folder / "handoff.toml").write_text(f'[[listener]]\nname = "adt"\nmllp = "127.0.0.1:0"\n{listener}{routes}')
+        (folder / "handoff.toml").write_text(f'{before}[[listener]]\nname = "adt"\nmllp = "127.0.0.1:0"\n{listener}{routes}')
         with open(folder / "log", "w") as log:
             process = subprocess.Popen([self.options.handoff, "serve", "--config", folder / "handoff.toml"], stderr=log, stdin=subprocess.DEVNULL)
         try:
@@ -258,6 +258,29 @@ class Peers:
             assert get(f"{base}/seen")["given"] == 0
 
 
+    def token(self, role):
+        """A new token and its table for the configuration."""
+        command = [self.options.handoff, "token", "create", "--name", role, "--role", role]
+        made = subprocess.run(command, check=True, capture_output=True, text=True)
+        return made.stdout.strip(), re.search(r"tokens = \[(.*)\]", made.stderr).group(1)
+
+    def schemathesis_finds_the_api_as_it_is_described(self):
+        roles = {role: self.token(role) for role in ("admin", "phi-reader")}
+        admin = f'[admin]\nlisten = "127.0.0.1:0"\nfailures_max = 100000\ntokens = [{", ".join(table for _, table in roles.values())}]\n'
+        with self.gateway("", before=admin) as (port, folder):
+            # Something to be found: a message that was delivered, and a dead letter.
+            self.mllp_send(port, self.fixture("ADT_A01/a01-admission"))
+            bad = folder / "bad.hl7"
+            bad.write_text(self.fixture("ADT_A01/a01-admission").read_text().replace("ADT^A01", "ZZZ^Z99", 1))
+            self.mllp_send(port, bad)
+            base = re.search(r"admin (http://\S+)", (folder / "log").read_text()).group(1)
+            for role, (token, _) in roles.items():
+                command = [f"{self.options.venv}/bin/schemathesis", "run", f"{base}/api/v1/openapi.json", "--header", f"Authorization: Bearer {token}"]
+                command += ["--checks", "all", "--seed", "7", "--generation-deterministic", "--max-examples", "15", "--workers", "2", "--no-color"]
+                done = subprocess.run(command, timeout=PATIENCE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder)
+                assert done.returncode == 0, f"{role}:\n{done.stdout}"
+
+
 def plain(resource):
     """A resource without what servers add."""
     return {key: value for key, value in resource.items() if key not in ("meta", "text")}
@@ -308,6 +331,7 @@ def main():
     checks = (
         peers.python_hl7_sends_and_gets_its_acknowledgement,
         peers.a_fhir_server_stores_the_patient_once,
+        peers.schemathesis_finds_the_api_as_it_is_described,
         peers.conditional_and_split_requests_are_stored_once,
         peers.a_web_hook_is_checked_as_the_documentation_says,
         peers.smart_tokens_by_an_assertion_that_others_verify,

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Other people's software against ours, on loopback: python-hl7, node-hl7-client and openssl send to `handoff serve`, a FHIR server stores what it delivers, PyJWT verifies its assertions.
+# Other people's software against ours, on loopback: python-hl7, node-hl7-client and openssl send to `handoff serve`, a FHIR server stores what it delivers, PyJWT verifies its
+# assertions, schemathesis asks the admin API whatever its description allows, and more.
 # Needs python3 (with venv), node, npm and openssl; the FHIR server is ../shared/tools/fhir-server. HANDOFF names the binary; default: the release build, made where it is missing.
 # Ends with "N passed, N failed".
 set -u
@@ -24,7 +25,7 @@ fi
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-{ python3 -m venv "$work/venv" && "$work/venv/bin/pip" install --quiet --disable-pip-version-check hl7==0.4.5 PyJWT==2.10.1 cryptography==45.0.7; } || fail "peers: python-hl7, PyJWT or cryptography cannot be installed"
+{ python3 -m venv "$work/venv" && "$work/venv/bin/pip" install --quiet --disable-pip-version-check hl7==0.4.5 PyJWT==2.10.1 cryptography==45.0.7 schemathesis==4.32.5; } || fail "peers: python-hl7, PyJWT, cryptography or schemathesis cannot be installed"
 mkdir "$work/fhir-server"
 cp "$shared/tools/fhir-server/package.json" "$shared/tools/fhir-server/server.mjs" "$work/fhir-server/"
 npm install --silent --no-audit --no-fund --prefix "$work/fhir-server" >"$work/npm.log" 2>&1 || { cat "$work/npm.log"; fail "peers: the FHIR server cannot be installed"; }

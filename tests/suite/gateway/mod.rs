@@ -1,4 +1,6 @@
 //! The gateway as its users meet it: the program itself, real sockets, real files.
+mod admin;
+mod alerts;
 mod bench;
 mod crash;
 mod delivery;
@@ -6,6 +8,7 @@ mod forward;
 mod framing;
 mod hook;
 mod hostile;
+mod http;
 mod lanes;
 mod letters;
 mod outward;
@@ -13,6 +16,7 @@ mod process;
 mod reload;
 mod requests;
 mod server;
+mod service;
 mod smart;
 mod tls;
 mod web;

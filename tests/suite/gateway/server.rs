@@ -105,8 +105,12 @@ fn answer(stream: &TcpStream, kept: &Mutex<Vec<Request>>, policy: &Policy) -> Op
     let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
     let entries = body["entry"].as_array().unwrap();
     let count = entries.len();
-    let patient = entries.iter().find(|entry| entry["resource"]["resourceType"] == "Patient").unwrap();
-    let text = |path: &str| patient["resource"].pointer(path).unwrap().as_str().unwrap().to_owned();
+    let patient = entries.iter().find(|entry| entry["resource"]["resourceType"] == "Patient");
+    // A message may be about nobody, or about somebody without a name.
+    let text = |path: &str| {
+        let value = patient.and_then(|patient| patient["resource"].pointer(path)?.as_str());
+        value.unwrap_or_default().to_owned()
+    };
     let (patient, name) = (text("/identifier/0/value"), text("/name/0/family"));
     let status = {
         let mut kept = kept.lock().unwrap();

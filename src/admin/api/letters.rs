@@ -1,0 +1,189 @@
+//! Dead letters: what routes gave up, why, and what is to become of it.
+use super::super::Shared;
+use super::super::gate::Who;
+use super::super::problem::Problem;
+use super::messages::{self, kind, record};
+use super::{blocking, time, view};
+use crate::delivery::resend::{self, ResendError};
+use crate::journal::{DeadLetter, Error, View};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::{Extension, Json};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+/// Which dead letters.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in super::super) struct Page {
+    /// Of this route only.
+    route: Option<String>,
+    /// Those behind this one: `next` of the page before.
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+/// Dead letters in one answer, at most and unless otherwise asked for.
+const LIMIT_MAX: usize = 500;
+const LIMIT: usize = 100;
+
+type Letter = Result<Path<(String, u64)>, PathRejection>;
+
+pub(in super::super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    let Query(page) = page?;
+    let wrong = |detail: &str| {
+        let remedy = "see /api/v1/openapi.json for the parameters that it takes";
+        Problem::new(StatusCode::BAD_REQUEST, "bad query", detail, remedy)
+    };
+    let limit = page.limit.unwrap_or(LIMIT);
+    if !(1..=LIMIT_MAX).contains(&limit) {
+        return Err(wrong("limit is a whole number from 1 to 500"));
+    }
+    let after = match page.after.as_deref().map(|after| (after, place(after))) {
+        Some((_, None)) => return Err(wrong("after is no `next` of a page")),
+        Some((_, place)) => place,
+        None => None,
+    };
+    blocking(move || {
+        let mut view = view(&shared.data)?;
+        let after = after.as_ref().map(|(route, seq)| (route.as_str(), *seq));
+        let found = view.state().dead_letters_after(page.route.as_deref(), after, limit).map_err(failed)?;
+        let next =
+            found.last().filter(|_| found.len() == limit).map(|(route, letter)| format!("{route}:{}", letter.seq));
+        let letters: Vec<_> = found.into_iter().map(|(route, letter)| shown(&mut view, &route, &letter)).collect();
+        Ok(Json(json!({ "dead_letters": letters, "next": next })))
+    })
+    .await
+}
+
+/// `ehr:12`
+fn place(after: &str) -> Option<(String, u64)> {
+    let (route, seq) = after.rsplit_once(':')?;
+    let seq = seq.parse().ok().filter(|seq| i64::try_from(*seq).is_ok())?;
+    Some((route.to_owned(), seq))
+}
+
+fn shown(view: &mut View, route: &str, letter: &DeadLetter) -> Value {
+    json!({
+        "route": route,
+        "seq": letter.seq,
+        "last": letter.last,
+        "at": time(letter.at_ms),
+        "attempts": letter.attempts,
+        "type": record(view, letter.seq).ok().and_then(|record| kind(&record)),
+        "reason": letter.reason,
+    })
+}
+
+pub(in super::super) async fn show(
+    State(shared): State<Arc<Shared>>,
+    Extension(Who(who)): Extension<Who>,
+    letter: Letter,
+) -> Result<Response, Problem> {
+    let Path((route, seq)) = letter?;
+    let named = route.clone();
+    let found = blocking(move || {
+        let mut view = view(&shared.data)?;
+        find(&view, &named, seq)?;
+        record(&mut view, seq)
+    })
+    .await?;
+    tracing::info!(audit = true, token = %who, route, seq, "dead letter read");
+    Ok(messages::show(found))
+}
+
+/// Delivers it once more, now, with the mappings of today; what arrives is no dead letter any more.
+pub(in super::super) async fn resend(
+    State(shared): State<Arc<Shared>>,
+    Extension(Who(who)): Extension<Who>,
+    letter: Letter,
+) -> Result<Json<Value>, Problem> {
+    let Path((route, seq)) = letter?;
+    let outlets = shared.control.outlets().await.ok_or_else(Problem::stopping)?;
+    let Some(claim) = Claim::take(&shared, &route, seq) else {
+        let remedy = "wait for the first to be answered";
+        return Err(Problem::new(StatusCode::CONFLICT, "under way", "it is being sent again just now", remedy));
+    };
+    let runtime = tokio::runtime::Handle::current();
+    let named = route.clone();
+    let sent = blocking(move || {
+        let _claim = claim;
+        let mut view = view(&shared.data)?;
+        let letter = find(&view, &named, seq)?;
+        let record = record(&mut view, seq)?;
+        runtime.block_on(resend::letter(view.state(), &named, &letter, record, &outlets)).map_err(|error| match error {
+            ResendError::Store(error) => failed(error),
+            error => {
+                let remedy = "change the mappings or the routes and reload, or drop it";
+                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "cannot be sent", error.to_string(), remedy)
+            }
+        })
+    })
+    .await?;
+    let arrived = sent.iter().all(|sent| sent.failure.is_none());
+    tracing::info!(audit = true, token = %who, route, seq, arrived, "dead letter sent again");
+    let sent: Vec<_> = sent
+        .into_iter()
+        .map(|sent| json!({"route": sent.route, "delivered": sent.failure.is_none(), "reason": sent.failure}))
+        .collect();
+    Ok(Json(json!({ "arrived": arrived, "sent": sent })))
+}
+
+pub(in super::super) async fn forget(
+    State(shared): State<Arc<Shared>>,
+    Extension(Who(who)): Extension<Who>,
+    letter: Letter,
+) -> Result<StatusCode, Problem> {
+    let Path((route, seq)) = letter?;
+    let named = route.clone();
+    blocking(move || {
+        let view = view(&shared.data)?;
+        find(&view, &named, seq)?;
+        view.state().drop_dead_letter(&named, seq).map_err(failed)
+    })
+    .await?;
+    tracing::info!(audit = true, token = %who, route, seq, "dead letter dropped");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn find(view: &View, route: &str, seq: u64) -> Result<DeadLetter, Problem> {
+    let found = match i64::try_from(seq) {
+        Ok(_) => view.state().dead_letter(route, seq).map_err(failed)?,
+        Err(_) => None,
+    };
+    let remedy = "GET /api/v1/dead-letters tells which there are";
+    found.ok_or_else(|| Problem::not_found("the route has no dead letter of that number", remedy))
+}
+
+fn failed(error: Error) -> Problem {
+    Problem::internal(error.to_string())
+}
+
+/// A dead letter that is being sent; free again when dropped.
+struct Claim {
+    shared: Arc<Shared>,
+    letter: (String, u64),
+}
+
+impl Claim {
+    fn take(shared: &Arc<Shared>, route: &str, seq: u64) -> Option<Claim> {
+        let letter = (route.to_owned(), seq);
+        lock(shared).insert(letter.clone()).then(|| Claim { shared: Arc::clone(shared), letter })
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        lock(&self.shared).remove(&self.letter);
+    }
+}
+
+fn lock(shared: &Shared) -> MutexGuard<'_, std::collections::HashSet<(String, u64)>> {
+    shared.resending.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,87 @@
+//! How the gateway, its listeners and its routes are.
+use super::super::metrics::{health, received};
+use super::super::problem::Problem;
+use super::super::{Shared, health as readiness};
+use super::time;
+use crate::journal::Health;
+use crate::server::RouteStatus;
+use crate::telemetry::{Usage, disk_free};
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+pub(in super::super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Json<Value>, Problem> {
+    let journal = shared.control.journal().await.ok_or_else(Problem::stopping)?;
+    let (listeners, routes) = (shared.control.listeners().await, shared.control.routes().await);
+    let (reasons, usage) = (readiness::reasons(&shared).await, Usage::now());
+    let failure = match &journal.health {
+        Health::Failed(why) => Some(why.clone()),
+        Health::Ready | Health::Full => None,
+    };
+    Ok(Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "started_at": shared.started.to_string(),
+        "ready": reasons.is_empty(),
+        "reasons": reasons,
+        "journal": {
+            "head": journal.head,
+            "health": health(&journal.health),
+            "failure": failure,
+            "durability": journal.durability.name(),
+        },
+        "disk_free_bytes": disk_free(&shared.data),
+        "listeners": listeners.len(),
+        "routes": routes.len(),
+        "received": listeners.iter().map(|listener| listener.received).sum::<u64>(),
+        "queued": routes.iter().map(|route| route.queued).sum::<u64>(),
+        "process": {
+            "cpu_seconds": usage.cpu_seconds,
+            "resident_bytes": usage.resident_bytes,
+            "open_files": usage.open_files,
+        },
+    })))
+}
+
+pub(in super::super) async fn listeners(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    let listeners: Vec<_> = shared
+        .control
+        .listeners()
+        .await
+        .into_iter()
+        .map(|listener| {
+            json!({
+                "name": listener.name,
+                "kind": listener.kind,
+                "address": listener.address,
+                "tls": listener.tls,
+                "connections": listener.connections,
+                "received": listener.received,
+                "last_received_at": listener.last_received_ms.and_then(time),
+            })
+        })
+        .collect();
+    Json(json!({ "listeners": listeners }))
+}
+
+pub(in super::super) async fn routes(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    let routes: Vec<_> = shared.control.routes().await.iter().map(route).collect();
+    Json(json!({ "routes": routes }))
+}
+
+pub(super) fn route(route: &RouteStatus) -> Value {
+    json!({
+        "name": route.name,
+        "kind": route.kind,
+        "state": route.state.name(),
+        "resting": route.rests,
+        "received": received(route),
+        "filtered": route.filtered,
+        "queued": route.queued,
+        "sent": route.sent,
+        "errored": route.errored,
+        "failed_attempts": route.failed,
+        "last_sent_at": route.last_sent_ms.and_then(time),
+        "oldest_queued_at": route.oldest_queued_ms.and_then(time),
+    })
+}

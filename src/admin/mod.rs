@@ -1,0 +1,223 @@
+//! The admin server: health, metrics and the API by which a running gateway is operated (HTTP, JSON).
+//!
+//! | file | what |
+//! |---|---|
+//! | `socket` | connections within limits, TLS |
+//! | `gate` | what a request must pass before anything of it is done |
+//! | `credentials` | tokens and roles |
+//! | `health`, `metrics` | for orchestrators and Prometheus |
+//! | `api` | everything below `/api/v1`; `openapi.json` describes it |
+//! | `problem` | what is said when something is not done |
+//!
+//! A request with a token that does not do is refused before any of its body is read, and no request of ours has a body. There is no account unless the configuration
+//! names a token. Answers hold nothing of a patient, but for those two that need the role `phi-reader`, which are noted in the log.
+mod api;
+pub mod credentials;
+mod gate;
+mod health;
+mod metrics;
+mod problem;
+mod socket;
+
+pub use api::OPENAPI;
+pub use credentials::{Role, Token};
+
+use crate::mllp::tls::{self, Acceptor};
+use crate::server::Control;
+use axum::Router;
+use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodRouter, get, post};
+use credentials::{FAILURES_MAX, Failures, Need};
+use problem::Problem;
+use socket::{Peer, Socket};
+use std::collections::HashSet;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+/// Where and whom to serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// `host:port`; port 0 lets the system choose.
+    pub listen: String,
+    /// Certificate and key; without them it speaks plainly.
+    pub tls: Option<tls::Options>,
+    /// Names by which it may be asked, beside those of the loopback interface when it listens there.
+    pub hosts: Vec<String>,
+    /// Who may ask.
+    pub tokens: Vec<Token>,
+    /// Metrics need no token.
+    pub metrics_open: bool,
+    /// Requests of one address without a good token that are answered within a minute.
+    pub failures_max: u32,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            listen: String::new(),
+            tls: None,
+            hosts: Vec::new(),
+            tokens: Vec::new(),
+            metrics_open: false,
+            failures_max: FAILURES_MAX,
+        }
+    }
+}
+
+/// Why it does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No socket.
+    #[error("admin: cannot listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Certificates are no good.
+    #[error("admin: tls: {0}")]
+    Tls(#[from] tls::Error),
+}
+
+/// A bound socket that does not serve yet.
+pub struct Admin {
+    socket: Socket,
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+/// What all requests share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    options: Options,
+    loopback: bool,
+    control: Control,
+    data: PathBuf,
+    started: jiff::Timestamp,
+    failures: Failures,
+    requests: Semaphore,
+    /// Dead letters that are being sent again: not twice at once.
+    resending: Mutex<HashSet<(String, u64)>>,
+}
+
+impl Admin {
+    /// Binds the socket and reads the certificates.
+    ///
+    /// # Errors
+    /// A [`StartError`].
+    pub async fn bind(options: Options, control: Control, data: PathBuf) -> Result<Admin, StartError> {
+        let tls = options.tls.clone().map(Acceptor::new).transpose()?.map(Arc::new);
+        let failed = |source| StartError::Listen { address: options.listen.clone(), source };
+        let listener = TcpListener::bind(&options.listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let socket = Socket::new(listener, tls).map_err(failed)?;
+        let shared = Shared {
+            options,
+            loopback: address.ip().is_loopback(),
+            control,
+            data,
+            started: jiff::Timestamp::now(),
+            failures: Failures::default(),
+            requests: Semaphore::new(gate::REQUESTS_MAX),
+            resending: Mutex::default(),
+        };
+        Ok(Admin { socket, address, shared: Arc::new(shared) })
+    }
+
+    /// Where it listens, as a line: `admin http://127.0.0.1:8080 (tokens 2)`.
+    pub fn line(&self) -> String {
+        let scheme = if self.shared.options.tls.is_some() { "https" } else { "http" };
+        format!("admin {scheme}://{} (tokens {})", self.address, self.shared.options.tokens.len())
+    }
+
+    /// Serves until `stop` comes, then answers what has been asked.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) {
+        let service = router(&self.shared).into_make_service_with_connect_info::<Peer>();
+        if let Err(error) = axum::serve(self.socket, service).with_graceful_shutdown(stop).await {
+            tracing::error!("admin: {error}");
+        }
+    }
+}
+
+type Endpoint = (&'static str, &'static str, Need, MethodRouter<Arc<Shared>>);
+
+/// Everything that can be asked for. The search of messages is to stand beside `messages/{seq}`, as `GET /api/v1/messages`.
+fn endpoints(metrics_open: bool) -> Vec<Endpoint> {
+    let metrics = if metrics_open { Need::Nobody } else { Need::View };
+    vec![
+        ("get", "/health/live", Need::Nobody, get(health::live)),
+        ("get", "/health/ready", Need::Nobody, get(health::ready)),
+        ("get", "/metrics", metrics, get(metrics::show)),
+        ("get", "/api/v1/openapi.json", Need::Nobody, get(api::openapi)),
+        ("get", "/api/v1/status", Need::View, get(api::status::status)),
+        ("get", "/api/v1/listeners", Need::View, get(api::status::listeners)),
+        ("get", "/api/v1/routes", Need::View, get(api::status::routes)),
+        ("post", "/api/v1/routes/{name}/start", Need::Operate, post(api::routes::start)),
+        ("post", "/api/v1/routes/{name}/pause", Need::Operate, post(api::routes::pause)),
+        ("post", "/api/v1/routes/{name}/stop", Need::Operate, post(api::routes::stop)),
+        ("post", "/api/v1/reload", Need::Configure, post(api::routes::reload)),
+        ("get", "/api/v1/dead-letters", Need::View, get(api::letters::list)),
+        ("get", "/api/v1/dead-letters/{route}/{seq}", Need::Phi, get(api::letters::show)),
+        ("post", "/api/v1/dead-letters/{route}/{seq}/resend", Need::Operate, post(api::letters::resend)),
+        ("post", "/api/v1/dead-letters/{route}/{seq}/drop", Need::Operate, post(api::letters::forget)),
+        ("get", "/api/v1/messages/{seq}", Need::View, get(api::messages::facts)),
+        ("get", "/api/v1/messages/{seq}/raw", Need::Phi, get(api::messages::raw)),
+    ]
+}
+
+fn router(shared: &Arc<Shared>) -> Router {
+    let mut router = Router::new();
+    for (_, path, need, handler) in endpoints(shared.options.metrics_open) {
+        let handler = match need {
+            Need::Nobody => handler,
+            need => handler.route_layer(from_fn_with_state((Arc::clone(shared), need), gate::authenticate)),
+        };
+        router = router.route(path, handler);
+    }
+    let nothing = || async {
+        Problem::not_found("there is nothing under this path", "see /api/v1/openapi.json for what there is")
+    };
+    let method = || async {
+        let remedy = "see the Allow header, and /api/v1/openapi.json";
+        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong method", "this path does not take that method", remedy)
+    };
+    router
+        .fallback(nothing)
+        .method_not_allowed_fallback(method)
+        .layer(from_fn_with_state(Arc::clone(shared), gate::guard))
+        .with_state(Arc::clone(shared))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_document_describes_every_endpoint_and_no_other() {
+        let document: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
+        let mut described = BTreeSet::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap().iter().filter(|(key, _)| *key != "parameters") {
+                let open = operation["security"].as_array().is_some_and(Vec::is_empty);
+                let role = operation["x-role"].as_str().unwrap_or("").to_owned();
+                assert_eq!(open, role.is_empty(), "{method} {path}: security and x-role");
+                described.insert((method.clone(), path.clone(), role));
+            }
+        }
+        let served: BTreeSet<_> = endpoints(false)
+            .into_iter()
+            .map(|(method, path, need, _)| {
+                (method.into(), path.into(), need.role().map_or("", |role| role.name()).into())
+            })
+            .collect();
+        assert_eq!(described, served);
+    }
+}

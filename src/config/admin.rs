@@ -1,0 +1,125 @@
+//! `[admin]`, `[log]` and `[alerts]`: operating the gateway.
+use super::section::{Placed, Section};
+use super::sections::{is_loopback, set, tls};
+use super::{Log, LogFormat};
+use crate::admin::credentials::parse_hash;
+use crate::admin::{self, Role, Token};
+use crate::alerts;
+use crate::delivery::channel::http;
+use reqwest::Url;
+use tracing_subscriber::filter::LevelFilter;
+
+/// The admin server; none without an address.
+pub(super) fn admin(section: Section<'_>) -> Option<admin::Options> {
+    let mut options = admin::Options::default();
+    let plaintext = section.boolean("plaintext").unwrap_or(false);
+    options.tls = section.table("tls").and_then(tls);
+    match section.text("listen") {
+        Some(address) => {
+            check_address(&section, &address, plaintext || options.tls.is_some());
+            options.listen = address.value;
+        }
+        None => section.wrong("listen is missing: give the address to serve on, such as listen = \"127.0.0.1:8080\""),
+    }
+    options.hosts = section.texts("hosts").into_iter().flatten().map(|host| host.value).collect();
+    options.metrics_open = section.choice("metrics", &[("open", true), ("token", false)]).unwrap_or_default();
+    set(&mut options.failures_max, section.number("failures_max", 1));
+    for token in section.inline_tables("tokens").into_iter().flatten() {
+        options.tokens.extend(self::token(token));
+    }
+    let mut names: Vec<_> = options.tokens.iter().map(|token| token.name.as_str()).collect();
+    names.sort_unstable();
+    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        section.wrong(format!("two tokens are named \"{}\"; the log tells them apart by their names", pair[0]));
+    }
+    section.finish();
+    Some(options)
+}
+
+fn token(section: Section<'_>) -> Option<Token> {
+    let name = super::sections::name(&section);
+    let role = section.choice("role", &Role::ALL);
+    if role.is_none() {
+        section.wrong("a token needs a role: viewer, operator, admin or phi-reader");
+    }
+    let sha256 = section.text("sha256").and_then(|text| {
+        let hash = parse_hash(&text.value);
+        if hash.is_none() {
+            let remedy = "sha256 must be 64 hexadecimal digits; `handoff token create` prints the whole line";
+            section.document.wrong(Some(text.at), remedy);
+        }
+        hash
+    });
+    if sha256.is_none() {
+        section.wrong("a token needs sha256, its hash; `handoff token create` makes a token and prints the line");
+    }
+    section.finish();
+    Some(Token { name, role: role?, sha256: sha256? })
+}
+
+fn check_address(section: &Section<'_>, address: &Placed<String>, encrypted: bool) {
+    let wrong = |text: &str| section.document.wrong(Some(address.at.clone()), text);
+    let parts = address.value.rsplit_once(':').filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    let Some((host, _)) = parts else {
+        return wrong("listen must be host:port, such as \"127.0.0.1:8080\"");
+    };
+    if !encrypted && !is_loopback(host) {
+        wrong(
+            "this address can be reached from other machines, and tokens would travel in the clear: give [admin] tls = { certificate = …, key = … }, or plaintext = true if its network is trusted",
+        );
+    }
+}
+
+/// How the log is written.
+pub(super) fn log(section: Section<'_>) -> Log {
+    let mut log = Log::default();
+    set(&mut log.format, section.choice("format", &[("text", LogFormat::Text), ("json", LogFormat::Json)]));
+    let levels = [
+        ("error", LevelFilter::ERROR),
+        ("warn", LevelFilter::WARN),
+        ("info", LevelFilter::INFO),
+        ("debug", LevelFilter::DEBUG),
+        ("trace", LevelFilter::TRACE),
+    ];
+    set(&mut log.level, section.choice("level", &levels));
+    section.finish();
+    log
+}
+
+/// What somebody is to be told of.
+pub(super) fn alerts(section: Section<'_>) -> Option<alerts::Options> {
+    let plaintext = section.boolean("plaintext").unwrap_or(false);
+    let webhook = match section.text("webhook") {
+        Some(url) => webhook(&section, &url, plaintext),
+        None => {
+            section.wrong("webhook is missing: give the URL to tell, such as webhook = \"https://…\"");
+            None
+        }
+    };
+    let secret = section.secret("secret").map(|secret| secret.value.into());
+    let mut rules = alerts::Rules::default();
+    set(&mut rules.queue_age, section.duration("queue_age"));
+    set(&mut rules.route_held, section.duration("route_held"));
+    set(&mut rules.disk_free, section.size("disk_free"));
+    set(&mut rules.certificate, section.duration("certificate"));
+    rules.silence = section.duration("silence");
+    let every = section.duration("every").unwrap_or(alerts::EVERY);
+    if every.is_zero() {
+        section.wrong("every must be more than nothing");
+    }
+    section.finish();
+    Some(alerts::Options { webhook: webhook?, secret, rules, every })
+}
+
+fn webhook(section: &Section<'_>, text: &Placed<String>, plaintext: bool) -> Option<Url> {
+    let wrong = |why: &str| section.document.wrong(Some(text.at.clone()), why);
+    let url = Url::parse(&text.value).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let Some(url) = url else {
+        wrong("webhook must be a URL such as \"https://alerts.example/hook\"");
+        return None;
+    };
+    if url.scheme() == "http" && !http::is_loopback(&url) && !plaintext {
+        wrong("http is not encrypted: use https, or add plaintext = true if the network is trusted");
+    }
+    Some(url)
+}

@@ -1,0 +1,59 @@
+//! Every metric, its labels and every span by name, in one place: dashboards and alerts are written against these. The registry puts `handoff_` before each
+//! metric, the unit and `_total` behind it.
+//!
+//! Labels hold names from the configuration and words from the lists below, nothing of a message.
+
+/// A metric: its name and what it tells.
+pub(super) type Name = (&'static str, &'static str);
+
+pub(super) const PREFIX: &str = "handoff";
+
+// Counted as it happens.
+pub(super) const MESSAGES: Name = ("messages", "Messages received, by listener and outcome");
+pub(super) const RECEIVED: Name = ("received", "Bytes of the messages received, by listener");
+pub(super) const STAGE: Name = (
+    "stage",
+    "Time of a message, by listener and stage: translate (frame to draft), journal (draft to durable), ack (frame to acknowledgement)",
+);
+pub(super) const DELIVERY: Name = ("delivery_attempt", "Time of attempts to deliver, by route and result");
+pub(super) const JOURNAL_BATCH: Name = ("journal_batch_records", "Records written by one sync");
+pub(super) const JOURNAL_SYNC: Name = ("journal_sync", "Time to write and sync a batch");
+pub(super) const JOURNAL_QUEUE: Name = ("journal_queue_records", "Records that wait for the journal");
+pub(super) const TAIL: Name =
+    ("tail_reads", "Reads of routes, by result: hit (in memory), miss (from the journal, translated again)");
+
+// Asked for when they are looked at.
+pub(super) const CONNECTIONS: Name = ("connections", "Open connections, by listener");
+pub(super) const ROUTE_STATE: Name = ("route_state", "1 for the state that a route is in: started, paused, stopped");
+pub(super) const ROUTE_RESTING: Name = ("route_resting", "1 while a route rests because its endpoint takes nothing");
+pub(super) const ROUTE_LOOKED: Name = ("route_received", "Messages that a route has looked at");
+pub(super) const ROUTE_FILTERED: Name = ("route_filtered", "Messages that a route did not want");
+pub(super) const ROUTE_SENT: Name = ("route_sent", "Messages that a route has delivered");
+pub(super) const ROUTE_DEAD: Name = ("route_dead_letters", "Messages that a route has given up");
+pub(super) const ROUTE_QUEUED: Name = ("route_queued", "Messages that wait for a route");
+pub(super) const ROUTE_OLDEST: Name = ("route_oldest_queued_age", "Age of the oldest message that waits for a route");
+pub(super) const JOURNAL_HEAD: Name = ("journal_head", "The number of the last durable message");
+pub(super) const JOURNAL_HEALTH: Name = ("journal_health", "1 for the state of the journal: ready, full, failed");
+pub(super) const DISK_FREE: Name = ("disk_free", "Free space where the data directory lies");
+pub(super) const BUILD: Name = ("build", "Version of the program");
+pub(super) const CPU: Name = ("process_cpu", "Processor time used");
+pub(super) const RESIDENT: Name = ("process_resident_memory", "Memory in use");
+pub(super) const FILES: Name = ("process_open_files", "Open files and sockets");
+
+// Labels.
+pub(super) const LISTENER: &str = "listener";
+pub(super) const ROUTE: &str = "route";
+pub(super) const OUTCOME: &str = "outcome";
+pub(super) const RESULT: &str = "result";
+pub(super) const STATE: &str = "state";
+pub(super) const VERSION: &str = "version";
+
+/// How an attempt to deliver can end: taken, refused for good, to be tried again, the endpoint takes nothing.
+pub const RESULTS: [&str; 4] = ["delivered", "refused", "again", "endpoint"];
+/// The label value of messages that could not be stored.
+pub const NOT_STORED: &str = "not_stored";
+
+/// The span of a connection to a listener.
+pub const SPAN_CONNECTION: &str = "connection";
+/// The span of a request to the admin API.
+pub const SPAN_REQUEST: &str = "request";

@@ -1,0 +1,166 @@
+//! Alerts, as a receiver of the webhook sees them.
+use super::process::{Gateway, Peer, message, wait_for};
+use super::server::Server;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Takes POSTs, or refuses them while it is told to; what came either way is kept.
+struct Receiver {
+    address: String,
+    refuses: Arc<AtomicBool>,
+    posts: Arc<Mutex<Vec<Post>>>,
+}
+
+#[derive(Clone)]
+struct Post {
+    head: String,
+    text: String,
+    body: serde_json::Value,
+    refused: bool,
+}
+
+impl Receiver {
+    fn start() -> Receiver {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let receiver = Receiver {
+            address: listener.local_addr().unwrap().to_string(),
+            refuses: Arc::default(),
+            posts: Arc::default(),
+        };
+        let (refuses, posts) = (Arc::clone(&receiver.refuses), Arc::clone(&receiver.posts));
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                let mut head = String::new();
+                while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).unwrap_or(0) > 0 {}
+                let lower = head.to_ascii_lowercase();
+                let Some(length) = lower.split("content-length: ").nth(1) else { continue };
+                let mut body = vec![0; length.split("\r\n").next().unwrap().parse().unwrap()];
+                reader.read_exact(&mut body).unwrap();
+                let text = String::from_utf8(body).unwrap();
+                let refused = refuses.load(Ordering::SeqCst);
+                let body = serde_json::from_str(&text).unwrap();
+                posts.lock().unwrap().push(Post { head, text, body, refused });
+                let status = if refused { "503 Service Unavailable" } else { "204 No Content" };
+                let _ = write!(stream, "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+            }
+        });
+        receiver
+    }
+
+    fn configuration(&self, rules: &str) -> String {
+        format!("[alerts]\nwebhook = \"http://{}/hook\"\nevery = \"200ms\"\n{rules}\n", self.address)
+    }
+
+    /// Those about a rule that were taken: state and id.
+    fn taken(&self, rule: &str) -> Vec<(String, String)> {
+        let posts = self.posts.lock().unwrap();
+        let about = posts.iter().filter(|post| !post.refused && post.body["rule"] == rule);
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        about.map(|post| (text(&post.body["state"]), text(&post.body["id"]))).collect()
+    }
+
+    fn wait_for(&self, rule: &str, count: usize) -> Vec<(String, String)> {
+        wait_for(rule, || Some(self.taken(rule)).filter(|taken| taken.len() >= count))
+    }
+}
+
+#[test]
+fn a_queue_that_grows_old_opens_one_alert_and_resolves_it_once() {
+    let up = Arc::new(AtomicBool::new(false));
+    let is_up = Arc::clone(&up);
+    let server = Server::start(move |_| if is_up.load(Ordering::SeqCst) { "200 OK" } else { "401 Unauthorized" });
+    let receiver = Receiver::start();
+    let rules = "queue_age = \"50ms\"\nroute_held = \"50ms\"\ndisk_free = \"1KB\"\nsecret = \"a secret\"";
+    let gateway = Gateway::start(&format!("{}{}", receiver.configuration(rules), server.configuration("", "")));
+    assert!(Peer::connect(&gateway).exchange(&message("one", "A01")).contains("MSA|AA|one"));
+    for rule in ["queue_age", "route_held"] {
+        assert_eq!(receiver.wait_for(rule, 1)[0].0, "open");
+    }
+    // A restart is no reason to tell it again.
+    let gateway = gateway.kill_and_restart(None);
+    gateway.wait_for_log("not delivered, to be tried again");
+    wait_for("some looks", || (server.requests().len() > 5).then_some(()));
+    up.store(true, Ordering::SeqCst);
+    for rule in ["queue_age", "route_held"] {
+        let told = receiver.wait_for(rule, 2);
+        assert_eq!(told.iter().map(|(state, _)| state.as_str()).collect::<Vec<_>>(), ["open", "resolved"], "{rule}");
+        assert_eq!(told[0].1, told[1].1, "one alert, one id");
+    }
+    gateway.stop();
+    assert_eq!((receiver.taken("queue_age").len(), receiver.taken("route_held").len()), (2, 2));
+    for post in receiver.posts.lock().unwrap().iter() {
+        assert!(!post.text.contains("CANARY") && !post.text.contains("patient-one"), "{}", post.text);
+        let signature = post.head.lines().find(|line| line.to_ascii_lowercase().starts_with("handoff-signature: t="));
+        assert!(signature.is_some_and(|line| line.split("v1=").nth(1).unwrap().len() == 64), "{}", post.head);
+        for key in ["since", "at", "subject", "text", "value"] {
+            assert!(!post.body[key].is_null(), "{key}: {}", post.text);
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_told_is_told_later() {
+    let receiver = Receiver::start();
+    receiver.refuses.store(true, Ordering::SeqCst);
+    let listener = "[[listener]]\nname = \"adt\"\nmllp = \"127.0.0.1:0\"\nsilence = \"50ms\"\n";
+    let gateway = Gateway::start(&format!("{}{listener}", receiver.configuration("disk_free = \"1KB\"")));
+    wait_for("a POST", || (!receiver.posts.lock().unwrap().is_empty()).then_some(()));
+    gateway.wait_for_log("alerts cannot be told: HTTP 503");
+    receiver.refuses.store(false, Ordering::SeqCst);
+    let told = receiver.wait_for("silence", 1);
+    assert_eq!(told[0].0, "open");
+    let ids: Vec<_> = receiver.posts.lock().unwrap().iter().map(|post| post.body["id"].clone()).collect();
+    assert!(ids.len() > 1 && ids.iter().all(|id| *id == told[0].1.as_str()), "the same alert again: {ids:?}");
+    gateway.stop();
+}
+
+#[test]
+fn certificates_and_space_are_watched() {
+    let receiver = Receiver::start();
+    let folder = tempfile::tempdir().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(2027, 6, 1);
+    let (certificate, file) = (params.self_signed(&key).unwrap().pem(), |name: &str| folder.path().join(name));
+    std::fs::write(file("server.pem"), certificate).unwrap();
+    std::fs::write(file("server.key"), key.serialize_pem()).unwrap();
+    let listener = format!(
+        "[[listener]]\nname = \"adt\"\nmllp = \"127.0.0.1:0\"\ntls = {{ certificate = \"{}\", key = \"{}\" }}\n",
+        file("server.pem").display(),
+        file("server.key").display()
+    );
+    let rules = "certificate = \"36500d\"\ndisk_free = \"9999999TB\"";
+    let gateway = Gateway::start(&format!("{}{listener}", receiver.configuration(rules)));
+    assert_eq!(receiver.wait_for("certificate", 1)[0].0, "open");
+    assert_eq!(receiver.wait_for("disk_free", 1)[0].0, "open");
+    let posts = receiver.posts.lock().unwrap();
+    let certificate = posts.iter().find(|post| post.body["rule"] == "certificate").unwrap();
+    assert_eq!(certificate.body["subject"], "adt");
+    drop(posts);
+    gateway.stop();
+}
+
+/// As in `crash`: a limit on the size of files stands in for a broken disk, and the gateway ends when it meets it.
+#[test]
+fn a_journal_that_fails_is_told_though_the_gateway_ends() {
+    let receiver = Receiver::start();
+    let mut limited = std::process::Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 4000; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_handoff")]);
+    limited.stderr(std::process::Stdio::piped()).stdout(std::process::Stdio::null());
+    let listener = "[[listener]]\nname = \"adt\"\nmllp = \"127.0.0.1:0\"\n";
+    let rules = receiver.configuration("disk_free = \"1KB\"").replace("200ms", "1h");
+    let gateway = Gateway::start_with(&format!("route = []\n{rules}{listener}"), limited);
+    let mut peer = Peer::connect(&gateway);
+    let text = format!("{}NTE|1||{}\r", message("one", "A01"), "x".repeat(20_000));
+    while peer.try_write(&[b"\x0b", text.as_bytes(), b"\x1c\r"].concat()).is_ok() && peer.receive().is_some() {}
+    let (code, log) = gateway.wait();
+    assert_eq!(code, Some(1), "{log}");
+    assert_eq!(
+        receiver.taken("journal").iter().map(|(state, _)| state.as_str()).collect::<Vec<_>>(),
+        ["open"],
+        "{log}"
+    );
+}
