@@ -37,7 +37,8 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Outcome; 6] = [
+    /// Every one, in the order of their numbers on disk.
+    pub const ALL: [Outcome; 6] = [
         Outcome::Received,
         Outcome::Translated,
         Outcome::Untranslated,

@@ -1,7 +1,7 @@
 //! handoff: HL7 v2 in, FHIR R4 out, to whoever subscribed.
 //!
 //! The way of a message: bytes → frame ([`mllp`]) → index ([`hl7`]) → plan ([`mapping`]) → Bundle bytes ([`fhir`]) → record ([`journal`]) → ACK, and from the
-//! journal to every route ([`delivery`]). [`intake`] reads it top to bottom.
+//! journal to every route ([`delivery`]). [`intake`] reads it top to bottom; [`search`] finds it again.
 pub mod cli;
 pub mod config;
 pub mod delivery;
@@ -13,4 +13,5 @@ pub mod journal;
 pub mod mapping;
 pub mod mllp;
 pub mod routing;
+pub mod search;
 mod words;

@@ -3,13 +3,14 @@ use super::files::{Layers, load};
 use crate::config::{Config, Listener, Problems};
 use crate::delivery::{Common, Lane, Plans};
 use crate::intake::{Answer, Intake, Source};
-use crate::journal::{Directory, Health, Journal, Retention, State};
+use crate::journal::{Directory, Durability, Health, Journal, Retention, State};
 use crate::mapping::Plan;
 use crate::mllp::connection::Reply;
 use crate::mllp::decoder::Frame;
 use crate::mllp::listener;
 use crate::mllp::tls::Acceptor;
 use crate::routing::Tail;
+use crate::search::Follower;
 use anyhow::Context as _;
 use clap::Args;
 use std::net::SocketAddr;
@@ -78,6 +79,13 @@ async fn serve(config: Config, plans: Plans, listeners: Vec<(Listener, Source)>)
     // Asked for first: a signal that comes while starting is not missed.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let directory = Arc::new(Directory::open(&config.data)?);
+    match config.journal.durability {
+        Durability::Fsync => {}
+        Durability::Os => tracing::warn!("durability \"os\": what is acknowledged can be lost with the power"),
+        Durability::Memory => {
+            tracing::warn!("durability \"memory\": nothing is synced; what is acknowledged, and all that is kept, can be lost with the power");
+        }
+    }
     let journal = Arc::new(Journal::open(&directory, config.journal)?);
     let state = Arc::new(State::open(&directory)?);
     let mut health = journal.health();
@@ -93,6 +101,8 @@ async fn serve(config: Config, plans: Plans, listeners: Vec<(Listener, Source)>)
     }
     let readers = lanes.iter().map(|lane| lane.name().to_owned()).collect();
     let retained = tokio::spawn(retain(Arc::clone(&journal), Arc::clone(&common.state), readers, config.retention));
+    let follower = config.index.then(|| Follower::start(&config.data, journal.reader())).transpose();
+    let follower = follower.context("cannot start a thread")?;
     drop(common);
     let mut bound = Vec::new();
     for (listener, source) in listeners {
@@ -148,6 +158,7 @@ async fn serve(config: Config, plans: Plans, listeners: Vec<(Listener, Source)>)
     }
     retained.abort();
     let _ = retained.await; // It holds the journal until it is gone.
+    drop(follower);
     // The last handle: what is queued is written, the files are closed.
     drop(journal);
     tracing::info!("stopped");

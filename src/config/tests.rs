@@ -15,6 +15,7 @@ fn wrong(text: &str) -> String {
 fn an_empty_file_is_the_defaults_beside_the_file() {
     let config = parse("").unwrap();
     assert_eq!(config.data, Path::new("/etc/handoff/handoff-data"));
+    assert!(config.index && config.journal.durability == journal::Durability::Fsync);
     assert_eq!((config.listeners.len(), config.listeners[0].address.as_str()), (1, "127.0.0.1:2575"));
     let Target::File(file) = &config.routes[0].target else { panic!("a file") };
     assert_eq!(file.path, Path::new("/etc/handoff/handoff-data/bundles.ndjson"));
@@ -25,7 +26,8 @@ fn everything_that_can_be_said() {
     let config = parse(
         r#"
         data = "/var/lib/handoff"
-        durability = "os"
+        durability = "memory"
+        index = false
         retention = { age = "90d", size = "200GB" }
         [[listener]]
         name = "adt"
@@ -49,6 +51,7 @@ fn everything_that_can_be_said() {
     )
     .unwrap();
     assert_eq!(config.retention, journal::Retention { age: Duration::from_secs(90 * 86_400), bytes: 200 << 30 });
+    assert_eq!((config.journal.durability, config.index), (journal::Durability::Memory, false));
     let listener = &config.listeners[0];
     assert_eq!((listener.address.as_str(), listener.ack_on), ("0.0.0.0:2600", AckOn::Durable));
     assert_eq!(listener.options.connection.decoder.frame_bytes_max, 50 << 20);

@@ -51,14 +51,21 @@ pub enum Durability {
     Fsync,
     /// With the operating system: survives the death of the process.
     Os,
+    /// In memory, as far as anybody has seen to it: nothing is ever synced. What the operating system has written by itself may be there after the loss of power, in
+    /// files that may be damaged.
+    Memory,
 }
 
 impl Durability {
+    /// The surest first.
+    pub const ALL: [Durability; 3] = [Durability::Fsync, Durability::Os, Durability::Memory];
+
     /// Its name in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Durability::Fsync => "fsync",
             Durability::Os => "os",
+            Durability::Memory => "memory",
         }
     }
 }

@@ -60,12 +60,15 @@ impl Partition {
         let synchronous = match durability {
             Durability::Fsync => "FULL",
             Durability::Os => "NORMAL",
+            Durability::Memory => "OFF",
         };
         connection.busy_timeout(Duration::from_secs(5)).map_err(failed())?;
         connection
             .execute_batch(&format!("PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous}; PRAGMA fullfsync=1; PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}; {TABLE};"))
             .map_err(failed())?;
-        directory::sync(folder).map_err(Error::file(folder))?;
+        if durability != Durability::Memory {
+            directory::sync(folder).map_err(Error::file(folder))?;
+        }
         let last: Option<i64> =
             connection.query_row("SELECT max(seq) FROM record", [], |row| row.get(0)).map_err(failed())?;
         let next = last.map_or(first, |last| last.unsigned_abs() + 1);
@@ -154,6 +157,12 @@ impl Source {
         let connection = Connection::open_with_flags(&name.path, flags).map_err(Error::database(&name.path))?;
         connection.busy_timeout(Duration::from_secs(5)).map_err(Error::database(&name.path))?;
         Ok(Source { connection, name: name.clone() })
+    }
+
+    /// The last number that it holds.
+    pub fn last(&self) -> Result<Option<u64>, Error> {
+        let last = self.connection.query_row("SELECT max(seq) FROM record", [], |row| row.get::<_, Option<i64>>(0));
+        Ok(last.map_err(Error::database(&self.name.path))?.map(i64::unsigned_abs))
     }
 
     /// Rows from `from` on, at most so many, and none that begins after so many bytes.

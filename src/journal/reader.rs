@@ -95,6 +95,19 @@ impl Reader {
         Ok(items)
     }
 
+    /// The first number that is kept; that of the next record while there is none.
+    ///
+    /// # Errors
+    /// Partitions that cannot be listed.
+    pub fn first(&self) -> Result<u64, Error> {
+        Ok(partition::list(&self.folder)?.first().map_or(1, |name| name.first))
+    }
+
+    /// The last number that may be read.
+    pub fn head(&self) -> u64 {
+        *self.head.borrow()
+    }
+
     /// The partition that holds a number, and the first number of the one after it.
     fn locate(&self, seq: u64) -> Result<(Name, Option<u64>), Error> {
         let names = partition::list(&self.folder)?;

@@ -80,6 +80,7 @@ enum Workload {
 enum Sureness {
     Fsync,
     Os,
+    Memory,
 }
 
 /// How long sinks may take to get what was acknowledged once no more is sent.
@@ -202,6 +203,7 @@ impl Sureness {
         match self {
             Sureness::Fsync => "fsync",
             Sureness::Os => "os",
+            Sureness::Memory => "memory",
         }
     }
 }
