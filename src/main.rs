@@ -20,6 +20,9 @@ enum Command {
     Check(cli::check::CheckArgs),
     Send(cli::send::SendArgs),
     DeadLetters(cli::dead_letters::DeadLettersArgs),
+    Messages(cli::messages::MessagesArgs),
+    Replay(cli::replay::ReplayArgs),
+    Journal(cli::journal::JournalArgs),
     Bench(cli::bench::BenchArgs),
     /// Check, list and show the mappings
     Mappings(cli::mappings::MappingsArgs),
@@ -34,6 +37,9 @@ fn main() -> ExitCode {
         Command::Check(args) => cli::check::run(&args),
         Command::Send(args) => cli::send::run(args),
         Command::DeadLetters(args) => cli::dead_letters::run(args),
+        Command::Messages(args) => cli::messages::run(args),
+        Command::Replay(args) => cli::replay::run(args),
+        Command::Journal(args) => cli::journal::run(&args),
         Command::Bench(args) => cli::bench::run(args),
         Command::Mappings(args) => cli::mappings::run(args),
     };

@@ -3,7 +3,7 @@ use super::files::{Layers, load};
 use crate::config::{Config, Listener, Problems};
 use crate::delivery::{Common, Lane, Plans};
 use crate::intake::{Answer, Intake, Source};
-use crate::journal::{Directory, Durability, Health, Journal, Retention, State};
+use crate::journal::{self, Directory, Durability, Health, Journal, Pruned, Retention, Scrub, State};
 use crate::mapping::Plan;
 use crate::mllp::connection::Reply;
 use crate::mllp::decoder::Frame;
@@ -83,7 +83,9 @@ async fn serve(config: Config, plans: Plans, listeners: Vec<(Listener, Source)>)
         Durability::Fsync => {}
         Durability::Os => tracing::warn!("durability \"os\": what is acknowledged can be lost with the power"),
         Durability::Memory => {
-            tracing::warn!("durability \"memory\": nothing is synced; what is acknowledged, and all that is kept, can be lost with the power");
+            tracing::warn!(
+                "durability \"memory\": nothing is synced; what is acknowledged, and all that is kept, can be lost with the power"
+            );
         }
     }
     let journal = Arc::new(Journal::open(&directory, config.journal)?);
@@ -103,6 +105,8 @@ async fn serve(config: Config, plans: Plans, listeners: Vec<(Listener, Source)>)
     let retained = tokio::spawn(retain(Arc::clone(&journal), Arc::clone(&common.state), readers, config.retention));
     let follower = config.index.then(|| Follower::start(&config.data, journal.reader())).transpose();
     let follower = follower.context("cannot start a thread")?;
+    let scrub = Scrub::start(&config.data, Arc::clone(&common.state), || jiff::Timestamp::now().as_millisecond())
+        .context("cannot start a thread")?;
     drop(common);
     let mut bound = Vec::new();
     for (listener, source) in listeners {
@@ -158,7 +162,7 @@ async fn serve(config: Config, plans: Plans, listeners: Vec<(Listener, Source)>)
     }
     retained.abort();
     let _ = retained.await; // It holds the journal until it is gone.
-    drop(follower);
+    drop((follower, scrub));
     // The last handle: what is queued is written, the files are closed.
     drop(journal);
     tracing::info!("stopped");
@@ -170,8 +174,8 @@ async fn retain(journal: Arc<Journal>, state: Arc<State>, readers: Vec<String>, 
     loop {
         let (here, state, readers) = (Arc::clone(&journal), Arc::clone(&state), readers.clone());
         let pruned = tokio::task::spawn_blocking(move || {
-            let keep = here.keep_from(&retention, jiff::Timestamp::now().as_millisecond())?;
-            let wanted = state.wanted_from(&readers)?.unwrap_or(keep);
+            let now_ms = jiff::Timestamp::now().as_millisecond();
+            let Pruned { removed, keep, wanted } = journal::retain(&here, &state, &readers, &retention, now_ms, false)?;
             if wanted < keep {
                 tracing::warn!(
                     keep,
@@ -179,7 +183,7 @@ async fn retain(journal: Arc<Journal>, state: Arc<State>, readers: Vec<String>, 
                     "the journal is kept beyond its retention: a route or a dead letter still needs it"
                 );
             }
-            if state.sync()? { here.prune(keep.min(wanted)) } else { Ok(0) }
+            Ok::<u64, journal::Error>(removed)
         });
         match pruned.await {
             Ok(Ok(0)) => {}

@@ -47,7 +47,7 @@ impl Plans {
     }
 
     /// The plan that a record names, else the one that its listener has now.
-    fn find(&self, facets: &Facets<'_>) -> Option<&Plan> {
+    pub fn find(&self, facets: &Facets<'_>) -> Option<&Plan> {
         let now = || std::str::from_utf8(facets.listener).ok().and_then(|listener| self.by_listener.get(listener));
         self.by_hash.get(&facets.plan).or_else(now).map(Arc::as_ref)
     }

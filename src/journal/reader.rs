@@ -83,6 +83,9 @@ impl Reader {
         }
         let mut items = Vec::with_capacity(rows.rows.len());
         for (seq, record) in rows.rows {
+            if seq < from {
+                continue; // Of a damaged partition, whose rows are out of order: what is before has been told.
+            }
             if seq > from {
                 items.push(Item::Damaged(from..=seq - 1));
             }

@@ -61,8 +61,8 @@ impl Entry {
     pub fn of(seq: u64, record: &Record, index: &mut Index) -> Entry {
         let message = index.parse(&record.raw).is_ok().then(|| index.message(&record.raw));
         // Facets of another version are taken from the message once more; where it came in and what became of it are then unknown.
-        let facets = Facets::decode(&record.facets)
-            .unwrap_or_else(|| Facets::of(&record.raw, message, b"", record.received_ms));
+        let facets =
+            Facets::decode(&record.facets).unwrap_or_else(|| Facets::of(&record.raw, message, b"", record.received_ms));
         Entry {
             seq,
             received_ms: record.received_ms,

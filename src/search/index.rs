@@ -31,7 +31,8 @@ CREATE TABLE patient (id TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (id, s
 CREATE TABLE place (next INTEGER NOT NULL) STRICT;
 INSERT INTO place VALUES (1);";
 pub(super) const COLUMNS: &str = "seq, received_ms, event_ms, listener, sending_application, sending_facility, receiving_application, receiving_facility, code, event, structure, control_id, patients, outcome, bytes";
-const INSERT: &str = "INSERT OR REPLACE INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+const INSERT: &str =
+    "INSERT OR REPLACE INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
 /// Memory for pages, in KiB: the control ids of a feed fall all over their index.
 const CACHE_KIB: u32 = 16 << 10;
 
@@ -162,7 +163,11 @@ impl Index {
             match item {
                 Item::Record(seq, record) => entries.push(Entry::of(*seq, record, &mut self.scratch)),
                 Item::Damaged(seqs) => {
-                    tracing::error!(first = seqs.start(), last = seqs.end(), "not in the search index: records are damaged");
+                    tracing::error!(
+                        first = seqs.start(),
+                        last = seqs.end(),
+                        "not in the search index: records are damaged"
+                    );
                 }
             }
         }
@@ -191,8 +196,8 @@ impl Index {
             let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let mut removed = 0;
             {
-                let mut select =
-                    transaction.prepare_cached("SELECT seq, patients FROM message WHERE seq < ?1 ORDER BY seq LIMIT ?2")?;
+                let mut select = transaction
+                    .prepare_cached("SELECT seq, patients FROM message WHERE seq < ?1 ORDER BY seq LIMIT ?2")?;
                 let mut patient = transaction.prepare_cached("DELETE FROM patient WHERE id = ?1 AND seq = ?2")?;
                 let mut message = transaction.prepare_cached("DELETE FROM message WHERE seq = ?1")?;
                 let found = select

@@ -1,7 +1,7 @@
 //! What is looked for, and pages of what is found.
+use super::Error;
 use super::entry::{Entry, text};
 use super::index::{COLUMNS, Index, read_entry};
-use super::Error;
 use crate::facets::Outcome;
 use rusqlite::params_from_iter;
 use rusqlite::types::Value;
@@ -130,9 +130,9 @@ impl Index {
             return Ok(narrowed);
         }
         // Only the index of times is read for this, but all of the span. The times stay a condition: clocks may have been set back.
-        let bounds = self.connection.prepare_cached(
-            "SELECT min(seq), max(seq) FROM message WHERE received_ms >= ?1 AND received_ms < ?2",
-        );
+        let bounds = self
+            .connection
+            .prepare_cached("SELECT min(seq), max(seq) FROM message WHERE received_ms >= ?1 AND received_ms < ?2");
         let span = [filter.since_ms.unwrap_or(i64::MIN), filter.until_ms.unwrap_or(i64::MAX)];
         let bounds: (Option<i64>, Option<i64>) = bounds
             .and_then(|mut bounds| bounds.query_row(span, |row| Ok((row.get(0)?, row.get(1)?))))

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What has become of a message on one route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing<'a> {
+    /// It came before the route.
+    Before,
     /// Passed: delivered, or not wanted by the route's filter. Which of the two only the filter tells.
     Settled,
     /// The route has not come to it, or it waits for another try.
@@ -21,6 +23,7 @@ pub struct Standings {
 
 #[derive(Debug)]
 struct Route {
+    begun: u64,
     /// The first number that it has not looked at.
     ahead: u64,
     waiting: BTreeSet<u64>,
@@ -42,7 +45,8 @@ impl Standings {
                 None => (0, BTreeSet::new()),
             };
             let letters = state.dead_letters(route)?.into_iter().map(|letter| (letter.seq, letter)).collect();
-            found.insert(route.clone(), Route { ahead, waiting, letters });
+            let begun = state.begun(route)?.unwrap_or(0);
+            found.insert(route.clone(), Route { begun, ahead, waiting, letters });
         }
         Ok(Standings { routes: found })
     }
@@ -54,6 +58,7 @@ impl Standings {
         Some(match letter.filter(|letter| seq <= letter.last) {
             Some(letter) => Standing::Dead(letter),
             None if seq >= route.ahead || route.waiting.contains(&seq) => Standing::Waiting,
+            None if seq < route.begun => Standing::Before,
             None => Standing::Settled,
         })
     }

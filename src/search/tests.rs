@@ -175,8 +175,7 @@ async fn the_index_is_pruned_with_the_journal_and_starts_where_it_starts() {
     while index.prune(first, 10).unwrap() > 0 {}
     assert_eq!(oldest(&index, Filter::default()), (first..=100).collect::<Vec<_>>());
     assert!(oldest(&index, Filter { patient: Some("x1".into()), ..Filter::default() }).is_empty());
-    let left: i64 =
-        index.connection.query_row("SELECT count(*) FROM patient", [], |row| row.get(0)).unwrap();
+    let left: i64 = index.connection.query_row("SELECT count(*) FROM patient", [], |row| row.get(0)).unwrap();
     assert_eq!(left.unsigned_abs(), 3 * (101 - first));
     index.discard().unwrap();
     assert_eq!(oldest(&catch_up(path), Filter::default()), (first..=100).collect::<Vec<_>>());
@@ -206,12 +205,13 @@ fn standings_tell_settled_from_waiting_and_dead() {
     let temporary = tempfile::tempdir().unwrap();
     let state = State::open(&Directory::open(temporary.path()).unwrap()).unwrap();
     let letter = DeadLetter { seq: 3, last: 4, at_ms: 5, attempts: 2, reason: "no".into() };
-    state.register("ehr", 1).unwrap();
+    state.register("ehr", 2).unwrap();
     let step = Step { cursor: 6, ahead: 9, parked: vec![6, 8], given_up: vec![letter.clone()], ..Step::default() };
     state.advance("ehr", &step).unwrap();
     let standings = Standings::read(&state, &["ehr".into(), "new".into()]).unwrap();
     let of = |seq| standings.of("ehr", seq).unwrap();
-    assert_eq!([1, 2, 5, 7].map(of), [const { Standing::Settled }; 4]);
+    assert_eq!(of(1), Standing::Before);
+    assert_eq!([2, 5, 7].map(of), [const { Standing::Settled }; 3]);
     assert_eq!([6, 8, 9, 100].map(of), [const { Standing::Waiting }; 4]);
     assert_eq!([3, 4].map(of), [Standing::Dead(&letter), Standing::Dead(&letter)]);
     assert_eq!((standings.waits_from("ehr"), standings.waits_from("new")), (Some(6), Some(0)));

@@ -2,10 +2,13 @@
 mod bench;
 mod crash;
 mod delivery;
+mod faults;
 mod forward;
 mod framing;
+mod keep;
 mod lanes;
 mod letters;
+mod messages;
 mod process;
 mod server;
 mod tls;
