@@ -101,7 +101,7 @@ fn each_mistake_has_a_remedy() {
         (wrong("data = 7"), "data must be a text in quotes"),
         (wrong("data = \"${NOPE}\""), "the environment variable NOPE is not set"),
         (wrong("retention = { size = \"much\" }"), "size must be a size such as"),
-        (wrong("durability = \"memory\""), "durability must be one of \"fsync\", \"os\""),
+        (wrong("durability = \"disk\""), "durability must be one of \"fsync\", \"os\", \"memory\""),
         (wrong("[listener]\nname = \"a\""), "listener must be written as [[listener]]"),
         (wrong("[[listener]]\nname = \"a\""), "mllp is missing"),
         (wrong("[[listener]]\nmllp = \"127.0.0.1:1\""), "name is missing"),

@@ -46,7 +46,7 @@ pub fn verify(data: &Path, mut each: impl FnMut(&Report)) -> Result<(), Error> {
     for (at, name) in names.iter().enumerate() {
         let following = names.get(at + 1).map(|next| next.first);
         let mut report = read(name, following, &mut |_| ControlFlow::Continue(()));
-        check_file(name, &mut report);
+        check_file(name, following.is_none(), &mut report);
         each(&report);
     }
     Ok(())
@@ -122,8 +122,8 @@ fn add(ranges: &mut Vec<RangeInclusive<u64>>, range: RangeInclusive<u64>) {
 }
 
 /// What SQLite finds wrong with the file, and rows that belong elsewhere.
-fn check_file(name: &Name, report: &mut Report) {
-    let found = Source::open(name).and_then(|source| source.check(report.numbers.clone()));
+fn check_file(name: &Name, grows: bool, report: &mut Report) {
+    let found = Source::open(name).and_then(|source| source.check(report.numbers.clone(), grows));
     match found {
         Ok(None) => {}
         Ok(Some(wrong)) => report.file = report.file.take().or(Some(wrong)),
@@ -155,8 +155,9 @@ impl Scrub {
         let folder = Directory::journal_of(data);
         let work = move || {
             loop {
-                if let Err(error) = scrub(&folder, &state, now_ms, &stopped) {
-                    tracing::warn!("the journal is not read through: {error}");
+                match scrub(&folder, &state, now_ms(), &stopped) {
+                    Ok(reports) => reports.iter().for_each(tell),
+                    Err(error) => tracing::warn!("the journal is not read through: {error}"),
                 }
                 if !matches!(stopped.recv_timeout(SCRUB_LOOK), Err(mpsc::RecvTimeoutError::Timeout)) {
                     return;
@@ -177,11 +178,17 @@ impl Drop for Scrub {
     }
 }
 
-/// Reads what is due, until it is told to stop.
-fn scrub(folder: &Path, state: &State, now_ms: fn() -> i64, stopped: &mpsc::Receiver<()>) -> Result<(), Error> {
+fn tell(report: &Report) {
+    let Report { path, damaged, missing, file, .. } = report;
+    tracing::error!(path = %path.display(), ?damaged, ?missing, file, "journal partition is damaged; see `handoff journal verify`");
+}
+
+/// Reads what is due, until it is told to stop; what is not sound.
+fn scrub(folder: &Path, state: &State, now_ms: i64, stopped: &mpsc::Receiver<()>) -> Result<Vec<Report>, Error> {
     let names = partition::list(folder)?;
+    let mut found = Vec::new();
     for pair in names.windows(2) {
-        let due = state.scrubbed(pair[0].first)?.is_none_or(|at| now_ms().saturating_sub(at) >= SCRUB_AGAIN_MS);
+        let due = state.scrubbed(pair[0].first)?.is_none_or(|at| now_ms.saturating_sub(at) >= SCRUB_AGAIN_MS);
         if !due || !pair[0].path.exists() {
             continue;
         }
@@ -192,14 +199,100 @@ fn scrub(folder: &Path, state: &State, now_ms: fn() -> i64, stopped: &mpsc::Rece
             if cut { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         if cut {
-            return Ok(());
+            break;
         }
         // One that was pruned meanwhile is no damage.
         if !report.is_sound() && pair[0].path.exists() {
-            let Report { damaged, missing, file, .. } = &report;
-            tracing::error!(path = %pair[0].path.display(), ?damaged, ?missing, file, "journal partition is damaged; see `handoff journal verify`");
+            found.push(report);
         }
-        state.set_scrubbed(pair[0].first, now_ms(), names[0].first)?;
+        state.set_scrubbed(pair[0].first, now_ms, names[0].first)?;
     }
-    Ok(())
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{Journal, Options, Record};
+
+    /// Three partitions: 1 to 4, 5 to 8, 9 to 10.
+    fn three(data: &Path) {
+        let directory = Arc::new(Directory::open(data).unwrap());
+        let options = Options { partition_records_max: 4, batch_records_max: 1, ..Options::default() };
+        let journal = Journal::open(&directory, options).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for seq in 1..=10 {
+            let record = Record { received_ms: seq, raw: vec![b'x'; 100], ..Record::default() };
+            runtime.block_on(async { journal.append(Arc::new(record), |_| {}).await.await }).unwrap();
+        }
+    }
+
+    fn change(data: &Path, first: u64, sql: &str) {
+        let path = data.join(format!("journal/{first:020}.sqlite"));
+        rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
+    }
+
+    fn reports(data: &Path) -> Vec<Report> {
+        let mut found = Vec::new();
+        verify(data, |report| found.push(report.clone())).unwrap();
+        found
+    }
+
+    #[test]
+    fn damaged_missing_and_strange_records_are_told_apart() {
+        let data = tempfile::tempdir().unwrap();
+        three(data.path());
+        let sound = reports(data.path());
+        assert!(sound.iter().all(Report::is_sound));
+        let numbers: Vec<_> = sound.iter().map(|report| report.numbers.clone().unwrap()).collect();
+        assert_eq!(numbers, [1..=4, 5..=8, 9..=10]);
+
+        change(data.path(), 1, "UPDATE record SET raw = x'00' WHERE seq IN (1, 2); DELETE FROM record WHERE seq = 4");
+        change(
+            data.path(),
+            5,
+            "INSERT INTO record SELECT 77, received_ms, facets, raw, ack, crc FROM record WHERE seq = 5",
+        );
+        change(data.path(), 9, "UPDATE record SET received_ms = 0 WHERE seq = 10");
+        let found = reports(data.path());
+        assert_eq!((found[0].sound, &found[0].damaged[..], &found[0].missing[..]), (1, &[1..=2][..], &[4..=4][..]));
+        assert_eq!((found[1].sound, found[1].file.as_deref()), (4, Some("1 records of numbers that belong elsewhere")));
+        assert_eq!((found[2].sound, &found[2].damaged[..]), (1, &[10..=10][..]));
+
+        std::fs::write(data.path().join("journal/00000000000000000005.sqlite"), [0x55; 5000]).unwrap();
+        let found = reports(data.path());
+        assert_eq!((found[1].sound, &found[1].missing[..]), (0, &[5..=8][..]));
+        assert!(found[1].file.as_ref().is_some_and(|file| file.contains("not a database")), "{found:?}");
+    }
+
+    #[test]
+    fn closed_partitions_are_read_once_a_week() {
+        let data = tempfile::tempdir().unwrap();
+        three(data.path());
+        change(data.path(), 5, "UPDATE record SET raw = x'00' WHERE seq = 6");
+        let folder = Directory::journal_of(data.path());
+        let state = State::at(Directory::state_of(data.path())).unwrap();
+        let (_stop, stopped) = mpsc::channel();
+        let scrub = |now_ms| scrub(&folder, &state, now_ms, &stopped).unwrap();
+        let found = scrub(1000);
+        assert_eq!((found.len(), &found[0].damaged[..]), (1, &[6..=6][..]));
+        assert_eq!(scrub(SCRUB_AGAIN_MS), [], "not before its time");
+        assert_eq!(scrub(1000 + SCRUB_AGAIN_MS).len(), 1);
+        let read = [1, 5, 9].map(|first| state.scrubbed(first).unwrap().is_some());
+        assert_eq!(read, [true, true, false], "the one that grows is not read");
+        std::fs::remove_file(folder.join("00000000000000000001.sqlite")).unwrap();
+        scrub(1000 + 2 * SCRUB_AGAIN_MS);
+        assert_eq!(state.scrubbed(1).unwrap(), None, "what is gone is forgotten");
+    }
+
+    #[test]
+    fn it_stops_when_it_is_told() {
+        let data = tempfile::tempdir().unwrap();
+        three(data.path());
+        let state = State::at(Directory::state_of(data.path())).unwrap();
+        let (stop, stopped) = mpsc::channel();
+        drop(stop);
+        assert_eq!(scrub(&Directory::journal_of(data.path()), &state, 1000, &stopped).unwrap(), []);
+        assert_eq!(state.scrubbed(1).unwrap(), None, "not read to its end");
+    }
 }

@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Exit code, standard output, standard error.
 pub fn run(config: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -201,19 +203,21 @@ fn a_replay_delivers_what_was_chosen_and_counts() {
 fn receiver() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
+    let answered = Arc::new(AtomicU64::new(0));
     std::thread::spawn(move || {
-        let mut answers = std::iter::once("AE").chain(std::iter::repeat("AA"));
         for stream in listener.incoming() {
-            let mut stream = BufReader::new(stream.unwrap());
-            let mut frame = Vec::new();
-            while stream.read_until(0x1c, &mut frame).is_ok_and(|read| read > 0) {
-                let text = String::from_utf8_lossy(&frame).into_owned();
-                let Some(id) = text.split('|').nth(9) else { break };
-                let code = answers.next().unwrap();
-                let ack = format!("\x0bMSH|^~\\&|A|B|C|D|1||ACK|1|P|2.5\rMSA|{code}|{id}\r\x1c\r");
-                stream.get_mut().write_all(ack.as_bytes()).unwrap();
-                frame.clear();
-            }
+            let (mut stream, answered) = (BufReader::new(stream.unwrap()), Arc::clone(&answered));
+            std::thread::spawn(move || {
+                let mut frame = Vec::new();
+                while stream.read_until(0x1c, &mut frame).is_ok_and(|read| read > 0) {
+                    let text = String::from_utf8_lossy(&frame).into_owned();
+                    let Some(id) = text.split('|').nth(9) else { break };
+                    let code = if answered.fetch_add(1, Ordering::Relaxed) == 0 { "AE" } else { "AA" };
+                    let ack = format!("\x0bMSH|^~\\&|A|B|C|D|1||ACK|1|P|2.5\rMSA|{code}|{id}\r\x1c\r");
+                    stream.get_mut().write_all(ack.as_bytes()).unwrap();
+                    frame.clear();
+                }
+            });
         }
     });
     port
