@@ -31,9 +31,9 @@ pub(super) fn read(document: &Document<'_>) -> Config {
     config.mappings = root.text("mappings").map(|folder| document.relative(&folder.value));
     let data = root.text("data");
     config.data = document.relative(data.as_ref().map_or(super::DATA, |data| data.value.as_str()));
-    if let Some(durability) = root.choice("durability", &[("fsync", Durability::Fsync), ("os", Durability::Os)]) {
-        config.journal.durability = durability;
-    }
+    let durabilities = Durability::ALL.map(|durability| (durability.name(), durability));
+    set(&mut config.journal.durability, root.choice("durability", &durabilities));
+    set(&mut config.index, root.boolean("index"));
     if let Some(retention) = root.table("retention") {
         set(&mut config.retention.age, retention.duration("age"));
         set(&mut config.retention.bytes, retention.size("size"));
