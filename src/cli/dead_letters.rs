@@ -1,10 +1,12 @@
 //! `handoff dead-letters`: what routes gave up, and what is to become of it. Reads the data directory itself, so that it works while the gateway runs and when it is down.
 use super::serve::{configured, with_plans};
 use crate::config::Config;
+use crate::delivery::channel::Target;
 use crate::delivery::{Options, UNTRANSLATED, resend};
 use crate::facets::Facets;
 use crate::hl7::Index;
 use crate::journal::{DeadLetter, View};
+use crate::routing::{Live, Route};
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use std::io::Write as _;
@@ -38,6 +40,9 @@ enum What {
         /// Send the message in this file instead, an edited copy
         #[arg(long, value_name = "FILE")]
         with: Option<PathBuf>,
+        /// Send it even where newer messages of its patient have gone out, whose state it would replace
+        #[arg(long)]
+        anyway: bool,
     },
     /// Forget it; the message stays in the journal
     Drop(Letter),
@@ -70,7 +75,7 @@ pub fn run(args: DeadLettersArgs) -> anyhow::Result<ExitCode> {
         What::List { route } => list(&mut view, route)?,
         What::Show(letter) => show(&mut view, &letter)?,
         What::Drop(letter) => drop_letter(&view, &letter)?,
-        What::Resend { letter, with } => send_again(&mut view, &letter, with, config)?,
+        What::Resend { letter, with, anyway } => send_again(&mut view, &letter, with, anyway, config)?,
     };
     Ok(ExitCode::from(u8::from(!done)))
 }
@@ -137,7 +142,13 @@ fn drop_letter(view: &View, letter: &Letter) -> anyhow::Result<bool> {
     Ok(dropped)
 }
 
-fn send_again(view: &mut View, letter: &Letter, with: Option<PathBuf>, mut config: Config) -> anyhow::Result<bool> {
+fn send_again(
+    view: &mut View,
+    letter: &Letter,
+    with: Option<PathBuf>,
+    anyway: bool,
+    mut config: Config,
+) -> anyhow::Result<bool> {
     let Some(found) = find(view, letter)? else { return Ok(false) };
     if found.last > found.seq {
         eprintln!("records {} to {} were damaged; as one letter they cannot be sent", found.seq, found.last);
@@ -159,12 +170,13 @@ fn send_again(view: &mut View, letter: &Letter, with: Option<PathBuf>, mut confi
             return Ok(false);
         }
     };
-    let wanted = |options: &Options| {
-        let own = letter.route == UNTRANSLATED || options.route.name == letter.route;
-        own && Facets::decode(&live.facets).is_some_and(|facets| options.route.wants(&facets, &live.raw))
-    };
-    let targets: Vec<_> =
-        config.routes.into_iter().filter(wanted).map(|route| (route.route.name, route.target)).collect();
+    let mut targets = Vec::new();
+    for Options { route, target, .. } in config.routes.into_iter().filter(|route| is_wanted(route, letter, &live)) {
+        if !anyway && is_overtaken(view, &live, &route, &target)? {
+            return Ok(false);
+        }
+        targets.push((route.name, target));
+    }
     if targets.is_empty() {
         bail!(
             "no route of the configuration wants it: name the configuration of the gateway with --config, or drop it"
@@ -196,6 +208,24 @@ fn send_again(view: &mut View, letter: &Letter, with: Option<PathBuf>, mut confi
         view.state().drop_dead_letter(&letter.route, letter.number)?;
     }
     Ok(arrived)
+}
+
+/// Whether a letter goes out on a route: on its own, or where nothing could be translated on all that want it now.
+fn is_wanted(options: &Options, letter: &Letter, live: &Live) -> bool {
+    let own = letter.route == UNTRANSLATED || options.route.name == letter.route;
+    own && Facets::decode(&live.facets).is_some_and(|facets| options.route.wants(&facets, &live.raw))
+}
+
+/// Whether a newer message has gone out, and a word about it.
+fn is_overtaken(view: &mut View, live: &Live, route: &Route, target: &Target) -> anyhow::Result<bool> {
+    let newer = resend::overtaken(view, live, route, target)?;
+    if let Some(newer) = newer {
+        eprintln!(
+            "not sent {}: message {newer} of the same patient has gone out on {} since, and this one would put an older state over it; look at both, then --anyway sends it",
+            live.seq, route.name
+        );
+    }
+    Ok(newer.is_some())
 }
 
 /// The facets of an edited message: where and when it came in stay as they were.

@@ -42,6 +42,14 @@ impl View {
         &self.state
     }
 
+    /// Records from a number on, in order; none at the end of the journal.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or [`Error::Pruned`].
+    pub fn records(&mut self, from: u64) -> Result<Vec<Item>, Error> {
+        self.reader.read(from, Limits::default())
+    }
+
     /// A record by its number; `None` when it is not there or damaged.
     ///
     /// # Errors
