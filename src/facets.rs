@@ -37,7 +37,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// All of them.
+    /// Every one, in the order of their numbers on disk.
     pub const ALL: [Outcome; 6] = [
         Outcome::Received,
         Outcome::Translated,

@@ -1,7 +1,8 @@
 //! handoff: HL7 v2 in, FHIR R4 out, to whoever subscribed.
 //!
 //! The way of a message: bytes → frame ([`mllp`]) → index ([`hl7`]) → plan ([`mapping`]) → Bundle bytes ([`fhir`]) → record ([`journal`]) → ACK, and from the
-//! journal to every route ([`delivery`]). [`intake`] reads it top to bottom; [`server`] runs all of it.
+//! journal to every route ([`delivery`]). [`intake`] reads it top to bottom; [`search`] finds it again, [`server`]
+//! runs all of it.
 pub mod admin;
 pub mod alerts;
 pub mod cli;
@@ -15,6 +16,7 @@ pub mod journal;
 pub mod mapping;
 pub mod mllp;
 pub mod routing;
+pub mod search;
 pub mod server;
 pub mod telemetry;
 mod words;

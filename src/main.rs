@@ -28,6 +28,9 @@ enum Command {
     Routes(cli::remote::RoutesArgs),
     Reload(cli::remote::ReloadArgs),
     Token(cli::token::TokenArgs),
+    Messages(cli::messages::MessagesArgs),
+    Replay(cli::replay::ReplayArgs),
+    Journal(cli::journal::JournalArgs),
     Bench(cli::bench::BenchArgs),
     /// Check, list and show the mappings
     Mappings(cli::mappings::MappingsArgs),
@@ -46,6 +49,9 @@ fn main() -> ExitCode {
         Command::Routes(args) => cli::remote::routes(&args),
         Command::Reload(args) => cli::remote::reload(&args),
         Command::Token(args) => cli::token::run(&args),
+        Command::Messages(args) => cli::messages::run(args),
+        Command::Replay(args) => cli::replay::run(args),
+        Command::Journal(args) => cli::journal::run(&args),
         Command::Bench(args) => cli::bench::run(args),
         Command::Mappings(args) => cli::mappings::run(args),
     };

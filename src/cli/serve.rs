@@ -143,6 +143,7 @@ fn setup(mut config: Config) -> anyhow::Result<Setup> {
         data: config.data,
         journal: config.journal,
         retention: config.retention,
+        index: config.index,
         listeners,
         routes: config.routes,
     })
@@ -151,9 +152,13 @@ fn setup(mut config: Config) -> anyhow::Result<Setup> {
 /// Plans for what lies in the journal of these listeners.
 pub(super) fn plans(listeners: &[(Listener, Arc<Plan>)]) -> anyhow::Result<Plans> {
     let plans = Plans::default();
-    let named: Vec<_> = listeners.iter().map(|(listener, plan)| (listener.name.clone(), Arc::clone(plan))).collect();
-    plans.replace(&named)?;
+    plans.replace(&by_name(listeners))?;
     Ok(plans)
+}
+
+/// The plan of each listener.
+pub(super) fn by_name(listeners: &[(Listener, Arc<Plan>)]) -> Vec<(String, Arc<Plan>)> {
+    listeners.iter().map(|(listener, plan)| (listener.name.clone(), Arc::clone(plan))).collect()
 }
 
 /// Compiles the mappings of each listener, and once only those that several share.

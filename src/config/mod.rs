@@ -2,8 +2,9 @@
 //!
 //! ```toml
 //! data = "handoff-data"             # journal and state
-//! durability = "fsync"              # fsync | os
+//! durability = "fsync"              # fsync | os | memory
 //! mappings = "mappings"             # default: built in
+//! index = true                      # keep the search index up while the gateway runs; false: searching makes it up to date first
 //! retention = { age = "30d", size = "50GB" }   # what every route has passed and no dead letter needs
 //!
 //! [[listener]]
@@ -85,6 +86,8 @@ pub struct Config {
     pub journal: journal::Options,
     /// How long it keeps what every route has passed.
     pub retention: journal::Retention,
+    /// Whether the search index is kept up while the gateway runs.
+    pub index: bool,
     /// The folder of mappings; none for those built in.
     pub mappings: Option<PathBuf>,
     /// Where messages come in.
@@ -142,6 +145,7 @@ impl Default for Config {
             data: DATA.into(),
             journal: journal::Options::default(),
             retention: journal::Retention::default(),
+            index: true,
             mappings: None,
             listeners: vec![Listener::default()],
             routes: vec![archive],

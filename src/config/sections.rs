@@ -3,7 +3,7 @@ use super::Config;
 use super::problem::Document;
 use super::section::{Placed, Section};
 use super::target::{replies, target};
-use crate::delivery::channel::{Envelope, Target, file};
+use crate::delivery::channel::{Envelope, Target, fhir, file};
 use crate::delivery::{self, Order, Retry, UNTRANSLATED};
 use crate::intake::AckOn;
 use crate::journal::Durability;
@@ -31,9 +31,9 @@ pub(super) fn read(document: &Document<'_>) -> Config {
     config.mappings = root.text("mappings").map(|folder| document.relative(&folder.value));
     let data = root.text("data");
     config.data = document.relative(data.as_ref().map_or(super::DATA, |data| data.value.as_str()));
-    if let Some(durability) = root.choice("durability", &[("fsync", Durability::Fsync), ("os", Durability::Os)]) {
-        config.journal.durability = durability;
-    }
+    let durabilities = Durability::ALL.map(|durability| (durability.name(), durability));
+    set(&mut config.journal.durability, root.choice("durability", &durabilities));
+    set(&mut config.index, root.boolean("index"));
     if let Some(retention) = root.table("retention") {
         set(&mut config.retention.age, retention.duration("age"));
         set(&mut config.retention.bytes, retention.size("size"));
@@ -198,19 +198,16 @@ fn route(section: Section<'_>) -> Option<delivery::Options> {
         _ => (Order::default(), delivery::CONCURRENCY),
     };
     let (order, concurrency) = (order.unwrap_or(usual_order), concurrency.unwrap_or(usual_concurrency));
-    let target = target?;
-    if let Target::Fhir(server) = &target
-        && let Some(conditional) = &server.conditional
-    {
+    if let Some(Target::Fhir(fhir::Options { conditional: Some(conditional), .. })) = &target {
         // Two requests at once would each find nothing, and each make one: from then on the server finds several, and refuses.
         let shared = conditional.types.iter().any(|kind| *kind != "Patient");
-        if concurrency > 1 && (shared || order == Order::None) {
+        if concurrency > 1 && (shared || order != Order::Patient) {
             section.wrong("conditional: several requests at once could make the same resource twice; set concurrency = 1, or order = \"patient\" and no types but Patient");
         }
     }
     section.finish();
     let route = Route { name, filter };
-    Some(delivery::Options { route, target, retry, replies, rate, order, concurrency, waiting_max })
+    Some(delivery::Options { route, target: target?, retry, replies, rate, order, concurrency, waiting_max })
 }
 
 /// Quotes the rest from where reading stopped: the place in the file is that of the whole text.

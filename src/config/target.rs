@@ -157,6 +157,7 @@ fn conditional(section: &Section<'_>, envelope: Envelope) -> Option<Conditional>
 }
 
 fn credentials(section: &Section<'_>) -> Option<Credentials> {
+    let plaintext = section.boolean("plaintext").unwrap_or(false);
     let basic = section.secret("basic").and_then(|basic| match basic.value.split_once(':') {
         Some((user, password)) => Some(Credentials::Basic(user.to_owned(), Secret::new(password))),
         None => {
@@ -165,15 +166,14 @@ fn credentials(section: &Section<'_>) -> Option<Credentials> {
         }
     });
     let bearer = section.secret("bearer").map(|bearer| Credentials::Bearer(Secret::new(bearer.value)));
-    let smart = section.table("smart").and_then(smart).map(Credentials::Smart);
+    let smart = section.table("smart").and_then(|smart| smart_options(smart, plaintext)).map(Credentials::Smart);
     if [&basic, &bearer, &smart].into_iter().filter(|shown| shown.is_some()).count() > 1 {
         section.wrong("a target shows bearer or basic or smart, not several");
     }
     bearer.or(basic).or(smart)
 }
 
-fn smart(section: Section<'_>) -> Option<smart::Options> {
-    let plaintext = section.boolean("plaintext").unwrap_or(false);
+fn smart_options(section: Section<'_>, plaintext: bool) -> Option<smart::Options> {
     let token_url = section.text("token_url").and_then(|text| {
         let safe = |url: &Url| url.scheme() == "https" || plaintext || http::is_loopback(url);
         let url = http_url(&text.value).filter(safe);

@@ -17,6 +17,7 @@ fn wrong(text: &str) -> String {
 fn an_empty_file_is_the_defaults_beside_the_file() {
     let config = parse("").unwrap();
     assert_eq!(config.data, Path::new("/etc/handoff/handoff-data"));
+    assert!(config.index && config.journal.durability == journal::Durability::Fsync);
     assert_eq!((config.listeners.len(), config.listeners[0].address.as_str()), (1, "127.0.0.1:2575"));
     let Target::File(file) = &config.routes[0].target else { panic!("a file") };
     assert_eq!(file.path, Path::new("/etc/handoff/handoff-data/bundles.ndjson"));
@@ -27,7 +28,8 @@ fn everything_that_can_be_said() {
     let config = parse(
         r#"
         data = "/var/lib/handoff"
-        durability = "os"
+        durability = "memory"
+        index = false
         retention = { age = "90d", size = "200GB" }
         [[listener]]
         name = "adt"
@@ -51,6 +53,7 @@ fn everything_that_can_be_said() {
     )
     .unwrap();
     assert_eq!(config.retention, journal::Retention { age: Duration::from_secs(90 * 86_400), bytes: 200 << 30 });
+    assert_eq!((config.journal.durability, config.index), (journal::Durability::Memory, false));
     let listener = &config.listeners[0];
     assert_eq!((listener.address.as_str(), listener.ack_on), ("0.0.0.0:2600", AckOn::Durable));
     assert_eq!(listener.options.connection.decoder.frame_bytes_max, 50 << 20);
@@ -139,7 +142,7 @@ fn each_mistake_has_a_remedy() {
         (wrong("data = 7"), "data must be a text in quotes"),
         (wrong("data = \"${NOPE}\""), "the environment variable NOPE is not set"),
         (wrong("retention = { size = \"much\" }"), "size must be a size such as"),
-        (wrong("durability = \"memory\""), "durability must be one of \"fsync\", \"os\""),
+        (wrong("durability = \"disk\""), "durability must be one of \"fsync\", \"os\", \"memory\""),
         (wrong("[listener]\nname = \"a\""), "listener must be written as [[listener]]"),
         (wrong("[[listener]]\nname = \"a\""), "mllp is missing"),
         (wrong("[[listener]]\nmllp = \"127.0.0.1:1\""), "name is missing"),
@@ -206,6 +209,7 @@ fn each_mistake_has_a_remedy() {
         ),
         (route("{ file = \"x\" }\nreplies = { 409 = \"dye\" }"), "409 must be one of \"retry\", \"dead\""),
         (route("{ file = \"x\" }\nreplies = { 401 = \"dead\" }"), "401 is about credentials"),
+        (route("{ fil = \"x\" }\nrat = 5"), "unknown key \"rat\""),
         (route("{ file = \"x\" }\nrate = 0"), "rate must be a whole number, 1 or more"),
         (wrong("[[route]]\nname = \"untranslated\"\nto = { file = \"x\" }"), "cannot be named"),
         (

@@ -20,6 +20,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Plans {
     current: ArcSwap<Current>,
     archive: Option<PathBuf>,
+    /// Whether plans are added to the archive.
+    keeps: bool,
     /// Those of before that were asked for last, and that some cannot be had.
     former: Mutex<VecDeque<Former>>,
 }
@@ -46,6 +48,11 @@ struct Kept {
 impl Plans {
     /// Plans that are kept in a folder, which is made where it is missing; none is in use yet.
     pub fn kept_in(folder: PathBuf) -> Plans {
+        Plans { archive: Some(folder), keeps: true, ..Plans::default() }
+    }
+
+    /// The same, for commands that look and change nothing.
+    pub fn read_from(folder: PathBuf) -> Plans {
         Plans { archive: Some(folder), ..Plans::default() }
     }
 
@@ -59,7 +66,7 @@ impl Plans {
             current.by_listener.insert(name.clone(), Arc::clone(plan));
             current.by_hash.insert(plan.hash(), Arc::clone(plan));
         }
-        if let Some(folder) = &self.archive {
+        if let Some(folder) = self.archive.as_ref().filter(|_| self.keeps) {
             for plan in current.by_hash.values() {
                 keep(folder, plan)?;
             }
@@ -69,7 +76,7 @@ impl Plans {
     }
 
     /// The plan that a record names, else the one that its listener has now.
-    pub(super) fn find(&self, facets: &Facets<'_>) -> Option<Arc<Plan>> {
+    pub fn find(&self, facets: &Facets<'_>) -> Option<Arc<Plan>> {
         let current = self.current.load();
         if let Some(plan) = current.by_hash.get(&facets.plan) {
             return Some(Arc::clone(plan));

@@ -103,6 +103,18 @@ pub(super) fn check_format(path: &Path) -> Result<(), DirectoryError> {
     }
 }
 
+/// Makes the folders of a data directory that is to be filled.
+pub(super) fn make_folders(path: &Path) -> Result<(), DirectoryError> {
+    let journal = Directory::journal_of(path);
+    make(&journal).map_err(|source| DirectoryError::Io { path: journal, source })
+}
+
+/// Makes a filled folder a data directory, for good.
+pub(super) fn mark(path: &Path) -> Result<(), DirectoryError> {
+    let format = path.join("format");
+    write_format(path, &format).map_err(|source| DirectoryError::Io { path: format, source })
+}
+
 /// Makes a directory for good: a name that is not synced in its parent is gone after a power cut, with all that was synced below it.
 fn make(path: &Path) -> io::Result<()> {
     if path.is_dir() {

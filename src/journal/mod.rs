@@ -22,9 +22,13 @@
 //! DATA/journal/00000000000000250001.sqlite     the one that grows
 //! DATA/state.sqlite                            how far readers have come, and dead letters
 //! DATA/plans/                                  what mappings messages were translated with (not ours: `delivery`)
+//! DATA/index.sqlite                            the search index, which is not the journal's
 //! ```
+mod backup;
 mod directory;
 mod partition;
+#[cfg(test)]
+mod proofs;
 mod reader;
 mod record;
 mod retention;
@@ -32,14 +36,17 @@ mod state;
 mod store;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod view;
 
+pub use backup::{BackupError, backup, restore};
 pub use directory::{Directory, DirectoryError};
 pub use reader::{Item, Limits, Reader};
 pub use record::Record;
-pub use retention::Retention;
+pub use retention::{Pruned, Retention, retain};
 pub use state::{DeadLetter, Position, State, Step, Tried};
 pub use store::{Health, Journal, Receipt};
+pub use verify::{Report, Scrub, verify};
 pub use view::{View, ViewError};
 
 use std::path::PathBuf;
@@ -52,14 +59,21 @@ pub enum Durability {
     Fsync,
     /// With the operating system: survives the death of the process.
     Os,
+    /// In memory, as far as anybody has seen to it: nothing is ever synced. What the operating system has written by itself may be there after the loss of power, in
+    /// files that may be damaged.
+    Memory,
 }
 
 impl Durability {
+    /// The surest first.
+    pub const ALL: [Durability; 3] = [Durability::Fsync, Durability::Os, Durability::Memory];
+
     /// Its name in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Durability::Fsync => "fsync",
             Durability::Os => "os",
+            Durability::Memory => "memory",
         }
     }
 }
@@ -128,6 +142,11 @@ impl Error {
         move |source| Error::Database { path: path.to_owned(), source }
     }
 
+    fn damaged(path: &std::path::Path, what: impl Into<String>) -> Error {
+        let corrupt = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+        Error::Database { path: path.to_owned(), source: rusqlite::Error::SqliteFailure(corrupt, Some(what.into())) }
+    }
+
     fn file(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
         move |source| Error::File { path: path.to_owned(), source }
     }
@@ -137,10 +156,20 @@ impl Error {
         matches!(self, Error::Database { source, .. } if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
     }
 
-    /// Whether a database is damaged, as opposed to out of reach.
+    /// Whether a database is damaged, as opposed to out of reach: then it will never be read better than now.
     fn is_damage(&self) -> bool {
-        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
-        matches!(self, Error::Database { source, .. } if matches!(source.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase)))
+        use rusqlite::ErrorCode::{
+            DatabaseCorrupt, NotADatabase, ReadOnly, SchemaChanged, TooBig, TypeMismatch, Unknown,
+        };
+        let Error::Database { source, .. } = self else { return false };
+        match source.sqlite_error_code() {
+            // "No such table", and the like, of a file that was made with it: the page that says so has changed. So has one that forbids writing.
+            Some(code) => matches!(
+                code,
+                DatabaseCorrupt | NotADatabase | ReadOnly | SchemaChanged | TooBig | TypeMismatch | Unknown
+            ),
+            None => true,
+        }
     }
 }
 

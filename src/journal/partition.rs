@@ -4,8 +4,10 @@
 //! each commit; the file's own name is synced in its directory when it is made.
 use super::record::Record;
 use super::{Durability, Error, directory};
+use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, params};
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +20,10 @@ const SELECT: &str = "SELECT seq, received_ms, facets, raw, ack, crc FROM record
 
 /// Pages in the write-ahead log before it is carried over into the file.
 const CHECKPOINT_PAGES: u32 = 4000;
+
+/// A database that is busy is asked again so often.
+const COPY_ATTEMPTS: u32 = 100;
+const COPY_PAUSE: Duration = Duration::from_millis(50);
 
 /// A partition on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,16 +62,23 @@ impl Partition {
     pub fn open(folder: &Path, first: u64, durability: Durability) -> Result<Partition, Error> {
         let path = folder.join(format!("{first:020}.sqlite"));
         let failed = || Error::database(&path);
+        if !path.exists() {
+            make(&path, durability)?;
+        }
         let connection = Connection::open(&path).map_err(failed())?;
         let synchronous = match durability {
             Durability::Fsync => "FULL",
             Durability::Os => "NORMAL",
+            Durability::Memory => "OFF",
         };
         connection.busy_timeout(Duration::from_secs(5)).map_err(failed())?;
         connection
-            .execute_batch(&format!("PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous}; PRAGMA fullfsync=1; PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}; {TABLE};"))
+            .execute_batch(&format!("PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous}; PRAGMA fullfsync=1; PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES};"))
             .map_err(failed())?;
-        directory::sync(folder).map_err(Error::file(folder))?;
+        check(&connection, &path)?;
+        if durability != Durability::Memory {
+            directory::sync(folder).map_err(Error::file(folder))?;
+        }
         let last: Option<i64> =
             connection.query_row("SELECT max(seq) FROM record", [], |row| row.get(0)).map_err(failed())?;
         let next = last.map_or(first, |last| last.unsigned_abs() + 1);
@@ -75,6 +88,22 @@ impl Partition {
             })
             .map_err(failed())?;
         Ok(Partition { connection, path, first, next, bytes: bytes.unsigned_abs() })
+    }
+
+    /// Whether its end is what was written: numbers are given from there on, and one that is given twice would bury a record.
+    pub fn ends_soundly(&self) -> bool {
+        let name = Name { first: self.first, path: self.path.clone() };
+        let last = self.next - 1;
+        if self.next == self.first {
+            return true;
+        }
+        let rows = Source::open(&name).and_then(|source| source.read(last.saturating_sub(1), 2, usize::MAX));
+        // A damaged record behind a sound one stands under its own number all the same.
+        rows.is_ok_and(|rows| match rows.rows.as_slice() {
+            [(before, one), (seq, other)] => *seq == last && before + 1 == last && (one.is_some() || other.is_some()),
+            [(seq, Some(_))] => *seq == last && last == self.first,
+            _ => false,
+        })
     }
 
     /// The number that the next record will get.
@@ -131,6 +160,41 @@ impl Partition {
     }
 }
 
+/// Makes a file with its table under another name first: so one that is empty was not left by a death in between, it has lost its records.
+fn make(path: &Path, durability: Durability) -> Result<(), Error> {
+    let new = path.with_extension("new");
+    let failed = || Error::database(&new);
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::file(&new)(error)),
+        _ => {}
+    }
+    let connection = Connection::open(&new).map_err(failed())?;
+    let synchronous = if durability == Durability::Memory { "OFF" } else { "FULL" };
+    connection
+        .execute_batch(&format!(
+            "PRAGMA journal_mode=OFF; PRAGMA synchronous={synchronous}; PRAGMA fullfsync=1; {TABLE};"
+        ))
+        .map_err(failed())?;
+    drop(connection);
+    fs::rename(&new, path).map_err(Error::file(&new))
+}
+
+/// Refuses a file that is not sound as a whole, before anything is written to it. It costs a reading of the one partition that grows, at start.
+fn check(connection: &Connection, path: &Path) -> Result<(), Error> {
+    let failed = || Error::database(path);
+    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed())?;
+    if found != "ok" {
+        return Err(Error::damaged(path, found));
+    }
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'record'", [], |row| row.get(0))
+        .map_err(failed())?;
+    if tables == 0 {
+        return Err(Error::damaged(path, "it lacks the table of records"));
+    }
+    Ok(())
+}
+
 /// A partition that is read.
 #[derive(Debug)]
 pub(super) struct Source {
@@ -156,6 +220,39 @@ impl Source {
         Ok(Source { connection, name: name.clone() })
     }
 
+    /// The last number that it holds.
+    pub fn last(&self) -> Result<Option<u64>, Error> {
+        let last = self.connection.query_row("SELECT max(seq) FROM record", [], |row| row.get::<_, Option<i64>>(0));
+        Ok(last.map_err(Error::database(&self.name.path))?.map(i64::unsigned_abs))
+    }
+
+    /// What SQLite finds wrong with the file, or a row of a number that does not belong here.
+    pub fn check(&self, numbers: Option<RangeInclusive<u64>>, grows: bool) -> Result<Option<String>, Error> {
+        let failed = || Error::database(&self.name.path);
+        let found: String =
+            self.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed())?;
+        if found != "ok" {
+            return Ok(Some(found));
+        }
+        let Some(numbers) = numbers else { return Ok(None) };
+        let strange: i64 = self
+            .connection
+            .query_row(
+                "SELECT count(*) FROM record WHERE seq < ?1 OR seq > ?2",
+                [numbers.start().cast_signed(), numbers.end().cast_signed()],
+                |row| row.get(0),
+            )
+            .map_err(failed())?;
+        // The partition that grows may have grown meanwhile.
+        let grown = grows && self.last()? > Some(*numbers.end());
+        Ok((strange > 0 && !grown).then(|| format!("{strange} records of numbers that belong elsewhere")))
+    }
+
+    /// Copies the partition as it is at one moment into a new file, whoever writes to it meanwhile.
+    pub fn copy_to(&self, path: &Path) -> Result<(), Error> {
+        copy(&self.connection, &self.name.path, path)
+    }
+
     /// Rows from `from` on, at most so many, and none that begins after so many bytes.
     pub fn read(&self, from: u64, records_max: usize, bytes_max: usize) -> Result<Rows, Error> {
         let failed = || Error::database(&self.name.path);
@@ -177,6 +274,24 @@ impl Source {
         }
         Ok(Rows { rows: found, exhausted: false })
     }
+}
+
+/// Copies a database as it is at one moment into a new file, synced.
+pub(super) fn copy(from: &Connection, path: &Path, to: &Path) -> Result<(), Error> {
+    let mut target = Connection::open(to).map_err(Error::database(to))?;
+    let copied = Backup::new(from, &mut target).and_then(|backup| {
+        // All at once: in steps it would begin again whenever somebody writes. A writer is not held up by it, only its log grows.
+        for _ in 0..COPY_ATTEMPTS {
+            match backup.step(-1)? {
+                StepResult::Done => return Ok(()),
+                _ => std::thread::sleep(COPY_PAUSE),
+            }
+        }
+        Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None))
+    });
+    copied.map_err(Error::database(path))?;
+    drop(target);
+    fs::File::open(to).and_then(|file| file.sync_all()).map_err(Error::file(to))
 }
 
 fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Record, u32)> {

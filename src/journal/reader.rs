@@ -88,6 +88,9 @@ impl Reader {
         }
         let mut items = Vec::with_capacity(rows.rows.len());
         for (seq, record) in rows.rows {
+            if seq < from {
+                continue; // Of a damaged partition, whose rows are out of order: what is before has been told.
+            }
             if seq > from {
                 items.push(Item::Damaged(from..=seq - 1));
             }
@@ -98,6 +101,19 @@ impl Reader {
             items.push(Item::Damaged(from..=last));
         }
         Ok(items)
+    }
+
+    /// The first number that is kept; that of the next record while there is none.
+    ///
+    /// # Errors
+    /// Partitions that cannot be listed.
+    pub fn first(&self) -> Result<u64, Error> {
+        Ok(partition::list(&self.folder)?.first().map_or(1, |name| name.first))
+    }
+
+    /// The last number that may be read.
+    pub fn head(&self) -> u64 {
+        *self.head.borrow()
     }
 
     /// The partition that holds a number, and the first number of the one after it.

@@ -1,6 +1,6 @@
 //! How long the journal keeps what every reader has passed. A partition goes as a whole, which takes no longer the more it holds.
 use super::partition::{self, Name, Source};
-use super::{Error, Journal};
+use super::{Error, Journal, State};
 use std::path::Path;
 use std::time::Duration;
 
@@ -42,6 +42,36 @@ impl Journal {
         }
         Ok(from)
     }
+}
+
+/// What retention came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pruned {
+    /// Records removed.
+    pub removed: u64,
+    /// The first number that is to be kept by age and size.
+    pub keep: u64,
+    /// The first number that a reader or a dead letter still needs; what stands before `keep` and from here on stays.
+    pub wanted: u64,
+}
+
+/// Removes what is past its retention and what none of the readers, and no dead letter, needs; nothing while `trial`.
+///
+/// # Errors
+/// Files or databases that cannot be read, synced or removed.
+pub fn retain(
+    journal: &Journal,
+    state: &State,
+    readers: &[String],
+    retention: &Retention,
+    now_ms: i64,
+    trial: bool,
+) -> Result<Pruned, Error> {
+    let keep = journal.keep_from(retention, now_ms)?;
+    let wanted = state.wanted_from(readers)?.unwrap_or(keep);
+    // The state is synced before anything goes that only it remembers to be delivered.
+    let removed = if !trial && state.sync()? { journal.prune(keep.min(wanted))? } else { 0 };
+    Ok(Pruned { removed, keep, wanted })
 }
 
 /// When the first record of a partition was received, if that can be read.

@@ -19,6 +19,8 @@ CREATE TABLE IF NOT EXISTS dead_letter (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS ahead (reader TEXT PRIMARY KEY, next INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS hold (reader TEXT PRIMARY KEY, how TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS scrubbed (first INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS begun (reader TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS waiting (reader TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (reader, seq)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tried (
     reader TEXT NOT NULL, seq INTEGER NOT NULL, attempts INTEGER NOT NULL, since_ms INTEGER NOT NULL, PRIMARY KEY (reader, seq)
@@ -149,6 +151,7 @@ impl State {
         self.write_for_good(|transaction| {
             transaction.execute("DELETE FROM waiting WHERE reader = ?1", [reader])?;
             transaction.execute("DELETE FROM tried WHERE reader = ?1", [reader])?;
+            transaction.execute("INSERT OR IGNORE INTO begun VALUES (?1, ?2)", params![reader, next.cast_signed()])?;
             advance(transaction, reader, &Step { cursor: next, ahead: next, ..Step::default() })
         })
     }
@@ -183,6 +186,26 @@ impl State {
             };
             Ok(())
         })
+    }
+
+    /// Where a reader was put when it was new: what came before was never its own. `None` when that is not known.
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub fn begun(&self, reader: &str) -> Result<Option<u64>, Error> {
+        let begun = self
+            .lock()
+            .query_row("SELECT seq FROM begun WHERE reader = ?1", [reader], |row| row.get::<_, i64>(0))
+            .optional();
+        Ok(begun.map_err(Error::database(&self.path))?.map(i64::unsigned_abs))
+    }
+
+    /// Every reader that has a place, by name.
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub fn readers(&self) -> Result<Vec<String>, Error> {
+        self.names("SELECT reader FROM cursor ORDER BY reader")
     }
 
     /// Takes a reader on.
@@ -294,12 +317,13 @@ impl State {
     /// # Errors
     /// A database that cannot be read.
     pub fn readers_with_dead_letters(&self) -> Result<Vec<String>, Error> {
-        let failed = || Error::database(&self.path);
+        self.names("SELECT DISTINCT reader FROM dead_letter ORDER BY reader")
+    }
+
+    fn names(&self, sql: &str) -> Result<Vec<String>, Error> {
         let connection = self.lock();
-        let mut select =
-            connection.prepare("SELECT DISTINCT reader FROM dead_letter ORDER BY reader").map_err(failed())?;
-        let names = select.query_map([], |row| row.get(0));
-        names.and_then(Iterator::collect).map_err(failed())
+        let names = || connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<_>>>();
+        names().map_err(Error::database(&self.path))
     }
 
     /// Forgets a dead letter; the message stays in the journal. Whether there was one.
@@ -311,6 +335,30 @@ impl State {
             .lock()
             .execute("DELETE FROM dead_letter WHERE reader = ?1 AND seq = ?2", params![reader, seq.cast_signed()]);
         Ok(dropped.map_err(Error::database(&self.path))? > 0)
+    }
+
+    /// When a partition was last read through.
+    pub(super) fn scrubbed(&self, first: u64) -> Result<Option<i64>, Error> {
+        let at = self
+            .lock()
+            .query_row("SELECT at_ms FROM scrubbed WHERE first = ?1", [first.cast_signed()], |row| row.get(0))
+            .optional();
+        at.map_err(Error::database(&self.path))
+    }
+
+    /// A partition has been read through; those before `oldest` are gone.
+    pub(super) fn set_scrubbed(&self, first: u64, at_ms: i64, oldest: u64) -> Result<(), Error> {
+        self.write(|transaction| {
+            transaction
+                .execute("INSERT OR REPLACE INTO scrubbed VALUES (?1, ?2)", params![first.cast_signed(), at_ms])?;
+            transaction.execute("DELETE FROM scrubbed WHERE first < ?1", [oldest.cast_signed()])?;
+            Ok(())
+        })
+    }
+
+    /// Copies it as it is at one moment into a new file.
+    pub(super) fn copy_to(&self, path: &std::path::Path) -> Result<(), Error> {
+        super::partition::copy(&self.lock(), &self.path, path)
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -410,7 +458,10 @@ mod tests {
         assert_eq!(page(Some("ehr"), None, 9), named(&[("ehr", 3), ("ehr", 8)]));
         assert_eq!(state.dead_letter("ehr", 8).unwrap().map(|letter| letter.seq), Some(8));
         assert_eq!((state.dead_letter("ehr", 4).unwrap(), state.dead_letter("b", 9).unwrap()), (None, None));
+        assert_eq!((state.begun("ehr").unwrap(), state.begun("other").unwrap()), (Some(1), None));
         state.register("ehr", 7).unwrap();
+        assert_eq!(state.begun("ehr").unwrap(), Some(1), "it was new only once");
+        assert_eq!(state.readers().unwrap(), ["ehr"]);
         assert_eq!(state.position("ehr").unwrap(), Some(Position { ahead: 7, waiting: vec![], tried: vec![] }));
     }
 }

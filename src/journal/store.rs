@@ -5,7 +5,7 @@ use super::record::Record;
 use super::{AppendError, Directory, Error, Options};
 use crate::telemetry::{Gauge, JournalMeter, telemetry};
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -82,11 +82,11 @@ impl Journal {
     /// Opens the journal of a data directory and starts its writer.
     ///
     /// # Errors
-    /// A partition that cannot be listed or opened. A torn end was repaired by then.
+    /// A partition that cannot be listed or opened. A torn end was repaired by then; a damaged partition is left as it is, and a new one begun.
     pub fn open(directory: &Arc<Directory>, options: Options) -> Result<Journal, Error> {
         let folder = directory.journal();
         let first = partition::list(&folder)?.last().map_or(1, |name| name.first);
-        let partition = Partition::open(&folder, first, options.durability)?;
+        let partition = open_newest(&folder, first, &options)?;
         let (head_sender, head) = watch::channel(partition.next() - 1);
         let (health_sender, health) = watch::channel(Health::Ready);
         let (queue, appends) = mpsc::channel(options.queue_records_max.max(1));
@@ -151,7 +151,7 @@ impl Journal {
         self.health.clone()
     }
 
-    pub(super) fn folder(&self) -> &std::path::Path {
+    pub(super) fn folder(&self) -> &Path {
         &self.folder
     }
 
@@ -178,6 +178,23 @@ impl Journal {
         super::directory::sync(&self.folder).map_err(Error::file(&self.folder))?;
         Ok(removed)
     }
+}
+
+/// The partition that grows. Where it is damaged, nobody knows which numbers it has given: the new one begins beyond all that it can have given, and readers are told
+/// of the stretch between.
+fn open_newest(folder: &Path, first: u64, options: &Options) -> Result<Partition, Error> {
+    let opened = Partition::open(folder, first, options.durability);
+    let why = match opened {
+        Ok(partition) if partition.ends_soundly() => return Ok(partition),
+        Ok(_) => "its last record is not what was written".to_owned(),
+        Err(error) if error.is_damage() => error.to_string(),
+        Err(error) => return Err(error),
+    };
+    // Earlier versions may have been given other limits, never larger ones than these.
+    let records = options.partition_records_max.max(Options::default().partition_records_max);
+    let next = first + records + options.batch_records_max as u64;
+    tracing::error!(first, next, "the newest partition of the journal is damaged, a new one is begun: {why}");
+    Partition::open(folder, next, options.durability)
 }
 
 impl Drop for Journal {

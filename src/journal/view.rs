@@ -1,14 +1,16 @@
 //! A data directory from outside: for commands that look at it while the gateway runs, or after it has died. It takes no lock.
 //!
 //! SQLite lets several processes read and write the same database; the journal itself is only read here.
-use super::directory;
-use super::{Directory, DirectoryError, Error, Item, Limits, Reader, Record, State};
-use std::path::Path;
+use super::partition::{self, Source};
+use super::{Directory, DirectoryError, Error, Item, Limits, Reader, Record, State, directory};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use tokio::sync::watch;
 
 /// Records and state of a data directory that another process may have open.
 #[derive(Debug)]
 pub struct View {
+    path: PathBuf,
     reader: Reader,
     state: State,
 }
@@ -34,12 +36,37 @@ impl View {
         let state = State::at(Directory::state_of(path))?;
         // Whatever has been written may be read.
         let (_, head) = watch::channel(u64::MAX >> 1);
-        Ok(View { reader: Reader::new(Directory::journal_of(path), head), state })
+        Ok(View { path: path.to_owned(), reader: Reader::new(Directory::journal_of(path), head), state })
     }
 
     /// Cursors and dead letters.
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// The data directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The first and the last number there is just now; `None` when there is no record.
+    ///
+    /// # Errors
+    /// A newest partition that cannot be read.
+    pub fn range(&self) -> Result<Option<RangeInclusive<u64>>, Error> {
+        let names = partition::list(&Directory::journal_of(&self.path))?;
+        let (Some(first), Some(newest)) = (names.first(), names.last()) else { return Ok(None) };
+        let last = Source::open(newest)?.last()?.unwrap_or(newest.first.saturating_sub(1));
+        Ok((first.first <= last).then_some(first.first..=last))
+    }
+
+    /// A reader of what is there just now: it ends at the last number of this moment.
+    ///
+    /// # Errors
+    /// A newest partition that cannot be read.
+    pub fn reader(&self) -> Result<Reader, Error> {
+        let (_, head) = watch::channel(self.range()?.map_or(0, |range| *range.end()));
+        Ok(Reader::new(Directory::journal_of(&self.path), head))
     }
 
     /// A record by its number; `None` when it is not there or damaged.

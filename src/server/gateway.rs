@@ -10,10 +10,11 @@ use super::{Read, Setup};
 use crate::delivery::resend::Outlets;
 use crate::delivery::{Common, OpenError, Plans};
 use crate::intake::Intake;
-use crate::journal::{self, Directory, DirectoryError, Health, Journal, State};
+use crate::journal::{self, Directory, DirectoryError, Durability, Health, Journal, Scrub, State};
 use crate::mapping::Plan;
 use crate::mllp::tls;
 use crate::routing::{Settled, Tail};
+use crate::search::Follower;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::future::Future;
@@ -49,6 +50,9 @@ pub enum StartError {
     /// The sources of the mappings cannot be kept.
     #[error("the mappings cannot be kept in the data directory: {0}")]
     Plans(io::Error),
+    /// A thread cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
     /// A socket cannot be had.
     #[error("listener {listener}: cannot listen on {address}: {source}")]
     Listen {
@@ -79,6 +83,10 @@ pub struct Gateway {
     lanes: Lanes,
     kept: Arc<ArcSwap<Kept>>,
     upkeep: JoinHandle<()>,
+    /// Keeps the search index up.
+    follower: Option<Follower>,
+    /// Reads the journal through, every now and then.
+    scrub: Scrub,
     by_listener: HashMap<String, [u8; 32]>,
     read: Arc<Read>,
     commands: mpsc::Receiver<Command>,
@@ -97,6 +105,7 @@ impl Gateway {
     /// A [`StartError`].
     pub async fn start(setup: Setup, read: Read) -> Result<Gateway, StartError> {
         let directory = Arc::new(Directory::open(&setup.data)?);
+        warn_of(setup.journal.durability);
         let journal = Arc::new(Journal::open(&directory, setup.journal)?);
         let state = Arc::new(State::open(&directory)?);
         let (tail, settled) = (Arc::new(Tail::new(TAIL_BYTES_MAX)), Arc::new(Settled::default()));
@@ -120,6 +129,10 @@ impl Gateway {
         lanes.apply(setup.routes).await?;
         let kept = Kept { retention: setup.retention, readers: lanes.readers() };
         let kept = Arc::new(ArcSwap::from_pointee(kept));
+        let now_ms = || jiff::Timestamp::now().as_millisecond();
+        let scrub = Scrub::start(&setup.data, Arc::clone(&state), now_ms).map_err(StartError::Thread)?;
+        let follower = setup.index.then(|| Follower::start(&setup.data, journal.reader())).transpose();
+        let follower = follower.map_err(StartError::Thread)?;
         let upkeep = tokio::spawn(upkeep::run(Arc::clone(&journal), state, Arc::clone(&kept)));
         listeners.apply(ready);
         let (commands_sender, commands) = mpsc::channel(COMMANDS_MAX);
@@ -132,6 +145,8 @@ impl Gateway {
             lanes,
             kept,
             upkeep,
+            follower,
+            scrub,
             by_listener,
             read: Arc::new(read),
             commands,
@@ -187,6 +202,7 @@ impl Gateway {
         self.lanes.drain().await;
         self.upkeep.abort();
         let _ = self.upkeep.await; // It holds the journal until it is gone.
+        drop((self.follower, self.scrub));
         // The last handle: what is queued is written, the files are closed.
         drop(self.journal);
         tracing::info!("stopped");
@@ -234,6 +250,10 @@ impl Gateway {
         let changes = self.lanes.apply(setup.routes).await.map_err(|error| wrong(&error))?;
         self.plans.replace(&plans).map_err(|error| wrong(&error))?;
         self.listeners.apply(ready);
+        if setup.index != self.follower.is_some() {
+            let follower = setup.index.then(|| Follower::start(&self.data, self.journal.reader())).transpose();
+            self.follower = follower.map_err(|error| wrong(&error))?;
+        }
         self.kept.store(Arc::new(Kept { retention: setup.retention, readers: self.lanes.readers() }));
         let mut mappings_changed: Vec<_> = hashes
             .iter()
@@ -250,6 +270,17 @@ impl Gateway {
             listeners,
             mappings_changed,
         })
+    }
+}
+
+/// Less than what is promised is said aloud.
+fn warn_of(durability: Durability) {
+    match durability {
+        Durability::Fsync => {}
+        Durability::Os => tracing::warn!("durability \"os\": what is acknowledged can be lost with the power"),
+        Durability::Memory => tracing::warn!(
+            "durability \"memory\": nothing is synced; what is acknowledged, and all that is kept, can be lost with the power"
+        ),
     }
 }
 

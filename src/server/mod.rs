@@ -35,6 +35,8 @@ pub struct Setup {
     pub journal: journal::Options,
     /// How long it keeps what every route has passed.
     pub retention: journal::Retention,
+    /// Whether the search index is kept up.
+    pub index: bool,
     /// Where messages come in, and what translates them.
     pub listeners: Vec<(Listener, Arc<Plan>)>,
     /// Where they go.

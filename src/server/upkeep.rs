@@ -1,5 +1,5 @@
 //! What the journal need not keep goes, every now and then.
-use crate::journal::{Journal, Retention, State};
+use crate::journal::{self, Journal, Pruned, Retention, State};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +20,9 @@ pub(super) async fn run(journal: Arc<Journal>, state: Arc<State>, kept: Arc<ArcS
     loop {
         let (here, state, kept) = (Arc::clone(&journal), Arc::clone(&state), kept.load_full());
         let pruned = tokio::task::spawn_blocking(move || {
-            let keep = here.keep_from(&kept.retention, jiff::Timestamp::now().as_millisecond())?;
-            let wanted = state.wanted_from(&kept.readers)?.unwrap_or(keep);
+            let now_ms = jiff::Timestamp::now().as_millisecond();
+            let Kept { retention, readers } = &*kept;
+            let Pruned { removed, keep, wanted } = journal::retain(&here, &state, readers, retention, now_ms, false)?;
             if wanted < keep {
                 tracing::warn!(
                     keep,
@@ -29,7 +30,7 @@ pub(super) async fn run(journal: Arc<Journal>, state: Arc<State>, kept: Arc<ArcS
                     "the journal is kept beyond its retention: a route or a dead letter still needs it"
                 );
             }
-            if state.sync()? { here.prune(keep.min(wanted)) } else { Ok(0) }
+            Ok::<u64, journal::Error>(removed)
         });
         match pruned.await {
             Ok(Ok(0)) => {}

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import functools
 import http.server
 import json
 import pathlib
@@ -15,6 +16,8 @@ import time
 import traceback
 import urllib.error
 import urllib.request
+
+import senders
 
 PATIENCE = 60
 
@@ -47,12 +50,12 @@ class Peers:
         self.count = 0
 
     @contextlib.contextmanager
-    def gateway(self, routes, before=""):
-        """`handoff serve` in a folder of its own; gives its port and folder, and stops it."""
+    def gateway(self, routes, listener="", before=""):
+        """`handoff serve` in a folder of its own, with further keys of its listener and of the file; gives its port and folder, and stops it."""
         self.count += 1
         folder = pathlib.Path(self.options.work, f"gateway{self.count}")
         folder.mkdir()
-        (folder / "handoff.toml").write_text(f'{before}[[listener]]\nname = "adt"\nmllp = "127.0.0.1:0"\n{routes}')
+        (folder / "handoff.toml").write_text(f'{before}[[listener]]\nname = "adt"\nmllp = "127.0.0.1:0"\n{listener}{routes}')
         with open(folder / "log", "w") as log:
             process = subprocess.Popen([self.options.handoff, "serve", "--config", folder / "handoff.toml"], stderr=log, stdin=subprocess.DEVNULL)
         try:
@@ -264,7 +267,7 @@ class Peers:
     def schemathesis_finds_the_api_as_it_is_described(self):
         roles = {role: self.token(role) for role in ("admin", "phi-reader")}
         admin = f'[admin]\nlisten = "127.0.0.1:0"\nfailures_max = 100000\ntokens = [{", ".join(table for _, table in roles.values())}]\n'
-        with self.gateway("", admin) as (port, folder):
+        with self.gateway("", before=admin) as (port, folder):
             # Something to be found: a message that was delivered, and a dead letter.
             self.mllp_send(port, self.fixture("ADT_A01/a01-admission"))
             bad = folder / "bad.hl7"
@@ -323,7 +326,7 @@ def bundles(folder):
 
 def main():
     parser = argparse.ArgumentParser()
-    for name in ("handoff", "fixtures", "venv", "fhir-server", "work"):
+    for name in ("handoff", "fixtures", "venv", "fhir-server", "senders", "work"):
         parser.add_argument(f"--{name}", required=True)
     peers = Peers(parser.parse_args())
     passed = failed = 0
@@ -334,7 +337,7 @@ def main():
         peers.conditional_and_split_requests_are_stored_once,
         peers.a_web_hook_is_checked_as_the_documentation_says,
         peers.smart_tokens_by_an_assertion_that_others_verify,
-    )
+    ) + tuple(functools.update_wrapper(functools.partial(check, peers), check) for check in senders.CHECKS)
     for check in checks:
         try:
             check()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Other people's software against ours, on loopback: python-hl7 sends to `handoff serve`, a FHIR server stores what it delivers, PyJWT verifies its assertions, schemathesis
-# asks the admin API whatever its description allows, and more.
+# Other people's software against ours, on loopback: python-hl7, node-hl7-client and openssl send to `handoff serve`, a FHIR server stores what it delivers, PyJWT verifies its
+# assertions, schemathesis asks the admin API whatever its description allows, and more.
 # Needs python3 (with venv), node, npm and openssl; the FHIR server is ../shared/tools/fhir-server. HANDOFF names the binary; default: the release build, made where it is missing.
 # Ends with "N passed, N failed".
 set -u
@@ -29,5 +29,8 @@ trap 'rm -rf "$work"' EXIT
 mkdir "$work/fhir-server"
 cp "$shared/tools/fhir-server/package.json" "$shared/tools/fhir-server/server.mjs" "$work/fhir-server/"
 npm install --silent --no-audit --no-fund --prefix "$work/fhir-server" >"$work/npm.log" 2>&1 || { cat "$work/npm.log"; fail "peers: the FHIR server cannot be installed"; }
+mkdir "$work/senders"
+cp "$here/sender.mjs" "$work/senders/"
+npm install --silent --no-audit --no-fund --prefix "$work/senders" node-hl7-client@3.2.0 >"$work/npm.log" 2>&1 || { cat "$work/npm.log"; fail "peers: node-hl7-client cannot be installed"; }
 
-python3 "$here/peers.py" --handoff "$HANDOFF" --fixtures "$root/fixtures" --venv "$work/venv" --fhir-server "$work/fhir-server" --work "$work"
+python3 "$here/peers.py" --handoff "$HANDOFF" --fixtures "$root/fixtures" --venv "$work/venv" --fhir-server "$work/fhir-server" --senders "$work/senders" --work "$work"

@@ -56,6 +56,9 @@ struct GatewayArgs {
     /// How sure a message must be before it is acknowledged
     #[arg(long, value_enum, default_value = "fsync")]
     durability: Sureness,
+    /// Whether the search index is kept up meanwhile
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    index: bool,
     /// The folder whose disk the journal is written to; a folder of its own is made in it and removed
     #[arg(long, value_name = "DIR", default_value = ".")]
     data: PathBuf,
@@ -80,6 +83,7 @@ enum Workload {
 enum Sureness {
     Fsync,
     Os,
+    Memory,
 }
 
 /// How long sinks may take to get what was acknowledged once no more is sent.
@@ -125,7 +129,7 @@ struct Figures {
 
 async fn measure(workload: Workload, args: &GatewayArgs) -> anyhow::Result<Figures> {
     let sinks = Sinks::start().await?;
-    let process = Process::start(&args.data, &workload.configuration(&sinks, args.durability))?;
+    let process = Process::start(&args.data, &workload.configuration(&sinks, args))?;
     let pace = args.rate.map(|rate| Duration::from_secs_f64(args.connections as f64 / rate.max(0.001)));
     let started = Instant::now();
     let begin = started + Duration::from_secs(args.warm_up);
@@ -174,12 +178,12 @@ impl Workload {
         }
     }
 
-    fn configuration(self, sinks: &Sinks, durability: Sureness) -> String {
+    fn configuration(self, sinks: &Sinks, args: &GatewayArgs) -> String {
         let ack_on = match self {
             Workload::Acknowledge | Workload::Raw => "durable",
             Workload::Fhir | Workload::FourRoutes => "translated",
         };
-        let mut text = format!("durability = \"{}\"\n", durability.name());
+        let mut text = format!("durability = \"{}\"\nindex = {}\n", args.durability.name(), args.index);
         if self == Workload::Acknowledge {
             text += "route = []\n";
         }
@@ -202,6 +206,7 @@ impl Sureness {
         match self {
             Sureness::Fsync => "fsync",
             Sureness::Os => "os",
+            Sureness::Memory => "memory",
         }
     }
 }
@@ -240,6 +245,7 @@ impl Figures {
         json!({
             "workload": workload.name(),
             "durability": args.durability.name(),
+            "index": args.index,
             "fsync_ms": millis(fsync),
             "connections": args.connections,
             "rate": args.rate,

@@ -66,7 +66,7 @@ impl FhirChannel {
     pub(super) fn new(options: Options, replies: Replies) -> Result<FhirChannel, http::ClientError> {
         let client = http::client(&options.base, &options.http)?;
         let tokens = match &options.credentials {
-            Some(Credentials::Smart(smart)) => Some(Tokens::new(smart.clone(), &options.base, client.clone())),
+            Some(Credentials::Smart(smart)) => Some(Tokens::new(smart.clone(), &options, client.clone())),
             _ => None,
         };
         Ok(FhirChannel { shared: Arc::new(Shared { client, options, replies, tokens }) })

@@ -1,6 +1,6 @@
 //! HTTP as all channels speak it: no redirects, bounded answers, reasons without values, `Retry-After`, certificates of one's own.
 use super::Failure;
-use super::egress::PublicOnly;
+use super::egress::{self, NotPublic, PublicOnly};
 use super::replies::{Replies, Reply};
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Certificate, Client, Identity, Response, Url, redirect};
@@ -51,6 +51,9 @@ pub enum ClientError {
         /// Why not.
         reason: String,
     },
+    /// An address that the target may not have.
+    #[error(transparent)]
+    NotPublic(#[from] NotPublic),
     /// TLS of an MLLP target.
     #[error("tls: {0}")]
     Mllp(#[from] crate::mllp::tls::Error),
@@ -71,6 +74,7 @@ pub(super) fn client(base: &Url, options: &Options) -> Result<Client, ClientErro
         builder = builder.no_proxy();
     }
     if options.public_only {
+        egress::check(base)?;
         // A proxy would look names up by itself.
         builder = builder.no_proxy().dns_resolver(Arc::new(PublicOnly));
     }

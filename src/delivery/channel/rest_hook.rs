@@ -9,7 +9,7 @@
 //! 410 Gone means that the receiver has gone for good; nothing is given up over that, the route rests until somebody looks.
 use super::answer;
 use super::replies::{Action, Replies, Reply};
-use super::{Failure, Progress, Secret, egress, http};
+use super::{Failure, Progress, Secret, http};
 use crate::facets::Facets;
 use crate::fhir::envelope::Envelope;
 use crate::routing::Live;
@@ -67,10 +67,6 @@ impl RestHookChannel {
     }
 
     async fn send(&self, live: &Live) -> Result<(), Failure> {
-        if self.options.http.public_only {
-            let refused = |error: egress::NotPublic| Failure::Endpoint { reason: error.to_string(), after: None };
-            egress::check(&self.options.url).map_err(refused)?;
-        }
         let (kind, body) = match self.options.envelope {
             None => ("application/hl7-v2", live.raw.to_vec()),
             Some(envelope) => {

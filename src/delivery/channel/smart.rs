@@ -3,7 +3,7 @@
 //! All channels of a route share one token; whoever finds it missing or about to run out fetches the next, the others wait for it. It goes to the origin of the FHIR
 //! base and nowhere else. Whatever goes wrong here concerns the credentials, not a message: the route rests, nothing is given up.
 use super::replies::Replies;
-use super::{Failure, Secret, http};
+use super::{Failure, Secret, egress, fhir, http};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::header::ACCEPT;
@@ -54,6 +54,8 @@ pub struct NoKey;
 pub(super) struct Tokens {
     options: Options,
     base: Url,
+    /// As [`http::Options`] of the server says, for a token server that it names.
+    public_only: bool,
     client: Client,
     /// Held while a token is fetched, so that it is fetched once.
     cached: Mutex<Option<Cached>>,
@@ -127,8 +129,9 @@ impl PartialEq for Key {
 impl Eq for Key {}
 
 impl Tokens {
-    pub fn new(options: Options, base: &Url, client: Client) -> Tokens {
-        Tokens { options, base: base.clone(), client, cached: Mutex::new(None) }
+    pub fn new(options: Options, server: &fhir::Options, client: Client) -> Tokens {
+        let (base, public_only) = (server.base.clone(), server.http.public_only);
+        Tokens { options, base, public_only, client, cached: Mutex::new(None) }
     }
 
     /// A token that holds.
@@ -155,6 +158,9 @@ impl Tokens {
             Some(url) => url.clone(),
             None => self.discover().await?,
         };
+        if self.public_only {
+            egress::check(&url).map_err(|error| endpoint(&format!("no token: {error}")))?;
+        }
         let jti = random().ok_or_else(|| endpoint("no random numbers"))?;
         let expires = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + ASSERTION;
         let client_id = &self.options.client_id;
@@ -180,10 +186,11 @@ impl Tokens {
         &self,
         response: Result<reqwest::Response, reqwest::Error>,
     ) -> Result<(Secret, Duration), Failure> {
-        let (status, answer) = self.answer(response).await?;
+        let (status, after, answer) = self.answer(response).await?;
         let text = |key: &str| answer.get(key).and_then(Value::as_str);
         if !status.is_success() {
-            return Err(endpoint(&format!("the token server answers HTTP {status}{}", error_code(text("error")))));
+            let reason = format!("the token server answers HTTP {status}{}", error_code(text("error")));
+            return Err(Failure::Endpoint { reason, after });
         }
         let plain = |token: &&str| {
             !token.is_empty() && token.len() <= TOKEN_BYTES_MAX && token.bytes().all(|byte| byte.is_ascii_graphic())
@@ -201,27 +208,29 @@ impl Tokens {
             path.pop_if_empty().extend([".well-known", "smart-configuration"]);
         }
         let response = self.client.get(url).header(ACCEPT, "application/json").send().await;
-        let (status, answer) = self.answer(response).await?;
+        let (status, after, answer) = self.answer(response).await?;
         let told = answer.get("token_endpoint").and_then(Value::as_str).and_then(|url| Url::parse(url).ok());
         let safe = |url: &Url| {
             url.scheme() == "https" || (url.scheme() == "http" && (self.options.plaintext || http::is_loopback(url)))
         };
         told.filter(safe).ok_or_else(|| {
-            endpoint(&format!(".well-known/smart-configuration answers HTTP {status} without an https token_endpoint"))
+            let reason =
+                format!(".well-known/smart-configuration answers HTTP {status} without an https token_endpoint");
+            Failure::Endpoint { reason, after }
         })
     }
 
     async fn answer(
         &self,
         response: Result<reqwest::Response, reqwest::Error>,
-    ) -> Result<(reqwest::StatusCode, Value), Failure> {
+    ) -> Result<(reqwest::StatusCode, Option<Duration>, Value), Failure> {
         let unanswered = |error: reqwest::Error| {
             endpoint(&format!("no token: {}", http::unanswered(&error, &Replies::default()).reason()))
         };
         let response = response.map_err(unanswered)?;
-        let status = response.status();
+        let (status, after) = (response.status(), http::retry_after(response.headers(), SystemTime::now()));
         let body = http::read(response).await.map_err(unanswered)?.unwrap_or_default();
-        Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+        Ok((status, after, serde_json::from_slice(&body).unwrap_or_default()))
     }
 }
 

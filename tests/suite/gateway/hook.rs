@@ -1,5 +1,5 @@
 //! Web hooks: what is posted, who signed it, and what becomes of it when the receiver says no.
-use super::process::{Gateway, Peer, dead_letters, lines, message, wait_for};
+use super::process::{Gateway, Peer, dead_letters, handoff, lines, message, wait_for};
 use super::web::{Answer, Request, Web};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
@@ -104,21 +104,33 @@ fn a_route_says_what_replies_mean_and_how_fast() {
 #[test]
 fn a_target_that_must_be_public_is_not_reached_inside() {
     let web = Web::start(|_| says("200 OK"));
-    let by_name = format!("localhost:{}", web.port());
-    let route = |name: &str, address: &str| {
+    let route = |name: &str, to: &str| {
         format!(
-            "[[route]]\nname = \"{name}\"\nto = {{ rest_hook = \"http://{address}/\", public_only = true }}\nretry = {{ first = \"10ms\", max = \"50ms\" }}\n"
+            "[[route]]\nname = \"{name}\"\nto = {{ {to}, public_only = true }}\nretry = {{ first = \"10ms\", max = \"50ms\" }}\n"
         )
     };
+    let by_name = |kind: &str| format!("{kind} = \"http://localhost:{}/\"", web.port());
     let archive = "[[route]]\nname = \"archive\"\nto = { file = \"handoff-data/bundles.ndjson\" }\n";
-    let gateway = Gateway::start(&(route("address", &web.address) + &route("name", &by_name) + archive));
+    let routes = route("hook", &by_name("rest_hook")) + &route("ehr", &by_name("fhir")) + archive;
+    let gateway = Gateway::start(&routes);
     Peer::connect(&gateway).exchange(&message("a", "A01"));
-    wait_for("both to be refused", || {
-        let log = gateway.log();
-        let refused = |host: &str| log.contains(&format!("{host} is not on the public internet"));
-        Some(()).filter(|()| refused("127.0.0.1") && refused("localhost"))
-    });
+    for name in ["hook", "ehr"] {
+        wait_for("the refusal", || {
+            let log = gateway.log();
+            let refused = |line: &str| {
+                line.contains("localhost is not on the public internet") && line.contains(&format!("route=\"{name}\""))
+            };
+            log.lines().any(refused).then_some(())
+        });
+    }
     let path = gateway.bundles_path();
     gateway.stop();
     assert_eq!((web.requests().len(), lines(&path).len()), (0, 1));
+    // An address that is written out is told before anything starts.
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("handoff.toml");
+    std::fs::write(&config, route("hook", &format!("rest_hook = \"http://{}/\"", web.address))).unwrap();
+    let output = handoff().args(["check", "--config"]).arg(&config).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && text.contains("route hook: 127.0.0.1 is not on the public"), "{text}");
 }

@@ -120,7 +120,13 @@ fn mllp_to_others_over_tls() {
     }
     let data = receiver.data();
     gateway.stop();
-    receiver.stop();
+    let log = receiver.stop();
+    let peers: std::collections::BTreeSet<_> = log
+        .lines()
+        .filter(|line| line.contains(": message seq="))
+        .filter_map(|line| line.split("peer=").nth(1)?.split('}').next())
+        .collect();
+    assert_eq!(peers.len(), 1, "one connection, kept open");
     assert_eq!(journal(&data), sent, "in order, and from nobody else");
 }
 

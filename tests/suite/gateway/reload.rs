@@ -106,6 +106,7 @@ async fn a_route_that_is_paused_or_stopped_keeps_its_messages_also_over_a_restar
         data: folder.path().join("data"),
         journal: journal::Options::default(),
         retention: journal::Retention::default(),
+        index: true,
         listeners: vec![(
             Listener { address: "127.0.0.1:0".into(), ..Listener::default() },
             Arc::new(Plan::embedded()),
