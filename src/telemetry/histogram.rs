@@ -60,7 +60,7 @@ impl Histogram {
 
 impl EncodeMetric for Histogram {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let bound = |at: usize| if at == BUCKETS { f64::MAX } else { self.0.unit * (1_u64 << at) as f64 };
+        let bound = |at: usize| if at == BUCKETS { f64::INFINITY } else { self.0.unit * (1_u64 << at) as f64 };
         let buckets: Vec<(f64, u64)> =
             self.0.buckets.iter().enumerate().map(|(at, count)| (bound(at), count.load(Ordering::Relaxed))).collect();
         let count = buckets.iter().map(|(_, count)| count).sum();

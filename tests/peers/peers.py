@@ -271,12 +271,14 @@ class Peers:
             # Something to be found: a message that was delivered, and a dead letter.
             self.mllp_send(port, self.fixture("ADT_A01/a01-admission"))
             bad = folder / "bad.hl7"
-            bad.write_text(self.fixture("ADT_A01/a01-admission").read_text().replace("ADT^A01", "ZZZ^Z99", 1))
+            bad.write_text(self.fixture("ADT_A01/a01-admission").read_text().replace("ADT^A01^ADT_A01", "ZZZ^Z99", 1))
             self.mllp_send(port, bad)
             base = re.search(r"admin (http://\S+)", (folder / "log").read_text()).group(1)
             for role, (token, _) in roles.items():
                 command = [f"{self.options.venv}/bin/schemathesis", "run", f"{base}/api/v1/openapi.json", "--header", f"Authorization: Bearer {token}"]
-                command += ["--checks", "all", "--seed", "7", "--generation-deterministic", "--max-examples", "15", "--workers", "2", "--no-color"]
+                command += ["--checks", "all", "--seed", "7", "--generation-deterministic", "--max-examples", "10", "--workers", "2", "--no-color"]
+                if role == "phi-reader":
+                    command += ["--include-path-regex", r"/raw$|/dead-letters/\{route\}/\{seq\}$"]
                 done = subprocess.run(command, timeout=PATIENCE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder)
                 assert done.returncode == 0, f"{role}:\n{done.stdout}"
 

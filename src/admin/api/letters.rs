@@ -45,6 +45,9 @@ pub(in super::super) async fn list(
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(wrong("limit is a whole number from 1 to 500"));
     }
+    if page.route.as_deref().is_some_and(|route| !is_name(route)) {
+        return Err(wrong("route is no name of a route"));
+    }
     let after = match page.after.as_deref().map(|after| (after, place(after))) {
         Some((_, None)) => return Err(wrong("after is no `next` of a page")),
         Some((_, place)) => place,
@@ -65,8 +68,14 @@ pub(in super::super) async fn list(
 /// `ehr:12`
 fn place(after: &str) -> Option<(String, u64)> {
     let (route, seq) = after.rsplit_once(':')?;
-    let seq = seq.parse().ok().filter(|seq| i64::try_from(*seq).is_ok())?;
+    let seq = seq.parse().ok().filter(|_| is_name(route)).filter(|seq| i64::try_from(*seq).is_ok())?;
     Some((route.to_owned(), seq))
+}
+
+/// Whether a route can be named so.
+fn is_name(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=64).contains(&text.len()) && text.bytes().all(plain)
 }
 
 fn shown(view: &mut View, route: &str, letter: &DeadLetter) -> Value {

@@ -253,7 +253,7 @@ fn dead_letters_are_listed_read_sent_again_and_dropped() {
     assert_eq!((page["dead_letters"].as_array().unwrap().len(), page["next"].as_str()), (2, Some("ehr:2")));
     let page = list("?limit=2&after=ehr:2");
     assert_eq!((&page["dead_letters"][0]["seq"], &page["next"]), (&3.into(), &serde_json::Value::Null));
-    for wrong in ["?limit=0", "?limit=501", "?limit=x", "?after=x", "?rout=ehr"] {
+    for wrong in ["?limit=0", "?limit=501", "?limit=x", "?after=x", "?after=:1", "?route=", "?rout=ehr"] {
         assert_eq!(admin.ask("viewer", "GET", &format!("/api/v1/dead-letters{wrong}")).status, 400, "{wrong}");
     }
 
@@ -406,4 +406,26 @@ fn nothing_of_a_patient_is_told_to_who_may_not_read_it() {
             assert!(events.iter().any(|event| event["message"] == "message" && event["seq"] == 1), "{log}");
         }
     }
+}
+
+#[test]
+fn tls_stands_before_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(path("a.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+    std::fs::write(path("a.key"), key.serialize_pem()).unwrap();
+    let (token, table) = token("viewer");
+    let tls = format!("tls = {{ certificate = \"{}\", key = \"{}\" }}", path("a.pem"), path("a.key"));
+    let gateway = Gateway::start(&format!("[admin]\nlisten = \"127.0.0.1:0\"\ntokens = [{table}]\n{tls}\n"));
+    let log = gateway.log();
+    let port = log.split("admin https://127.0.0.1:").nth(1).unwrap().split(' ').next().unwrap();
+    let status = |url: &str, rest: &[&str]| run(&[&["status", "--admin", url, "--token", &token], rest].concat());
+    let url = format!("https://localhost:{port}");
+    let (code, shown, said) = status(&url, &["--ca", &path("a.pem")]);
+    assert!(code == Some(0) && shown.contains(" ready, started "), "{shown}{said}");
+    assert_eq!(status(&url, &[]).0, Some(2), "nobody vouches for it");
+    assert_eq!(status(&format!("http://localhost:{port}"), &[]).0, Some(2), "not without TLS");
+    gateway.stop();
 }
