@@ -34,16 +34,19 @@ pub enum Outcome {
     Unreadable,
     /// An acknowledgement or another message that nothing is to become of.
     Ignored,
+    /// Not taken for what came before it: its control id is another message's (AE).
+    Refused,
 }
 
 impl Outcome {
-    const ALL: [Outcome; 6] = [
+    const ALL: [Outcome; 7] = [
         Outcome::Received,
         Outcome::Translated,
         Outcome::Untranslated,
         Outcome::Rejected,
         Outcome::Unreadable,
         Outcome::Ignored,
+        Outcome::Refused,
     ];
 
     /// Its name in logs.
@@ -55,6 +58,7 @@ impl Outcome {
             Outcome::Rejected => "rejected",
             Outcome::Unreadable => "unreadable",
             Outcome::Ignored => "ignored",
+            Outcome::Refused => "refused",
         }
     }
 }
@@ -361,7 +365,7 @@ mod tests {
             assert!(!bytes.windows(6).any(|window| window == b"Canary"));
         });
         let outcomes: Vec<_> = Outcome::ALL.iter().map(|outcome| *outcome as usize).collect();
-        assert_eq!(outcomes, [0, 1, 2, 3, 4, 5], "numbers on disk do not move");
+        assert_eq!(outcomes, [0, 1, 2, 3, 4, 5, 6], "numbers on disk do not move");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 use super::files::{Layers, load};
 use crate::config::{Config, Listener, Problems};
 use crate::delivery::{Common, Lane, Plans};
-use crate::intake::{Answer, Intake, Source};
+use crate::intake::{Answer, Duplicates, DuplicatesOptions, Intake, Source};
 use crate::journal::{Directory, Health, Journal, Retention, State};
 use crate::mapping::Plan;
 use crate::mllp::connection::Reply;
@@ -82,7 +82,11 @@ async fn serve(config: Config, plans: Plans, listeners: Vec<(Listener, Source)>)
     let state = Arc::new(State::open(&directory)?);
     let mut health = journal.health();
     let tail = Arc::new(Tail::new(TAIL_BYTES_MAX));
-    let intake = Arc::new(Intake::new(Arc::clone(&journal), Arc::clone(&tail), jiff::Timestamp::now));
+    let window = listeners.iter().map(|(listener, _)| listener.intake.duplicate_window).max().unwrap_or_default();
+    let options = DuplicatesOptions { window, ..DuplicatesOptions::default() };
+    let duplicates = Duplicates::open(directory.path(), &journal, options, jiff::Timestamp::now().as_millisecond())
+        .context("the index of duplicates")?;
+    let intake = Arc::new(Intake::new(Arc::clone(&journal), Arc::clone(&tail), duplicates, jiff::Timestamp::now));
 
     // Every cursor is in place before the first message can come.
     let common =
@@ -199,7 +203,7 @@ pub(super) fn with_plans(
             }
         };
         plans.add(&listener.name, &plan);
-        let source = Source::new(listener.name.clone(), listener.ack_on, plan);
+        let source = Source::new(listener.name.clone(), listener.intake, plan);
         found.push((listener, source));
     }
     Ok((plans, found))

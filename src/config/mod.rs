@@ -10,6 +10,8 @@
 //! name = "adt"
 //! mllp = "127.0.0.1:2575"
 //! ack_on = "translated"             # durable | translated
+//! duplicates = "replay"             # replay | strict | off: the same message again; strict also refuses a control id of another one
+//! duplicate_window = "7d"           # how far back
 //! site = "sites/mercy"              # profile and overlay; default: none
 //!
 //! [[route]]
@@ -67,8 +69,8 @@ pub struct Listener {
     pub options: mllp::listener::Options,
     /// Its name.
     pub name: String,
-    /// When it acknowledges.
-    pub ack_on: intake::AckOn,
+    /// When it acknowledges, and what it makes of duplicates.
+    pub intake: intake::Options,
     /// The folder of a site (profile and overlay), laid over the mappings.
     pub site: Option<PathBuf>,
     /// Certificate and key; without them it speaks plainly.
@@ -104,7 +106,7 @@ impl Default for Listener {
             address: "127.0.0.1:2575".into(),
             options: mllp::listener::Options::default(),
             name: "mllp".into(),
-            ack_on: intake::AckOn::default(),
+            intake: intake::Options::default(),
             site: None,
             tls: None,
         }

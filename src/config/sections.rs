@@ -5,7 +5,7 @@ use super::{Config, Listener};
 use crate::delivery::channel::fhir::Credentials;
 use crate::delivery::channel::{Envelope, Target, fhir, file, mllp};
 use crate::delivery::{self, Order, Retry, UNTRANSLATED};
-use crate::intake::AckOn;
+use crate::intake::{AckOn, OnDuplicate};
 use crate::journal::Durability;
 use crate::mllp::decoder::Framing;
 use crate::mllp::tls;
@@ -81,10 +81,14 @@ fn name(section: &Section<'_>) -> String {
 fn listener(section: Section<'_>) -> Listener {
     let mut listener = Listener::default();
     let name = name(&section);
-    let ack_on =
-        section.choice("ack_on", &[("translated", AckOn::Translated), ("durable", AckOn::Durable)]).unwrap_or_default();
     listener.name = name;
-    listener.ack_on = ack_on;
+    set(
+        &mut listener.intake.ack_on,
+        section.choice("ack_on", &[("translated", AckOn::Translated), ("durable", AckOn::Durable)]),
+    );
+    let duplicates = [("replay", OnDuplicate::Replay), ("strict", OnDuplicate::Strict), ("off", OnDuplicate::Accept)];
+    set(&mut listener.intake.on_duplicate, section.choice("duplicates", &duplicates));
+    set(&mut listener.intake.duplicate_window, section.duration("duplicate_window"));
     listener.site = section.text("site").map(|folder| section.document.relative(&folder.value));
     let plaintext = section.boolean("plaintext").unwrap_or(false);
     section.not_yet(&["http", "directory"]);

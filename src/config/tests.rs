@@ -32,6 +32,8 @@ fn everything_that_can_be_said() {
         mllp = "0.0.0.0:${PORT}"
         plaintext = true
         ack_on = "durable"
+        duplicates = "strict"
+        duplicate_window = "2d"
         framing = "lenient"
         frame_bytes_max = 52_428_800
         idle_timeout = "1h"
@@ -50,7 +52,9 @@ fn everything_that_can_be_said() {
     .unwrap();
     assert_eq!(config.retention, journal::Retention { age: Duration::from_secs(90 * 86_400), bytes: 200 << 30 });
     let listener = &config.listeners[0];
-    assert_eq!((listener.address.as_str(), listener.ack_on), ("0.0.0.0:2600", AckOn::Durable));
+    assert_eq!((listener.address.as_str(), listener.intake.ack_on), ("0.0.0.0:2600", AckOn::Durable));
+    assert_eq!(listener.intake.on_duplicate, intake::OnDuplicate::Strict);
+    assert_eq!(listener.intake.duplicate_window, Duration::from_secs(2 * 86_400));
     assert_eq!(listener.options.connection.decoder.frame_bytes_max, 50 << 20);
     assert_eq!(
         config.routes[0].retry,
@@ -106,6 +110,7 @@ fn each_mistake_has_a_remedy() {
         (listener("tls = { certificate = \"x\" }"), "tls needs certificate and key"),
         (listener("allow = [\"10.0.0.0/8\", \"ten\"]"), "handoff.toml:4:24: allow lists addresses and networks"),
         (listener("http = \"127.0.0.1:80\""), "http is not supported by this version"),
+        (listener("duplicates = \"on\""), "duplicates must be one of \"replay\", \"strict\", \"off\""),
         (listener("idle_timeout = \"soon\""), "idle_timeout must be a time span"),
         (listener("pipeline_max = 0"), "pipeline_max must be a whole number, 1 or more"),
         (wrong("[[route]]\nname = \"a\""), "to is missing"),

@@ -43,7 +43,7 @@ pub(super) fn respond(
 fn code(message: Option<Message<'_>>, outcome: Outcome) -> Option<Code> {
     let application = match outcome {
         Outcome::Received | Outcome::Translated => Code::ApplicationAccept,
-        Outcome::Untranslated => Code::ApplicationError,
+        Outcome::Untranslated | Outcome::Refused => Code::ApplicationError,
         Outcome::Rejected | Outcome::Unreadable => Code::ApplicationReject,
         Outcome::Ignored => return None, // An acknowledgement is never acknowledged.
     };

@@ -1,9 +1,9 @@
 //! What becomes of a frame, before it is stored.
 use super::acknowledge::{Verdict, respond};
-use super::{AckOn, Intake, Note, Source, Worker};
+use super::{AckOn, Intake, Note, OnDuplicate, Source};
 use crate::facets::{Facets, Outcome};
-use crate::hl7::{Message, SegmentId};
-use crate::mapping::{Context, Failure};
+use crate::hl7::{Index, Message, ParseError, SegmentId};
+use crate::mapping::{Context, Failure, Scratch};
 use crate::routing::Live;
 
 /// Everything that is stored and said about a frame.
@@ -14,18 +14,36 @@ pub(super) struct Draft {
     pub note: Note,
 }
 
+/// A frame as it came, and what can be read of it.
+pub(super) struct Frame<'a> {
+    pub raw: &'a [u8],
+    pub message: Option<Message<'a>>,
+    pub facets: Facets<'a>,
+    pub received: jiff::Timestamp,
+    /// Why it is no message.
+    error: Option<ParseError>,
+}
+
+impl<'a> Frame<'a> {
+    pub fn read(raw: &'a [u8], index: &'a mut Index, source: &'a Source, received: jiff::Timestamp) -> Frame<'a> {
+        let error = index.parse(raw).err();
+        let index = &*index;
+        let message = error.is_none().then(|| index.message(raw));
+        let facets = Facets::of(raw, message, source.listener.as_bytes(), received.as_millisecond());
+        Frame { raw, message, facets, received, error }
+    }
+}
+
 impl Intake {
-    pub(super) fn draft(&self, worker: &mut Worker, raw: &[u8], source: &Source, received: jiff::Timestamp) -> Draft {
-        let Worker { index, scratch } = worker;
-        let parsed = index.parse(raw);
-        let message = parsed.is_ok().then(|| index.message(raw));
-        let mut facets = Facets::of(raw, message, source.listener.as_bytes(), received.as_millisecond());
-        let verdict = match (parsed, message) {
-            (Ok(()), Some(message)) => judge(message, &facets, source.ack_on, || {
+    /// Decides what becomes of a frame; `reused` says that its control id was another message's.
+    pub(super) fn draft(&self, frame: &Frame<'_>, reused: bool, source: &Source, scratch: &mut Scratch) -> Draft {
+        let Frame { raw, message, mut facets, received, error } = *frame;
+        let refused = reused && source.options.on_duplicate == OnDuplicate::Strict;
+        let verdict = match (message, error) {
+            (Some(message), _) => judge(message, &facets, source.options.ack_on, refused, || {
                 source.plan.translate(raw, &Context { received_at: Some(&received.to_string()) }, scratch)
             }),
-            (Err(error), _) => Verdict::unreadable(error.to_string()),
-            (Ok(()), None) => Verdict::unreadable(String::new()),
+            (None, error) => Verdict::unreadable(error.map_or_else(String::new, |error| error.to_string())),
         };
         facets.outcome = verdict.outcome;
         if verdict.outcome == Outcome::Translated {
@@ -40,6 +58,7 @@ impl Intake {
             kind: kind(&facets),
             outcome: verdict.outcome,
             bytes: raw.len(),
+            reused,
         };
         let live = match verdict.outcome {
             Outcome::Received => None, // Not translated yet: routes do that from the journal.
@@ -67,6 +86,7 @@ fn judge(
     message: Message<'_>,
     facets: &Facets<'_>,
     ack_on: AckOn,
+    refused: bool,
     translate: impl FnOnce() -> Result<(), Failure>,
 ) -> Verdict {
     if facets.code == b"ACK" {
@@ -91,6 +111,11 @@ fn judge(
             outcome: Outcome::Untranslated,
             failure: Some(Failure { code: 100, location: Some((*b"MSH", 2, 0)), text }),
         };
+    }
+    if refused {
+        let text = "MSH-10 is the control id of an earlier message with another content: give each message its own";
+        let failure = Failure { code: 205, location: Some((*b"MSH", 1, 10)), text: text.into() };
+        return Verdict { outcome: Outcome::Refused, failure: Some(failure) };
     }
     if ack_on == AckOn::Durable {
         return Verdict { outcome: Outcome::Received, failure: None };

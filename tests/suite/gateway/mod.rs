@@ -2,6 +2,7 @@
 mod bench;
 mod crash;
 mod delivery;
+mod duplicates;
 mod forward;
 mod framing;
 mod lanes;
