@@ -10,24 +10,30 @@
 //! | no readable MSH: kept, a dead letter | unreadable | AR, MSA-2 empty | the same |
 //! | an acknowledgement | ignored | nothing | nothing |
 //! | the same message as before | – | what was answered before | the same |
-//! | could not be stored | – | nothing | nothing |
+//! | out of sequence (`sequence = true`, see [`Links`]) | – | AE + ERR | CE + ERR |
+//! | could not be stored | – | nothing | CE |
 mod acknowledge;
 mod duplicates;
+mod sequence;
 mod translate;
 
 use crate::facets::Outcome;
 use crate::hl7;
 use crate::journal::{AppendError, Journal, Receipt, Record};
-use crate::mapping::{Plan, Scratch};
+use crate::mapping::{Failure, Plan, Scratch};
 use crate::routing::Tail;
-use acknowledge::ControlIds;
+use acknowledge::{Fate, Pen, is_one_sided};
 pub use duplicates::{Duplicates, OpenError, Options as DuplicatesOptions};
 use duplicates::{Fingerprint, Look, Reservation, Verdict};
+pub use sequence::Links;
+use sequence::{Passage, Turn};
 use std::future::Future;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
-use translate::Frame;
+use translate::{Frame, Standing};
 
 /// When a message is acknowledged positively. It is on stable storage in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,6 +66,8 @@ pub struct Options {
     pub on_duplicate: OnDuplicate,
     /// How far back they are looked for, within that of the whole index.
     pub duplicate_window: Duration,
+    /// Whether MSH-13 is held to the sequence number protocol.
+    pub sequence: bool,
 }
 
 impl Default for Options {
@@ -68,6 +76,7 @@ impl Default for Options {
             ack_on: AckOn::default(),
             on_duplicate: OnDuplicate::default(),
             duplicate_window: DuplicatesOptions::default().window,
+            sequence: false,
         }
     }
 }
@@ -79,12 +88,14 @@ pub struct Source {
     options: Options,
     plan: Arc<Plan>,
     plan_hash: [u8; 32],
+    /// The log has been told of a message with one of MSH-15 and MSH-16.
+    told_one_sided: Arc<AtomicBool>,
 }
 
 impl Source {
     /// A listener by its name, its ways, and what translates its messages.
     pub fn new(listener: String, options: Options, plan: Arc<Plan>) -> Source {
-        Source { listener, options, plan_hash: plan.hash(), plan }
+        Source { listener, options, plan_hash: plan.hash(), plan, told_one_sided: Arc::default() }
     }
 }
 
@@ -95,8 +106,13 @@ pub enum Answer {
     Acknowledge(Vec<u8>),
     /// Nothing; the message is kept.
     Silence,
-    /// Nothing, because the message is not kept: stop listening to the sender.
-    NotStored(AppendError),
+    /// The message is not kept. In the enhanced mode the sender is told so; in the original mode it is told nothing: stop listening to it.
+    NotStored {
+        /// Why not.
+        error: AppendError,
+        /// What to tell the sender.
+        reply: Option<Vec<u8>>,
+    },
 }
 
 /// The way of a message from frame to acknowledgement.
@@ -104,9 +120,9 @@ pub enum Answer {
 pub struct Intake {
     journal: Arc<Journal>,
     tail: Arc<Tail>,
-    clock: fn() -> jiff::Timestamp,
-    control_ids: ControlIds,
+    pen: Arc<Pen>,
     duplicates: Duplicates,
+    links: Arc<Links>,
     /// Idle workers: as many as there were frames at the same time.
     workers: Mutex<Vec<Worker>>,
 }
@@ -132,9 +148,11 @@ enum Taken {
     /// Its own place in the journal.
     Queued(Receipt, Arc<Record>, Note),
     /// The same message, which somebody else is storing.
-    Twin(oneshot::Receiver<(u64, Arc<Record>)>),
+    Twin(oneshot::Receiver<(u64, Arc<Record>)>, Vec<u8>),
     /// Nothing: it stands in the journal under this number.
     Known(u64, Arc<Record>),
+    /// Nothing: it is not kept, and this is what its sender is told.
+    Answered(Vec<u8>),
 }
 
 impl Intake {
@@ -143,36 +161,58 @@ impl Intake {
         journal: Arc<Journal>,
         tail: Arc<Tail>,
         duplicates: Duplicates,
+        links: Arc<Links>,
         clock: fn() -> jiff::Timestamp,
     ) -> Intake {
-        let control_ids = ControlIds::new(clock());
-        Intake { journal, tail, clock, control_ids, duplicates, workers: Mutex::default() }
+        Intake { journal, tail, pen: Arc::new(Pen::new(clock)), duplicates, links, workers: Mutex::default() }
     }
 
     /// Takes a frame. Returns, once the journal has room for it, the answer to come; frames of one sender that are handed over one after the other are
-    /// journalled in that order.
-    pub async fn accept(&self, raw: Vec<u8>, source: &Source) -> impl Future<Output = Answer> + Send + use<> {
+    /// journalled in that order. `peer` is where it comes from.
+    pub async fn accept(
+        &self,
+        raw: Vec<u8>,
+        source: &Source,
+        peer: IpAddr,
+    ) -> impl Future<Output = Answer> + Send + use<> {
         let mut worker = self.workers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        let taken = self.take(raw, source, &mut worker).await;
+        let taken = self.take(raw, source, peer, &mut worker).await;
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
-        taken.answer()
+        taken.answer(Arc::clone(&self.pen))
     }
 
-    async fn take(&self, raw: Vec<u8>, source: &Source, worker: &mut Worker) -> Taken {
+    async fn take(&self, raw: Vec<u8>, source: &Source, peer: IpAddr, worker: &mut Worker) -> Taken {
         // To the millisecond, as it is journalled: translating again must give the same bytes.
-        let received = (self.clock)();
+        let received = (self.pen.clock)();
         let received = received.round(jiff::Unit::Millisecond).unwrap_or(received);
         let Worker { index, scratch } = worker;
-        let frame = Frame::read(&raw, index, source, received);
-        let (reservation, reused) = match self.came_before(&frame, source).await {
-            Came::Before(taken) => return taken,
-            Came::New(reservation, reused) => (reservation, reused),
+        let mut frame = Frame::read(&raw, index, source, received);
+        if frame.message.is_some_and(is_one_sided) && !source.told_one_sided.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                listener = source.listener,
+                "only one of MSH-15 and MSH-16 is filled: the other is taken for NE (never); told once"
+            );
+        }
+        let peer = if source.options.sequence { peer.to_canonical().to_string() } else { String::new() };
+        let mut standing = Standing::default();
+        let passage = match self.turn(&mut frame, source, &peer, &mut standing).await {
+            Err(answer) => return Taken::Answered(answer),
+            Ok(passage) => passage,
         };
-        let draft = self.draft(&frame, reused, source, scratch);
+        let reservation = match self.came_before(&frame, source, &mut standing).await {
+            Err(taken) => {
+                // Its number counts all the same.
+                passage.into_iter().for_each(Passage::stored);
+                return taken;
+            }
+            Ok(reservation) => reservation,
+        };
+        let draft = self.draft(&frame, &standing, source, scratch);
         let record =
             Arc::new(Record { received_ms: received.as_millisecond(), facets: draft.facets, raw, ack: draft.ack });
         let (tail, live, kept) = (Arc::clone(&self.tail), draft.live, Arc::clone(&record));
         let stored = move |seq| {
+            passage.into_iter().for_each(Passage::stored);
             if let Some(reservation) = reservation {
                 reservation.stored(seq, &kept);
             }
@@ -184,64 +224,96 @@ impl Intake {
         Taken::Queued(self.journal.append(Arc::clone(&record), stored).await, record, draft.note)
     }
 
-    /// Whether the same message came before; where not, its place is reserved.
-    async fn came_before(&self, frame: &Frame<'_>, source: &Source) -> Came {
-        let Some(print) = frame.message.and_then(|message| Fingerprint::of(&frame.facets, message)) else {
-            return Came::New(None, false);
+    /// Waits for the turn of a message that has a sequence number. Where it is not taken: what its sender is told.
+    async fn turn<'a>(
+        &self,
+        frame: &mut Frame<'a>,
+        source: &Source,
+        peer: &'a str,
+        standing: &mut Standing,
+    ) -> Result<Option<Passage>, Vec<u8>> {
+        let Some(message) = frame.message.filter(|_| source.options.sequence && frame.facets.code != b"ACK") else {
+            return Ok(None);
         };
-        let accepts = source.options.on_duplicate == OnDuplicate::Accept;
+        let answer = |fate, failure: Option<&Failure>, expected| {
+            self.pen.acknowledge(Some(message), fate, failure, Some(expected), frame.received)
+        };
+        let (passage, number) = match self.links.turn(&source.listener, peer, message).await {
+            Turn::None => return Ok(None),
+            Turn::Repeated(expected) => return Err(answer(Fate::Kept(Outcome::Received), None, expected)),
+            Turn::Refuse(expected, failure) => return Err(answer(Fate::OutOfSequence, Some(&failure), expected)),
+            Turn::Take(passage, number) => (passage, number),
+            Turn::Start(passage, number) => {
+                standing.starts_link = true;
+                (passage, number)
+            }
+        };
+        standing.sequence = Some(number);
+        frame.facets.peer = peer.as_bytes();
+        Ok(Some(passage))
+    }
+
+    /// Looks whether the same message came before: then this is what its answer waits for. Otherwise its place is reserved.
+    async fn came_before(
+        &self,
+        frame: &Frame<'_>,
+        source: &Source,
+        standing: &mut Standing,
+    ) -> Result<Option<Reservation>, Taken> {
+        let Some(print) = frame.message.and_then(|message| Fingerprint::of(&frame.facets, message)) else {
+            return Ok(None);
+        };
+        // What starts a link is answered by how the link stands now.
+        let accepts = standing.starts_link || source.options.on_duplicate == OnDuplicate::Accept;
         let (reservation, suspects) = match self.duplicates.look(print, accepts) {
-            Look::Twin(stored) => return Came::Before(Taken::Twin(stored)),
+            Look::Twin(stored) => return Err(Taken::Twin(stored, frame.raw.to_vec())),
             Look::Ours(reservation, suspects) => (reservation, suspects),
         };
         let oldest_ms = frame.facets.received_ms.saturating_sub(duplicates::millis(source.options.duplicate_window));
         match self.duplicates.judge(&self.journal, print, suspects, oldest_ms).await {
-            Verdict::New { reused } => Came::New(Some(reservation), reused),
+            Verdict::New { reused } => {
+                standing.reused = reused;
+                Ok(Some(reservation))
+            }
             Verdict::Known(seq, record) => {
                 reservation.known(seq, &record);
-                Came::Before(Taken::Known(seq, record))
+                Err(Taken::Known(seq, record))
             }
         }
     }
 }
 
-/// Whether a message came before.
-enum Came {
-    /// Yes: this is what its answer waits for.
-    Before(Taken),
-    /// No; whether its control id was another message's.
-    New(Option<Reservation>, bool),
-}
-
 impl Taken {
-    async fn answer(self) -> Answer {
+    async fn answer(self, pen: Arc<Pen>) -> Answer {
         match self {
             Taken::Queued(receipt, record, note) => match receipt.await {
                 Ok(seq) => {
                     note.tell(seq);
-                    Answer::of(&record)
+                    Answer::saying(&record.ack)
                 }
-                Err(error) => Answer::NotStored(error),
+                Err(error) => Answer::NotStored { error, reply: pen.not_stored(&record.raw) },
             },
-            Taken::Twin(stored) => match stored.await {
+            Taken::Twin(stored, raw) => match stored.await {
                 Ok((seq, record)) => Answer::again(seq, &record),
                 Err(_) => {
-                    Answer::NotStored(AppendError::Stopped("the same message, which came first, was not stored".into()))
+                    let error = AppendError::Stopped("the same message, which came first, was not stored".into());
+                    Answer::NotStored { error, reply: pen.not_stored(&raw) }
                 }
             },
             Taken::Known(seq, record) => Answer::again(seq, &record),
+            Taken::Answered(ack) => Answer::saying(&ack),
         }
     }
 }
 
 impl Answer {
-    fn of(record: &Record) -> Answer {
-        if record.ack.is_empty() { Answer::Silence } else { Answer::Acknowledge(record.ack.clone()) }
+    fn saying(ack: &[u8]) -> Answer {
+        if ack.is_empty() { Answer::Silence } else { Answer::Acknowledge(ack.to_vec()) }
     }
 
     fn again(seq: u64, record: &Record) -> Answer {
         tracing::info!(seq, bytes = record.raw.len(), "a message that came before was answered as it was then");
-        Answer::of(record)
+        Answer::saying(&record.ack)
     }
 }
 

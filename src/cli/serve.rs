@@ -2,7 +2,7 @@
 use super::files::{Layers, load};
 use crate::config::{Config, Listener, Problems};
 use crate::delivery::{Common, Lane, Plans};
-use crate::intake::{Answer, Duplicates, DuplicatesOptions, Intake, Source};
+use crate::intake::{Answer, Duplicates, DuplicatesOptions, Intake, Links, Source};
 use crate::journal::{Directory, Health, Journal, Retention, State};
 use crate::mapping::Plan;
 use crate::mllp::connection::Reply;
@@ -86,7 +86,10 @@ async fn serve(config: Config, plans: Plans, listeners: Vec<(Listener, Source)>)
     let options = DuplicatesOptions { window, ..DuplicatesOptions::default() };
     let duplicates = Duplicates::open(directory.path(), &journal, options, jiff::Timestamp::now().as_millisecond())
         .context("the index of duplicates")?;
-    let intake = Arc::new(Intake::new(Arc::clone(&journal), Arc::clone(&tail), duplicates, jiff::Timestamp::now));
+    let sequenced = listeners.iter().any(|(listener, _)| listener.intake.sequence);
+    let links = Links::open(directory.path(), &journal, sequenced).context("the sequence numbers")?;
+    let intake = Intake::new(Arc::clone(&journal), Arc::clone(&tail), duplicates, links, jiff::Timestamp::now);
+    let intake = Arc::new(intake);
 
     // Every cursor is in place before the first message can come.
     let common =
@@ -222,17 +225,17 @@ async fn listen(
     stopping: watch::Receiver<bool>,
 ) {
     let source = Arc::new(source);
-    let handler = move |frame: Frame, _peer: SocketAddr| {
+    let handler = move |frame: Frame, peer: SocketAddr| {
         let (intake, source) = (Arc::clone(&intake), Arc::clone(&source));
         async move {
-            let answer = intake.accept(frame.bytes, &source).await;
+            let answer = intake.accept(frame.bytes, &source, peer.ip()).await;
             async move {
                 match answer.await {
                     Answer::Acknowledge(message) => Reply::Message(message),
                     Answer::Silence => Reply::Nothing,
-                    Answer::NotStored(error) => {
+                    Answer::NotStored { error, reply } => {
                         tracing::error!("not acknowledged, not stored: {error}");
-                        Reply::Stop
+                        reply.map_or(Reply::Stop, Reply::Message)
                     }
                 }
             }

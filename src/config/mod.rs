@@ -12,6 +12,7 @@
 //! ack_on = "translated"             # durable | translated
 //! duplicates = "replay"             # replay | strict | off: the same message again; strict also refuses a control id of another one
 //! duplicate_window = "7d"           # how far back
+//! sequence = false                  # hold MSH-13 to the sequence number protocol, for each listener and address of a sender
 //! site = "sites/mercy"              # profile and overlay; default: none
 //!
 //! [[route]]

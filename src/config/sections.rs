@@ -89,6 +89,7 @@ fn listener(section: Section<'_>) -> Listener {
     let duplicates = [("replay", OnDuplicate::Replay), ("strict", OnDuplicate::Strict), ("off", OnDuplicate::Accept)];
     set(&mut listener.intake.on_duplicate, section.choice("duplicates", &duplicates));
     set(&mut listener.intake.duplicate_window, section.duration("duplicate_window"));
+    set(&mut listener.intake.sequence, section.boolean("sequence"));
     listener.site = section.text("site").map(|folder| section.document.relative(&folder.value));
     let plaintext = section.boolean("plaintext").unwrap_or(false);
     section.not_yet(&["http", "directory"]);

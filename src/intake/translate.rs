@@ -1,5 +1,5 @@
 //! What becomes of a frame, before it is stored.
-use super::acknowledge::{Verdict, respond};
+use super::acknowledge::{Fate, Verdict};
 use super::{AckOn, Intake, Note, OnDuplicate, Source};
 use crate::facets::{Facets, Outcome};
 use crate::hl7::{Index, Message, ParseError, SegmentId};
@@ -24,6 +24,17 @@ pub(super) struct Frame<'a> {
     error: Option<ParseError>,
 }
 
+/// How a message stands to those before it.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    /// Its control id was another message's.
+    pub reused: bool,
+    /// The expected sequence number, for MSA-4.
+    pub sequence: Option<i64>,
+    /// It starts its link, and may do no more than that.
+    pub starts_link: bool,
+}
+
 impl<'a> Frame<'a> {
     pub fn read(raw: &'a [u8], index: &'a mut Index, source: &'a Source, received: jiff::Timestamp) -> Frame<'a> {
         let error = index.parse(raw).err();
@@ -35,11 +46,19 @@ impl<'a> Frame<'a> {
 }
 
 impl Intake {
-    /// Decides what becomes of a frame; `reused` says that its control id was another message's.
-    pub(super) fn draft(&self, frame: &Frame<'_>, reused: bool, source: &Source, scratch: &mut Scratch) -> Draft {
+    /// Decides what becomes of a frame.
+    pub(super) fn draft(
+        &self,
+        frame: &Frame<'_>,
+        standing: &Standing,
+        source: &Source,
+        scratch: &mut Scratch,
+    ) -> Draft {
         let Frame { raw, message, mut facets, received, error } = *frame;
-        let refused = reused && source.options.on_duplicate == OnDuplicate::Strict;
+        let refused = standing.reused && source.options.on_duplicate == OnDuplicate::Strict;
+        let only_starts = standing.starts_link && facets.code.is_empty();
         let verdict = match (message, error) {
+            (Some(_), _) if only_starts => Verdict { outcome: Outcome::Ignored, failure: None },
             (Some(message), _) => judge(message, &facets, source.options.ack_on, refused, || {
                 source.plan.translate(raw, &Context { received_at: Some(&received.to_string()) }, scratch)
             }),
@@ -51,14 +70,14 @@ impl Intake {
         }
         let mut encoded = Vec::with_capacity(256);
         facets.encode(&mut encoded);
-        let mut ack = Vec::new();
-        respond(message, &verdict, || self.control_ids.next(), received, &mut ack);
+        let fate = Fate::Kept(if only_starts { Outcome::Received } else { verdict.outcome });
+        let ack = self.pen.acknowledge(message, fate, verdict.failure.as_ref(), standing.sequence, received);
         let note = Note {
             message_id: facets.message_id_text(),
             kind: kind(&facets),
             outcome: verdict.outcome,
             bytes: raw.len(),
-            reused,
+            reused: standing.reused,
         };
         let live = match verdict.outcome {
             Outcome::Received => None, // Not translated yet: routes do that from the journal.

@@ -8,6 +8,7 @@ mod framing;
 mod lanes;
 mod letters;
 mod process;
+mod sequence;
 mod server;
 mod tls;
 
