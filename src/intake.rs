@@ -13,7 +13,9 @@
 //! | out of sequence (`sequence = true`, see [`Links`]) | – | AE + ERR | CE + ERR |
 //! | could not be stored | – | nothing | CE |
 mod acknowledge;
+mod batch;
 mod duplicates;
+mod senders;
 mod sequence;
 mod translate;
 
@@ -25,6 +27,7 @@ use crate::routing::Tail;
 use acknowledge::{Fate, Pen, is_one_sided};
 pub use duplicates::{Duplicates, OpenError, Options as DuplicatesOptions};
 use duplicates::{Fingerprint, Look, Reservation, Verdict};
+pub use senders::{Sender, Senders};
 pub use sequence::Links;
 use sequence::{Passage, Turn};
 use std::future::Future;
@@ -88,6 +91,7 @@ pub struct Source {
     options: Options,
     plan: Arc<Plan>,
     plan_hash: [u8; 32],
+    senders: Option<Arc<Senders>>,
     /// The log has been told of a message with one of MSH-15 and MSH-16.
     told_one_sided: Arc<AtomicBool>,
 }
@@ -95,7 +99,28 @@ pub struct Source {
 impl Source {
     /// A listener by its name, its ways, and what translates its messages.
     pub fn new(listener: String, options: Options, plan: Arc<Plan>) -> Source {
-        Source { listener, options, plan_hash: plan.hash(), plan, told_one_sided: Arc::default() }
+        Source { listener, options, plan_hash: plan.hash(), plan, senders: None, told_one_sided: Arc::default() }
+    }
+
+    /// Takes messages only as the certificates of their senders may send them.
+    pub fn with_senders(self, senders: Option<Arc<Senders>>) -> Source {
+        Source { senders, ..self }
+    }
+}
+
+/// Who sends.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// What its certificate calls it; nothing where it shows none.
+    pub names: Arc<[String]>,
+}
+
+impl Peer {
+    /// A peer that shows no certificate.
+    pub fn at(address: IpAddr) -> Peer {
+        Peer { address, names: Arc::default() }
     }
 }
 
@@ -173,7 +198,7 @@ impl Intake {
         &self,
         raw: Vec<u8>,
         source: &Source,
-        peer: IpAddr,
+        peer: &Peer,
     ) -> impl Future<Output = Answer> + Send + use<> {
         let mut worker = self.workers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         let taken = self.take(raw, source, peer, &mut worker).await;
@@ -181,7 +206,7 @@ impl Intake {
         taken.answer(Arc::clone(&self.pen))
     }
 
-    async fn take(&self, raw: Vec<u8>, source: &Source, peer: IpAddr, worker: &mut Worker) -> Taken {
+    async fn take(&self, raw: Vec<u8>, source: &Source, peer: &Peer, worker: &mut Worker) -> Taken {
         // To the millisecond, as it is journalled: translating again must give the same bytes.
         let received = (self.pen.clock)();
         let received = received.round(jiff::Unit::Millisecond).unwrap_or(received);
@@ -193,20 +218,27 @@ impl Intake {
                 "only one of MSH-15 and MSH-16 is filled: the other is taken for NE (never); told once"
             );
         }
-        let peer = if source.options.sequence { peer.to_canonical().to_string() } else { String::new() };
         let mut standing = Standing::default();
-        let passage = match self.turn(&mut frame, source, &peer, &mut standing).await {
-            Err(answer) => return Taken::Answered(answer),
-            Ok(passage) => passage,
-        };
-        let reservation = match self.came_before(&frame, source, &mut standing).await {
-            Err(taken) => {
-                // Its number counts all the same.
-                passage.into_iter().for_each(Passage::stored);
-                return taken;
-            }
-            Ok(reservation) => reservation,
-        };
+        let address = if source.options.sequence { peer.address.to_canonical().to_string() } else { String::new() };
+        let (mut passage, mut reservation) = (None, None);
+        if source.senders.as_ref().is_some_and(|senders| !senders.allow(&peer.names, &frame.facets)) {
+            // Nothing of it counts: it must not stand in the way of whom it speaks for.
+            tracing::warn!(names = ?peer.names, "the certificate of a sender does not go with its MSH-3 and MSH-4");
+            standing.foreign = true;
+        } else {
+            passage = match self.turn(&mut frame, source, &address, &mut standing).await {
+                Err(answer) => return Taken::Answered(answer),
+                Ok(passage) => passage,
+            };
+            reservation = match self.came_before(&frame, source, &mut standing).await {
+                Err(taken) => {
+                    // Its number counts all the same.
+                    passage.into_iter().for_each(Passage::stored);
+                    return taken;
+                }
+                Ok(reservation) => reservation,
+            };
+        }
         let draft = self.draft(&frame, &standing, source, scratch);
         let record =
             Arc::new(Record { received_ms: received.as_millisecond(), facets: draft.facets, raw, ack: draft.ack });

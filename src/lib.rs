@@ -13,4 +13,5 @@ pub mod journal;
 pub mod mapping;
 pub mod mllp;
 pub mod routing;
+pub mod server;
 mod words;

@@ -1,8 +1,8 @@
 //! `handoff serve`: the gateway. Puts the parts together, says where it listens, and takes it all down in order: listeners, connections, deliveries, journal.
 use super::files::{Layers, load};
-use crate::config::{Config, Listener, Problems};
+use crate::config::{Config, Listener, Problems, Protocol};
 use crate::delivery::{Common, Lane, Plans};
-use crate::intake::{Answer, Duplicates, DuplicatesOptions, Intake, Links, Source};
+use crate::intake::{Answer, Duplicates, DuplicatesOptions, Intake, Links, Peer, Source};
 use crate::journal::{Directory, Health, Journal, Retention, State};
 use crate::mapping::Plan;
 use crate::mllp::connection::Reply;
@@ -10,9 +10,9 @@ use crate::mllp::decoder::Frame;
 use crate::mllp::listener;
 use crate::mllp::tls::Acceptor;
 use crate::routing::Tail;
+use crate::server::http;
 use anyhow::Context as _;
 use clap::Args;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -123,11 +123,16 @@ async fn serve(config: Config, plans: Plans, listeners: Vec<(Listener, Source)>)
         let address = socket.local_addr()?;
         let (name, protocol) = (&listener.name, if tls.is_some() { "TLS" } else { "plain" });
         eprintln!(
-            "listening mllp {address} (listener {name}, {protocol}, durability {}, routes {routes}, data {})",
+            "listening {} {address} (listener {name}, {protocol}, durability {}, routes {routes}, data {})",
+            if listener.protocol == Protocol::Mllp { "mllp" } else { "http" },
             config.journal.durability.name(),
             config.data.display()
         );
-        listening.spawn(listen(socket, listener.options, tls, source, Arc::clone(&intake), stopping.clone()));
+        let (limits, intake, stopping) = (listener.options, Arc::clone(&intake), stopping.clone());
+        match listener.protocol {
+            Protocol::Mllp => listening.spawn(listen(socket, limits, tls, source, intake, stopping)),
+            Protocol::Http(token) => listening.spawn(http::run(socket, limits, token, tls, source, intake, stopping)),
+        };
     }
     drop(intake);
 
@@ -206,7 +211,8 @@ pub(super) fn with_plans(
             }
         };
         plans.add(&listener.name, &plan);
-        let source = Source::new(listener.name.clone(), listener.intake, plan);
+        let source = Source::new(listener.name.clone(), listener.intake, plan)
+            .with_senders(listener.senders.clone().map(Arc::new));
         found.push((listener, source));
     }
     Ok((plans, found))
@@ -225,10 +231,11 @@ async fn listen(
     stopping: watch::Receiver<bool>,
 ) {
     let source = Arc::new(source);
-    let handler = move |frame: Frame, peer: SocketAddr| {
+    let handler = move |frame: Frame, peer: listener::Peer| {
         let (intake, source) = (Arc::clone(&intake), Arc::clone(&source));
         async move {
-            let answer = intake.accept(frame.bytes, &source, peer.ip()).await;
+            let peer = Peer { address: peer.address.ip(), names: peer.names };
+            let answer = intake.accept_frame(frame.bytes, &source, &peer).await;
             async move {
                 match answer.await {
                     Answer::Acknowledge(message) => Reply::Message(message),

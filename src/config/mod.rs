@@ -8,7 +8,10 @@
 //!
 //! [[listener]]
 //! name = "adt"
-//! mllp = "127.0.0.1:2575"
+//! mllp = "127.0.0.1:2575"           # or http = "127.0.0.1:8081": POST /hl7, with bearer = "…" where senders must show a token
+//! tls = { certificate = "server.pem", key = "server.key", client_ca = "clients.pem", revoked = "revoked.pem",
+//!         names = { "lab.example" = ["LAB", "LAB2|CITY"] } }       # certificate name → MSH-3, or MSH-3|MSH-4, that it may send as
+//! allow = ["10.1.0.0/16"]           # networks that may connect
 //! ack_on = "translated"             # durable | translated
 //! duplicates = "replay"             # replay | strict | off: the same message again; strict also refuses a control id of another one
 //! duplicate_window = "7d"           # how far back
@@ -40,6 +43,7 @@ pub use problem::{Problem, Problems};
 use crate::delivery::channel::{Envelope, Target, file};
 use crate::delivery::{self, Order, Retry};
 use crate::routing::Route;
+use crate::server::http;
 use crate::{intake, journal, mllp};
 use problem::Document;
 use std::path::{Path, PathBuf};
@@ -66,6 +70,8 @@ pub struct Config {
 pub struct Listener {
     /// `host:port`; port 0 lets the system choose.
     pub address: String,
+    /// What is spoken there.
+    pub protocol: Protocol,
     /// Its limits.
     pub options: mllp::listener::Options,
     /// Its name.
@@ -76,6 +82,17 @@ pub struct Listener {
     pub site: Option<PathBuf>,
     /// Certificate and key; without them it speaks plainly.
     pub tls: Option<mllp::tls::Options>,
+    /// Whom the certificates of its clients may speak for; none: for anybody.
+    pub senders: Option<intake::Senders>,
+}
+
+/// What is spoken at a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Protocol {
+    /// MLLP.
+    Mllp,
+    /// HTTP, and the token that its senders must show.
+    Http(Option<http::Token>),
 }
 
 impl Default for Config {
@@ -105,11 +122,13 @@ impl Default for Listener {
     fn default() -> Listener {
         Listener {
             address: "127.0.0.1:2575".into(),
+            protocol: Protocol::Mllp,
             options: mllp::listener::Options::default(),
             name: "mllp".into(),
             intake: intake::Options::default(),
             site: None,
             tls: None,
+            senders: None,
         }
     }
 }

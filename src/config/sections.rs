@@ -1,15 +1,16 @@
 //! What stands in the sections, and what goes together.
 use super::problem::Document;
 use super::section::{Placed, Section};
-use super::{Config, Listener};
+use super::{Config, Listener, Protocol};
 use crate::delivery::channel::fhir::Credentials;
 use crate::delivery::channel::{Envelope, Target, fhir, file, mllp};
 use crate::delivery::{self, Order, Retry, UNTRANSLATED};
-use crate::intake::{AckOn, OnDuplicate};
+use crate::intake::{AckOn, OnDuplicate, Sender, Senders};
 use crate::journal::Durability;
 use crate::mllp::decoder::Framing;
 use crate::mllp::tls;
 use crate::routing::{Filter, FilterError, Route};
+use crate::server::http::Token;
 use ipnet::IpNet;
 use reqwest::Url;
 use std::net::IpAddr;
@@ -92,8 +93,8 @@ fn listener(section: Section<'_>) -> Listener {
     set(&mut listener.intake.sequence, section.boolean("sequence"));
     listener.site = section.text("site").map(|folder| section.document.relative(&folder.value));
     let plaintext = section.boolean("plaintext").unwrap_or(false);
-    section.not_yet(&["http", "directory"]);
-    listener.tls = section.table("tls").and_then(tls);
+    section.not_yet(&["directory"]);
+    listener.tls = section.table("tls").and_then(|table| tls(table, &mut listener.senders));
     for network in section.texts("allow").into_iter().flatten() {
         // An address alone is a network of one.
         let parsed = network.value.parse().or_else(|_| network.value.parse::<IpAddr>().map(IpNet::from));
@@ -104,13 +105,7 @@ fn listener(section: Section<'_>) -> Listener {
             }
         }
     }
-    match section.text("mllp") {
-        Some(address) => {
-            check_address(&section, &address, plaintext || listener.tls.is_some(), "listener");
-            listener.address = address.value;
-        }
-        None => section.wrong("mllp is missing: give the address to listen on, such as mllp = \"127.0.0.1:2575\""),
-    }
+    entrance(&section, plaintext, &mut listener);
     let options = &mut listener.options;
     let connection = &mut options.connection;
     if let Some(framing) = section.choice("framing", &[("strict", Framing::Strict), ("lenient", Framing::Lenient)]) {
@@ -126,14 +121,57 @@ fn listener(section: Section<'_>) -> Listener {
     listener
 }
 
-fn tls(section: Section<'_>) -> Option<tls::Options> {
+/// Where it listens, and what is spoken there.
+fn entrance(section: &Section<'_>, plaintext: bool, listener: &mut Listener) {
+    let (mllp, http, token) = (section.text("mllp"), section.text("http"), section.secret("bearer"));
+    if let (Some(_), Some(token)) = (&mllp, &token) {
+        section.document.wrong(Some(token.at.clone()), "bearer goes with http: a sender over MLLP can show none");
+    }
+    let (key, address) = match (mllp, http) {
+        (Some(address), None) => ("mllp", address),
+        (None, Some(address)) => {
+            listener.protocol = Protocol::Http(token.map(|token| Token::new(&token.value)));
+            ("http", address)
+        }
+        (None, None) => {
+            return section
+                .wrong("mllp is missing: give the address to listen on, such as mllp = \"127.0.0.1:2575\", or http");
+        }
+        (Some(_), Some(_)) => return section.wrong("a listener has one address: mllp or http; make one for each"),
+    };
+    check_address(section, key, &address, plaintext || listener.tls.is_some(), "listener");
+    listener.address = address.value;
+}
+
+/// `tls`, and whom its `names` may speak for.
+fn tls(section: Section<'_>, senders: &mut Option<Senders>) -> Option<tls::Options> {
     let file = |key| section.text(key).map(|file| section.document.relative(&file.value));
     let (certificate, key, client_ca) = (file("certificate"), file("key"), file("client_ca"));
+    let revoked = file("revoked");
+    *senders = section.table("names").map(names);
+    if client_ca.is_none() && (revoked.is_some() || senders.is_some()) {
+        section.wrong(
+            "revoked and names are about certificates of clients: give client_ca, whose certificates they must show",
+        );
+    }
     if certificate.is_none() || key.is_none() {
         section.wrong("tls needs certificate and key, files in PEM");
     }
     section.finish();
-    Some(tls::Options { certificate: certificate?, key: key?, client_ca })
+    Some(tls::Options { certificate: certificate?, key: key?, client_ca, revoked })
+}
+
+fn names(section: Section<'_>) -> Senders {
+    let document = section.document;
+    let sender = |text: Placed<String>| {
+        let sender = Sender::parse(&text.value);
+        if sender.is_none() {
+            document.wrong(Some(text.at), "names lists senders by MSH-3 and MSH-4: \"LAB\", \"LAB|CITY\" or \"|CITY\"");
+        }
+        sender
+    };
+    let lists = section.all_texts().into_iter();
+    Senders(lists.map(|(name, texts)| (name, texts.into_iter().filter_map(sender).collect())).collect())
 }
 
 fn set<T>(target: &mut T, value: Option<T>) {
@@ -142,13 +180,14 @@ fn set<T>(target: &mut T, value: Option<T>) {
     }
 }
 
-fn check_address(section: &Section<'_>, address: &Placed<String>, plaintext: bool, owner: &str) {
+fn check_address(section: &Section<'_>, key: &str, address: &Placed<String>, plaintext: bool, owner: &str) {
     let wrong = |text: &str| section.document.wrong(Some(address.at.clone()), text);
+    let form = format!("{key} must be host:port, such as \"127.0.0.1:2575\"");
     let Some((host, port)) = address.value.rsplit_once(':') else {
-        return wrong("mllp must be host:port, such as \"127.0.0.1:2575\"");
+        return wrong(&form);
     };
     if port.parse::<u16>().is_err() || host.is_empty() {
-        return wrong("mllp must be host:port, such as \"127.0.0.1:2575\"");
+        return wrong(&form);
     }
     let loopback = host == "localhost"
         || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
@@ -159,7 +198,8 @@ fn check_address(section: &Section<'_>, address: &Placed<String>, plaintext: boo
     };
     if !loopback && !plaintext {
         wrong(&format!(
-            "this address can be reached from other machines, and MLLP is not encrypted: {remedy}plaintext = true if its network is trusted"
+            "this address can be reached from other machines, and {} is not encrypted: {remedy}plaintext = true if its network is trusted",
+            key.to_ascii_uppercase()
         ));
     }
 }
@@ -235,7 +275,7 @@ fn target(section: Section<'_>) -> Option<Target> {
             envelope: envelope.unwrap_or_default(),
         })),
         (None, None, Some(address)) => {
-            check_address(&section, &address, plaintext, "target");
+            check_address(&section, "mllp", &address, plaintext, "target");
             if envelope.is_some() {
                 section.wrong("bundle does not go with mllp: the message is sent as it came");
             }

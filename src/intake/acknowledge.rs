@@ -1,7 +1,7 @@
 //! Which acknowledgement a message gets, and what stands in it.
 use crate::facets::Outcome;
 use crate::hl7::ack::{self, Code, Stamp};
-use crate::hl7::{Index, Message, SegmentId, is_null};
+use crate::hl7::{Index, Message, SegmentId, batch_ack, is_null};
 use crate::mapping::Failure;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -54,11 +54,20 @@ impl Pen {
     ) -> Vec<u8> {
         let mut out = Vec::new();
         let Some(code) = code(message, fate) else { return out };
-        let time = now.strftime("%Y%m%d%H%M%S%.3f+0000").to_string();
+        let time = time(now);
         let errors: Vec<_> =
             failure.iter().filter(|_| code != Code::CommitAccept).map(|failure| told(failure)).collect();
         let reply = ack::Reply { code, errors: &errors, sequence };
         ack::write(message, reply, Stamp { time: &time, control_id: &self.ids.next() }, &mut out);
+        out
+    }
+
+    /// The answer to a batch.
+    pub fn batch(&self, raw: &[u8], acknowledgements: &[Vec<u8>]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let time = time((self.clock)());
+        let stamp = Stamp { time: &time, control_id: &self.ids.next() };
+        batch_ack::write_batch(raw, acknowledgements, stamp, &mut out);
         out
     }
 
@@ -72,6 +81,11 @@ impl Pen {
         let ack = self.acknowledge(Some(index.message(raw)), Fate::NotStored, Some(&failure), None, now);
         Some(ack).filter(|ack| !ack.is_empty())
     }
+}
+
+/// MSH-7 and BHS-7.
+fn time(now: jiff::Timestamp) -> String {
+    now.strftime("%Y%m%d%H%M%S%.3f+0000").to_string()
 }
 
 fn told(failure: &Failure) -> ack::Error<'_> {

@@ -31,6 +31,8 @@ pub(super) struct Standing {
     pub reused: bool,
     /// The expected sequence number, for MSA-4.
     pub sequence: Option<i64>,
+    /// Its sender's certificate may not send it.
+    pub foreign: bool,
     /// It starts its link, and may do no more than that.
     pub starts_link: bool,
 }
@@ -58,6 +60,11 @@ impl Intake {
         let refused = standing.reused && source.options.on_duplicate == OnDuplicate::Strict;
         let only_starts = standing.starts_link && facets.code.is_empty();
         let verdict = match (message, error) {
+            (Some(_), _) if standing.foreign => {
+                let text = "the certificate of the connection may not send as this MSH-3 and MSH-4";
+                let failure = Failure { code: 207, location: Some((*b"MSH", 1, 3)), text: text.into() };
+                Verdict { outcome: Outcome::Rejected, failure: Some(failure) }
+            }
             (Some(_), _) if only_starts => Verdict { outcome: Outcome::Ignored, failure: None },
             (Some(message), _) => judge(message, &facets, source.options.ack_on, refused, || {
                 source.plan.translate(raw, &Context { received_at: Some(&received.to_string()) }, scratch)

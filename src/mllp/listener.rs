@@ -1,7 +1,7 @@
 //! Accepts connections within limits and drives each in its own task.
 use super::connection::{self, Reply};
 use super::decoder::Frame;
-use super::tls::Acceptor;
+use super::tls::{self, Acceptor};
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::future::Future;
@@ -42,7 +42,16 @@ impl Default for Options {
     }
 }
 
-/// Accepts until `shutdown` turns true, then waits for the connections to answer what they have taken. Frames go to `handler` with the peer's address.
+/// Who is on the other side of a connection.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// What its certificate calls it; nothing where it shows none.
+    pub names: Arc<[String]>,
+}
+
+/// Accepts until `shutdown` turns true, then waits for the connections to answer what they have taken. Frames go to `handler` with the peer they come from.
 pub async fn run<H, A, R>(
     listener: TcpListener,
     options: Options,
@@ -50,11 +59,11 @@ pub async fn run<H, A, R>(
     handler: H,
     mut shutdown: watch::Receiver<bool>,
 ) where
-    H: Fn(Frame, SocketAddr) -> A + Clone + Send + Sync + 'static,
+    H: Fn(Frame, Peer) -> A + Clone + Send + Sync + 'static,
     A: Future<Output = R> + Send + 'static,
     R: Future<Output = Reply> + Send + 'static,
 {
-    let open = Arc::new(Open::default());
+    let door = Door::new(&options);
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -69,14 +78,7 @@ pub async fn run<H, A, R>(
                 continue;
             }
         };
-        if !options.allows(peer.ip()) {
-            tracing::warn!(%peer, "connection refused: its address is in no network of allow");
-            continue;
-        }
-        let Some(place) = Open::enter(&open, peer.ip(), &options) else {
-            tracing::warn!(%peer, "connection refused: connections_max or connections_per_address_max is reached");
-            continue;
-        };
+        let Some(place) = door.admit(peer) else { continue };
         let _ = stream.set_nodelay(true);
         let (handler, shutdown, tls, limits) = (handler.clone(), shutdown.clone(), tls.clone(), options.connection);
         let span = tracing::info_span!("connection", %peer);
@@ -84,11 +86,16 @@ pub async fn run<H, A, R>(
             async move {
                 let _place = place;
                 tracing::debug!("opened");
-                let handler = |frame| handler(frame, peer);
+                let handler = |names: Arc<[String]>| {
+                    move |frame| handler(frame, Peer { address: peer, names: Arc::clone(&names) })
+                };
                 let end = match &tls {
-                    None => connection::run(stream, &limits, &handler, shutdown).await,
+                    None => connection::run(stream, &limits, &handler(Arc::default()), shutdown).await,
                     Some(tls) => match tls.accept(stream).await {
-                        Ok(stream) => connection::run(stream, &limits, &handler, shutdown).await,
+                        Ok(stream) => {
+                            let names = tls::names(&stream);
+                            connection::run(stream, &limits, &handler(names), shutdown).await
+                        }
                         Err(error) => return tracing::warn!("no TLS connection: {error}"),
                     },
                 };
@@ -101,6 +108,33 @@ pub async fn run<H, A, R>(
     let drained = timeout(options.drain_timeout, async { while connections.join_next().await.is_some() {} }).await;
     if drained.is_err() {
         tracing::warn!(connections = connections.len(), "connections were cut: they did not finish in time");
+    }
+}
+
+/// Who may come in, and how many at the same time.
+#[derive(Debug)]
+pub struct Door {
+    options: Options,
+    open: Arc<Open>,
+}
+
+impl Door {
+    /// The door of a listener.
+    pub fn new(options: &Options) -> Door {
+        Door { options: options.clone(), open: Arc::default() }
+    }
+
+    /// A place for a connection from there; none, and a line in the log, when it is not to be.
+    pub fn admit(&self, peer: SocketAddr) -> Option<Place> {
+        if !self.options.allows(peer.ip()) {
+            tracing::warn!(%peer, "connection refused: its address is in no network of allow");
+            return None;
+        }
+        let place = Open::enter(&self.open, peer.ip(), &self.options);
+        if place.is_none() {
+            tracing::warn!(%peer, "connection refused: connections_max or connections_per_address_max is reached");
+        }
+        place
     }
 }
 
@@ -124,7 +158,7 @@ fn report(end: &connection::End) {
 }
 
 /// Out of file descriptors is not the end of a listener: the pause lets connections close.
-async fn pause_after(error: &io::Error) {
+pub async fn pause_after(error: &io::Error) {
     tracing::warn!("cannot accept: {error}");
     sleep(Duration::from_millis(100)).await;
 }
@@ -136,7 +170,8 @@ struct Open {
 }
 
 /// One open connection; leaves the count when dropped.
-struct Place {
+#[derive(Debug)]
+pub struct Place {
     open: Arc<Open>,
     address: IpAddr,
 }

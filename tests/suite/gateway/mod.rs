@@ -1,10 +1,12 @@
 //! The gateway as its users meet it: the program itself, real sockets, real files.
+mod batch;
 mod bench;
 mod crash;
 mod delivery;
 mod duplicates;
 mod forward;
 mod framing;
+mod http;
 mod lanes;
 mod letters;
 mod process;

@@ -1,0 +1,2 @@
+//! Servers beside MLLP.
+pub mod http;
