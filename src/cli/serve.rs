@@ -10,7 +10,7 @@ use crate::mllp::decoder::Frame;
 use crate::mllp::listener;
 use crate::mllp::tls::Acceptor;
 use crate::routing::Tail;
-use crate::server::http;
+use crate::server::{directory, http};
 use anyhow::Context as _;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -103,9 +103,13 @@ async fn serve(config: Config, plans: Plans, listeners: Vec<(Listener, Source)>)
     drop(common);
     let mut bound = Vec::new();
     for (listener, source) in listeners {
-        let socket = TcpListener::bind(&listener.address)
-            .await
-            .with_context(|| format!("cannot listen on {}", listener.address))?;
+        let socket = match listener.protocol {
+            Protocol::Directory(_) => None,
+            Protocol::Mllp | Protocol::Http(_) => {
+                let bound = TcpListener::bind(&listener.address).await;
+                Some(bound.with_context(|| format!("cannot listen on {}", listener.address))?)
+            }
+        };
         let tls = listener.tls.clone().map(Acceptor::new).transpose();
         let tls = tls.with_context(|| format!("listener {}: tls", listener.name))?.map(Arc::new);
         bound.push((socket, listener, source, tls));
@@ -120,19 +124,31 @@ async fn serve(config: Config, plans: Plans, listeners: Vec<(Listener, Source)>)
     let (stop, stopping) = watch::channel(false);
     let mut listening = JoinSet::new();
     for (socket, listener, source, tls) in bound {
-        let address = socket.local_addr()?;
-        let (name, protocol) = (&listener.name, if tls.is_some() { "TLS" } else { "plain" });
+        let (name, words) = (&listener.name, if tls.is_some() { "TLS" } else { "plain" });
+        let place = match (&listener.protocol, &socket) {
+            (Protocol::Mllp, Some(socket)) => format!("mllp {}", socket.local_addr()?),
+            (Protocol::Http(_), Some(socket)) => format!("http {}", socket.local_addr()?),
+            (Protocol::Directory(options), _) => format!("directory {}", options.path.display()),
+            (_, None) => continue,
+        };
         eprintln!(
-            "listening {} {address} (listener {name}, {protocol}, durability {}, routes {routes}, data {})",
-            if listener.protocol == Protocol::Mllp { "mllp" } else { "http" },
+            "listening {place} (listener {name}, {words}, durability {}, routes {routes}, data {})",
             config.journal.durability.name(),
             config.data.display()
         );
         let (limits, intake, stopping) = (listener.options, Arc::clone(&intake), stopping.clone());
-        match listener.protocol {
-            Protocol::Mllp => listening.spawn(listen(socket, limits, tls, source, intake, stopping)),
-            Protocol::Http(token) => listening.spawn(http::run(socket, limits, token, tls, source, intake, stopping)),
-        };
+        match (listener.protocol, socket) {
+            (Protocol::Mllp, Some(socket)) => {
+                listening.spawn(listen(socket, limits, tls, source, intake, stopping));
+            }
+            (Protocol::Http(token), Some(socket)) => {
+                listening.spawn(http::run(socket, limits, token, tls, source, intake, stopping));
+            }
+            (Protocol::Directory(options), _) => {
+                listening.spawn_blocking(move || directory::run(options, source, intake, stopping));
+            }
+            (_, None) => {}
+        }
     }
     drop(intake);
 

@@ -18,6 +18,13 @@
 //! sequence = false                  # hold MSH-13 to the sequence number protocol, for each listener and address of a sender
 //! site = "sites/mercy"              # profile and overlay; default: none
 //!
+//! [[listener]]
+//! name = "files"
+//! directory = "inbox"               # files of messages; taken ones go to inbox/done, others to inbox/failed
+//! pattern = "*.hl7"
+//! age = "2s"                        # so long a file must not have changed
+//! after = "move"                    # move | delete
+//!
 //! [[route]]
 //! name = "ehr"
 //! to = { fhir = "https://ehr.example/fhir", bundle = "transaction" }   # transaction | batch | message | collection
@@ -43,7 +50,7 @@ pub use problem::{Problem, Problems};
 use crate::delivery::channel::{Envelope, Target, file};
 use crate::delivery::{self, Order, Retry};
 use crate::routing::Route;
-use crate::server::http;
+use crate::server::{directory, http};
 use crate::{intake, journal, mllp};
 use problem::Document;
 use std::path::{Path, PathBuf};
@@ -68,7 +75,7 @@ pub struct Config {
 /// Where messages come in.
 #[derive(Debug, Clone)]
 pub struct Listener {
-    /// `host:port`; port 0 lets the system choose.
+    /// `host:port`; port 0 lets the system choose. Nothing for a directory.
     pub address: String,
     /// What is spoken there.
     pub protocol: Protocol,
@@ -93,6 +100,8 @@ pub enum Protocol {
     Mllp,
     /// HTTP, and the token that its senders must show.
     Http(Option<http::Token>),
+    /// Nothing: files are put into a directory.
+    Directory(directory::Options),
 }
 
 impl Default for Config {

@@ -10,6 +10,7 @@ use crate::journal::Durability;
 use crate::mllp::decoder::Framing;
 use crate::mllp::tls;
 use crate::routing::{Filter, FilterError, Route};
+use crate::server::directory::{self, After};
 use crate::server::http::Token;
 use ipnet::IpNet;
 use reqwest::Url;
@@ -93,7 +94,6 @@ fn listener(section: Section<'_>) -> Listener {
     set(&mut listener.intake.sequence, section.boolean("sequence"));
     listener.site = section.text("site").map(|folder| section.document.relative(&folder.value));
     let plaintext = section.boolean("plaintext").unwrap_or(false);
-    section.not_yet(&["directory"]);
     listener.tls = section.table("tls").and_then(|table| tls(table, &mut listener.senders));
     for network in section.texts("allow").into_iter().flatten() {
         // An address alone is a network of one.
@@ -127,20 +127,42 @@ fn entrance(section: &Section<'_>, plaintext: bool, listener: &mut Listener) {
     if let (Some(_), Some(token)) = (&mllp, &token) {
         section.document.wrong(Some(token.at.clone()), "bearer goes with http: a sender over MLLP can show none");
     }
-    let (key, address) = match (mllp, http) {
-        (Some(address), None) => ("mllp", address),
-        (None, Some(address)) => {
+    let (key, address) = match (mllp, http, section.text("directory")) {
+        (Some(address), None, None) => ("mllp", address),
+        (None, Some(address), None) => {
             listener.protocol = Protocol::Http(token.map(|token| Token::new(&token.value)));
             ("http", address)
         }
-        (None, None) => {
-            return section
-                .wrong("mllp is missing: give the address to listen on, such as mllp = \"127.0.0.1:2575\", or http");
+        (None, None, Some(path)) => return watched(section, &path, listener),
+        (None, None, None) => {
+            return section.wrong(
+                "mllp is missing: give the address to listen on, such as mllp = \"127.0.0.1:2575\", or http, or a directory",
+            );
         }
-        (Some(_), Some(_)) => return section.wrong("a listener has one address: mllp or http; make one for each"),
+        _ => return section.wrong("a listener has one address: mllp, http or directory; make one for each"),
     };
     check_address(section, key, &address, plaintext || listener.tls.is_some(), "listener");
     listener.address = address.value;
+}
+
+fn watched(section: &Section<'_>, path: &Placed<String>, listener: &mut Listener) {
+    let mut options = directory::Options {
+        path: section.document.relative(&path.value),
+        age: Duration::from_secs(2),
+        pattern: "*.hl7".into(),
+        after: After::default(),
+    };
+    set(&mut options.age, section.duration("age"));
+    set(&mut options.pattern, section.text("pattern").map(|pattern| pattern.value));
+    set(&mut options.after, section.choice("after", &[("move", After::Move), ("delete", After::Delete)]));
+    if listener.intake.on_duplicate == OnDuplicate::Accept {
+        section.wrong("duplicates = \"off\" does not go with a directory: after a crash its files are taken once more");
+    }
+    if listener.intake.sequence || listener.tls.is_some() || !listener.options.allow.is_empty() {
+        section.wrong("sequence, tls and allow are about senders that connect: remove them from a directory");
+    }
+    listener.address = String::new();
+    listener.protocol = Protocol::Directory(options);
 }
 
 /// `tls`, and whom its `names` may speak for.

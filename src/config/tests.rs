@@ -109,13 +109,21 @@ fn each_mistake_has_a_remedy() {
         (wrong("[[listener]]\nname = \"a\"\nmllp = \"127.0.0.1\""), "mllp must be host:port"),
         (listener("tls = { certificate = \"x\" }"), "tls needs certificate and key"),
         (listener("allow = [\"10.0.0.0/8\", \"ten\"]"), "handoff.toml:4:24: allow lists addresses and networks"),
-        (listener("http = \"127.0.0.1:80\""), "a listener has one address: mllp or http"),
+        (listener("http = \"127.0.0.1:80\""), "a listener has one address: mllp, http or directory"),
         (listener("bearer = \"x\""), "bearer goes with http"),
+        (
+            wrong("[[listener]]\nname = \"a\"\ndirectory = \"in\"\nduplicates = \"off\""),
+            "duplicates = \"off\" does not go with a directory",
+        ),
+        (
+            wrong("[[listener]]\nname = \"a\"\ndirectory = \"in\"\nsequence = true"),
+            "sequence, tls and allow are about senders that connect",
+        ),
         (wrong("[[listener]]\nname = \"a\"\nhttp = \"0.0.0.0:80\""), "and HTTP is not encrypted"),
         (listener("tls = { certificate = \"x\", key = \"y\", revoked = \"z\" }"), "give client_ca"),
         (
             listener("tls = { certificate = \"x\", key = \"y\", client_ca = \"z\", names = { a = [\"|\"] } }"),
-            "handoff.toml:4:72: names lists senders by MSH-3 and MSH-4",
+            "handoff.toml:4:71: names lists senders by MSH-3 and MSH-4",
         ),
         (listener("duplicates = \"on\""), "duplicates must be one of \"replay\", \"strict\", \"off\""),
         (listener("idle_timeout = \"soon\""), "idle_timeout must be a time span"),

@@ -46,6 +46,13 @@ impl Intake {
     }
 }
 
+impl Intake {
+    /// What answers a file: a batch where it is one, else its acknowledgements one after the other.
+    pub fn answer_file(&self, raw: &[u8], acknowledgements: &[Vec<u8>]) -> Vec<u8> {
+        if is_batch(raw) { self.pen.batch(raw, acknowledgements) } else { acknowledgements.concat() }
+    }
+}
+
 /// The answers to the messages of a batch as one.
 async fn together(pen: &Pen, raw: &[u8], answers: Vec<impl Future<Output = Answer>>) -> Answer {
     let count = answers.len();

@@ -87,6 +87,8 @@ impl Fingerprint {
         }
         let key: [u8; 32] = sha.finalize().into();
         let (before, after) = (raw.get(..time.start as usize)?, raw.get(time.end as usize..)?);
+        // The line end after the last segment is the carrier's: in a batch or a file it is not there.
+        let after = after.trim_ascii_end();
         let content = Sha256::new().chain_update(key).chain_update(before).chain_update(after).finalize().into();
         Some(Fingerprint { key, content })
     }

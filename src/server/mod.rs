@@ -1,2 +1,3 @@
-//! Servers beside MLLP.
+//! Where messages come in beside MLLP.
+pub mod directory;
 pub mod http;

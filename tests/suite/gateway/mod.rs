@@ -3,6 +3,7 @@ mod batch;
 mod bench;
 mod crash;
 mod delivery;
+mod directory;
 mod duplicates;
 mod forward;
 mod framing;
