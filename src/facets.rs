@@ -4,14 +4,14 @@
 //! of the message, escapes and all. The patient and the visit are only hashes: enough to keep their order, nothing to read.
 //!
 //! ```text
-//! 01                          version of this encoding
+//! 02                          version of this encoding
 //! outcome                     1 byte
 //! received, event time        2 × 8 bytes, milliseconds since 1970, little endian; i64::MIN stands for none
 //! message id                  16 bytes
 //! patient key, visit key      2 × 8 bytes, little endian, 0 stands for none
 //! plan hash                   32 bytes
 //! listener, sending application, sending facility, receiving application, receiving facility,
-//! code, event, structure, control id, processing id, version
+//! code, event, structure, control id, processing id, version, peer (not in version 01)
 //!                             each: length (2 bytes, little endian), bytes
 //! ```
 use crate::hl7::{Message, SegmentId, is_null};
@@ -34,17 +34,20 @@ pub enum Outcome {
     Unreadable,
     /// An acknowledgement or another message that nothing is to become of.
     Ignored,
+    /// Not taken for what came before it: its control id is another message's (AE).
+    Refused,
 }
 
 impl Outcome {
     /// Every one, in the order of their numbers on disk.
-    pub const ALL: [Outcome; 6] = [
+    pub const ALL: [Outcome; 7] = [
         Outcome::Received,
         Outcome::Translated,
         Outcome::Untranslated,
         Outcome::Rejected,
         Outcome::Unreadable,
         Outcome::Ignored,
+        Outcome::Refused,
     ];
 
     /// Its name in logs.
@@ -56,6 +59,7 @@ impl Outcome {
             Outcome::Rejected => "rejected",
             Outcome::Unreadable => "unreadable",
             Outcome::Ignored => "ignored",
+            Outcome::Refused => "refused",
         }
     }
 }
@@ -99,10 +103,14 @@ pub struct Facets<'a> {
     pub processing_id: &'a [u8],
     /// MSH-12.1.
     pub version: &'a [u8],
+    /// The address of its sender, where that is part of what is known of a link: when its sequence number was counted.
+    pub peer: &'a [u8],
 }
 
-const VERSION: u8 = 1;
-const TEXTS: usize = 11;
+const VERSION: u8 = 2;
+const TEXTS: usize = 12;
+/// Before there was a peer.
+const TEXTS_OF_VERSION_1: usize = 11;
 
 impl<'a> Facets<'a> {
     /// Reads the facets of a message; outcome and plan are the caller's to set. `None` stands for bytes without a readable header.
@@ -133,6 +141,7 @@ impl<'a> Facets<'a> {
             control_id: text(10),
             processing_id: part(11, 1),
             version: part(12, 1),
+            peer: b"",
         }
     }
 
@@ -149,6 +158,7 @@ impl<'a> Facets<'a> {
             self.control_id,
             self.processing_id,
             self.version,
+            self.peer,
         ]
     }
 
@@ -171,9 +181,11 @@ impl<'a> Facets<'a> {
     /// Reads an encoding; `None` when it is none of ours.
     pub fn decode(bytes: &'a [u8]) -> Option<Facets<'a>> {
         let mut input = Input(bytes);
-        if input.array::<1>()? != [VERSION] {
-            return None;
-        }
+        let count = match input.array::<1>()? {
+            [1] => TEXTS_OF_VERSION_1,
+            [VERSION] => TEXTS,
+            _ => return None,
+        };
         let outcome = *Outcome::ALL.get(usize::from(input.array::<1>()?[0]))?;
         let received_ms = i64::from_le_bytes(input.array()?);
         let event_ms = Some(i64::from_le_bytes(input.array()?)).filter(|time| *time != i64::MIN);
@@ -182,7 +194,7 @@ impl<'a> Facets<'a> {
         let visit = Some(u64::from_le_bytes(input.array()?)).filter(|key| *key != 0);
         let plan = input.array()?;
         let mut texts = [&[][..]; TEXTS];
-        for text in &mut texts {
+        for text in &mut texts[..count] {
             let length = u16::from_le_bytes(input.array()?);
             *text = input.take(usize::from(length))?;
         }
@@ -198,6 +210,7 @@ impl<'a> Facets<'a> {
             control_id,
             processing_id,
             version,
+            peer,
         ] = texts;
         Some(Facets {
             outcome,
@@ -218,6 +231,7 @@ impl<'a> Facets<'a> {
             control_id,
             processing_id,
             version,
+            peer,
         })
     }
 
@@ -354,15 +368,19 @@ mod tests {
     #[test]
     fn the_encoding_reads_back_and_never_panics() {
         with(MESSAGE, |facets| {
-            let facets = Facets { outcome: Outcome::Rejected, event_ms: Some(-5), plan: [7; 32], ..*facets };
+            let facets =
+                Facets { outcome: Outcome::Rejected, event_ms: Some(-5), plan: [7; 32], peer: b"::1", ..*facets };
             let mut bytes = Vec::new();
             facets.encode(&mut bytes);
             assert_eq!(Facets::decode(&bytes), Some(facets));
             assert!((0..bytes.len()).all(|cut| Facets::decode(&bytes[..cut]).is_none()));
             assert!(!bytes.windows(6).any(|window| window == b"Canary"));
+            let mut old = bytes[..bytes.len() - 5].to_vec();
+            old[0] = 1;
+            assert_eq!(Facets::decode(&old), Some(Facets { peer: b"", ..facets }), "as version 1 wrote it");
         });
         let outcomes: Vec<_> = Outcome::ALL.iter().map(|outcome| *outcome as usize).collect();
-        assert_eq!(outcomes, [0, 1, 2, 3, 4, 5], "numbers on disk do not move");
+        assert_eq!(outcomes, [0, 1, 2, 3, 4, 5, 6], "numbers on disk do not move");
     }
 
     #[test]

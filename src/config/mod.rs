@@ -9,9 +9,22 @@
 //!
 //! [[listener]]
 //! name = "adt"
-//! mllp = "127.0.0.1:2575"
-//! ack_on = "translated"             # durable | translated
+//! mllp = "127.0.0.1:2575"           # or http = "127.0.0.1:8081": POST /hl7, with bearer = "…" where senders must show a token
+//! tls = { certificate = "server.pem", key = "server.key", client_ca = "clients.pem", revoked = "revoked.pem",
+//!         names = { "lab.example" = ["LAB", "LAB2|CITY"] } }       # certificate name → MSH-3, or MSH-3|MSH-4, that it may send as
+//! allow = ["10.1.0.0/16"]           # networks that may connect
+//! ack_on = "translated"             # durable | translated | delivered (by every route; ack_timeout = "30s": so long at most)
+//! duplicates = "replay"             # replay | strict | off: the same message again; strict also refuses a control id of another one
+//! duplicate_window = "7d"           # how far back
+//! sequence = false                  # hold MSH-13 to the sequence number protocol, for each listener and address of a sender
 //! site = "sites/mercy"              # profile and overlay; default: none
+//!
+//! [[listener]]
+//! name = "files"
+//! directory = "inbox"               # files of messages; taken ones go to inbox/done, others to inbox/failed
+//! pattern = "*.hl7"
+//! age = "2s"                        # so long a file must not have changed
+//! after = "move"                    # move | delete
 //!
 //! [[route]]
 //! name = "ehr"

@@ -75,7 +75,19 @@ impl<'a> Section<'a> {
 
     /// A list of texts.
     pub fn texts(&self, key: &'static str) -> Option<Vec<Placed<String>>> {
-        let value = self.value(key)?;
+        self.list(key, self.value(key)?)
+    }
+
+    /// A table of lists of texts, whatever their keys.
+    pub fn all_texts(self) -> Vec<(String, Vec<Placed<String>>)> {
+        let list = |(key, value): (&Spanned<_>, &'a Spanned<DeValue<'a>>)| {
+            let key: &std::borrow::Cow<'_, str> = key.get_ref();
+            Some((key.clone().into_owned(), self.list(key, value)?))
+        };
+        self.table.iter().filter_map(list).collect()
+    }
+
+    fn list(&self, key: &str, value: &'a Spanned<DeValue<'a>>) -> Option<Vec<Placed<String>>> {
         let form = "a list of texts in quotes";
         let array = self.typed(key, value, form, DeValue::as_array)?;
         let text = |value: &'a Spanned<DeValue<'a>>| {

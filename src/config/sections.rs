@@ -5,14 +5,17 @@ use super::section::{Placed, Section};
 use super::target::{replies, target};
 use crate::delivery::channel::{Envelope, Target, fhir, file};
 use crate::delivery::{self, Order, Retry, UNTRANSLATED};
-use crate::intake::AckOn;
+use crate::intake::{AckOn, OnDuplicate, Sender, Senders};
 use crate::journal::Durability;
 use crate::mllp::decoder::Framing;
 use crate::mllp::tls;
 use crate::routing::{Filter, FilterError, Route};
-use crate::server::Listener;
+use crate::server::directory::{self, After};
+use crate::server::http::Token;
+use crate::server::{Listener, Protocol};
 use ipnet::IpNet;
 use std::net::IpAddr;
+use std::time::Duration;
 use toml::de::DeTable;
 
 pub(super) fn read(document: &Document<'_>) -> Config {
@@ -82,14 +85,16 @@ pub(super) fn name(section: &Section<'_>) -> String {
 fn listener(section: Section<'_>) -> Listener {
     let mut listener = Listener::default();
     let name = name(&section);
-    let ack_on =
-        section.choice("ack_on", &[("translated", AckOn::Translated), ("durable", AckOn::Durable)]).unwrap_or_default();
     listener.name = name;
-    listener.ack_on = ack_on;
+    set(&mut listener.intake.ack_on, section.choice("ack_on", &ACK_ON));
+    let duplicates = [("replay", OnDuplicate::Replay), ("strict", OnDuplicate::Strict), ("off", OnDuplicate::Accept)];
+    set(&mut listener.intake.ack_timeout, section.duration("ack_timeout"));
+    set(&mut listener.intake.on_duplicate, section.choice("duplicates", &duplicates));
+    set(&mut listener.intake.duplicate_window, section.duration("duplicate_window"));
+    set(&mut listener.intake.sequence, section.boolean("sequence"));
     listener.site = section.text("site").map(|folder| section.document.relative(&folder.value));
     let plaintext = section.boolean("plaintext").unwrap_or(false);
-    section.not_yet(&["http", "directory"]);
-    listener.tls = section.table("tls").and_then(tls);
+    listener.tls = section.table("tls").and_then(|table| listener_tls(table, &mut listener.senders));
     listener.silence = section.duration("silence");
     for network in section.texts("allow").into_iter().flatten() {
         // An address alone is a network of one.
@@ -101,13 +106,7 @@ fn listener(section: Section<'_>) -> Listener {
             }
         }
     }
-    match section.text("mllp") {
-        Some(address) => {
-            check_address(&section, &address, plaintext || listener.tls.is_some(), "listener");
-            listener.address = address.value;
-        }
-        None => section.wrong("mllp is missing: give the address to listen on, such as mllp = \"127.0.0.1:2575\""),
-    }
+    entrance(&section, plaintext, &mut listener);
     let options = &mut listener.options;
     let connection = &mut options.connection;
     if let Some(framing) = section.choice("framing", &[("strict", Framing::Strict), ("lenient", Framing::Lenient)]) {
@@ -123,14 +122,88 @@ fn listener(section: Section<'_>) -> Listener {
     listener
 }
 
+const ACK_ON: [(&str, AckOn); 3] =
+    [("translated", AckOn::Translated), ("durable", AckOn::Durable), ("delivered", AckOn::Delivered)];
+
+/// Where it listens, and what is spoken there.
+fn entrance(section: &Section<'_>, plaintext: bool, listener: &mut Listener) {
+    let (mllp, http, token) = (section.text("mllp"), section.text("http"), section.secret("bearer"));
+    if let (Some(_), Some(token)) = (&mllp, &token) {
+        section.document.wrong(Some(token.at.clone()), "bearer goes with http: a sender over MLLP can show none");
+    }
+    let (key, address) = match (mllp, http, section.text("directory")) {
+        (Some(address), None, None) => ("mllp", address),
+        (None, Some(address), None) => {
+            listener.protocol = Protocol::Http(token.map(|token| Token::new(&token.value)));
+            ("http", address)
+        }
+        (None, None, Some(path)) => return watched(section, &path, listener),
+        (None, None, None) => {
+            return section.wrong(
+                "mllp is missing: give the address to listen on, such as mllp = \"127.0.0.1:2575\", or http, or a directory",
+            );
+        }
+        _ => return section.wrong("a listener has one address: mllp, http or directory; make one for each"),
+    };
+    check_address(section, key, &address, plaintext || listener.tls.is_some(), "listener");
+    listener.address = address.value;
+}
+
+fn watched(section: &Section<'_>, path: &Placed<String>, listener: &mut Listener) {
+    let mut options = directory::Options {
+        path: section.document.relative(&path.value),
+        age: Duration::from_secs(2),
+        pattern: "*.hl7".into(),
+        after: After::default(),
+    };
+    set(&mut options.age, section.duration("age"));
+    set(&mut options.pattern, section.text("pattern").map(|pattern| pattern.value));
+    set(&mut options.after, section.choice("after", &[("move", After::Move), ("delete", After::Delete)]));
+    if listener.intake.on_duplicate == OnDuplicate::Accept {
+        section.wrong("duplicates = \"off\" does not go with a directory: after a crash its files are taken once more");
+    }
+    if listener.intake.sequence || listener.tls.is_some() || !listener.options.allow.is_empty() {
+        section.wrong("sequence, tls and allow are about senders that connect: remove them from a directory");
+    }
+    listener.address = String::new();
+    listener.protocol = Protocol::Directory(options);
+}
+
+/// `tls`, and whom its `names` may speak for.
+fn listener_tls(section: Section<'_>, senders: &mut Option<Senders>) -> Option<tls::Options> {
+    *senders = section.table("names").map(names);
+    if senders.is_some() && section.text("client_ca").is_none() {
+        section.wrong("names is about certificates of clients: give client_ca, whose certificates they must show");
+    }
+    tls(section)
+}
+
+/// The files of a listener.
 pub(super) fn tls(section: Section<'_>) -> Option<tls::Options> {
     let file = |key| section.text(key).map(|file| section.document.relative(&file.value));
     let (certificate, key, client_ca) = (file("certificate"), file("key"), file("client_ca"));
+    let revoked = file("revoked");
+    if client_ca.is_none() && revoked.is_some() {
+        section.wrong("revoked is about certificates of clients: give client_ca, whose certificates they must show");
+    }
     if certificate.is_none() || key.is_none() {
         section.wrong("tls needs certificate and key, files in PEM");
     }
     section.finish();
-    Some(tls::Options { certificate: certificate?, key: key?, client_ca })
+    Some(tls::Options { certificate: certificate?, key: key?, client_ca, revoked })
+}
+
+fn names(section: Section<'_>) -> Senders {
+    let document = section.document;
+    let sender = |text: Placed<String>| {
+        let sender = Sender::parse(&text.value);
+        if sender.is_none() {
+            document.wrong(Some(text.at), "names lists senders by MSH-3 and MSH-4: \"LAB\", \"LAB|CITY\" or \"|CITY\"");
+        }
+        sender
+    };
+    let lists = section.all_texts().into_iter();
+    Senders(lists.map(|(name, texts)| (name, texts.into_iter().filter_map(sender).collect())).collect())
 }
 
 pub(super) fn set<T>(target: &mut T, value: Option<T>) {
@@ -139,13 +212,14 @@ pub(super) fn set<T>(target: &mut T, value: Option<T>) {
     }
 }
 
-pub(super) fn check_address(section: &Section<'_>, address: &Placed<String>, plaintext: bool, owner: &str) {
+pub(super) fn check_address(section: &Section<'_>, key: &str, address: &Placed<String>, plaintext: bool, owner: &str) {
     let wrong = |text: &str| section.document.wrong(Some(address.at.clone()), text);
+    let form = format!("{key} must be host:port, such as \"127.0.0.1:2575\"");
     let Some((host, port)) = address.value.rsplit_once(':') else {
-        return wrong("mllp must be host:port, such as \"127.0.0.1:2575\"");
+        return wrong(&form);
     };
     if port.parse::<u16>().is_err() || host.is_empty() {
-        return wrong("mllp must be host:port, such as \"127.0.0.1:2575\"");
+        return wrong(&form);
     }
     let remedy = if owner == "listener" {
         "give the listener tls = { certificate = …, key = … }, or "
@@ -154,7 +228,8 @@ pub(super) fn check_address(section: &Section<'_>, address: &Placed<String>, pla
     };
     if !is_loopback(host) && !plaintext {
         wrong(&format!(
-            "this address can be reached from other machines, and MLLP is not encrypted: {remedy}plaintext = true if its network is trusted"
+            "this address can be reached from other machines, and {} is not encrypted: {remedy}plaintext = true if its network is trusted",
+            key.to_ascii_uppercase()
         ));
     }
 }

@@ -60,7 +60,7 @@ fn mllp_target(section: &Section<'_>, address: Placed<String>) -> Option<Target>
         tls.ca.map(|ca| connector::Options { ca, identity: tls.identity })
     });
     let plaintext = section.boolean("plaintext").unwrap_or(false);
-    check_address(section, &address, plaintext || tls.is_some(), "target");
+    check_address(section, "mllp", &address, plaintext || tls.is_some(), "target");
     let timeout = section.duration("timeout").unwrap_or(Duration::from_secs(30));
     let connect_timeout = Duration::from_secs(5);
     Some(Target::Mllp(mllp::Options { address: address.value, tls, connect_timeout, timeout }))

@@ -2,7 +2,7 @@
 use super::*;
 use crate::delivery::channel::replies::{Action, Reply};
 use crate::delivery::channel::{Conditional, Mode, http};
-use crate::intake::AckOn;
+use crate::intake::{self, AckOn};
 use std::time::Duration;
 
 fn parse(text: &str) -> Result<Config, Problems> {
@@ -36,6 +36,8 @@ fn everything_that_can_be_said() {
         mllp = "0.0.0.0:${PORT}"
         plaintext = true
         ack_on = "durable"
+        duplicates = "strict"
+        duplicate_window = "2d"
         framing = "lenient"
         frame_bytes_max = 52_428_800
         idle_timeout = "1h"
@@ -55,7 +57,9 @@ fn everything_that_can_be_said() {
     assert_eq!(config.retention, journal::Retention { age: Duration::from_secs(90 * 86_400), bytes: 200 << 30 });
     assert_eq!((config.journal.durability, config.index), (journal::Durability::Memory, false));
     let listener = &config.listeners[0];
-    assert_eq!((listener.address.as_str(), listener.ack_on), ("0.0.0.0:2600", AckOn::Durable));
+    assert_eq!((listener.address.as_str(), listener.intake.ack_on), ("0.0.0.0:2600", AckOn::Durable));
+    assert_eq!(listener.intake.on_duplicate, intake::OnDuplicate::Strict);
+    assert_eq!(listener.intake.duplicate_window, Duration::from_secs(2 * 86_400));
     assert_eq!(listener.options.connection.decoder.frame_bytes_max, 50 << 20);
     assert_eq!(
         config.routes[0].retry,
@@ -149,7 +153,23 @@ fn each_mistake_has_a_remedy() {
         (wrong("[[listener]]\nname = \"a\"\nmllp = \"127.0.0.1\""), "mllp must be host:port"),
         (listener("tls = { certificate = \"x\" }"), "tls needs certificate and key"),
         (listener("allow = [\"10.0.0.0/8\", \"ten\"]"), "handoff.toml:4:24: allow lists addresses and networks"),
-        (listener("http = \"127.0.0.1:80\""), "http is not supported by this version"),
+        (listener("http = \"127.0.0.1:80\""), "a listener has one address: mllp, http or directory"),
+        (listener("bearer = \"x\""), "bearer goes with http"),
+        (
+            wrong("[[listener]]\nname = \"a\"\ndirectory = \"in\"\nduplicates = \"off\""),
+            "duplicates = \"off\" does not go with a directory",
+        ),
+        (
+            wrong("[[listener]]\nname = \"a\"\ndirectory = \"in\"\nsequence = true"),
+            "sequence, tls and allow are about senders that connect",
+        ),
+        (wrong("[[listener]]\nname = \"a\"\nhttp = \"0.0.0.0:80\""), "and HTTP is not encrypted"),
+        (listener("tls = { certificate = \"x\", key = \"y\", revoked = \"z\" }"), "give client_ca"),
+        (
+            listener("tls = { certificate = \"x\", key = \"y\", client_ca = \"z\", names = { a = [\"|\"] } }"),
+            "handoff.toml:4:71: names lists senders by MSH-3 and MSH-4",
+        ),
+        (listener("duplicates = \"on\""), "duplicates must be one of \"replay\", \"strict\", \"off\""),
         (listener("idle_timeout = \"soon\""), "idle_timeout must be a time span"),
         (listener("pipeline_max = 0"), "pipeline_max must be a whole number, 1 or more"),
         (wrong("[[route]]\nname = \"a\""), "to is missing"),

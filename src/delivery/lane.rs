@@ -325,7 +325,7 @@ impl Lane {
         let action = match (&self.duty, Facets::decode(&live.facets)) {
             (_, None) => Action::GiveUp(why("its facets cannot be read")),
             (Duty::CollectUntranslated, Some(facets)) => match facets.outcome {
-                Outcome::Untranslated | Outcome::Rejected | Outcome::Unreadable => {
+                Outcome::Untranslated | Outcome::Rejected | Outcome::Refused | Outcome::Unreadable => {
                     Action::GiveUp(why("could not be translated"))
                 }
                 Outcome::Received | Outcome::Translated | Outcome::Ignored => Action::Pass,

@@ -88,6 +88,7 @@ mod tests {
         control_id: b"1",
         processing_id: b"P",
         version: b"2.5",
+        peer: b"",
     };
 
     fn live(patients: usize) -> Live {

@@ -116,7 +116,7 @@ pub fn prepare(seq: u64, mut record: Record, plans: &Plans) -> Result<Live, Stri
     let Some(facets) = Facets::decode(&record.facets) else {
         return Err("its facets were written by another version".into());
     };
-    if matches!(facets.outcome, Outcome::Untranslated | Outcome::Rejected) {
+    if matches!(facets.outcome, Outcome::Untranslated | Outcome::Rejected | Outcome::Refused) {
         let mut encoded = Vec::new();
         Facets { outcome: Outcome::Received, ..facets }.encode(&mut encoded);
         record.facets = encoded;

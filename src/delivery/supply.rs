@@ -137,6 +137,7 @@ pub(super) fn again(seq: u64, record: Record, plans: &Plans, scratch: &mut Scrat
                 translate(&mut live, &facets, &record.raw, plans, scratch)
             }
             Outcome::Rejected => live.failure = Some("its type, processing id or version is not taken here".into()),
+            Outcome::Refused => live.failure = Some("its control id is that of an earlier message".into()),
             Outcome::Unreadable => live.failure = Some("no MSH could be read".into()),
             Outcome::Ignored => {}
         },

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! MSH|^~\&|<5>|<6>|<3>|<4>|<time>||ACK^<event>^ACK|<new id>|<11>|<12>||||||<18>
-//! MSA|<code>|<10>
-//! ERR||PID^1^3|101^Required field missing^HL70357|E||||<text>      from v2.5 on
+//! MSA|<code>|<10>||<expected sequence number>
+//! ERR||PID^1^3^1^4|101^Required field missing^HL70357|E||||<text>      from v2.5 on
 //! ERR|PID^1^3^101&Required field missing&HL70357                   before, and the text in MSA-3
 //! ```
 //!
@@ -63,6 +63,8 @@ pub struct Error<'a> {
     pub code: u16,
     /// ERR-2: segment, which of them, field; 0 leaves a part out.
     pub location: Option<([u8; 3], u16, u16)>,
+    /// The component of the field's first repetition, 0 for the field as a whole.
+    pub component: u16,
     /// What is wrong and what to do. Must not hold values of the message.
     pub text: &'a str,
 }
@@ -76,11 +78,22 @@ pub struct Stamp<'a> {
     pub control_id: &'a str,
 }
 
-/// The first of these are written, the others left out.
+/// What is said about a message.
+#[derive(Debug, Clone, Copy)]
+pub struct Reply<'a> {
+    /// MSA-1.
+    pub code: Code,
+    /// The first ten are written, the others left out.
+    pub errors: &'a [Error<'a>],
+    /// MSA-4, the expected sequence number, where the sequence number protocol is spoken.
+    pub sequence: Option<i64>,
+}
+
 const ERRORS_MAX: usize = 10;
 
 /// Appends the acknowledgement of `message` to `out`; `None` stands for bytes in which no MSH could be read.
-pub fn write(message: Option<Message<'_>>, code: Code, errors: &[Error<'_>], stamp: Stamp<'_>, out: &mut Vec<u8>) {
+pub fn write(message: Option<Message<'_>>, reply: Reply<'_>, stamp: Stamp<'_>, out: &mut Vec<u8>) {
+    let Reply { code, errors, sequence } = reply;
     let header = message.and_then(|message| message.find(SegmentId(*b"MSH")).map(|msh| (message, msh)));
     let delimiters = header.map_or_else(Delimiters::default, |(message, _)| message.delimiters());
     let mut writer = Writer { out, delimiters };
@@ -89,9 +102,13 @@ pub fn write(message: Option<Message<'_>>, code: Code, errors: &[Error<'_>], sta
     writer.begin(b"MSA");
     writer.field(code.as_str().as_bytes());
     writer.field(header.map_or(b"", |(message, msh)| message.text(msh, 10)));
-    if let (true, Some(first)) = (old, errors.first()) {
+    let text = errors.first().filter(|_| old).map(|first| first.text);
+    if text.is_some() || sequence.is_some() {
         writer.separator();
-        writer.text(first.text);
+        writer.text(text.unwrap_or_default());
+    }
+    if let Some(sequence) = sequence {
+        writer.field(sequence.to_string().as_bytes());
     }
     writer.end();
     for error in errors.iter().take(ERRORS_MAX) {
@@ -170,7 +187,14 @@ impl Writer<'_> {
     fn error(&mut self, error: &Error<'_>) {
         self.separator();
         self.separator();
-        self.location(error);
+        let parts = self.location(error);
+        // Repetition and component can only follow segment, sequence and field.
+        if parts == 3 && error.component > 0 && self.delimiters.component != 0 {
+            self.component();
+            self.text("1");
+            self.component();
+            self.text(&error.component.to_string());
+        }
         self.separator();
         self.coded(error.code, self.delimiters.component);
         self.field(b"E");
@@ -277,12 +301,29 @@ mod tests {
         let mut index = Index::default();
         index.parse(message.as_bytes()).unwrap();
         let mut out = Vec::new();
-        write(Some(index.message(message.as_bytes())), code, errors, STAMP, &mut out);
+        write(Some(index.message(message.as_bytes())), Reply { code, errors, sequence: None }, STAMP, &mut out);
         String::from_utf8(out).unwrap()
     }
 
     const MISSING: Error<'_> =
-        Error { code: 101, location: Some((*b"PID", 1, 3)), text: "PID-3 is empty: send an identifier" };
+        Error { code: 101, location: Some((*b"PID", 1, 3)), component: 0, text: "PID-3 is empty: send an identifier" };
+
+    #[test]
+    fn the_expected_sequence_number_stands_in_msa_4() {
+        for (version, errors, expected) in [
+            ("2.5", &[][..], "\rMSA|AA|7||12\r"),
+            ("2.3", &[MISSING][..], "\rMSA|AA|7|PID-3 is empty: send an identifier|12\rERR|"),
+        ] {
+            let message = format!("MSH|^~\\&|A|B|C|D|1||ADT^A01|7|P|{version}\r");
+            let mut index = Index::default();
+            index.parse(message.as_bytes()).unwrap();
+            let mut out = Vec::new();
+            let reply = Reply { code: Code::ApplicationAccept, errors, sequence: Some(12) };
+            write(Some(index.message(message.as_bytes())), reply, STAMP, &mut out);
+            let out = String::from_utf8(out).unwrap();
+            assert!(out.contains(expected), "{out}");
+        }
+    }
 
     #[test]
     fn accept_swaps_the_sides_and_keeps_version_charset_and_processing_id() {
@@ -296,10 +337,12 @@ mod tests {
     #[test]
     fn errors_have_location_code_severity_and_text() {
         let message = "MSH|^~\\&|A|B|C|D|1||ADT^A01|7|P|2.6\r";
-        let odd = Error { code: 207, location: None, text: "a|b^c~d\\e&f\ng\u{e9}" };
+        let odd = Error { code: 207, location: None, component: 4, text: "a|b^c~d\\e&f\ng\u{e9}" };
         let out = ack(message, Code::ApplicationError, &[MISSING, odd]);
         let lines: Vec<_> = out.lines().flat_map(|line| line.split('\r')).collect();
         assert_eq!(lines[1], "MSA|AE|7");
+        let part = ack(message, Code::ApplicationError, &[Error { component: 4, ..MISSING }]);
+        assert!(part.contains("ERR||PID^1^3^1^4|101^"), "{part}");
         assert_eq!(lines[2], "ERR||PID^1^3|101^Required field missing^HL70357|E||||PID-3 is empty: send an identifier");
         assert_eq!(lines[3], "ERR|||207^Application internal error^HL70357|E||||a\\F\\b\\S\\c\\R\\d\\E\\e\\T\\f g?");
         assert_eq!(ack(message, Code::ApplicationError, &[MISSING; 30]).matches("ERR|").count(), 10);
@@ -333,13 +376,9 @@ mod tests {
     #[test]
     fn bytes_without_a_header_are_rejected_with_an_empty_control_id() {
         let mut out = Vec::new();
-        write(
-            None,
-            Code::ApplicationReject,
-            &[Error { code: 100, location: Some((*b"MSH", 1, 0)), text: "no MSH" }],
-            STAMP,
-            &mut out,
-        );
+        let errors = [Error { code: 100, location: Some((*b"MSH", 1, 0)), component: 0, text: "no MSH" }];
+        let reply = Reply { code: Code::ApplicationReject, errors: &errors, sequence: None };
+        write(None, reply, STAMP, &mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "MSH|^~\\&|||||20240102030405.678+0000||ACK|H1|P|2.5.1\rMSA|AR|\rERR||MSH^1|100^Segment sequence error^HL70357|E||||no MSH\r"

@@ -105,6 +105,31 @@ pub fn split(raw: &[u8]) -> Split<'_> {
     }
 }
 
+/// Whether a file, or a frame, begins with the header of a file or a batch.
+pub fn is_batch(raw: &[u8]) -> bool {
+    let mut split = split(raw);
+    while let Some(line) = split.line() {
+        match kind(&raw[line]) {
+            Line::Blank => {}
+            Line::Header(_) => return true,
+            _ => return false,
+        }
+    }
+    false
+}
+
+/// The first line that begins with a header segment (BHS or FHS), without its end.
+pub(super) fn header_line<'a>(raw: &'a [u8], id: &[u8; 3]) -> Option<&'a [u8]> {
+    let mut split = split(raw);
+    while let Some(line) = split.line() {
+        let text = &raw[line];
+        if matches!(kind(text), Line::Header(found) if found == *id) {
+            return Some(text);
+        }
+    }
+    None
+}
+
 /// What a line begins.
 enum Line {
     Blank,

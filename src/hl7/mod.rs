@@ -10,12 +10,13 @@
 //! | [`delimiters`], [`header`] | MSH-1 and MSH-2, and finding the MSH among junk |
 //! | [`escape`], [`charset`], [`datetime`] | values: text and times |
 //! | [`path`] | `PID-3[1].4.2` |
-//! | [`batch`] | files of many messages |
+//! | [`batch`], [`batch_ack`] | files of many messages, and the answer to them |
 //! | [`grammar`], [`matcher`] | the groups of a message structure |
 //!
 //! Left out: datatypes and tables (the mappings know them) and writing messages.
 pub mod ack;
 pub mod batch;
+pub mod batch_ack;
 pub mod charset;
 pub mod datetime;
 pub mod delimiters;
@@ -32,7 +33,7 @@ pub mod path;
 mod scan;
 pub mod span;
 
-pub use batch::{BatchNote, Split, split};
+pub use batch::{BatchNote, Split, is_batch, split};
 pub use charset::{Charset, transcode};
 pub use datetime::{Precision, Time, Timestamp, TimestampError};
 pub use delimiters::Delimiters;

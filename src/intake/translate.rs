@@ -1,10 +1,11 @@
 //! What becomes of a frame, before it is stored.
-use super::acknowledge::{Verdict, respond};
-use super::{AckOn, Intake, Note, Source, Worker};
+use super::acknowledge::{Fate, Verdict};
+use super::{AckOn, Intake, Note, OnDuplicate, Source};
 use crate::facets::{Facets, Outcome};
-use crate::hl7::{Message, SegmentId};
-use crate::mapping::{Context, Failure};
+use crate::hl7::{Index, Message, ParseError, SegmentId};
+use crate::mapping::{Context, Failure, Scratch};
 use crate::routing::Live;
+use std::time::Instant;
 
 /// Everything that is stored and said about a frame.
 pub(super) struct Draft {
@@ -14,18 +15,62 @@ pub(super) struct Draft {
     pub note: Note,
 }
 
+/// A frame as it came, and what can be read of it.
+pub(super) struct Frame<'a> {
+    pub raw: &'a [u8],
+    pub message: Option<Message<'a>>,
+    pub facets: Facets<'a>,
+    pub received: jiff::Timestamp,
+    /// Why it is no message.
+    error: Option<ParseError>,
+}
+
+/// How a message stands to those before it.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    /// Its control id was another message's.
+    pub reused: bool,
+    /// The expected sequence number, for MSA-4.
+    pub sequence: Option<i64>,
+    /// Its sender's certificate may not send it.
+    pub foreign: bool,
+    /// It starts its link, and may do no more than that.
+    pub starts_link: bool,
+}
+
+impl<'a> Frame<'a> {
+    pub fn read(raw: &'a [u8], index: &'a mut Index, source: &'a Source, received: jiff::Timestamp) -> Frame<'a> {
+        let error = index.parse(raw).err();
+        let index = &*index;
+        let message = error.is_none().then(|| index.message(raw));
+        let facets = Facets::of(raw, message, source.listener.as_bytes(), received.as_millisecond());
+        Frame { raw, message, facets, received, error }
+    }
+}
+
 impl Intake {
-    pub(super) fn draft(&self, worker: &mut Worker, raw: &[u8], source: &Source, received: jiff::Timestamp) -> Draft {
-        let Worker { index, scratch } = worker;
-        let parsed = index.parse(raw);
-        let message = parsed.is_ok().then(|| index.message(raw));
-        let mut facets = Facets::of(raw, message, source.listener.as_bytes(), received.as_millisecond());
-        let verdict = match (parsed, message) {
-            (Ok(()), Some(message)) => judge(message, &facets, source.ack_on, || {
+    /// Decides what becomes of a frame.
+    pub(super) fn draft(
+        &self,
+        frame: &Frame<'_>,
+        standing: &Standing,
+        source: &Source,
+        scratch: &mut Scratch,
+    ) -> Draft {
+        let Frame { raw, message, mut facets, received, error } = *frame;
+        let refused = standing.reused && source.options.on_duplicate == OnDuplicate::Strict;
+        let only_starts = standing.starts_link && facets.code.is_empty();
+        let verdict = match (message, error) {
+            (Some(_), _) if standing.foreign => {
+                let text = "the certificate of the connection may not send as this MSH-3 and MSH-4";
+                let failure = Failure { code: 207, location: Some((*b"MSH", 1, 3)), text: text.into() };
+                Verdict { outcome: Outcome::Rejected, failure: Some(failure) }
+            }
+            (Some(_), _) if only_starts => Verdict { outcome: Outcome::Ignored, failure: None },
+            (Some(message), _) => judge(message, &facets, source.options.ack_on, refused, || {
                 source.plan.translate(raw, &Context { received_at: Some(&received.to_string()) }, scratch)
             }),
-            (Err(error), _) => Verdict::unreadable(error.to_string()),
-            (Ok(()), None) => Verdict::unreadable(String::new()),
+            (None, error) => Verdict::unreadable(error.map_or_else(String::new, |error| error.to_string())),
         };
         facets.outcome = verdict.outcome;
         if verdict.outcome == Outcome::Translated {
@@ -33,13 +78,15 @@ impl Intake {
         }
         let mut encoded = Vec::with_capacity(256);
         facets.encode(&mut encoded);
-        let mut ack = Vec::new();
-        respond(message, &verdict, || self.control_ids.next(), received, &mut ack);
+        let fate = Fate::Kept(if only_starts { Outcome::Received } else { verdict.outcome });
+        let ack = self.pen.acknowledge(message, fate, verdict.failure.as_ref(), standing.sequence, received);
         let note = Note {
             message_id: facets.message_id_text(),
             kind: kind(&facets),
             outcome: verdict.outcome,
             bytes: raw.len(),
+            reused: standing.reused,
+            drafted: Instant::now(),
         };
         let live = match verdict.outcome {
             Outcome::Received => None, // Not translated yet: routes do that from the journal.
@@ -67,6 +114,7 @@ fn judge(
     message: Message<'_>,
     facets: &Facets<'_>,
     ack_on: AckOn,
+    refused: bool,
     translate: impl FnOnce() -> Result<(), Failure>,
 ) -> Verdict {
     if facets.code == b"ACK" {
@@ -91,6 +139,11 @@ fn judge(
             outcome: Outcome::Untranslated,
             failure: Some(Failure { code: 100, location: Some((*b"MSH", 2, 0)), text }),
         };
+    }
+    if refused {
+        let text = "MSH-10 is the control id of an earlier message with another content: give each message its own";
+        let failure = Failure { code: 205, location: Some((*b"MSH", 1, 10)), text: text.into() };
+        return Verdict { outcome: Outcome::Refused, failure: Some(failure) };
     }
     if ack_on == AckOn::Durable {
         return Verdict { outcome: Outcome::Received, failure: None };

@@ -1,7 +1,7 @@
 //! Accepts connections within limits and drives each in its own task.
 use super::connection::{self, Reply};
 use super::decoder::Frame;
-use super::tls::Acceptor;
+use super::tls::{self, Acceptor};
 use crate::telemetry::names;
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
@@ -53,7 +53,16 @@ pub struct Settings {
     pub tls: Option<Arc<Acceptor>>,
 }
 
-/// Accepts until `shutdown` turns true, then waits for the connections to answer what they have taken. Frames go to `handler` with the peer's address; `open` tells how many
+/// Who is on the other side of a connection.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// What its certificate calls it; nothing where it shows none.
+    pub names: Arc<[String]>,
+}
+
+/// Accepts until `shutdown` turns true, then waits for the connections to answer what they have taken. Frames go to `handler` with the peer they come from; `open` tells how many
 /// connections there are.
 pub async fn run<H, A, R>(
     listener: TcpListener,
@@ -62,7 +71,7 @@ pub async fn run<H, A, R>(
     handler: H,
     mut shutdown: watch::Receiver<bool>,
 ) where
-    H: Fn(Frame, SocketAddr) -> A + Clone + Send + Sync + 'static,
+    H: Fn(Frame, Peer) -> A + Clone + Send + Sync + 'static,
     A: Future<Output = R> + Send + 'static,
     R: Future<Output = Reply> + Send + 'static,
 {
@@ -81,27 +90,25 @@ pub async fn run<H, A, R>(
             }
         };
         let now = settings.load();
-        let options = &now.options;
-        if !options.allows(peer.ip()) {
-            tracing::warn!(%peer, "connection refused: its address is in no network of allow");
-            continue;
-        }
-        let Some(place) = Open::enter(&open, peer.ip(), options) else {
-            tracing::warn!(%peer, "connection refused: connections_max or connections_per_address_max is reached");
-            continue;
-        };
+        let Some(place) = admit(&open, peer, &now.options) else { continue };
         let _ = stream.set_nodelay(true);
-        let (handler, shutdown, tls, limits) = (handler.clone(), shutdown.clone(), now.tls.clone(), options.connection);
+        let (handler, shutdown, tls, limits) =
+            (handler.clone(), shutdown.clone(), now.tls.clone(), now.options.connection);
         let span = tracing::info_span!(names::SPAN_CONNECTION, %peer);
         connections.spawn(
             async move {
                 let _place = place;
                 tracing::debug!("opened");
-                let handler = |frame| handler(frame, peer);
+                let handler = |names: Arc<[String]>| {
+                    move |frame| handler(frame, Peer { address: peer, names: Arc::clone(&names) })
+                };
                 let end = match &tls {
-                    None => connection::run(stream, &limits, &handler, shutdown).await,
+                    None => connection::run(stream, &limits, &handler(Arc::default()), shutdown).await,
                     Some(tls) => match tls.accept(stream).await {
-                        Ok(stream) => connection::run(stream, &limits, &handler, shutdown).await,
+                        Ok(stream) => {
+                            let names = tls::names(&stream);
+                            connection::run(stream, &limits, &handler(names), shutdown).await
+                        }
                         Err(error) => return tracing::warn!("no TLS connection: {error}"),
                     },
                 };
@@ -116,6 +123,19 @@ pub async fn run<H, A, R>(
     if drained.is_err() {
         tracing::warn!(connections = connections.len(), "connections were cut: they did not finish in time");
     }
+}
+
+/// A place for a connection from there; none, and a line in the log, when it is not to be.
+pub fn admit(open: &Arc<Open>, peer: SocketAddr, options: &Options) -> Option<Place> {
+    if !options.allows(peer.ip()) {
+        tracing::warn!(%peer, "connection refused: its address is in no network of allow");
+        return None;
+    }
+    let place = Open::enter(open, peer.ip(), options);
+    if place.is_none() {
+        tracing::warn!(%peer, "connection refused: connections_max or connections_per_address_max is reached");
+    }
+    place
 }
 
 impl Options {
@@ -138,7 +158,7 @@ fn report(end: &connection::End) {
 }
 
 /// Out of file descriptors is not the end of a listener: the pause lets connections close.
-async fn pause_after(error: &io::Error) {
+pub async fn pause_after(error: &io::Error) {
     tracing::warn!("cannot accept: {error}");
     sleep(Duration::from_millis(100)).await;
 }
@@ -150,7 +170,8 @@ pub struct Open {
 }
 
 /// One open connection; leaves the count when dropped.
-struct Place {
+#[derive(Debug)]
+pub struct Place {
     open: Arc<Open>,
     address: IpAddr,
 }

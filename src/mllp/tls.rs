@@ -1,4 +1,4 @@
-//! TLS for listeners: 1.3 and 1.2, with client certificates where a client CA is named. The files are looked at again as connections come, so that a renewed
+//! TLS for listeners: 1.3 and 1.2, with client certificates where a client CA is named, and without those that a revocation list names. The files are looked at again as connections come, so that a renewed
 //! certificate needs no restart; if the new ones are no good the old ones stay in use, and the log says so.
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,11 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// Files of a listener, PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Options {
     pub key: PathBuf,
     /// Whose certificates clients must show; without one clients show none.
     pub client_ca: Option<PathBuf>,
+    /// Certificates of clients that count no more: a list of each authority that signed one.
+    pub revoked: Option<PathBuf>,
 }
 
 /// Why TLS cannot be spoken.
@@ -110,7 +113,7 @@ impl Acceptor {
 }
 
 fn versions(options: &Options) -> Vec<Option<SystemTime>> {
-    let files = [Some(&options.certificate), Some(&options.key), options.client_ca.as_ref()];
+    let files = [Some(&options.certificate), Some(&options.key), options.client_ca.as_ref(), options.revoked.as_ref()];
     files.into_iter().flatten().map(|file| file.metadata().and_then(|data| data.modified()).ok()).collect()
 }
 
@@ -131,6 +134,7 @@ fn load(options: &Options) -> Result<Arc<ServerConfig>, Error> {
                 roots.add(certificate).map_err(unusable(path))?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                .with_crls(revoked(options)?)
                 .build()
                 .map_err(|error| Error::File { path: path.clone(), reason: error.to_string() })?;
             builder.with_client_cert_verifier(verifier)
@@ -140,6 +144,35 @@ fn load(options: &Options) -> Result<Arc<ServerConfig>, Error> {
     let config =
         builder.with_single_cert(certificates(&options.certificate)?, key).map_err(unusable(&options.certificate))?;
     Ok(Arc::new(config))
+}
+
+fn revoked(options: &Options) -> Result<Vec<CertificateRevocationListDer<'static>>, Error> {
+    let Some(path) = &options.revoked else { return Ok(Vec::new()) };
+    let read = CertificateRevocationListDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match read {
+        Ok(found) if found.is_empty() => Err(wrong_file(path, "X509 CRL")(pem::Error::NoItemsFound)),
+        Ok(found) => Ok(found),
+        Err(error) => Err(wrong_file(path, "X509 CRL")(error)),
+    }
+}
+
+/// What the certificate of a client calls it: its DNS names, else its common name.
+pub fn names(stream: &TlsStream<TcpStream>) -> Arc<[String]> {
+    let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let Some((_, certificate)) = certificate.and_then(|certificate| X509Certificate::from_der(certificate).ok()) else {
+        return Arc::default();
+    };
+    let alternative = certificate.subject_alternative_name().ok().flatten();
+    let dns = alternative.iter().flat_map(|names| &names.value.general_names).filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        _ => None,
+    });
+    let mut found: Vec<String> = dns.collect();
+    if found.is_empty() {
+        let common = certificate.subject().iter_common_name().filter_map(|name| name.as_str().ok());
+        found.extend(common.map(str::to_owned));
+    }
+    found.into()
 }
 
 pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {

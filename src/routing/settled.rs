@@ -1,4 +1,5 @@
 //! Who waits until the routes have done with a message: a listener that acknowledges only what has been delivered. Costs nothing while nobody waits.
+use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +17,8 @@ pub enum Settlement {
 /// The messages that somebody waits for, by number.
 #[derive(Debug, Default)]
 pub struct Settled {
+    /// All routes there are.
+    routes: ArcSwap<Vec<String>>,
     waiting: Mutex<HashMap<u64, Waiting>>,
     count: AtomicUsize,
 }
@@ -37,9 +40,20 @@ pub struct Wait {
 }
 
 impl Settled {
-    /// Waits for these routes; to be called before any of them can see the message.
-    pub fn wait(self: &Arc<Self>, seq: u64, routes: Vec<String>) -> Wait {
+    /// The routes that are waited for.
+    pub fn routes(&self) -> Arc<Vec<String>> {
+        self.routes.load_full()
+    }
+
+    /// From now on these are all routes there are.
+    pub fn set_routes(&self, routes: Vec<String>) {
+        self.routes.store(Arc::new(routes));
+    }
+
+    /// Waits for all routes; to be called before any of them can see the message.
+    pub fn wait(self: &Arc<Self>, seq: u64) -> Wait {
         let (sender, done) = oneshot::channel();
+        let routes = self.routes().to_vec();
         if routes.is_empty() {
             let _ = sender.send(Settlement::Delivered);
         } else {
@@ -101,9 +115,9 @@ mod tests {
     async fn it_is_settled_when_the_last_route_has_done() {
         let settled = Arc::new(Settled::default());
         settled.settle("a", 1, 9, true);
-        let routes = || vec!["a".to_owned(), "b".to_owned()];
-        let (mut first, mut second) = (settled.wait(10, routes()), settled.wait(11, routes()));
-        let gone = settled.wait(12, routes());
+        settled.set_routes(vec!["a".to_owned(), "b".to_owned()]);
+        let (mut first, mut second) = (settled.wait(10), settled.wait(11));
+        let gone = settled.wait(12);
         settled.settle("a", 10, 11, false);
         settled.settle("b", 11, 11, true);
         assert_eq!(second.settlement().await, Settlement::GivenUp("b".into()));
@@ -112,6 +126,7 @@ mod tests {
         assert_eq!(first.settlement().await, Settlement::Delivered);
         drop(gone);
         assert_eq!(settled.count.load(Ordering::Acquire), 0);
-        assert_eq!(settled.wait(13, vec![]).settlement().await, Settlement::Delivered);
+        settled.set_routes(vec![]);
+        assert_eq!(settled.wait(13).settlement().await, Settlement::Delivered);
     }
 }

@@ -9,7 +9,7 @@ use super::upkeep::{self, Kept};
 use super::{Read, Setup};
 use crate::delivery::resend::Outlets;
 use crate::delivery::{Common, OpenError, Plans};
-use crate::intake::Intake;
+use crate::intake::{self, Deliveries, Duplicates, DuplicatesOptions, Intake, Links};
 use crate::journal::{self, Directory, DirectoryError, Durability, Health, Journal, Scrub, State};
 use crate::mapping::Plan;
 use crate::mllp::tls;
@@ -50,6 +50,9 @@ pub enum StartError {
     /// The sources of the mappings cannot be kept.
     #[error("the mappings cannot be kept in the data directory: {0}")]
     Plans(io::Error),
+    /// What is remembered of messages that came before cannot be had.
+    #[error(transparent)]
+    Intake(#[from] intake::OpenError),
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -88,6 +91,8 @@ pub struct Gateway {
     /// Reads the journal through, every now and then.
     scrub: Scrub,
     by_listener: HashMap<String, [u8; 32]>,
+    /// Whether sequence numbers are remembered.
+    sequenced: bool,
     read: Arc<Read>,
     commands: mpsc::Receiver<Command>,
     control: Control,
@@ -111,9 +116,12 @@ impl Gateway {
         let (tail, settled) = (Arc::new(Tail::new(TAIL_BYTES_MAX)), Arc::new(Settled::default()));
         let plans = Arc::new(Plans::kept_in(setup.data.join("plans")));
         plans.replace(&by_name(&setup.listeners)).map_err(StartError::Plans)?;
-        let intake = Arc::new(Intake::new(Arc::clone(&journal), Arc::clone(&tail), jiff::Timestamp::now));
-        let mut listeners = Listeners::new(intake);
-        let by_listener = hashes(&setup.listeners);
+        let deliveries = Arc::new(Deliveries::new(Arc::clone(&settled), Arc::clone(&state)));
+        let (duplicates, links) = memories(&setup, &journal)?;
+        let (here, newest) = (Arc::clone(&journal), Arc::clone(&tail));
+        let intake = Intake::new(here, newest, deliveries, duplicates, links, jiff::Timestamp::now);
+        let mut listeners = Listeners::new(Arc::new(intake));
+        let (by_listener, sequenced) = (hashes(&setup.listeners), is_sequenced(&setup.listeners));
         let ready = listeners.prepare(setup.listeners).await?;
 
         // Every cursor is in place before the first message can come.
@@ -148,6 +156,7 @@ impl Gateway {
             follower,
             scrub,
             by_listener,
+            sequenced,
             read: Arc::new(read),
             commands,
             control: Control::new(commands_sender),
@@ -245,6 +254,9 @@ impl Gateway {
         if setup.journal != self.options {
             return Err(ReloadError::Restart("durability"));
         }
+        if is_sequenced(&setup.listeners) && !self.sequenced {
+            return Err(ReloadError::Restart("sequence of the first listener that has it"));
+        }
         let (plans, hashes) = (by_name(&setup.listeners), hashes(&setup.listeners));
         let ready = self.listeners.prepare(setup.listeners).await.map_err(|error| wrong(&error))?;
         let changes = self.lanes.apply(setup.routes).await.map_err(|error| wrong(&error))?;
@@ -271,6 +283,20 @@ impl Gateway {
             mappings_changed,
         })
     }
+}
+
+/// What is remembered of messages that came before.
+fn memories(setup: &Setup, journal: &Arc<Journal>) -> Result<(Duplicates, Arc<Links>), StartError> {
+    let window = setup.listeners.iter().map(|(listener, _)| listener.intake.duplicate_window).max();
+    let options = DuplicatesOptions { window: window.unwrap_or_default(), ..DuplicatesOptions::default() };
+    let now_ms = jiff::Timestamp::now().as_millisecond();
+    let duplicates = Duplicates::open(&setup.data, journal, options, now_ms)?;
+    let links = Links::open(&setup.data, journal, is_sequenced(&setup.listeners))?;
+    Ok((duplicates, links))
+}
+
+fn is_sequenced(listeners: &[(Listener, Arc<Plan>)]) -> bool {
+    listeners.iter().any(|(listener, _)| listener.intake.sequence)
 }
 
 /// Less than what is promised is said aloud.

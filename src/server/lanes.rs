@@ -91,6 +91,7 @@ impl Lanes {
                 changes.added.push(name);
             }
         }
+        self.common.settled.set_routes(self.routes.keys().cloned().collect());
         Ok(changes)
     }
 

@@ -1,19 +1,18 @@
 //! The listeners of a gateway. All of one but its address can be changed while its connections stay: what is new holds for the next message, limits and certificates
 //! for the next connection.
 use super::control::ListenerStatus;
+use super::entrance::Entrance;
 use super::gateway::StartError;
-use crate::intake::{self, Answer, Intake, Source};
+use super::{directory, http};
+use crate::intake::{self, Answer, Intake, Peer, Source};
 use crate::mapping::Plan;
-use crate::mllp;
 use crate::mllp::connection::Reply;
 use crate::mllp::decoder::Frame;
-use crate::mllp::listener::{Open, Settings};
+use crate::mllp::listener::{self, Open, Options as Limits, Settings};
 use crate::mllp::tls::{self, Acceptor};
-use arc_swap::ArcSwap;
-use std::net::SocketAddr;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -22,37 +21,65 @@ use tokio::task::{Id, JoinSet};
 /// Where messages come in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listener {
-    /// `host:port`; port 0 lets the system choose.
+    /// `host:port`; port 0 lets the system choose. Nothing for a directory.
     pub address: String,
+    /// What is spoken there.
+    pub protocol: Protocol,
     /// Its limits.
-    pub options: mllp::listener::Options,
+    pub options: Limits,
     /// Its name.
     pub name: String,
-    /// When it acknowledges.
-    pub ack_on: intake::AckOn,
+    /// When it acknowledges, and what it makes of duplicates.
+    pub intake: intake::Options,
     /// The folder of a site (profile and overlay), laid over the mappings.
     pub site: Option<PathBuf>,
     /// Certificate and key; without them it speaks plainly.
     pub tls: Option<tls::Options>,
+    /// Whom the certificates of its clients may speak for; none: for anybody.
+    pub senders: Option<intake::Senders>,
     /// So long without a message is worth an alert.
     pub silence: Option<Duration>,
+}
+
+/// What is spoken at a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Protocol {
+    /// MLLP.
+    Mllp,
+    /// HTTP, and the token that its senders must show.
+    Http(Option<http::Token>),
+    /// Nothing: files are put into a directory.
+    Directory(directory::Options),
+}
+
+impl Protocol {
+    /// Its word in the configuration.
+    fn name(&self) -> &'static str {
+        match self {
+            Protocol::Mllp => "mllp",
+            Protocol::Http(_) => "http",
+            Protocol::Directory(_) => "directory",
+        }
+    }
 }
 
 impl Default for Listener {
     fn default() -> Listener {
         Listener {
             address: "127.0.0.1:2575".into(),
-            options: mllp::listener::Options::default(),
+            protocol: Protocol::Mllp,
+            options: Limits::default(),
             name: "mllp".into(),
-            ack_on: intake::AckOn::default(),
+            intake: intake::Options::default(),
             site: None,
             tls: None,
+            senders: None,
             silence: None,
         }
     }
 }
 
-/// Sockets at work, by name and address.
+/// Listeners at work.
 #[derive(Debug)]
 pub(super) struct Listeners {
     intake: Arc<Intake>,
@@ -64,27 +91,23 @@ pub(super) struct Listeners {
 struct Running {
     listener: Listener,
     task: Id,
-    address: SocketAddr,
+    /// Where it listens.
+    place: String,
     settings: Arc<ArcSwap<Settings>>,
-    source: Arc<ArcSwap<Source>>,
-    count: Arc<Count>,
+    token: Arc<ArcSwapOption<http::Token>>,
+    entrance: Entrance,
     open: Arc<Open>,
     stop: watch::Sender<bool>,
 }
 
-#[derive(Debug, Default)]
-struct Count {
-    received: AtomicU64,
-    last_ms: AtomicI64,
-}
-
-/// A listener that can be started: its socket is bound (unless one of before keeps it), its certificates are read.
+/// A listener that can be started: its socket is bound (unless one of before goes on), its certificates are read.
 #[derive(Debug)]
 pub(super) struct Ready {
     listener: Listener,
     source: Source,
     settings: Settings,
     socket: Option<TcpListener>,
+    goes_on: bool,
 }
 
 impl Listeners {
@@ -98,23 +121,17 @@ impl Listeners {
         for (listener, plan) in wanted {
             let tls = listener.tls.clone().map(Acceptor::new).transpose();
             let tls = tls.map_err(|source| StartError::Tls { listener: listener.name.clone(), source })?.map(Arc::new);
-            let stays = self.running.iter().any(|running| running.is(&listener));
-            let socket = match stays {
-                true => None,
-                false => Some(TcpListener::bind(&listener.address).await.map_err(|source| StartError::Listen {
-                    listener: listener.name.clone(),
-                    address: listener.address.clone(),
-                    source,
-                })?),
-            };
-            let source = Source::new(listener.name.clone(), listener.ack_on, plan);
+            let goes_on = self.running.iter().any(|running| running.is(&listener));
+            let socket = if goes_on { None } else { bind(&listener).await? };
+            let source = Source::new(listener.name.clone(), listener.intake, plan)
+                .with_senders(listener.senders.clone().map(Arc::new));
             let settings = Settings { options: listener.options.clone(), tls };
-            ready.push(Ready { listener, source, settings, socket });
+            ready.push(Ready { listener, source, settings, socket, goes_on });
         }
         Ok(ready)
     }
 
-    /// Makes the listeners those that were prepared; the others stop taking messages. Their number is the change.
+    /// Makes the listeners those that were prepared; the others stop taking messages.
     pub fn apply(&mut self, ready: Vec<Ready>) {
         let kept = |running: &Running| ready.iter().any(|ready| running.is(&ready.listener));
         let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.running).into_iter().partition(kept);
@@ -123,59 +140,61 @@ impl Listeners {
             tracing::info!(listener = running.listener.name, "listener closed");
             running.stop.send_replace(true);
         }
-        for Ready { listener, source, settings, socket } in ready {
-            match socket {
-                Some(socket) => self.start(listener, source, settings, socket),
-                None => {
-                    let running = self.running.iter_mut().find(|running| running.is(&listener));
-                    if let Some(running) = running {
-                        running.settings.store(Arc::new(settings));
-                        running.source.store(Arc::new(source));
-                        running.listener = listener;
-                    }
-                }
+        for ready in ready {
+            match self.running.iter_mut().find(|running| ready.goes_on && running.is(&ready.listener)) {
+                Some(running) => running.change(ready),
+                None => self.start(ready),
             }
         }
     }
 
-    fn start(&mut self, listener: Listener, source: Source, settings: Settings, socket: TcpListener) {
+    fn start(&mut self, Ready { listener, source, settings, socket, .. }: Ready) {
+        let settings = Arc::new(ArcSwap::from_pointee(settings));
+        let token = Arc::new(ArcSwapOption::new(listener.token()));
+        let entrance = Entrance::new(Arc::clone(&self.intake), source);
+        let (open, (stop, stopping)) = (Arc::new(Open::default()), watch::channel(false));
+        let (at, on, here) = (Arc::clone(&settings), Arc::clone(&open), entrance.clone());
         // A socket that is bound has an address.
-        let Ok(address) = socket.local_addr() else { return };
-        let (settings, source) = (Arc::new(ArcSwap::from_pointee(settings)), Arc::new(ArcSwap::from_pointee(source)));
-        let (stop, stopping) = watch::channel(false);
-        let (count, open) = (Arc::new(Count::default()), Arc::new(Open::default()));
-        let handled = listen(
-            socket,
-            Arc::clone(&settings),
-            Arc::clone(&source),
-            Arc::clone(&self.intake),
-            (Arc::clone(&count), Arc::clone(&open)),
-            stopping,
-        );
-        let task = self.tasks.spawn(handled).id();
-        self.running.push(Running { listener, task, address, settings, source, count, open, stop });
+        let address = socket.as_ref().and_then(|socket| socket.local_addr().ok()).map(|address| address.to_string());
+        let (place, task) = match (&listener.protocol, socket) {
+            (Protocol::Mllp, Some(socket)) => (address, self.tasks.spawn(listen(socket, at, on, here, stopping))),
+            (Protocol::Http(_), Some(socket)) => {
+                let served = http::run(socket, at, on, Arc::clone(&token), here, stopping);
+                (address, self.tasks.spawn(served))
+            }
+            (Protocol::Directory(options), _) => {
+                let (place, options) = (options.path.display().to_string(), options.clone());
+                (Some(place), self.tasks.spawn_blocking(move || directory::run(options, here, stopping)))
+            }
+            (Protocol::Mllp | Protocol::Http(_), None) => return,
+        };
+        let place = place.unwrap_or_default();
+        self.running.push(Running { listener, task: task.id(), place, settings, token, entrance, open, stop });
     }
 
     /// A line for each, as it is shown at the start.
     pub fn lines(&self) -> Vec<String> {
-        let line = |running: &Running| {
-            let protocol = if running.listener.tls.is_some() { "TLS" } else { "plain" };
-            format!("listening mllp {} (listener {}, {protocol}", running.address, running.listener.name)
+        let line = |Running { listener, place, .. }: &Running| {
+            let protocol = if listener.tls.is_some() { "TLS" } else { "plain" };
+            format!("listening {} {place} (listener {}, {protocol}", listener.protocol.name(), listener.name)
         };
         self.running.iter().map(line).collect()
     }
 
     pub fn status(&self) -> Vec<ListenerStatus> {
-        let status = |running: &Running| ListenerStatus {
-            name: running.listener.name.clone(),
-            kind: "mllp",
-            address: running.address.to_string(),
-            tls: running.listener.tls.is_some(),
-            certificate: running.listener.tls.as_ref().map(|tls| tls.certificate.clone()),
-            connections: running.open.count() as u64,
-            silence: running.listener.silence,
-            received: running.count.received.load(Ordering::Relaxed),
-            last_received_ms: Some(running.count.last_ms.load(Ordering::Relaxed)).filter(|ms| *ms != 0),
+        let status = |running: &Running| {
+            let (listener, (received, last_received_ms)) = (&running.listener, running.entrance.received());
+            ListenerStatus {
+                name: listener.name.clone(),
+                kind: listener.protocol.name(),
+                address: running.place.clone(),
+                tls: listener.tls.is_some(),
+                certificate: listener.tls.as_ref().map(|tls| tls.certificate.clone()),
+                connections: running.open.count() as u64,
+                silence: listener.silence,
+                received,
+                last_received_ms,
+            }
         };
         self.running.iter().map(status).collect()
     }
@@ -204,10 +223,41 @@ impl Listeners {
 }
 
 impl Running {
-    /// Whether a listener can take its place without another socket.
+    /// Whether a listener can take its place without another socket or directory.
     fn is(&self, listener: &Listener) -> bool {
-        self.listener.name == listener.name && self.listener.address == listener.address
+        let same = match (&self.listener.protocol, &listener.protocol) {
+            (Protocol::Mllp, Protocol::Mllp) | (Protocol::Http(_), Protocol::Http(_)) => true,
+            (Protocol::Directory(here), Protocol::Directory(there)) => here == there,
+            _ => false,
+        };
+        same && self.listener.name == listener.name && self.listener.address == listener.address
     }
+
+    fn change(&mut self, ready: Ready) {
+        self.settings.store(Arc::new(ready.settings));
+        self.token.store(ready.listener.token());
+        self.entrance.change(ready.source);
+        self.listener = ready.listener;
+    }
+}
+
+impl Listener {
+    fn token(&self) -> Option<Arc<http::Token>> {
+        match &self.protocol {
+            Protocol::Http(token) => token.clone().map(Arc::new),
+            Protocol::Mllp | Protocol::Directory(_) => None,
+        }
+    }
+}
+
+async fn bind(listener: &Listener) -> Result<Option<TcpListener>, StartError> {
+    if matches!(listener.protocol, Protocol::Directory(_)) {
+        return Ok(None);
+    }
+    let bound = TcpListener::bind(&listener.address).await;
+    let failed =
+        |source| StartError::Listen { listener: listener.name.clone(), address: listener.address.clone(), source };
+    bound.map(Some).map_err(failed)
 }
 
 #[expect(
@@ -217,31 +267,26 @@ impl Running {
 async fn listen(
     socket: TcpListener,
     settings: Arc<ArcSwap<Settings>>,
-    source: Arc<ArcSwap<Source>>,
-    intake: Arc<Intake>,
-    (count, open): (Arc<Count>, Arc<Open>),
+    open: Arc<Open>,
+    entrance: Entrance,
     stopping: watch::Receiver<bool>,
 ) {
-    let handler = move |frame: Frame, _peer: SocketAddr| {
-        let (intake, source, count) = (Arc::clone(&intake), source.load_full(), Arc::clone(&count));
+    let handler = move |frame: Frame, peer: listener::Peer| {
+        let entrance = entrance.clone();
         async move {
-            let answer = intake.accept(frame.bytes, &source).await;
+            let peer = Peer { address: peer.address.ip(), names: peer.names };
+            let answer = entrance.accept_frame(frame.bytes, &peer).await;
             async move {
-                let answer = answer.await;
-                if !matches!(answer, Answer::NotStored(_)) {
-                    count.received.fetch_add(1, Ordering::Relaxed);
-                    count.last_ms.store(jiff::Timestamp::now().as_millisecond(), Ordering::Relaxed);
-                }
-                match answer {
+                match answer.await {
                     Answer::Acknowledge(message) => Reply::Message(message),
                     Answer::Silence => Reply::Nothing,
-                    Answer::NotStored(error) => {
+                    Answer::NotStored { error, reply } => {
                         tracing::error!("not acknowledged, not stored: {error}");
-                        Reply::Stop
+                        reply.map_or(Reply::Stop, Reply::Message)
                     }
                 }
             }
         }
     };
-    mllp::listener::run(socket, settings, open, handler, stopping).await;
+    listener::run(socket, settings, open, handler, stopping).await;
 }

@@ -4,13 +4,18 @@
 //! |---|---|
 //! | `gateway` | starts everything, does what is asked of it, takes everything down in order |
 //! | `listeners` | the sockets, and what is changed of them without closing a connection |
+//! | `entrance` | what comes in, whatever the listener speaks |
+//! | `http`, `directory` | listeners beside MLLP |
 //! | `lanes` | the routes: started, paused, stopped, replaced |
 //! | `control` | what others may ask: the command line, the admin API, a signal |
 //! | `upkeep` | what the journal need not keep |
 //!
 //! Left out: reading configurations; a function that does is handed in.
 mod control;
+pub mod directory;
+mod entrance;
 mod gateway;
+pub mod http;
 mod lanes;
 mod listeners;
 mod upkeep;
@@ -19,7 +24,7 @@ pub use control::{
     Control, ControlError, JournalStatus, ListenerStatus, ReloadError, ReloadSummary, RouteState, RouteStatus,
 };
 pub use gateway::{Gateway, StartError};
-pub use listeners::Listener;
+pub use listeners::{Listener, Protocol};
 
 use crate::mapping::Plan;
 use crate::{delivery, journal};

@@ -52,6 +52,10 @@ pub(super) const VERSION: &str = "version";
 pub const RESULTS: [&str; 4] = ["delivered", "refused", "again", "endpoint"];
 /// The label value of messages that could not be stored.
 pub const NOT_STORED: &str = "not_stored";
+/// That of messages that came before and were answered as they were then.
+pub const REPEATED: &str = "repeated";
+/// That of messages with another sequence number than the one that is expected.
+pub const OUT_OF_SEQUENCE: &str = "out_of_sequence";
 
 /// The span of a connection to a listener.
 pub const SPAN_CONNECTION: &str = "connection";

@@ -122,8 +122,9 @@ fn any_bytes_are_translated_or_refused_and_acknowledged() {
         assert_eq!(Facets::decode(&encoded).map(|decoded| decoded.message_id), Some(facets.message_id));
         let mut out = Vec::new();
         let stamp = ack::Stamp { time: "20240102030405", control_id: "H1" };
-        let error = ack::Error { code: 207, location: Some((*b"PID", 1, 3)), text: "why | what ^ do" };
-        ack::write(message, ack::Code::ApplicationError, &[error], stamp, &mut out);
+        let error = ack::Error { code: 207, location: Some((*b"PID", 1, 3)), component: 2, text: "why | what ^ do" };
+        let reply = ack::Reply { code: ack::Code::ApplicationError, errors: &[error], sequence: Some(7) };
+        ack::write(message, reply, stamp, &mut out);
         let mut written = Index::new();
         written.parse(&out).expect("an acknowledgement can be read");
         assert!(!out.contains(&0x0b) && !out.contains(&0x1c), "it fits in a frame");

@@ -67,9 +67,9 @@ fn patient(line: &str) -> String {
     rest.split_once('"').unwrap().0.to_owned()
 }
 
-/// A limit on the size of files stands in for a broken disk: from some record on, writing fails.
-#[test]
-fn what_cannot_be_written_is_not_acknowledged() {
+/// A limit on the size of files stands in for a broken disk: from some record on, writing fails. `conditions` are MSH-15 and MSH-16. Gives what was acknowledged with
+/// `code`, what was answered last if that is something else, and the gateway.
+fn until_it_fails(conditions: &str, code: &str) -> (usize, Option<String>, Gateway) {
     let mut limited = Command::new("sh");
     limited.args(["-c", "trap '' XFSZ; ulimit -f 4000; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_handoff")]);
     limited.stderr(std::process::Stdio::piped()).stdout(std::process::Stdio::null());
@@ -78,23 +78,37 @@ fn what_cannot_be_written_is_not_acknowledged() {
     let mut peer = Peer::connect(&gateway);
     let mut acknowledged = 0;
     loop {
-        let filler = "x".repeat(20_000);
-        let bytes = format!("\x0b{}NTE|1||{filler}\r\x1c\r", message(&format!("m{acknowledged}"), "A01"));
+        let text = message(&format!("m{acknowledged}"), "A01").replace("|P|2.5.1", &format!("|P|2.5.1|||{conditions}"));
+        let bytes = format!("\x0b{text}NTE|1||{}\r\x1c\r", "x".repeat(20_000));
         if peer.try_write(bytes.as_bytes()).is_err() {
-            break;
+            return (acknowledged, None, gateway);
         }
         match peer.receive() {
-            Some(ack) => assert!(ack.contains(&format!("MSA|AA|m{acknowledged}\r")), "{ack}"),
-            None => break,
+            Some(ack) if ack.contains(&format!("MSA|{code}|m{acknowledged}\r")) => acknowledged += 1,
+            last => return (acknowledged, last, gateway),
         }
-        acknowledged += 1;
         assert!(acknowledged < 10_000, "the limit was never met");
     }
+}
+
+#[test]
+fn what_cannot_be_written_is_not_acknowledged() {
+    let (acknowledged, last, gateway) = until_it_fails("|", "AA");
     assert!(acknowledged > 0);
+    assert_eq!(last, None, "silence");
     let data = gateway.data();
     let (code, log) = gateway.wait();
     assert_eq!(code, Some(1), "{log}");
     assert!(log.contains("the journal failed") && log.contains("not acknowledged, not stored"), "{log}");
     let kept = journal(&data).len();
     assert!(kept >= acknowledged, "{acknowledged} acknowledged, {kept} kept");
+}
+
+#[test]
+fn in_the_enhanced_mode_the_sender_is_told() {
+    let (acknowledged, last, gateway) = until_it_fails("AL|NE", "CA");
+    assert!(acknowledged > 0);
+    let last = last.expect("a commit error");
+    assert!(last.contains(&format!("MSA|CE|m{acknowledged}\rERR|||207^")), "{last}");
+    assert_eq!(gateway.wait().0, Some(1));
 }

@@ -1,9 +1,12 @@
 //! The gateway as its users meet it: the program itself, real sockets, real files.
 mod admin;
 mod alerts;
+mod batch;
 mod bench;
 mod crash;
 mod delivery;
+mod directory;
+mod duplicates;
 mod faults;
 mod forward;
 mod framing;
@@ -15,9 +18,11 @@ mod lanes;
 mod letters;
 mod messages;
 mod outward;
+mod over_http;
 mod process;
 mod reload;
 mod requests;
+mod sequence;
 mod server;
 mod service;
 mod smart;

@@ -101,7 +101,7 @@ impl Gateway {
         let log = Arc::clone(&gateway.log);
         gateway.port = wait_for("the line that says where it listens", || {
             let log = log.lock().unwrap();
-            let rest = log.split("listening mllp 127.0.0.1:").nth(1)?;
+            let rest = log.split("listening ").nth(1)?.split_once(" 127.0.0.1:")?.1;
             rest.split_once(' ')?.0.parse().ok()
         });
         gateway

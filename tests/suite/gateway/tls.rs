@@ -1,6 +1,9 @@
 //! TLS in front of MLLP: who gets in, who does not, and a certificate that is renewed.
 use super::process::{Gateway, Peer, journal, message, wait_for};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa, KeyIdMethod,
+    KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
+};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -17,6 +20,7 @@ pub fn authority(name: &str) -> Authority {
     let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
@@ -26,6 +30,34 @@ pub fn identity(authority: &Authority, until: i32) -> (String, String) {
     params.not_after = date_time_ymd(until, 1, 1);
     let key = KeyPair::generate().unwrap();
     (params.signed_by(&key, authority).unwrap().pem(), key.serialize_pem())
+}
+
+/// A certificate of a client that is called so, or only by its common name.
+fn client(authority: &Authority, dns: Option<&str>, common: &str, serial: u64) -> (String, String) {
+    let mut params = CertificateParams::new(dns.map(str::to_owned).into_iter().collect::<Vec<_>>()).unwrap();
+    params.distinguished_name.push(DnType::CommonName, common);
+    params.serial_number = Some(SerialNumber::from(serial));
+    let key = KeyPair::generate().unwrap();
+    (params.signed_by(&key, authority).unwrap().pem(), key.serialize_pem())
+}
+
+/// A list of the authority that revokes these.
+fn revocation_list(authority: &Authority, serials: &[u64]) -> String {
+    let revoked = |serial: &u64| RevokedCertParams {
+        serial_number: SerialNumber::from(*serial),
+        revocation_time: date_time_ymd(2020, 1, 1),
+        reason_code: None,
+        invalidity_date: None,
+    };
+    let list = CertificateRevocationListParams {
+        this_update: date_time_ymd(2020, 1, 1),
+        next_update: date_time_ymd(2100, 1, 1),
+        crl_number: SerialNumber::from(1_u64),
+        issuing_distribution_point: None,
+        revoked_certs: serials.iter().map(revoked).collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    list.signed_by(authority).unwrap().pem().unwrap()
 }
 
 fn install(folder: &Path, (certificate, key): &(String, String)) {
@@ -118,6 +150,43 @@ fn a_renewed_certificate_is_used_without_a_restart() {
     install(folder.path(), &identity(&new, 2100));
     wait_for("the new certificate", || Some(()).filter(|()| accepted(&new)));
     gateway.stop();
+}
+
+#[test]
+fn a_certificate_speaks_for_its_own_senders_and_not_once_it_is_revoked() {
+    let ours = authority("ours");
+    let folder = tempfile::tempdir().unwrap();
+    install(folder.path(), &identity(&ours, 2100));
+    std::fs::write(folder.path().join("ca.pem"), ours.pem()).unwrap();
+    std::fs::write(folder.path().join("revoked.pem"), revocation_list(&ours, &[13])).unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let gateway = Gateway::start(&format!(
+        "[[listener]]\nname = \"adt\"\nmllp = \"127.0.0.1:0\"\n[listener.tls]\ncertificate = \"{}\"\nkey = \"{}\"\nclient_ca = \"{}\"\nrevoked = \"{}\"\n\
+         names = {{ \"his.example\" = [\"HIS|HARBOR\"], \"Laboratory\" = [\"LAB\"] }}\n",
+        file("server.pem"),
+        file("server.key"),
+        file("ca.pem"),
+        file("revoked.pem")
+    ));
+    let address = gateway.address();
+    let his = client(&ours, Some("his.example"), "Laboratory", 11);
+    let lab = client(&ours, None, "Laboratory", 12);
+    let revoked = client(&ours, Some("his.example"), "x", 13);
+    let one = message("one", "A01");
+    let send = |shown: &(String, String), text: &str| exchange(&address, &ours, Some(shown), text);
+    let refused = send(&lab, &one).unwrap();
+    assert!(refused.contains("MSA|AR|one\rERR||MSH^1^3|207^"), "another's message: {refused}");
+    assert!(send(&his, &one).unwrap().contains("MSA|AA|one"), "what was refused does not stand in its way");
+    assert!(send(&his, &message("two", "A01").replace("|HIS|HARBOR|", "|LAB|HARBOR|")).unwrap().contains("MSA|AR|two"));
+    assert!(
+        send(&lab, &message("three", "A01").replace("|HIS|HARBOR|", "|LAB|ANY|")).unwrap().contains("MSA|AA|three")
+    );
+    assert_eq!(send(&revoked, &one), None);
+    std::fs::write(folder.path().join("revoked.pem"), revocation_list(&ours, &[11, 13])).unwrap();
+    wait_for("the new list", || send(&his, &one).is_none().then_some(()));
+    assert!(send(&lab, &message("four", "A01").replace("|HIS|HARBOR|", "|LAB|ANY|")).unwrap().contains("MSA|AA|four"));
+    let log = gateway.stop();
+    assert!(log.contains("does not go with its MSH-3 and MSH-4") && log.contains("Laboratory"), "{log}");
 }
 
 #[test]
