@@ -26,7 +26,7 @@ use crate::mapping::{Failure, Plan, Scratch};
 use crate::routing::Tail;
 use acknowledge::{Fate, Pen, is_one_sided};
 pub use duplicates::{Duplicates, OpenError, Options as DuplicatesOptions};
-use duplicates::{Fingerprint, Look, Reservation, Verdict};
+use duplicates::{Fingerprint, Look, Reservation, Stored, Verdict};
 pub use senders::{Sender, Senders};
 pub use sequence::Links;
 use sequence::{Passage, Turn};
@@ -173,7 +173,7 @@ enum Taken {
     /// Its own place in the journal.
     Queued(Receipt, Arc<Record>, Note),
     /// The same message, which somebody else is storing.
-    Twin(oneshot::Receiver<(u64, Arc<Record>)>, Vec<u8>),
+    Twin(oneshot::Receiver<Stored>, Vec<u8>),
     /// Nothing: it stands in the journal under this number.
     Known(u64, Arc<Record>),
     /// Nothing: it is not kept, and this is what its sender is told.
