@@ -30,7 +30,7 @@ use acknowledge::{Fate, Pen, is_one_sided, waits_for_application};
 pub use delivered::Deliveries;
 use delivered::Waiting;
 pub use duplicates::{Duplicates, OpenError, Options as DuplicatesOptions};
-use duplicates::{Fingerprint, Look, Reservation, Verdict};
+use duplicates::{Fingerprint, Look, Reservation, Stored, Verdict};
 pub use senders::{Sender, Senders};
 pub use sequence::Links;
 use sequence::{Passage, Turn};
@@ -188,7 +188,7 @@ enum Taken {
     /// Its own place in the journal, and where that is asked for its delivery.
     Queued(Receipt, Arc<Record>, Note, Option<Waiting>),
     /// The same message, which somebody else is storing.
-    Twin(oneshot::Receiver<(u64, Arc<Record>)>, Vec<u8>),
+    Twin(oneshot::Receiver<Stored>, Vec<u8>),
     /// Nothing: it stands in the journal under this number.
     Known(u64, Arc<Record>),
     /// Nothing: it is not kept, and this is what its sender is told.

@@ -134,10 +134,13 @@ struct Shared {
     known: Mutex<Known>,
 }
 
+/// A message in the journal: its number, and what stands there.
+pub(super) type Stored = (u64, Arc<Record>);
+
 #[derive(Debug)]
 struct Known {
     /// By the hash of key and content: who waits for what becomes of it.
-    pending: HashMap<[u8; 32], Vec<oneshot::Sender<(u64, Arc<Record>)>>>,
+    pending: HashMap<[u8; 32], Vec<oneshot::Sender<Stored>>>,
     /// How many are pending with a key.
     pending_keys: HashMap<[u8; 32], u32>,
     growing: Table,
@@ -150,7 +153,7 @@ struct Known {
 #[derive(Debug)]
 pub(super) enum Look {
     /// The same message is being stored: this receives its record, or nothing if it could not be.
-    Twin(oneshot::Receiver<(u64, Arc<Record>)>),
+    Twin(oneshot::Receiver<Stored>),
     /// It is ours to store, unless the journal knows better.
     Ours(Reservation, Suspects),
 }

@@ -159,7 +159,9 @@ impl Watcher {
         let end = if bytes > FILE_BYTES_MAX {
             End::Failed(format!("the file has {bytes} bytes, more than {FILE_BYTES_MAX}: split it"))
         } else {
-            self.read(&fs::read(&working)?)
+            // One that cannot be read must not hold up the others.
+            fs::read(&working)
+                .map_or_else(|error| End::Failed(format!("cannot be read: {error}")), |raw| self.read(&raw))
         };
         match end {
             End::Later => fs::rename(&working, self.options.path.join(name)),

@@ -137,14 +137,14 @@ async fn take(
     let limits = service.settings.load().options.connection;
     let raw = match timeout(limits.frame_timeout, read(body, &headers, limits.decoder.frame_bytes_max)).await {
         Ok(Ok(raw)) => raw,
-        Ok(Err(refused)) => return refused,
+        Ok(Err((status, text))) => return refuse(status, text),
         Err(_) => return refuse(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
     };
     if raw.trim_ascii().is_empty() {
         return refuse(StatusCode::BAD_REQUEST, "the body is empty: send a message or a batch");
     }
-    if let Err(refused) = agree(charset, &raw) {
-        return refused;
+    if let Err((status, text)) = agree(charset, &raw) {
+        return refuse(status, text);
     }
     match service.entrance.accept_frame(raw, &peer).await.await {
         Answer::Acknowledge(ack) => ([(CONTENT_TYPE, content_type.to_owned())], ack).into_response(),
@@ -157,6 +157,9 @@ async fn take(
         }
     }
 }
+
+/// Why a request is not taken.
+type Refusal = (StatusCode, &'static str);
 
 fn refuse(status: StatusCode, text: &'static str) -> Response {
     (status, format!("{text}\n")).into_response()
@@ -174,9 +177,8 @@ fn parts(content_type: &str) -> (&str, Option<&str>) {
 }
 
 /// The whole body, within a limit.
-async fn read(mut body: Body, headers: &HeaderMap, bytes_max: usize) -> Result<Vec<u8>, Response> {
-    let too_large =
-        || refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than frame_bytes_max of this listener");
+async fn read(mut body: Body, headers: &HeaderMap, bytes_max: usize) -> Result<Vec<u8>, Refusal> {
+    let too_large = || (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than frame_bytes_max of this listener");
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > bytes_max as u64) {
         return Err(too_large());
@@ -186,7 +188,7 @@ async fn read(mut body: Body, headers: &HeaderMap, bytes_max: usize) -> Result<V
         let frame = match poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
             None => return Ok(raw),
             Some(Ok(frame)) => frame,
-            Some(Err(_)) => return Err(refuse(StatusCode::BAD_REQUEST, "the body was cut short")),
+            Some(Err(_)) => return Err((StatusCode::BAD_REQUEST, "the body was cut short")),
         };
         let data: Bytes = frame.into_data().unwrap_or_default();
         if raw.len() + data.len() > bytes_max {
@@ -197,10 +199,10 @@ async fn read(mut body: Body, headers: &HeaderMap, bytes_max: usize) -> Result<V
 }
 
 /// The message is kept and read by its MSH-18, so a charset that says something else is refused where it makes a difference.
-fn agree(charset: Option<&str>, raw: &[u8]) -> Result<(), Response> {
+fn agree(charset: Option<&str>, raw: &[u8]) -> Result<(), Refusal> {
     let Some(charset) = charset.filter(|_| !raw.is_ascii()) else { return Ok(()) };
     let Some(stated) = Charset::of_name(charset.as_bytes()) else {
-        return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the charset is not known: send utf-8"));
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "the charset is not known: send utf-8"));
     };
     let mut index = Index::default();
     let declared = match index.parse(raw) {
@@ -218,7 +220,7 @@ fn agree(charset: Option<&str>, raw: &[u8]) -> Result<(), Response> {
     if undeclared || stated == declared {
         return Ok(());
     }
-    Err(refuse(StatusCode::BAD_REQUEST, "the charset of the Content-Type is not that of MSH-18: make them agree"))
+    Err((StatusCode::BAD_REQUEST, "the charset of the Content-Type is not that of MSH-18: make them agree"))
 }
 
 /// Lets connections in and shakes hands with each on its own.

@@ -67,6 +67,17 @@ fn install(folder: &Path, (certificate, key): &(String, String)) {
 
 /// Sends one message over TLS and gives what comes back; `None` when the gateway does not let us in or says nothing.
 fn exchange(address: &str, trusted: &Authority, shown: Option<&(String, String)>, text: &str) -> Option<String> {
+    talk(address, trusted, shown, &[b"\x0b", text.as_bytes(), b"\x1c\r"].concat(), b"\x1c\r")
+}
+
+/// Sends bytes over TLS and gives what comes back, up to its `end`.
+fn talk(
+    address: &str,
+    trusted: &Authority,
+    shown: Option<&(String, String)>,
+    bytes: &[u8],
+    end: &[u8],
+) -> Option<String> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.der().clone()).unwrap();
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -84,9 +95,9 @@ fn exchange(address: &str, trusted: &Authority, shown: Option<&(String, String)>
     let socket = TcpStream::connect(address).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let mut stream = StreamOwned::new(client, socket);
-    stream.write_all(&[b"\x0b", text.as_bytes(), b"\x1c\r"].concat()).ok()?;
+    stream.write_all(bytes).ok()?;
     let mut answer = Vec::new();
-    while !answer.ends_with(b"\x1c\r") {
+    while !answer.ends_with(end) {
         let mut buffer = [0; 4096];
         let read = stream.read(&mut buffer).ok().filter(|read| *read > 0)?;
         answer.extend_from_slice(&buffer[..read]);
@@ -187,6 +198,37 @@ fn a_certificate_speaks_for_its_own_senders_and_not_once_it_is_revoked() {
     assert!(send(&lab, &message("four", "A01").replace("|HIS|HARBOR|", "|LAB|ANY|")).unwrap().contains("MSA|AA|four"));
     let log = gateway.stop();
     assert!(log.contains("does not go with its MSH-3 and MSH-4") && log.contains("Laboratory"), "{log}");
+}
+
+#[test]
+fn http_has_the_same_tls() {
+    let (ours, other) = (authority("ours"), authority("other"));
+    let folder = tempfile::tempdir().unwrap();
+    install(folder.path(), &identity(&ours, 2100));
+    std::fs::write(folder.path().join("ca.pem"), ours.pem()).unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let gateway = Gateway::start(&format!(
+        "[[listener]]\nname = \"web\"\nhttp = \"127.0.0.1:0\"\ntls = {{ certificate = \"{}\", key = \"{}\", client_ca = \"{}\", names = {{ \"his.example\" = [\"HIS\"] }} }}\n",
+        file("server.pem"),
+        file("server.key"),
+        file("ca.pem")
+    ));
+    let post = |shown: &(String, String), id: &str, end: &str| {
+        let body = message(id, "A01");
+        let request = format!(
+            "POST /hl7 HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/hl7-v2\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        talk(&gateway.address(), &ours, Some(shown), request.as_bytes(), end.as_bytes())
+    };
+    let his = client(&ours, Some("his.example"), "x", 1);
+    assert!(post(&his, "one", "\rMSA|AA|one\r").unwrap().starts_with("HTTP/1.1 200 "));
+    let lab = client(&ours, Some("lab.example"), "x", 2);
+    assert!(post(&lab, "two", "this MSH-3 and MSH-4\r").unwrap().contains("\rMSA|AR|two\r"));
+    assert_eq!(post(&client(&other, Some("his.example"), "x", 3), "three", "\r"), None, "another authority");
+    let data = gateway.data();
+    gateway.stop();
+    assert_eq!(journal(&data).len(), 2);
 }
 
 #[test]
