@@ -313,8 +313,8 @@ impl Selection {
 }
 
 fn catch_up(view: &View) -> Result<Index, crate::search::Error> {
-    let mut reader = view.reader()?;
     let mut index = Index::open(view.path())?;
+    let mut reader = view.reader()?;
     index.check_against(&mut reader)?;
     let behind = (reader.head() + 1).saturating_sub(index.next()?.max(reader.first()?));
     if behind >= BEHIND_TOLD {

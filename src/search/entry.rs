@@ -3,7 +3,7 @@ use crate::facets::{Facets, Outcome};
 use crate::hl7::{Index, Message, SegmentId, Timestamp, is_null};
 use crate::journal::Record;
 
-/// One message. Texts are those of the message, cut after [`TEXT_BYTES_MAX`] bytes, escapes and all.
+/// One message. Texts are those of the message, cut after 200 bytes, escapes and all.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Entry {
     /// Its number in the journal.

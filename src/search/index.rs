@@ -36,6 +36,9 @@ const INSERT: &str =
     "INSERT OR REPLACE INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
 /// Memory for pages, in KiB: the control ids of a feed fall all over their index.
 const CACHE_KIB: u32 = 16 << 10;
+/// How long the head of the journal may come behind what another process has read of it.
+const HEAD_WAITS: u32 = 10;
+const HEAD_WAIT: Duration = Duration::from_millis(50);
 
 /// The index of a data directory. Calls block; several processes may have it open.
 #[derive(Debug)]
@@ -43,6 +46,8 @@ pub struct Index {
     pub(super) connection: Connection,
     pub(super) path: PathBuf,
     scratch: hl7::Index,
+    /// The first number that was not in it when it was opened.
+    opened_at: u64,
 }
 
 impl Index {
@@ -99,15 +104,15 @@ impl Index {
                 transaction.execute_batch(&format!("{TABLES} PRAGMA user_version={VERSION};"))?;
             }
             transaction.commit()?;
-            connection.query_row("SELECT next FROM place", [], |row| row.get::<_, i64>(0))?;
-            Ok(connection)
+            let next = connection.query_row("SELECT next FROM place", [], |row| row.get::<_, i64>(0))?;
+            Ok((connection, next.unsigned_abs()))
         };
-        let connection = open().map_err(|source| match source {
+        let (connection, opened_at) = open().map_err(|source| match source {
             // The version is ours, and the one row that must be there is not.
             rusqlite::Error::QueryReturnedNoRows => Error::damaged(path),
             source => Error::Database { path: path.to_owned(), source },
         })?;
-        Ok(Index { connection, path: path.to_owned(), scratch: hl7::Index::new() })
+        Ok(Index { connection, path: path.to_owned(), scratch: hl7::Index::new(), opened_at })
     }
 
     /// The first number that is not in the index.
@@ -122,13 +127,21 @@ impl Index {
     /// Empties it when it is about other records than those of this journal: one that was put back from a backup, or lost its newest records with the power (under a
     /// `durability` that allows it) and has given their numbers to others. Whether it was emptied.
     ///
+    /// The reader must have been made after the index was opened: what is indexed was in the journal by then.
+    ///
     /// # Errors
     /// A database that cannot be read or written, or a journal that cannot be read.
     pub fn check_against(&mut self, reader: &mut Reader) -> Result<bool, Error> {
-        let last = self.newest()?;
-        let next = self.next()?;
-        let mut differs = next > reader.head() + 1;
-        if let Some(last) = last.filter(|last| !differs && last.seq >= reader.first().unwrap_or(0)) {
+        // Another process may have taken in what this one hears of a moment later.
+        for _ in 0..HEAD_WAITS {
+            if self.opened_at <= reader.head() + 1 {
+                break;
+            }
+            std::thread::sleep(HEAD_WAIT);
+        }
+        let mut differs = self.opened_at > reader.head() + 1;
+        let known = |last: &Entry| !differs && last.seq >= reader.first().unwrap_or(0) && last.seq <= reader.head();
+        if let Some(last) = self.newest()?.filter(known) {
             let items = reader.read(last.seq, Limits { records_max: 1, ..Limits::default() })?;
             differs = items.iter().any(|item| match item {
                 Item::Record(seq, record) => *seq == last.seq && Entry::of(*seq, record, &mut self.scratch) != last,

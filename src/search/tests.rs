@@ -46,8 +46,8 @@ async fn append(journal: &Journal, numbers: std::ops::RangeInclusive<u32>) {
 }
 
 fn catch_up(path: &Path) -> Index {
-    let mut reader = View::open(path).unwrap().reader().unwrap();
     let mut index = Index::open(path).unwrap();
+    let mut reader = View::open(path).unwrap().reader().unwrap();
     index.check_against(&mut reader).unwrap();
     while index.follow(&mut reader, Limits { records_max: 17, ..Limits::default() }).unwrap() > 0 {}
     index

@@ -84,6 +84,7 @@ def main():
     arguments.add_argument("program")
     options = arguments.parse_args()
     random.seed(options.seed)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # The disk is unmounted on the way out.
     program = os.path.abspath(options.program)
     folder = tempfile.mkdtemp(prefix="handoff-power-")
     image, disk = os.path.join(folder, "image"), os.path.join(folder, "disk")

@@ -76,6 +76,7 @@ fn what_is_damaged_is_told_by_its_numbers() {
     let config = data.parent().unwrap().join("handoff.toml");
     let (code, said, _) = run(&config, &["journal", "verify"]);
     assert!(code == Some(0) && said.contains("1 partitions, 40 records sound, 0 partitions damaged"), "{said}");
+    assert_eq!(run(&config, &["messages", "show", "8"]).0, Some(0), "it is in the search index by now");
     gateway.stop();
     let path = data.join("journal/00000000000000000001.sqlite");
     let bytes = std::fs::read(&path).unwrap();
