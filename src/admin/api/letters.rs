@@ -131,7 +131,7 @@ pub(in super::super) async fn resend(
                 ResendError::Store(error) => failed(error),
                 error => {
                     let remedy = "change the mappings or the routes and reload, or drop it";
-                    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "cannot be sent", error.to_string(), remedy)
+                    Problem::new(StatusCode::CONFLICT, "cannot be sent", error.to_string(), remedy)
                 }
             }
         })
