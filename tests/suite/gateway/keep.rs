@@ -99,7 +99,7 @@ fn what_is_damaged_is_told_by_its_numbers() {
 }
 
 #[test]
-fn pruning_by_hand_is_left_to_a_running_gateway_and_keeps_what_is_needed() {
+fn pruning_by_hand_is_left_to_a_running_gateway() {
     let gateway = Gateway::start("retention = { age = \"1s\" }\n");
     let mut peer = Peer::connect(&gateway);
     peer.exchange(&message("one", "A01"));
