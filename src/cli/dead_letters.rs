@@ -39,6 +39,9 @@ enum What {
         /// Send the message in this file instead, an edited copy
         #[arg(long, value_name = "FILE")]
         with: Option<PathBuf>,
+        /// Send it even where newer messages of its patient have gone out, whose state it would replace
+        #[arg(long)]
+        anyway: bool,
     },
     /// Forget it; the message stays in the journal
     Drop(Letter),
@@ -71,7 +74,7 @@ pub fn run(args: DeadLettersArgs) -> anyhow::Result<ExitCode> {
         What::List { route } => list(&mut view, route)?,
         What::Show(letter) => show(&mut view, &letter)?,
         What::Drop(letter) => drop_letter(&view, &letter)?,
-        What::Resend { letter, with } => send_again(&mut view, &letter, with, config)?,
+        What::Resend { letter, with, anyway } => send_again(&mut view, &letter, with, anyway, config)?,
     };
     Ok(ExitCode::from(u8::from(!done)))
 }
@@ -138,7 +141,13 @@ fn drop_letter(view: &View, letter: &Letter) -> anyhow::Result<bool> {
     Ok(dropped)
 }
 
-fn send_again(view: &mut View, letter: &Letter, with: Option<PathBuf>, mut config: Config) -> anyhow::Result<bool> {
+fn send_again(
+    view: &mut View,
+    letter: &Letter,
+    with: Option<PathBuf>,
+    anyway: bool,
+    mut config: Config,
+) -> anyhow::Result<bool> {
     let Some(found) = find(view, letter)? else { return Ok(false) };
     let Some(mut record) = view.record(letter.number)? else {
         eprintln!("the journal cannot read the message; `--with FILE` needs it as well, for where it came from");
@@ -151,7 +160,7 @@ fn send_again(view: &mut View, letter: &Letter, with: Option<PathBuf>, mut confi
     let plans = plans(&with_plans(config.mappings.take(), std::mem::take(&mut config.listeners))?)?;
     let outlets = Outlets { plans: Arc::new(plans), routes: config.routes };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let sent = match runtime.block_on(resend::letter(view.state(), &letter.route, &found, record, &outlets)) {
+    let sent = match runtime.block_on(resend::letter(view, &letter.route, &found, record, &outlets, anyway)) {
         Ok(sent) => sent,
         Err(ResendError::NoRoute) => bail!(
             "no route of the configuration wants it: name the configuration of the gateway with --config, or drop it"

@@ -5,9 +5,9 @@ use super::plans::Plans;
 use super::supply::again;
 use super::{Options, UNTRANSLATED};
 use crate::facets::{Facets, Outcome};
-use crate::journal::{DeadLetter, Error, Record, State};
+use crate::journal::{DeadLetter, Error, Item, Record, View};
 use crate::mapping::Scratch;
-use crate::routing::Live;
+use crate::routing::{Live, Route};
 use std::sync::Arc;
 
 /// By what a message is translated and delivered again.
@@ -37,6 +37,16 @@ pub enum ResendError {
     /// There is nothing to deliver.
     #[error("{0}")]
     Nothing(String),
+    /// It would put an older state over a newer one.
+    #[error(
+        "message {newer} of the same patient has gone out on {route} since, and this one would put an older state over it; look at both, then `handoff dead-letters resend --anyway` sends it"
+    )]
+    Overtaken {
+        /// The newer one.
+        newer: u64,
+        /// The route.
+        route: String,
+    },
     /// No route would take it.
     #[error("no route of the configuration wants it")]
     NoRoute,
@@ -46,16 +56,17 @@ pub enum ResendError {
 }
 
 /// Sends a dead letter of a route once more: to that route, or, where it could not be translated before, to all that want it now. What has arrived is no dead letter any
-/// more; where it has not arrived it is one.
+/// more; where it has not arrived it is one. `anyway` sends it even where newer messages of its patient have gone out, whose state it would replace.
 ///
 /// # Errors
 /// A [`ResendError`]; it is the dead letter that it was.
 pub async fn letter(
-    state: &State,
+    view: &mut View,
     route: &str,
     letter: &DeadLetter,
     record: Record,
     outlets: &Outlets,
+    anyway: bool,
 ) -> Result<Vec<Sent>, ResendError> {
     if letter.last > letter.seq {
         return Err(ResendError::Damaged(letter.seq, letter.last));
@@ -65,7 +76,14 @@ pub async fn letter(
         let own = route == UNTRANSLATED || options.route.name == route;
         own && Facets::decode(&live.facets).is_some_and(|facets| options.route.wants(&facets, &live.raw))
     };
-    let mut sent = Vec::new();
+    if !anyway {
+        for Options { route, target, .. } in outlets.routes.iter().filter(wanted) {
+            if let Some(newer) = overtaken(view, &live, route, target)? {
+                return Err(ResendError::Overtaken { newer, route: route.name.clone() });
+            }
+        }
+    }
+    let (state, mut sent) = (view.state(), Vec::new());
     for options in outlets.routes.iter().filter(wanted) {
         // Each route its own copy: a channel takes it whole.
         let failure = match prepare(letter.seq, record.clone(), &outlets.plans) {
@@ -109,6 +127,36 @@ pub fn prepare(seq: u64, mut record: Record, plans: &Plans) -> Result<Live, Stri
         None if live.bundle.is_empty() => Err("there is nothing in it to deliver".into()),
         None => Ok(live),
     }
+}
+
+/// The number of a newer message of the same patient that has gone out on a route: to send this one again would put an older state over a newer one, where the target keeps
+/// states and no history. Looks through the journal from there on.
+fn overtaken(view: &mut View, live: &Live, route: &Route, target: &Target) -> Result<Option<u64>, Error> {
+    let patient = Facets::decode(&live.facets).and_then(|facets| facets.patient);
+    let (Target::Fhir(_), Some(patient)) = (target, patient) else { return Ok(None) };
+    let Some(position) = view.state().position(&route.name)? else { return Ok(None) };
+    let letters = view.state().dead_letters(&route.name)?;
+    let gone_out = |seq: u64| {
+        let given_up = letters.iter().any(|letter| (letter.seq..=letter.last).contains(&seq));
+        seq < position.ahead && position.waiting.binary_search(&seq).is_err() && !given_up
+    };
+    let mut next = live.seq + 1;
+    while next < position.ahead {
+        let items = view.records(next)?;
+        let Some(last) = items.last() else { break };
+        next = last.next();
+        for item in items {
+            if let Item::Record(seq, record) = item
+                && let Some(facets) = Facets::decode(&record.facets)
+                && facets.patient == Some(patient)
+                && route.wants(&facets, &record.raw)
+                && gone_out(seq)
+            {
+                return Ok(Some(seq));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Delivers it; once.

@@ -21,6 +21,12 @@ const SELECT: &str = "SELECT seq, received_ms, facets, raw, ack, crc FROM record
 /// Pages in the write-ahead log before it is carried over into the file.
 const CHECKPOINT_PAGES: u32 = 4000;
 
+/// A partition up to this size is read through when it is opened to be written to, which takes a tenth of a second.
+const CHECKED_BYTES_MAX: u64 = 16 << 20;
+
+/// The count of records in the file is brought up after so many; when it is closed it is exact. A page that has lost rows is known by it.
+const COUNTED_RECORDS: u64 = 1000;
+
 /// A database that is busy is asked again so often.
 const COPY_ATTEMPTS: u32 = 100;
 const COPY_PAUSE: Duration = Duration::from_millis(50);
@@ -55,6 +61,8 @@ pub(super) struct Partition {
     first: u64,
     next: u64,
     bytes: u64,
+    /// Records by the count in the file.
+    counted: u64,
 }
 
 impl Partition {
@@ -75,19 +83,22 @@ impl Partition {
         connection
             .execute_batch(&format!("PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous}; PRAGMA fullfsync=1; PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES};"))
             .map_err(failed())?;
-        check(&connection, &path)?;
+        let size: i64 = connection
+            .query_row("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", [], |row| row.get(0))
+            .map_err(failed())?;
+        check(&connection, &path, size.unsigned_abs() <= CHECKED_BYTES_MAX)?;
         if durability != Durability::Memory {
             directory::sync(folder).map_err(Error::file(folder))?;
         }
         let last: Option<i64> =
             connection.query_row("SELECT max(seq) FROM record", [], |row| row.get(0)).map_err(failed())?;
         let next = last.map_or(first, |last| last.unsigned_abs() + 1);
-        let bytes = connection
-            .query_row("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", [], |row| {
-                row.get::<_, i64>(0)
-            })
-            .map_err(failed())?;
-        Ok(Partition { connection, path, first, next, bytes: bytes.unsigned_abs() })
+        let counted: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed())?;
+        if next < first + counted.unsigned_abs() {
+            return Err(Error::damaged(&path, format!("it ends at {next} and has held {counted} records")));
+        }
+        let counted = next - first;
+        Ok(Partition { connection, path, first, next, bytes: size.unsigned_abs(), counted })
     }
 
     /// Whether its end is what was written: numbers are given from there on, and one that is given twice would bury a record.
@@ -116,6 +127,11 @@ impl Partition {
         self.next - self.first
     }
 
+    /// Whether it is small enough to have been read through when it was opened. A larger one is not written to again.
+    pub fn is_checked(&self) -> bool {
+        self.bytes <= CHECKED_BYTES_MAX
+    }
+
     /// Bytes that it holds, about.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -142,7 +158,13 @@ impl Partition {
                 bytes += record.len() as u64 + 32;
             }
         }
+        let records = self.next + batch.len() as u64 - self.first;
+        let counted = if records >= self.counted + COUNTED_RECORDS { records } else { self.counted };
+        if counted > self.counted {
+            transaction.pragma_update(None, "user_version", counted.cast_signed()).map_err(failed())?;
+        }
         transaction.commit().map_err(failed())?;
+        self.counted = counted;
         self.next += batch.len() as u64;
         self.bytes += bytes;
         Ok(())
@@ -151,6 +173,7 @@ impl Partition {
     /// Carries the write-ahead log over and closes the file.
     pub fn close(self) {
         // Failing here costs nothing but time at the next opening: the log is durable.
+        let _ = self.connection.pragma_update(None, "user_version", self.records().cast_signed());
         let _ = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
     }
 
@@ -179,12 +202,14 @@ fn make(path: &Path, durability: Durability) -> Result<(), Error> {
     fs::rename(&new, path).map_err(Error::file(&new))
 }
 
-/// Refuses a file that is not sound as a whole, before anything is written to it. It costs a reading of the one partition that grows, at start.
-fn check(connection: &Connection, path: &Path) -> Result<(), Error> {
+/// Refuses a file that is not sound, before anything is written to it.
+fn check(connection: &Connection, path: &Path, whole: bool) -> Result<(), Error> {
     let failed = || Error::database(path);
-    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed())?;
-    if found != "ok" {
-        return Err(Error::damaged(path, found));
+    if whole {
+        let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed())?;
+        if found != "ok" {
+            return Err(Error::damaged(path, found));
+        }
     }
     let tables: i64 = connection
         .query_row("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'record'", [], |row| row.get(0))

@@ -185,7 +185,12 @@ impl Journal {
 fn open_newest(folder: &Path, first: u64, options: &Options) -> Result<Partition, Error> {
     let opened = Partition::open(folder, first, options.durability);
     let why = match opened {
-        Ok(partition) if partition.ends_soundly() => return Ok(partition),
+        Ok(partition) if partition.ends_soundly() && partition.is_checked() => return Ok(partition),
+        Ok(partition) if partition.ends_soundly() => {
+            let next = Partition::open(folder, partition.next(), options.durability)?;
+            partition.close();
+            return Ok(next);
+        }
         Ok(_) => "its last record is not what was written".to_owned(),
         Err(error) if error.is_damage() => error.to_string(),
         Err(error) => return Err(error),

@@ -141,6 +141,39 @@ async fn damage_is_reported_never_skipped() {
 }
 
 #[tokio::test]
+async fn numbers_are_not_given_twice_where_the_end_was_lost() {
+    let temporary = tempfile::tempdir().unwrap();
+    {
+        let journal = open(temporary.path(), Options::default());
+        append(&journal, 1..=5).await;
+    }
+    let folder = temporary.path().join("journal");
+    let damaged = rusqlite::Connection::open(&partition::list(&folder).unwrap()[0].path).unwrap();
+    damaged.execute_batch("DELETE FROM record WHERE seq = 5").unwrap();
+    drop(damaged);
+    let journal = open(temporary.path(), Options::default());
+    let seq = journal.append(record("new"), |_| {}).await.await.unwrap();
+    assert!(seq > 250_000, "{seq}");
+    let items = journal.reader().read(5, Limits::default()).unwrap();
+    assert_eq!(items, [Item::Damaged(5..=seq - 1)], "and the stretch between is told");
+}
+
+#[tokio::test]
+async fn a_large_partition_is_not_written_to_again_after_a_start() {
+    let temporary = tempfile::tempdir().unwrap();
+    let big = Arc::new(Record { raw: vec![1; 9 << 20], ..Record::default() });
+    for seq in 1..=3 {
+        let journal = open(temporary.path(), Options::default());
+        assert_eq!(journal.append(Arc::clone(&big), |_| {}).await.await, Ok(seq));
+    }
+    let names = partition::list(&temporary.path().join("journal")).unwrap();
+    let firsts: Vec<u64> = names.iter().map(|name| name.first).collect();
+    assert_eq!(firsts, [1, 3], "two of them are more than is read through at a start");
+    let items = open(temporary.path(), Options::default()).reader().read(1, Limits::default()).unwrap();
+    assert!(matches!(items[..], [Item::Record(1, _), Item::Record(2, _)]));
+}
+
+#[tokio::test]
 async fn a_destroyed_partition_is_one_damaged_stretch() {
     let temporary = tempfile::tempdir().unwrap();
     {

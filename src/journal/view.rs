@@ -69,6 +69,14 @@ impl View {
         Ok(Reader::new(Directory::journal_of(&self.path), head))
     }
 
+    /// Records from a number on, in order; none at the end of the journal.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or [`Error::Pruned`].
+    pub fn records(&mut self, from: u64) -> Result<Vec<Item>, Error> {
+        self.reader.read(from, Limits::default())
+    }
+
     /// A record by its number; `None` when it is not there or damaged.
     ///
     /// # Errors

@@ -3,7 +3,8 @@
 //! ```text
 //! message   seq, received_ms, event_ms, listener, …, patients ('\n' between), outcome, bytes
 //! patient   (id, seq): every identifier of every message
-//! place     next: the first number that is not in here
+//! place     next: the first number that is not in here; latest_ms: the latest time of receipt; skew_ms: the most by which a message was
+//!           received earlier than one before it
 //! ```
 //!
 //! `PRAGMA synchronous` NORMAL in WAL mode: what a power cut takes is the newest rows with the cursor over them, never the order between the two.
@@ -28,8 +29,8 @@ CREATE TABLE message (
 CREATE INDEX message_received ON message (received_ms);
 CREATE INDEX message_control ON message (control_id);
 CREATE TABLE patient (id TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (id, seq)) STRICT, WITHOUT ROWID;
-CREATE TABLE place (next INTEGER NOT NULL) STRICT;
-INSERT INTO place VALUES (1);";
+CREATE TABLE place (next INTEGER NOT NULL, latest_ms INTEGER NOT NULL, skew_ms INTEGER NOT NULL) STRICT;
+INSERT INTO place VALUES (1, 0, 0);";
 pub(super) const COLUMNS: &str = "seq, received_ms, event_ms, listener, sending_application, sending_facility, receiving_application, receiving_facility, code, event, structure, control_id, patients, outcome, bytes";
 const INSERT: &str =
     "INSERT OR REPLACE INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
@@ -174,12 +175,20 @@ impl Index {
         let mut write = || {
             let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             // Another process may have been here meanwhile: then these are in it already, and what follows is next.
-            let now: i64 = transaction.query_row("SELECT next FROM place", [], |row| row.get(0))?;
+            let (now, mut latest_ms, mut skew_ms): (i64, i64, i64) =
+                transaction.query_row("SELECT next, latest_ms, skew_ms FROM place", [], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                })?;
             if now.unsigned_abs() == next {
                 for entry in &entries {
                     insert(&transaction, entry)?;
+                    latest_ms = latest_ms.max(entry.received_ms);
+                    skew_ms = skew_ms.max(latest_ms.saturating_sub(entry.received_ms));
                 }
-                transaction.execute("UPDATE place SET next = ?1", [after.cast_signed()])?;
+                transaction.execute(
+                    "UPDATE place SET next = ?1, latest_ms = ?2, skew_ms = ?3",
+                    params![after.cast_signed(), latest_ms, skew_ms],
+                )?;
             }
             transaction.commit()
         };

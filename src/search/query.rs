@@ -129,10 +129,16 @@ impl Index {
         if filter.since_ms.is_none() && filter.until_ms.is_none() {
             return Ok(narrowed);
         }
-        // Only the index of times is read for this, but all of the span. The times stay a condition: clocks may have been set back.
-        let bounds = self
-            .connection
-            .prepare_cached("SELECT min(seq), max(seq) FROM message WHERE received_ms >= ?1 AND received_ms < ?2");
+        // Numbers are given in the order of time but for a known skew. The earliest row of the span has the first number, or one that has it was received at most so much
+        // later; and so backwards. The times stay a condition, for what lies between.
+        let bounds = self.connection.prepare_cached(
+            "WITH skew (ms) AS (SELECT skew_ms FROM place),
+                  earliest (ms) AS (SELECT min(received_ms) FROM message WHERE received_ms >= ?1 AND received_ms < ?2),
+                  latest (ms) AS (SELECT max(received_ms) FROM message WHERE received_ms >= ?1 AND received_ms < ?2)
+             SELECT (SELECT min(seq) FROM message WHERE received_ms BETWEEN earliest.ms AND earliest.ms + skew.ms),
+                    (SELECT max(seq) FROM message WHERE received_ms BETWEEN latest.ms - skew.ms AND latest.ms)
+             FROM skew, earliest, latest",
+        );
         let span = [filter.since_ms.unwrap_or(i64::MIN), filter.until_ms.unwrap_or(i64::MAX)];
         let bounds: (Option<i64>, Option<i64>) = bounds
             .and_then(|mut bounds| bounds.query_row(span, |row| Ok((row.get(0)?, row.get(1)?))))

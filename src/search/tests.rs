@@ -106,6 +106,28 @@ async fn every_filter_finds_what_a_look_at_every_message_finds() {
 }
 
 #[tokio::test]
+async fn times_out_of_order_are_found_all_the_same() {
+    let temporary = tempfile::tempdir().unwrap();
+    let journal = open(temporary.path());
+    // A clock that jitters, and is set back by 40 seconds in the middle.
+    let times: Vec<i64> =
+        (0..300).map(|at| at * 1000 + (at * 7919) % 5000 - if at >= 150 { 40_000 } else { 0 } + 100_000).collect();
+    for &received_ms in &times {
+        let raw = record(1).raw;
+        journal.append(Arc::new(with_facets(raw, received_ms, Outcome::Received)), |_| {}).await.await.unwrap();
+    }
+    let index = catch_up(temporary.path());
+    for since in (90_000..420_000).step_by(7001) {
+        for until in [since + 1, since + 3000, since + 60_000] {
+            let filter = Filter { since_ms: Some(since), until_ms: Some(until), ..Filter::default() };
+            let expected: Vec<u64> =
+                (1..).zip(&times).filter(|(_, ms)| (since..until).contains(*ms)).map(|(seq, _)| seq).collect();
+            assert_eq!(oldest(&index, filter), expected, "{since} to {until}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn searches_use_the_indexes() {
     let temporary = tempfile::tempdir().unwrap();
     drop(open(temporary.path()));

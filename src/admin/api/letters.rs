@@ -126,11 +126,13 @@ pub(in super::super) async fn resend(
         let mut view = view(&shared.data)?;
         let letter = find(&view, &named, seq)?;
         let record = record(&mut view, seq)?;
-        runtime.block_on(resend::letter(view.state(), &named, &letter, record, &outlets)).map_err(|error| match error {
-            ResendError::Store(error) => failed(error),
-            error => {
-                let remedy = "change the mappings or the routes and reload, or drop it";
-                Problem::new(StatusCode::CONFLICT, "cannot be sent", error.to_string(), remedy)
+        runtime.block_on(resend::letter(&mut view, &named, &letter, record, &outlets, false)).map_err(|error| {
+            match error {
+                ResendError::Store(error) => failed(error),
+                error => {
+                    let remedy = "change the mappings or the routes and reload, or drop it";
+                    Problem::new(StatusCode::CONFLICT, "cannot be sent", error.to_string(), remedy)
+                }
             }
         })
     })

@@ -4,8 +4,8 @@
 //! same, so what is there already is only written once more.
 //!
 //! A message that is sent again could put an older state over a newer one. Within a route it cannot: the messages of a patient go out one after the other, and after a
-//! crash those that follow are repeated as well, so that the newest state is the last to arrive. Left out: a dead letter that somebody sends again after newer messages of
-//! its patient have gone out, and two routes or gateways that write the same resources; both would take a read and `If-Match` for every resource.
+//! crash those that follow are repeated as well, so that the newest state is the last to arrive; what somebody sends again by hand is looked at by `resend`. Left out: two
+//! routes or gateways that write the same resources, which would take a read and `If-Match` for every resource.
 use super::answer::{self, Taken};
 use super::replies::Replies;
 use super::smart::{self, Tokens};

@@ -1,5 +1,6 @@
 //! Dead letters: found, read, mended, sent again, dropped, while the gateway runs.
 use super::process::{Gateway, Peer, handoff, lines, message, wait_for};
+use super::server::{Server, update};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -62,4 +63,30 @@ fn a_dead_letter_is_mended_and_sent_again() {
 
     let (code, _, said) = dead_letters(&config.with_file_name("none.toml"), &["list"]);
     assert!(code == Some(2) && said.contains("none.toml: cannot be read"), "{said}");
+}
+
+#[test]
+fn an_old_state_is_not_put_over_a_newer_one_unless_somebody_says_so() {
+    let server = Server::start(|request| match (request.name.as_str(), request.earlier) {
+        ("OLD" | "LAST", 0) => "422 Unprocessable Entity",
+        _ => "200 OK",
+    });
+    let gateway = Gateway::start(&server.configuration("", ""));
+    let data = gateway.data();
+    let config = data.parent().unwrap().join("handoff.toml");
+    let mut peer = Peer::connect(&gateway);
+    for (patient, name) in [("ill", "OLD"), ("other", "NEW"), ("ill", "NEW"), ("ill", "LAST")] {
+        peer.exchange(&update(patient, name));
+    }
+    server.wait_for(4);
+    wait_for("both dead letters", || (dead_letters(&config, &["list"]).1.lines().count() == 2).then_some(()));
+    // Nothing newer than the last has gone out.
+    assert_eq!(dead_letters(&config, &["resend", "ehr", "4"]).1, "sent 4 to ehr\n");
+    let (code, sent, said) = dead_letters(&config, &["resend", "ehr", "1"]);
+    assert_eq!((code, sent.as_str()), (Some(1), ""));
+    assert!(said.contains("not sent 1: message 3 of the same patient has gone out on ehr since"), "{said}");
+    assert_eq!(server.requests().len(), 5);
+    assert_eq!(dead_letters(&config, &["resend", "ehr", "1", "--anyway"]).1, "sent 1 to ehr\n");
+    assert_eq!(dead_letters(&config, &["list"]).1, "");
+    gateway.stop();
 }
