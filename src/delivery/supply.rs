@@ -49,11 +49,14 @@ struct Lagging {
     scratch: Scratch,
 }
 
+/// The reader given back, and what it has read.
+type Done = (Box<Lagging>, Result<Vec<Next>, Error>);
+
 /// Messages from a number on that are being read.
 #[derive(Debug)]
 struct Begun {
     seq: u64,
-    work: JoinHandle<(Box<Lagging>, Result<Vec<Next>, Error>)>,
+    work: JoinHandle<Done>,
 }
 
 /// How much is read from the journal at once: a lagging lane needs memory for twice as many Bundles.
