@@ -127,7 +127,7 @@ fn all_mistakes_are_told_at_once_with_their_places() {
         "handoff.toml:1:1: unknown key \"dta\"; did you mean \"data\"?",
         "handoff.toml:3:8: name must be",
         "handoff.toml:4:8: this address can be reached from other machines, and MLLP is not encrypted: give the listener tls",
-        "handoff.toml:5:10: ack_on must be one of \"translated\", \"durable\"; did you mean \"translated\"?",
+        "handoff.toml:5:10: ack_on must be one of \"translated\", \"durable\", \"delivered\"; did you mean \"translated\"?",
         "handoff.toml:8:10: filter: before `ADT`: ",
         "handoff.toml:9:6: to names no target",
         "handoff.toml:9:8: unknown key \"fil\"; did you mean \"file\"?",

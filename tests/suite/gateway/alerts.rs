@@ -159,8 +159,11 @@ fn a_journal_that_fails_is_told_though_the_gateway_ends() {
     let rules = receiver.configuration("disk_free = \"1KB\"").replace("200ms", "1h");
     let gateway = Gateway::start_with(&format!("route = []\n{rules}{listener}"), limited);
     let mut peer = Peer::connect(&gateway);
-    let text = format!("{}NTE|1||{}\r", message("one", "A01"), "x".repeat(20_000));
-    while peer.try_write(&[b"\x0b", text.as_bytes(), b"\x1c\r"].concat()).is_ok() && peer.receive().is_some() {}
+    let text =
+        |number: u32| format!("\x0b{}NTE|1||{}\r\x1c\r", message(&number.to_string(), "A01"), "x".repeat(20_000));
+    let sent =
+        (0..10_000).take_while(|number| peer.try_write(text(*number).as_bytes()).is_ok() && peer.receive().is_some());
+    assert!(sent.count() < 10_000, "the limit was never met");
     let (code, log) = gateway.wait();
     assert_eq!(code, Some(1), "{log}");
     assert_eq!(

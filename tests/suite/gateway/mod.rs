@@ -4,6 +4,7 @@ mod alerts;
 mod batch;
 mod bench;
 mod crash;
+mod delivered;
 mod delivery;
 mod directory;
 mod duplicates;
