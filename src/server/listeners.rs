@@ -275,8 +275,9 @@ async fn listen(
         let entrance = entrance.clone();
         async move {
             let peer = Peer { address: peer.address.ip(), names: peer.names };
-            let answer = entrance.accept_frame(frame.bytes, &peer).await;
-            async move {
+            // Both boxed: a connection that does nothing must not carry the room for what a message needs, nor its queue of answers 32 times so.
+            let answer = Box::pin(entrance.accept_frame(frame.bytes, &peer)).await;
+            Box::pin(async move {
                 match answer.await {
                     Answer::Acknowledge(message) => Reply::Message(message),
                     Answer::Silence => Reply::Nothing,
@@ -285,7 +286,7 @@ async fn listen(
                         reply.map_or(Reply::Stop, Reply::Message)
                     }
                 }
-            }
+            })
         }
     };
     listener::run(socket, settings, open, handler, stopping).await;

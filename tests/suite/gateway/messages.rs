@@ -19,8 +19,10 @@ pub fn run(config: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
 const ROUTES: &str = "[[route]]\nname = \"out\"\nto = { file = \"out.ndjson\" }\n[[route]]\nname = \"admissions\"\nfilter = \"MSH-9.2 = 'A01'\"\nto = { file = \"admissions.ndjson\" }\n";
 
 /// A gateway with an admission, an update of another patient, and a message that nothing maps.
+/// A gateway that takes the same message again for another one.
 fn with_messages() -> Gateway {
-    let gateway = Gateway::start(ROUTES);
+    let listener = "[[listener]]\nname = \"adt\"\nmllp = \"127.0.0.1:0\"\nduplicates = \"off\"\n";
+    let gateway = Gateway::start(&format!("{listener}{ROUTES}"));
     let mut peer = Peer::connect(&gateway);
     assert!(peer.exchange(&message("one", "A01")).contains("MSA|AA|one"));
     assert!(peer.exchange(&message("two", "A08")).contains("MSA|AA|two"));

@@ -101,8 +101,10 @@ fn what_is_no_message_is_refused_and_nothing_is_kept() {
         assert!(found.starts_with(status), "{request}: {found}");
     }
     let mut client = Client::connect(&gateway);
-    let chunked =
-        format!("POST /hl7 HTTP/1.1\r\nHost: x\r\n{HL7}Transfer-Encoding: chunked\r\n\r\nfff\r\n{}", "x".repeat(4000));
+    let chunked = format!(
+        "POST /hl7 HTTP/1.1\r\nHost: x\r\n{HL7}Transfer-Encoding: chunked\r\n\r\nfff\r\n{}",
+        "x".repeat(20_000)
+    );
     client.write(chunked.as_bytes());
     assert!(client.receive().unwrap().0.starts_with("HTTP/1.1 413 "));
     let data = gateway.data();
@@ -160,13 +162,13 @@ fn networks_are_kept_out_and_what_was_taken_is_answered_at_a_stop() {
 #[test]
 fn what_cannot_be_stored_is_said_to_be_tried_again() {
     let mut limited = std::process::Command::new("sh");
-    limited.args(["-c", "trap '' XFSZ; ulimit -f 400; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_handoff")]);
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 4000; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_handoff")]);
     limited.stderr(std::process::Stdio::piped()).stdout(std::process::Stdio::null());
     let route = "[[route]]\nname = \"bundles\"\nto = { file = \"handoff-data/bundles.ndjson\" }\n";
     let gateway = Gateway::start_with(&format!("{}{route}", listener("")), limited);
     let mut client = Client::connect(&gateway);
     for number in 0..10_000 {
-        let text = format!("{}NTE|1||{}\r", message(&format!("m{number}"), "A01"), "x".repeat(4000));
+        let text = format!("{}NTE|1||{}\r", message(&format!("m{number}"), "A01"), "x".repeat(20_000));
         let (status, headers, body) = client.post(HL7, text.as_bytes());
         if status.starts_with("HTTP/1.1 503 ") {
             assert!(number > 0 && headers.contains("retry-after: ") && headers.contains("content-type: text/plain"));
