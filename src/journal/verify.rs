@@ -154,6 +154,8 @@ impl Scrub {
         let (stop, stopped) = mpsc::channel();
         let folder = Directory::journal_of(data);
         let work = move || {
+            // Of this thread only: everything else of the gateway goes first.
+            let _ = rustix::process::setpriority_process(None, 10);
             loop {
                 match scrub(&folder, &state, now_ms(), &stopped) {
                     Ok(reports) => reports.iter().for_each(tell),

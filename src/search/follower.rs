@@ -21,6 +21,8 @@ const TROUBLE: Duration = Duration::from_secs(10);
 const PRUNE: Duration = Duration::from_secs(60);
 /// A journal that grows by more records a second is busy.
 const BUSY: f64 = 2000.0;
+/// Everything else of the gateway goes first where there is too little of the processor.
+const NICE: i32 = 10;
 /// The pause after a slice, in times that it took.
 const PAUSE_CALM: u32 = 1;
 const PAUSE_BUSY: u32 = 20;
@@ -66,6 +68,8 @@ struct Work {
 
 impl Work {
     fn run(mut self, stopped: &mpsc::Receiver<()>) {
+        // Of this thread only; where it is not allowed it works beside the others as before.
+        let _ = rustix::process::setpriority_process(None, NICE);
         let mut told = false;
         loop {
             let started = Instant::now();

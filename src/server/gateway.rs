@@ -99,7 +99,7 @@ pub struct Gateway {
 }
 
 /// Memory for messages that routes have not delivered yet; beyond it they are read from the journal and translated again.
-const TAIL_BYTES_MAX: usize = 64 << 20;
+const TAIL_BYTES_MAX: usize = 40 << 20;
 /// Questions that wait for an answer.
 const COMMANDS_MAX: usize = 64;
 

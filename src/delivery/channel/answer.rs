@@ -13,8 +13,9 @@
 use super::Failure;
 use super::http::{self, retry_after};
 use super::replies::{Replies, Reply};
+use reqwest::StatusCode;
 use reqwest::header::{ETAG, HeaderMap, LAST_MODIFIED, LOCATION};
-use reqwest::{Response, StatusCode};
+use serde::Deserialize;
 use serde_json::Value;
 use std::time::{Duration, SystemTime};
 
@@ -24,21 +25,61 @@ pub(super) struct Taken {
     pub status: StatusCode,
     pub headers: HeaderMap,
     /// JSON, as far as it was not too long.
-    pub body: Option<Value>,
+    pub body: Option<Said>,
     /// There was no body at all.
     pub is_empty: bool,
 }
 
+/// What is asked of the JSON of an answer; the rest of it is passed over, for a server may show all that it has stored.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Said {
+    resource_type: Option<Box<str>>,
+    id: Option<Box<str>>,
+    #[serde(rename = "type")]
+    kind: Option<Box<str>>,
+    entry: Option<Vec<Entry>>,
+    /// Of an OperationOutcome.
+    issue: Option<Value>,
+}
+
+/// What is said of one entry of a Bundle.
+#[derive(Debug, Deserialize)]
+pub(super) struct Entry {
+    response: Option<Response>,
+    resource: Option<Resource>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Response {
+    status: Option<Box<str>>,
+    location: Option<Box<str>>,
+    outcome: Option<Outcome>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Resource {
+    id: Option<Box<str>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Outcome {
+    issue: Option<Value>,
+}
+
 /// Reads an answer; an error when it is no 2xx.
-pub(super) async fn taken(response: Result<Response, reqwest::Error>, replies: &Replies) -> Result<Taken, Failure> {
+pub(super) async fn taken(
+    response: Result<reqwest::Response, reqwest::Error>,
+    replies: &Replies,
+) -> Result<Taken, Failure> {
     let response = response.map_err(|error| http::unanswered(&error, replies))?;
     let (status, headers) = (response.status(), response.headers().clone());
     let body = http::read(response).await.map_err(|error| http::unanswered(&error, replies))?;
-    let json: Option<Value> = body.as_deref().and_then(|body| serde_json::from_slice(body).ok());
+    let json: Option<Said> = body.as_deref().and_then(|body| serde_json::from_slice(body).ok());
     if status.is_success() {
         return Ok(Taken { status, headers, body: json, is_empty: body.is_some_and(|body| body.is_empty()) });
     }
-    let mut reason = format!("HTTP {status}{}", issues(json.as_ref()));
+    let mut reason = format!("HTTP {status}{}", issues(json.as_ref().and_then(|said| said.issue.as_ref())));
     if status.is_redirection() {
         reason.push_str(": redirects are not followed; name the final address in the route");
     }
@@ -56,21 +97,21 @@ fn judged(status: u16, reason: String, after: Option<Duration>, replies: &Replie
 }
 
 /// Delivered must be proven: a login page answers 200 as well. Gives the entries of the answer.
-pub(super) fn proven<'t>(taken: &'t Taken, kind: &str, count: usize) -> Result<&'t [Value], Failure> {
-    let text = |key: &str| taken.body.as_ref().and_then(|body| body.get(key)).and_then(Value::as_str);
-    let entries = taken.body.as_ref().and_then(|body| body.get("entry")).and_then(Value::as_array);
-    let has_status = |entry: &Value| entry.pointer("/response/status").is_some();
-    match entries {
+pub(super) fn proven<'t>(taken: &'t Taken, kind: &str, count: usize) -> Result<&'t [Entry], Failure> {
+    let body = taken.body.as_ref();
+    let (said, is_bundle) = (
+        body.and_then(|body| body.kind.as_deref()),
+        body.and_then(|body| body.resource_type.as_deref()) == Some("Bundle"),
+    );
+    let has_status = |entry: &Entry| entry.response.as_ref().is_some_and(|response| response.status.is_some());
+    match body.and_then(|body| body.entry.as_deref()) {
         Some(entries)
-            if text("resourceType") == Some("Bundle")
-                && text("type") == Some(kind)
-                && entries.len() == count
-                && entries.iter().all(has_status) =>
+            if is_bundle && said == Some(kind) && entries.len() == count && entries.iter().all(has_status) =>
         {
             Ok(entries)
         }
         // Nothing was asked for.
-        None if count == 0 && text("type") == Some(kind) => Ok(&[]),
+        None if count == 0 && said == Some(kind) => Ok(&[]),
         _ => {
             Err(Failure::Again { reason: format!("2xx without a {kind} for each of the {count} entries"), after: None })
         }
@@ -78,12 +119,16 @@ pub(super) fn proven<'t>(taken: &'t Taken, kind: &str, count: usize) -> Result<&
 }
 
 /// A server may take a Bundle and refuse what is in it: each entry has a status of its own.
-pub(super) fn entries(entries: &[Value], replies: &Replies) -> Result<(), Failure> {
+pub(super) fn entries(entries: &[Entry], replies: &Replies) -> Result<(), Failure> {
     for (at, entry) in entries.iter().enumerate() {
-        let Some(status) = entry.pointer("/response/status").and_then(Value::as_str) else { continue };
+        let Some(response) = &entry.response else { continue };
+        let Some(status) = response.status.as_deref() else { continue };
         let code = status.get(..3).and_then(|code| code.parse::<u16>().ok()).unwrap_or(0);
         if !matches!(code, 200..=299 | 304) {
-            let reason = format!("entry {at}: status {code}{}", issues(entry.pointer("/response/outcome")));
+            let reason = format!(
+                "entry {at}: status {code}{}",
+                issues(response.outcome.as_ref().and_then(|outcome| outcome.issue.as_ref()))
+            );
             return Err(judged(code, reason, None, replies));
         }
     }
@@ -91,16 +136,15 @@ pub(super) fn entries(entries: &[Value], replies: &Replies) -> Result<(), Failur
 }
 
 /// The entries of an answer to `$process-message` that say that one of them failed.
-pub(super) fn entries_within(body: Option<&Value>, replies: &Replies) -> Result<(), Failure> {
-    let found = body.and_then(|body| body.get("entry")).and_then(Value::as_array);
-    entries(found.map_or(&[], Vec::as_slice), replies)
+pub(super) fn entries_within(body: Option<&Said>, replies: &Replies) -> Result<(), Failure> {
+    entries(body.and_then(|body| body.entry.as_deref()).unwrap_or_default(), replies)
 }
 
 /// The same for one resource: it is shown or named by the answer. Gives where the server put it, as `Type/id`.
 pub(super) fn resource_proven(taken: &Taken, resource_type: &str) -> Result<Option<String>, Failure> {
-    let shown = taken.body.as_ref().and_then(|body| body.get("resourceType")).and_then(Value::as_str);
+    let shown = taken.body.as_ref().and_then(|body| body.resource_type.as_deref());
     let by_body = taken.body.as_ref().filter(|_| shown == Some(resource_type));
-    let by_body = by_body.and_then(|body| body.get("id")).and_then(Value::as_str).filter(|id| is_id(id));
+    let by_body = by_body.and_then(|body| body.id.as_deref()).filter(|id| is_id(id));
     let header = taken.headers.get(LOCATION).and_then(|location| location.to_str().ok());
     let address = by_body
         .map(|id| format!("{resource_type}/{id}"))
@@ -115,9 +159,9 @@ pub(super) fn resource_proven(taken: &Taken, resource_type: &str) -> Result<Opti
 }
 
 /// Where the server put the resource of an entry, as `Type/id`.
-pub(super) fn entry_address(entry: &Value, resource_type: &str) -> Option<String> {
-    let location = entry.pointer("/response/location").and_then(Value::as_str);
-    let id = entry.pointer("/resource/id").and_then(Value::as_str).filter(|id| is_id(id));
+pub(super) fn entry_address(entry: &Entry, resource_type: &str) -> Option<String> {
+    let location = entry.response.as_ref().and_then(|response| response.location.as_deref());
+    let id = entry.resource.as_ref().and_then(|resource| resource.id.as_deref()).filter(|id| is_id(id));
     location
         .and_then(|location| address(location, resource_type))
         .or_else(|| id.map(|id| format!("{resource_type}/{id}")))
@@ -136,8 +180,8 @@ fn is_id(text: &str) -> bool {
 }
 
 /// The severities and codes of an OperationOutcome, and where in the resource. Its texts may quote the patient and stay out.
-fn issues(outcome: Option<&Value>) -> String {
-    let issues = outcome.and_then(|outcome| outcome.get("issue")).and_then(Value::as_array);
+fn issues(issues: Option<&Value>) -> String {
+    let issues = issues.and_then(Value::as_array);
     let plain = |issue: &Value, key: &str| {
         issue
             .get(key)
@@ -183,13 +227,17 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
+        serde_json::from_value(value).unwrap()
+    }
+
     fn none() -> Replies {
         Replies::default()
     }
 
     fn taken(status: StatusCode, headers: &[(reqwest::header::HeaderName, &str)], body: Option<Value>) -> Taken {
         let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
-        Taken { status, headers, is_empty: body.is_none(), body }
+        Taken { status, headers, is_empty: body.is_none(), body: body.map(read) }
     }
 
     #[test]
@@ -210,14 +258,14 @@ mod tests {
     #[test]
     fn an_accepted_bundle_with_a_refused_entry_is_not_delivered() {
         let answer = |status: &str| json!([{"response": {"status": "201 Created"}}, {"response": {"status": status, "outcome": {"issue": [{"severity": "error", "code": "invalid", "diagnostics": "CANARY"}]}}}]);
-        let judge = |status: &str| entries(answer(status).as_array().unwrap(), &none());
+        let judge = |status: &str| entries(&read::<Vec<_>>(answer(status)), &none());
         assert_eq!(judge("200"), Ok(()));
         assert_eq!(judge("422 Unprocessable"), Err(Failure::Refused("entry 1: status 422 (error invalid)".into())));
         assert!(matches!(judge("412 Precondition Failed"), Err(Failure::Refused(_))));
         assert!(matches!(judge("503"), Err(Failure::Again { .. })));
         assert!(matches!(judge("401"), Err(Failure::Endpoint { .. })));
         let replies = Replies(vec![(Reply::Status(422), crate::delivery::channel::replies::Action::Skip)]);
-        assert!(matches!(entries(answer("422").as_array().unwrap(), &replies), Err(Failure::Skipped(_))));
+        assert!(matches!(entries(&read::<Vec<_>>(answer("422")), &replies), Err(Failure::Skipped(_))));
     }
 
     #[test]
@@ -245,14 +293,14 @@ mod tests {
         assert_eq!(put(&location, body("OperationOutcome")).as_deref(), Some("Patient/a-1"));
         assert_eq!(put(&[(LOCATION, "https://ehr.example/fhir/Patient/?x=\"1")], None), None, "no id");
         let entry = json!({"response": {"status": "201", "location": "Patient/9/_history/1"}});
-        assert_eq!(entry_address(&entry, "Patient").as_deref(), Some("Patient/9"));
+        assert_eq!(entry_address(&read(entry), "Patient").as_deref(), Some("Patient/9"));
         let entry = json!({"response": {"status": "200"}, "resource": {"resourceType": "Patient", "id": "8"}});
-        assert_eq!(entry_address(&entry, "Patient").as_deref(), Some("Patient/8"));
+        assert_eq!(entry_address(&read(entry), "Patient").as_deref(), Some("Patient/8"));
     }
 
     #[test]
     fn a_reason_says_what_and_where_and_quotes_nothing() {
-        let outcome = |issue: Value| issues(Some(&json!({"issue": [issue]})));
+        let outcome = |issue: Value| issues(Some(&json!([issue])));
         let told = outcome(
             json!({"severity": "error", "code": "required", "diagnostics": "CANARY", "details": {"text": "CANARY"}, "expression": ["Patient.identifier[1].value"]}),
         );
@@ -277,6 +325,6 @@ mod tests {
             let told = outcome(json!({"severity": "error", "code": "CANARY", "expression": [quoting]}));
             assert_eq!(told, " (error ?)", "{quoting}");
         }
-        assert_eq!(issues(Some(&json!({"issue": "CANARY"}))) + &issues(None), "");
+        assert_eq!(issues(Some(&json!("CANARY"))) + &issues(None), "");
     }
 }

@@ -84,7 +84,7 @@ fn what_cannot_be_delivered_waits_on_disk_and_not_in_memory() {
     senders.into_iter().for_each(|sender| sender.join().unwrap());
     let memory = gateway.memory_bytes();
     eprintln!("{count} messages wait: {memory} bytes");
-    // What is kept of the newest messages (64 MB), of the route (8 MB), the mappings, and the program.
+    // What is kept of the newest messages (40 MB), of the route (8 MB), the mappings, and the program.
     assert!(memory < 250 << 20, "{memory} bytes");
     well.store(true, Ordering::SeqCst);
     assert_eq!(server.wait_for_taken(count / 8 * 8).len(), count / 8 * 8);
