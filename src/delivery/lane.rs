@@ -159,7 +159,13 @@ impl Lane {
     ) -> Result<Lane, Error> {
         let position = position(&name, common)?;
         let left_over = position.waiting.iter().copied().collect();
-        let supply = || Supply::new(Arc::clone(&common.tail), Arc::clone(&common.plans), common.journal.reader());
+        // Which patients a message names is asked of its Bundle.
+        let bundles = match &duty {
+            Duty::Deliver { order, wants_bundle, .. } => *wants_bundle || *order == Order::Patient,
+            Duty::CollectUntranslated => false,
+        };
+        let supply =
+            || Supply::new(Arc::clone(&common.tail), Arc::clone(&common.plans), bundles, common.journal.reader());
         let meter = telemetry().route(&name);
         Ok(Lane {
             name,

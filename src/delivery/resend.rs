@@ -121,7 +121,7 @@ pub fn prepare(seq: u64, mut record: Record, plans: &Plans) -> Result<Live, Stri
         Facets { outcome: Outcome::Received, ..facets }.encode(&mut encoded);
         record.facets = encoded;
     }
-    let live = again(seq, record, plans, &mut Scratch::default());
+    let live = again(seq, record, plans, true, &mut Scratch::default());
     match live.failure {
         Some(why) => Err(why),
         None if live.bundle.is_empty() => Err("there is nothing in it to deliver".into()),

@@ -38,6 +38,8 @@ impl Next {
 pub(super) struct Supply {
     tail: Arc<Tail>,
     plans: Arc<Plans>,
+    /// Whether Bundles are asked for: what comes from the journal is translated again only then.
+    bundles: bool,
     /// `None` only while it works on another thread.
     lagging: Option<Box<Lagging>>,
     begun: Option<Begun>,
@@ -63,9 +65,9 @@ struct Begun {
 const LIMITS: Limits = Limits { records_max: 64, bytes_max: 1 << 20 };
 
 impl Supply {
-    pub fn new(tail: Arc<Tail>, plans: Arc<Plans>, reader: Reader) -> Supply {
+    pub fn new(tail: Arc<Tail>, plans: Arc<Plans>, bundles: bool, reader: Reader) -> Supply {
         let lagging = Some(Box::new(Lagging { reader, scratch: Scratch::default() }));
-        Supply { tail, plans, lagging, begun: None }
+        Supply { tail, plans, bundles, lagging, begun: None }
     }
 
     /// Messages from a number on, in order and without a gap; none at the end of the journal.
@@ -95,10 +97,10 @@ impl Supply {
 
     fn begin(&mut self, seq: u64, messages_max: usize) -> Option<Begun> {
         let mut lagging = self.lagging.take()?;
-        let plans = Arc::clone(&self.plans);
+        let (plans, bundles) = (Arc::clone(&self.plans), self.bundles);
         let limits = Limits { records_max: LIMITS.records_max.min(messages_max), ..LIMITS };
         let work = tokio::task::spawn_blocking(move || {
-            let found = lagging.read(&plans, seq, limits);
+            let found = lagging.read(&plans, bundles, seq, limits);
             (lagging, found)
         });
         Some(Begun { seq, work })
@@ -116,7 +118,7 @@ impl Supply {
 }
 
 impl Lagging {
-    fn read(&mut self, plans: &Plans, seq: u64, limits: Limits) -> Result<Vec<Next>, Error> {
+    fn read(&mut self, plans: &Plans, bundles: bool, seq: u64, limits: Limits) -> Result<Vec<Next>, Error> {
         let items = match self.reader.read(seq, limits) {
             // A cursor that lost its tail, or that of a route that was away for long: what is gone is told, and what is there goes on.
             Err(Error::Pruned { asked, first }) => return Ok(vec![Next::Damaged(asked, first - 1)]),
@@ -124,18 +126,19 @@ impl Lagging {
         };
         let next = items.into_iter().map(|item| match item {
             Item::Damaged(seqs) => Next::Damaged(*seqs.start(), *seqs.end()),
-            Item::Record(seq, record) => Next::Message(Arc::new(again(seq, record, plans, &mut self.scratch))),
+            Item::Record(seq, record) => Next::Message(Arc::new(again(seq, record, plans, bundles, &mut self.scratch))),
         });
         Ok(next.collect())
     }
 }
 
-/// Translates a record again, as it was translated when it came.
-pub(super) fn again(seq: u64, record: Record, plans: &Plans, scratch: &mut Scratch) -> Live {
+/// Translates a record again, as it was translated when it came; one that is good only where its Bundle is asked for.
+pub(super) fn again(seq: u64, record: Record, plans: &Plans, bundles: bool, scratch: &mut Scratch) -> Live {
     let mut live = Live { seq, ..Live::default() };
     match Facets::decode(&record.facets) {
         None => live.failure = Some("its facets were written by another version".into()),
         Some(facets) => match facets.outcome {
+            Outcome::Received | Outcome::Translated if !bundles => {}
             Outcome::Received | Outcome::Translated | Outcome::Untranslated => {
                 translate(&mut live, &facets, &record.raw, plans, scratch)
             }
@@ -179,7 +182,8 @@ mod tests {
         let mut why = |outcome| {
             let mut facets = Vec::new();
             Facets { outcome, listener: b"adt", ..Facets::default() }.encode(&mut facets);
-            again(1, Record { facets, raw: b"no message".to_vec(), ..Record::default() }, &plans, &mut scratch).failure
+            again(1, Record { facets, raw: b"no message".to_vec(), ..Record::default() }, &plans, true, &mut scratch)
+                .failure
         };
         assert!(
             why(Outcome::Untranslated).is_some()
