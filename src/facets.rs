@@ -36,11 +36,13 @@ pub enum Outcome {
     Ignored,
     /// Not taken for what came before it: its control id is another message's (AE).
     Refused,
+    /// Kept, but the certificate of its sender may not send as its MSH-3 and MSH-4.
+    Foreign,
 }
 
 impl Outcome {
     /// Every one, in the order of their numbers on disk.
-    pub const ALL: [Outcome; 7] = [
+    pub const ALL: [Outcome; 8] = [
         Outcome::Received,
         Outcome::Translated,
         Outcome::Untranslated,
@@ -48,6 +50,7 @@ impl Outcome {
         Outcome::Unreadable,
         Outcome::Ignored,
         Outcome::Refused,
+        Outcome::Foreign,
     ];
 
     /// Its name in logs.
@@ -60,6 +63,7 @@ impl Outcome {
             Outcome::Unreadable => "unreadable",
             Outcome::Ignored => "ignored",
             Outcome::Refused => "refused",
+            Outcome::Foreign => "foreign",
         }
     }
 }
@@ -380,7 +384,7 @@ mod tests {
             assert_eq!(Facets::decode(&old), Some(Facets { peer: b"", ..facets }), "as version 1 wrote it");
         });
         let outcomes: Vec<_> = Outcome::ALL.iter().map(|outcome| *outcome as usize).collect();
-        assert_eq!(outcomes, [0, 1, 2, 3, 4, 5, 6], "numbers on disk do not move");
+        assert_eq!(outcomes, [0, 1, 2, 3, 4, 5, 6, 7], "numbers on disk do not move");
     }
 
     #[test]

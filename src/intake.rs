@@ -20,7 +20,7 @@ mod senders;
 mod sequence;
 mod translate;
 
-use crate::facets::Outcome;
+use crate::facets::{Facets, Outcome};
 use crate::hl7;
 use crate::journal::{AppendError, Journal, Receipt, Record};
 use crate::mapping::{Failure, Plan, Scratch};
@@ -162,16 +162,14 @@ pub struct Intake {
     deliveries: Arc<Deliveries>,
     duplicates: Duplicates,
     links: Arc<Links>,
-    /// Idle workers: as many as there were frames at the same time.
-    workers: Mutex<Vec<Worker>>,
+    /// Idle ones, for frames that wait for one another.
+    indexes: Mutex<Vec<hl7::Index>>,
+    /// Idle ones: as many as messages were translated at the same time, which is as many as there are threads.
+    scratches: Mutex<Vec<Scratch>>,
 }
 
-/// What one frame at a time needs, reused.
-#[derive(Debug, Default)]
-struct Worker {
-    index: hl7::Index,
-    scratch: Scratch,
-}
+/// Idle indexes that are kept.
+const INDEXES_MAX: usize = 256;
 
 /// What is said about a message in the log: nothing that stands in it but its type.
 struct Note {
@@ -221,7 +219,8 @@ impl Intake {
             pen: Arc::new(Pen::new(clock)),
             duplicates,
             links,
-            workers: Mutex::default(),
+            indexes: Mutex::default(),
+            scratches: Mutex::default(),
         }
     }
 
@@ -234,20 +233,23 @@ impl Intake {
         peer: &Peer,
     ) -> impl Future<Output = Answer> + Send + use<> {
         let began = Instant::now();
-        let mut worker = self.workers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        let taken = self.take(raw, source, peer, &mut worker).await;
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
+        let mut index = self.indexes.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        let taken = self.take(raw, source, peer, &mut index).await;
+        let mut indexes = self.indexes.lock().unwrap_or_else(PoisonError::into_inner);
+        if indexes.len() < INDEXES_MAX {
+            indexes.push(index);
+        }
+        drop(indexes);
         let waits = source.options.ack_on == AckOn::Delivered;
         let deliveries = waits.then(|| (Arc::clone(&self.deliveries), source.options.ack_timeout));
         let (pen, meter) = (Arc::clone(&self.pen), Arc::clone(&source.meter));
         taken.answer(Desk { pen, meter, began, deliveries })
     }
 
-    async fn take(&self, raw: Vec<u8>, source: &Source, peer: &Peer, worker: &mut Worker) -> Taken {
+    async fn take(&self, raw: Vec<u8>, source: &Source, peer: &Peer, index: &mut hl7::Index) -> Taken {
         // To the millisecond, as it is journalled: translating again must give the same bytes.
         let received = (self.pen.clock)();
         let received = received.round(jiff::Unit::Millisecond).unwrap_or(received);
-        let Worker { index, scratch } = worker;
         let mut frame = Frame::read(&raw, index, source, received);
         if frame.message.is_some_and(is_one_sided) && !source.told_one_sided.swap(true, Ordering::Relaxed) {
             tracing::warn!(
@@ -264,10 +266,20 @@ impl Intake {
             standing.foreign = true;
         } else {
             passage = match self.turn(&mut frame, source, &address, &mut standing).await {
-                Err((answer, outcome)) => return Taken::Answered(answer, outcome),
+                Err(taken) => return taken,
                 Ok(passage) => passage,
             };
             reservation = match self.came_before(&frame, source, &mut standing).await {
+                // Its number counts once the first of the two is stored, and not before.
+                Err(Taken::Twin(stored, raw)) if passage.is_some() => {
+                    return match stored.await {
+                        Ok((seq, record)) => {
+                            passage.into_iter().for_each(Passage::stored);
+                            Taken::Known(seq, record)
+                        }
+                        Err(_) => Taken::Twin(oneshot::channel().1, raw),
+                    };
+                }
                 Err(taken) => {
                     // Its number counts all the same.
                     passage.into_iter().for_each(Passage::stored);
@@ -277,7 +289,9 @@ impl Intake {
             };
         }
         let waits = source.options.ack_on == AckOn::Delivered && frame.message.is_some_and(waits_for_application);
-        let draft = self.draft(&frame, &standing, source, scratch);
+        let mut scratch = self.scratches.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        let draft = self.draft(&frame, &standing, source, &mut scratch);
+        self.scratches.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
         let record =
             Arc::new(Record { received_ms: received.as_millisecond(), facets: draft.facets, raw, ack: draft.ack });
         let is_good = matches!(draft.note.outcome, Outcome::Translated | Outcome::Received);
@@ -288,10 +302,11 @@ impl Intake {
             if let Some(waiter) = waiter {
                 waiter.stored(seq);
             }
-            passage.into_iter().for_each(Passage::stored);
+            // In this order, also when it is not stored: the turn ends last.
             if let Some(reservation) = reservation {
                 reservation.stored(seq, &kept);
             }
+            passage.into_iter().for_each(Passage::stored);
             if let Some(mut live) = live {
                 live.seq = seq;
                 tail.push(live);
@@ -307,7 +322,7 @@ impl Intake {
         source: &Source,
         peer: &'a str,
         standing: &mut Standing,
-    ) -> Result<Option<Passage>, (Vec<u8>, &'static str)> {
+    ) -> Result<Option<Passage>, Taken> {
         let Some(message) = frame.message.filter(|_| source.options.sequence && frame.facets.code != b"ACK") else {
             return Ok(None);
         };
@@ -317,10 +332,23 @@ impl Intake {
         let (passage, number) = match self.links.turn(&source.listener, peer, message).await {
             Turn::None => return Ok(None),
             Turn::Repeated(expected) => {
-                return Err((answer(Fate::Kept(Outcome::Received), None, expected), names::REPEATED));
+                return Err(match self.repeated(frame, source).await {
+                    // Told which number comes next, unless what came of it is another matter.
+                    Some(Taken::Known(_, record)) if source.options.ack_on != AckOn::Delivered && is_good(&record) => {
+                        Taken::Answered(answer(Fate::Kept(Outcome::Received), None, expected), names::REPEATED)
+                    }
+                    Some(taken) => taken,
+                    None => {
+                        let text = "MSH-13 is the number of the message before, and this is another message";
+                        let failure = Failure { code: 100, location: Some((*b"MSH", 1, 13)), text: text.into() };
+                        let ack = answer(Fate::OutOfSequence, Some(&failure), expected);
+                        Taken::Answered(ack, names::OUT_OF_SEQUENCE)
+                    }
+                });
             }
             Turn::Refuse(expected, failure) => {
-                return Err((answer(Fate::OutOfSequence, Some(&failure), expected), names::OUT_OF_SEQUENCE));
+                let ack = answer(Fate::OutOfSequence, Some(&failure), expected);
+                return Err(Taken::Answered(ack, names::OUT_OF_SEQUENCE));
             }
             Turn::Take(passage, number) => (passage, number),
             Turn::Start(passage, number) => {
@@ -331,6 +359,23 @@ impl Intake {
         standing.sequence = Some(number);
         frame.facets.peer = peer.as_bytes();
         Ok(Some(passage))
+    }
+
+    /// What answers a message with the number of the one before: that one, where it is the same; none where it is another.
+    async fn repeated(&self, frame: &Frame<'_>, source: &Source) -> Option<Taken> {
+        let print = frame.message.and_then(|message| Fingerprint::of(&frame.facets, message))?;
+        let (reservation, suspects) = match self.duplicates.look(print, false) {
+            Look::Twin(stored) => return Some(Taken::Twin(stored, frame.raw.to_vec())),
+            Look::Ours(reservation, suspects) => (reservation, suspects),
+        };
+        let oldest_ms = frame.facets.received_ms.saturating_sub(duplicates::millis(source.options.duplicate_window));
+        match self.duplicates.judge(&self.journal, print, suspects, oldest_ms).await {
+            Verdict::New { .. } => None,
+            Verdict::Known(seq, record) => {
+                reservation.known(seq, &record);
+                Some(Taken::Known(seq, record))
+            }
+        }
     }
 
     /// Looks whether the same message came before: then this is what its answer waits for. Otherwise its place is reserved.
@@ -361,6 +406,12 @@ impl Intake {
             }
         }
     }
+}
+
+/// Whether a message that is kept could be used.
+fn is_good(record: &Record) -> bool {
+    let facets = Facets::decode(&record.facets);
+    facets.is_some_and(|facets| matches!(facets.outcome, Outcome::Translated | Outcome::Received))
 }
 
 impl Taken {
@@ -399,7 +450,7 @@ impl Desk {
         self.meter.message(note.outcome.name(), note.bytes);
         note.tell(seq);
         let refused = match (waiting, &self.deliveries) {
-            (Some(waiting), Some((_, longest))) => waiting.refused(*longest).await,
+            (Some(waiting), Some((_, longest))) => waiting.refused(self.began, *longest).await,
             _ => None,
         };
         self.meter.ack.time(self.began.elapsed());
@@ -411,7 +462,9 @@ impl Desk {
         self.meter.message(names::REPEATED, record.raw.len());
         tracing::info!(seq, bytes = record.raw.len(), "a message that came before was answered as it was then");
         let refused = match &self.deliveries {
-            Some((deliveries, longest)) if delivered::is_awaited(record) => deliveries.refused(seq, *longest).await,
+            Some((deliveries, longest)) if delivered::is_awaited(record) => {
+                deliveries.refused(seq, self.began, *longest).await
+            }
             _ => None,
         };
         self.saying(record, refused)

@@ -121,6 +121,17 @@ impl Stream {
         heard.now();
         Stream { transport, heard, look: Box::pin(sleep(LOOK_EVERY)), _place: place }
     }
+
+    /// An error once it has been silent for too long; wakes the task when it is to be looked at again.
+    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        while self.look.as_mut().poll(context).is_ready() {
+            if self.heard.is_long_ago() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.look.set(sleep(LOOK_EVERY));
+        }
+        Ok(())
+    }
 }
 
 impl AsyncRead for Stream {
@@ -129,18 +140,15 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        while self.look.as_mut().poll(context).is_ready() {
-            if self.heard.is_long_ago() {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            }
-            self.look.set(sleep(LOOK_EVERY));
-        }
+        self.check(context)?;
         Pin::new(&mut *self.transport).poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        // Also one that asks and asks and never reads what it is answered.
+        self.check(context)?;
         Pin::new(&mut *self.transport).poll_write(context, bytes)
     }
 

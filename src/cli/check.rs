@@ -1,5 +1,6 @@
 //! `handoff check`: everything that would keep a gateway from starting with a configuration, without starting it.
-use super::serve::{configured, with_plans};
+use super::files::{Layers, load};
+use super::serve::configured;
 use crate::delivery::channel::Channel;
 use crate::mllp::tls::Acceptor;
 use clap::Args;
@@ -44,7 +45,17 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         }
     }
     let (listeners, routes) = (config.listeners.len(), config.routes.len());
-    with_plans(config.mappings.take(), config.listeners)?;
+    let mappings = config.mappings.take();
+    let mut sites: Vec<_> = config.listeners.iter().map(|listener| listener.site.clone()).collect();
+    sites.sort_unstable();
+    sites.dedup();
+    for site in sites {
+        if let Err(error) = load(&Layers { mappings: mappings.clone(), site: site.clone() }) {
+            let site = site.map_or_else(String::new, |site| format!("site {}: ", site.display()));
+            eprintln!("{}: {site}{error:#}", args.config.display());
+            good = false;
+        }
+    }
     if good {
         println!("{}: good ({listeners} listeners, {routes} routes)", args.config.display());
     }

@@ -55,7 +55,13 @@ pub fn run(args: &JournalArgs) -> anyhow::Result<ExitCode> {
             journal::verify(&config.data, |report| total.add(report))?;
             total.tell();
         }
-        What::Prune { dry_run } => prune(&config, *dry_run)?,
+        What::Prune { dry_run } => {
+            let mut config = config;
+            if args.place.config.is_none() {
+                config.routes.clear(); // The default route is nobody's word for these data.
+            }
+            prune(&config, *dry_run)?;
+        }
         What::Backup { to } => {
             journal::backup(&config.data, to, |report| total.add(report))?;
             total.tell();

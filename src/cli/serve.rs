@@ -43,7 +43,7 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         }
     };
     log_to_stderr(config.log);
-    let watched = Watched { admin: config.admin.clone(), alerts: config.alerts.clone() };
+    let watched = Watched { admin: config.admin.clone(), alerts: config.alerts.clone(), log: config.log };
     let setup = setup(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     match runtime.block_on(serve(setup, args.config, watched)) {
@@ -74,14 +74,20 @@ fn log_to_stderr(log: Log) {
 struct Watched {
     admin: Option<crate::admin::Options>,
     alerts: Option<alerts::Options>,
+    log: Log,
 }
 
 async fn serve(setup: Setup, path: Option<PathBuf>, watched: Watched) -> anyhow::Result<ExitCode> {
     // Asked for first: a signal that comes while starting is not missed.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let hangup = signal(SignalKind::hangup())?;
+    let (admin, alerts, log) = (watched.admin.clone(), watched.alerts.clone(), watched.log);
     let read = move || {
         let config = configured(path.as_deref()).map_err(|problems| problems.to_string())?;
+        // Not passed over in silence: somebody who takes a token away must know that it still opens.
+        if config.admin != admin || config.alerts != alerts || config.log != log {
+            return Err("[admin], [alerts] and [log] can only be changed by a restart".to_owned());
+        }
         self::setup(config).map_err(|error| format!("{error:#}"))
     };
     let data = setup.data.clone();

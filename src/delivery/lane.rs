@@ -203,6 +203,7 @@ impl Lane {
             let looked = Instant::now();
             let turned = if begins { self.turn(&mut deliveries).await } else { self.keep().await.map(|()| false) };
             self.show();
+            let keeps = turned.is_ok() && !deliveries.is_empty();
             let again_at = match turned {
                 Ok(true) => continue,
                 Ok(false) => self.schedule.deadline(looked).filter(|_| begins),
@@ -214,7 +215,7 @@ impl Lane {
             // Whatever else may be wrong, what waits is looked at again: a route must not sleep over its messages.
             let idle = begins && deliveries.is_empty() && self.schedule.waiting() > 0;
             let again_at = again_at.or_else(|| idle.then(|| Instant::now() + STORE_PAUSE));
-            let keep_at = (!deliveries.is_empty() && self.ledger.has_news()).then(|| self.kept + KEEP_PAUSE);
+            let keep_at = (keeps && self.ledger.has_news()).then(|| self.kept + KEEP_PAUSE);
             let again_at = again_at.into_iter().chain(keep_at).min();
             if deliveries.is_empty() && (ends || (ended && self.schedule.waiting() == 0)) {
                 return;
@@ -331,9 +332,11 @@ impl Lane {
         let action = match (&self.duty, Facets::decode(&live.facets)) {
             (_, None) => Action::GiveUp(why("its facets cannot be read")),
             (Duty::CollectUntranslated, Some(facets)) => match facets.outcome {
-                Outcome::Untranslated | Outcome::Rejected | Outcome::Refused | Outcome::Unreadable => {
-                    Action::GiveUp(why("could not be translated"))
-                }
+                Outcome::Untranslated
+                | Outcome::Rejected
+                | Outcome::Refused
+                | Outcome::Foreign
+                | Outcome::Unreadable => Action::GiveUp(why("could not be translated")),
                 Outcome::Received | Outcome::Translated | Outcome::Ignored => Action::Pass,
             },
             (Duty::Deliver { route, .. }, Some(facets)) if !route.wants(&facets, &live.raw) => Action::Pass,
@@ -456,6 +459,8 @@ impl Lane {
     /// Writes down how far the lane has come.
     async fn keep(&mut self) -> Result<(), Error> {
         let Some(step) = self.ledger.step() else { return Ok(()) };
+        // Also when it fails: then the next time is after a longer pause.
+        self.kept = Instant::now();
         let (state, name) = (Arc::clone(&self.common.state), self.name.clone());
         let written = tokio::task::spawn_blocking(move || state.advance(&name, &step)).await;
         written.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;

@@ -71,11 +71,14 @@ pub async fn letter(
     if letter.last > letter.seq {
         return Err(ResendError::Damaged(letter.seq, letter.last));
     }
-    let live = prepare(letter.seq, record.clone(), &outlets.plans).map_err(ResendError::Nothing)?;
+    let live = prepare(letter.seq, record.clone(), &outlets.plans, false).map_err(ResendError::Nothing)?;
     let wanted = |options: &&Options| {
         let own = route == UNTRANSLATED || options.route.name == route;
         own && Facets::decode(&live.facets).is_some_and(|facets| options.route.wants(&facets, &live.raw))
     };
+    if outlets.routes.iter().filter(wanted).any(|options| options.target.wants_bundle()) {
+        prepare(letter.seq, record.clone(), &outlets.plans, true).map_err(ResendError::Nothing)?;
+    }
     if !anyway {
         for Options { route, target, .. } in outlets.routes.iter().filter(wanted) {
             if let Some(newer) = overtaken(view, &live, route, target)? {
@@ -86,7 +89,7 @@ pub async fn letter(
     let (state, mut sent) = (view.state(), Vec::new());
     for options in outlets.routes.iter().filter(wanted) {
         // Each route its own copy: a channel takes it whole.
-        let failure = match prepare(letter.seq, record.clone(), &outlets.plans) {
+        let failure = match prepare(letter.seq, record.clone(), &outlets.plans, options.target.wants_bundle()) {
             Ok(live) => deliver(live, options.target.clone()).await.err(),
             Err(why) => Some(why),
         };
@@ -108,23 +111,26 @@ pub async fn letter(
     Ok(sent)
 }
 
-/// A message as it is delivered today: translated by the present mappings if it could not be translated when it came, else as it was then.
+/// A message as it is delivered today: translated by the present mappings, which may have been mended for it; or only as it came, where no `bundle` is asked for.
 ///
 /// # Errors
 /// Why there is still nothing to deliver.
-pub fn prepare(seq: u64, mut record: Record, plans: &Plans) -> Result<Live, String> {
+pub fn prepare(seq: u64, mut record: Record, plans: &Plans, bundle: bool) -> Result<Live, String> {
     let Some(facets) = Facets::decode(&record.facets) else {
         return Err("its facets were written by another version".into());
     };
-    if matches!(facets.outcome, Outcome::Untranslated | Outcome::Rejected | Outcome::Refused) {
-        let mut encoded = Vec::new();
-        Facets { outcome: Outcome::Received, ..facets }.encode(&mut encoded);
-        record.facets = encoded;
-    }
-    let live = again(seq, record, plans, true, &mut Scratch::default());
+    let outcome = match facets.outcome {
+        Outcome::Untranslated | Outcome::Rejected | Outcome::Refused | Outcome::Foreign => Outcome::Received,
+        other => other,
+    };
+    // No plan of its own: that of its listener today.
+    let mut encoded = Vec::new();
+    Facets { outcome, plan: [0; 32], ..facets }.encode(&mut encoded);
+    record.facets = encoded;
+    let live = again(seq, record, plans, bundle, &mut Scratch::default());
     match live.failure {
         Some(why) => Err(why),
-        None if live.bundle.is_empty() => Err("there is nothing in it to deliver".into()),
+        None if bundle && live.bundle.is_empty() => Err("there is nothing in it to deliver".into()),
         None => Ok(live),
     }
 }

@@ -143,6 +143,7 @@ pub(super) fn again(seq: u64, record: Record, plans: &Plans, bundles: bool, scra
                 translate(&mut live, &facets, &record.raw, plans, scratch)
             }
             Outcome::Rejected => live.failure = Some("its type, processing id or version is not taken here".into()),
+            Outcome::Foreign => live.failure = Some("its sender's certificate may not send it".into()),
             Outcome::Refused => live.failure = Some("its control id is that of an earlier message".into()),
             Outcome::Unreadable => live.failure = Some("no MSH could be read".into()),
             Outcome::Ignored => {}

@@ -22,6 +22,11 @@ pub fn find_header(raw: &[u8]) -> Option<usize> {
     anywhere
 }
 
+/// Whether bytes hold what ends a message in an MLLP frame, so that a receiver would see another message behind it.
+pub fn holds_frame_end(raw: &[u8]) -> bool {
+    memchr::memchr_iter(0x1C, raw).any(|at| matches!(raw.get(at + 1), Some(b'\r' | b'\n' | 0x0B)))
+}
+
 /// Whether `line` begins with the header segment `id` (in any case) and what can be its separator.
 ///
 /// A letter or digit counts as separator only when it also closes the encoding characters, so that no word is taken for a header.

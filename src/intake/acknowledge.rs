@@ -114,7 +114,7 @@ fn code(message: Option<Message<'_>>, fate: Fate) -> Option<Code> {
     let (application, commit) = match fate {
         Fate::Kept(Outcome::Received | Outcome::Translated) => (Some(Code::ApplicationAccept), Code::CommitAccept),
         Fate::Kept(Outcome::Untranslated | Outcome::Refused) => (Some(Code::ApplicationError), Code::CommitAccept),
-        Fate::Kept(Outcome::Rejected) => (Some(Code::ApplicationReject), Code::CommitReject),
+        Fate::Kept(Outcome::Rejected | Outcome::Foreign) => (Some(Code::ApplicationReject), Code::CommitReject),
         Fate::Kept(Outcome::Unreadable) => return Some(Code::ApplicationReject),
         Fate::Kept(Outcome::Ignored) => return None, // An acknowledgement is never acknowledged.
         Fate::OutOfSequence => (Some(Code::ApplicationError), Code::CommitError),

@@ -1,15 +1,15 @@
 //! Senders that are answered only once their message is delivered (`ack_on = "delivered"`).
 //!
-//! A message that is new is waited for from before any route can see it. One that came before is looked up: its routes may have done with it long ago.
+//! It is waited for from when it came, however many wait before it. A message that is new is waited for from before any route can see it. One that came before is looked up: its routes may have done with it long ago.
 use super::acknowledge::waits_for_application;
-use crate::facets::{Facets, Outcome};
+use super::is_good;
 use crate::hl7::Index;
 use crate::journal::{Error, Record, State};
 use crate::routing::{Settled, Settlement, Wait};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant as StdInstant};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// What routes have done with messages.
 #[derive(Debug)]
@@ -42,8 +42,8 @@ impl Deliveries {
     }
 
     /// Waits until the routes have done with a message that came before; why it is not delivered.
-    pub(super) async fn refused(self: &Arc<Self>, seq: u64, longest: Duration) -> Option<String> {
-        let deadline = Instant::now() + longest;
+    pub(super) async fn refused(self: &Arc<Self>, seq: u64, since: StdInstant, longest: Duration) -> Option<String> {
+        let deadline = Instant::from_std(since + longest);
         loop {
             let here = Arc::clone(self);
             match tokio::task::spawn_blocking(move || here.look(seq)).await {
@@ -84,9 +84,9 @@ impl Waiter {
 
 impl Waiting {
     /// Waits until the routes have done with the message; why it is not delivered.
-    pub async fn refused(self, longest: Duration) -> Option<String> {
+    pub async fn refused(self, since: StdInstant, longest: Duration) -> Option<String> {
         let settled = async { Some(self.0.await.ok()?.settlement().await) };
-        match timeout(longest, settled).await {
+        match timeout_at(Instant::from_std(since + longest), settled).await {
             Ok(Some(settlement)) => reason(settlement),
             Ok(None) | Err(_) => Some(too_long(longest)),
         }
@@ -108,8 +108,6 @@ fn too_long(longest: Duration) -> String {
 
 /// Whether the sender of a message that is kept waits for its delivery.
 pub(super) fn is_awaited(record: &Record) -> bool {
-    let is_good = Facets::decode(&record.facets)
-        .is_some_and(|facets| matches!(facets.outcome, Outcome::Translated | Outcome::Received));
     let mut index = Index::default();
-    is_good && index.parse(&record.raw).is_ok() && waits_for_application(index.message(&record.raw))
+    is_good(record) && index.parse(&record.raw).is_ok() && waits_for_application(index.message(&record.raw))
 }

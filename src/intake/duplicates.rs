@@ -18,7 +18,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use crate::facets::Facets;
+use crate::facets::{Facets, Outcome};
 use crate::hl7::{Index, Message, SegmentId, Span};
 use crate::journal::{Error, Item, Journal, Limits, Reader, Record};
 pub use rebuild::OpenError;
@@ -95,7 +95,8 @@ impl Fingerprint {
 
     /// That of a record.
     fn of_record(record: &Record) -> Option<Fingerprint> {
-        let facets = Facets::decode(&record.facets)?;
+        // One that its sender may not send must not stand in the way of whom it speaks for.
+        let facets = Facets::decode(&record.facets).filter(|facets| facets.outcome != Outcome::Foreign)?;
         let mut index = Index::default();
         index.parse(&record.raw).ok()?;
         Fingerprint::of(&facets, index.message(&record.raw))

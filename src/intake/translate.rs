@@ -2,6 +2,7 @@
 use super::acknowledge::{Fate, Verdict};
 use super::{AckOn, Intake, Note, OnDuplicate, Source};
 use crate::facets::{Facets, Outcome};
+use crate::hl7::header::holds_frame_end;
 use crate::hl7::{Index, Message, ParseError, SegmentId};
 use crate::mapping::{Context, Failure, Scratch};
 use crate::routing::Live;
@@ -64,7 +65,7 @@ impl Intake {
             (Some(_), _) if standing.foreign => {
                 let text = "the certificate of the connection may not send as this MSH-3 and MSH-4";
                 let failure = Failure { code: 207, location: Some((*b"MSH", 1, 3)), text: text.into() };
-                Verdict { outcome: Outcome::Rejected, failure: Some(failure) }
+                Verdict { outcome: Outcome::Foreign, failure: Some(failure) }
             }
             (Some(_), _) if only_starts => Verdict { outcome: Outcome::Ignored, failure: None },
             (Some(message), _) => judge(message, &facets, source.options.ack_on, refused, || {
@@ -130,6 +131,14 @@ fn judge(
     }
     if !facets.version.is_empty() && !facets.version.starts_with(b"2") {
         return refuse(203, 12, "MSH-12 is no version of HL7 v2, such as 2.5.1");
+    }
+    // It could not be sent on over MLLP as the one message that it is.
+    if holds_frame_end(message.raw()) {
+        let text = "the message holds the end of an MLLP frame (1C 0D): remove it";
+        return Verdict {
+            outcome: Outcome::Untranslated,
+            failure: Some(Failure { code: 102, location: None, text: text.into() }),
+        };
     }
     let headers =
         (0..message.segment_count()).filter(|segment| message.segment_id(*segment) == SegmentId(*b"MSH")).count();

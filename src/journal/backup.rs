@@ -80,7 +80,25 @@ fn copy(view: &View, to: &Path) -> Result<bool, BackupError> {
         }
     }
     directory::sync(&there).map_err(Error::file(&there))?;
+    copy_beside(view.path(), to)?;
     Ok(true)
+}
+
+/// What others keep beside the journal and cannot make again: the mappings of before, and the sequence numbers of links.
+fn copy_beside(from: &Path, to: &Path) -> Result<(), BackupError> {
+    let copy = |from: &Path, to: &Path| match fs::copy(from, to) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        copied => copied.map(|_| ()).map_err(Error::file(from)),
+    };
+    copy(&from.join("sequence"), &to.join("sequence"))?;
+    let (plans, there) = (from.join("plans"), to.join("plans"));
+    let Ok(entries) = fs::read_dir(&plans) else { return Ok(()) };
+    fs::create_dir_all(&there).map_err(Error::file(&there))?;
+    for entry in entries {
+        let entry = entry.map_err(Error::file(&plans))?;
+        copy(&entry.path(), &there.join(entry.file_name()))?;
+    }
+    Ok(())
 }
 
 /// Puts a copy back into a data directory that holds nothing, and reads it through. Routes then go on from where they stood when the copy was taken: what they delivered since is
@@ -90,7 +108,8 @@ fn copy(view: &View, to: &Path) -> Result<bool, BackupError> {
 /// A [`BackupError`].
 pub fn restore(from: &Path, data: &Path, each: impl FnMut(&Report)) -> Result<(), BackupError> {
     directory::check_format(from)?;
-    if data.join("format").exists() || Directory::journal_of(data).exists() || Directory::state_of(data).exists() {
+    let others = ["format", "sequence", "duplicates", "plans"].iter().any(|name| data.join(name).exists());
+    if others || Directory::journal_of(data).exists() || Directory::state_of(data).exists() {
         return Err(BackupError::NotEmpty(data.to_owned()));
     }
     // Not in use: nothing is to be put where a gateway is starting just now.
@@ -108,6 +127,7 @@ pub fn restore(from: &Path, data: &Path, each: impl FnMut(&Report)) -> Result<()
         }
     }
     State::at(source.state())?.copy_to(&Directory::state_of(data))?;
+    copy_beside(from, data)?;
     directory::sync(&there).map_err(Error::file(&there))?;
     verify(data, each)?;
     directory::mark(data)?;

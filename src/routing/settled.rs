@@ -45,9 +45,13 @@ impl Settled {
         self.routes.load_full()
     }
 
-    /// From now on these are all routes there are.
+    /// From now on these are all routes there are; the others are not waited for any more.
     pub fn set_routes(&self, routes: Vec<String>) {
+        let gone: Vec<_> = self.routes().iter().filter(|route| !routes.contains(route)).cloned().collect();
         self.routes.store(Arc::new(routes));
+        for route in gone {
+            self.settle(&route, 0, u64::MAX, false);
+        }
     }
 
     /// Waits for all routes; to be called before any of them can see the message.

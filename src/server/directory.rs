@@ -10,14 +10,14 @@
 //! ```
 //!
 //! It is looked at each second, since network shares tell nobody of a change; whether a file has changed is seen from its length and time, not from our clock. When the
-//! journal takes nothing the file goes back and is taken again later. So it is after a crash: messages that were stored by then are known by their control ids and not
+//! journal takes nothing the file stays in `.working` and is taken again later. One process at a time looks (`.lock`), and one thread of it. So it is after a crash: messages that were stored by then are known by their control ids and not
 //! stored twice, those without one may be.
 use super::entrance::Entrance;
 use crate::hl7::{BatchNote, is_batch, split};
 use crate::intake::{Answer, Peer};
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -64,7 +64,15 @@ const FAILED: &str = "failed";
 
 /// Watches until `shutdown` turns true. Blocks: call it on a thread of its own, of a tokio runtime.
 pub(super) fn run(options: Options, entrance: Entrance, shutdown: watch::Receiver<bool>) {
-    let mut watcher = Watcher { options, entrance, shutdown, seen: HashMap::new(), complaint: None };
+    let mut watcher = Watcher {
+        options,
+        entrance,
+        shutdown,
+        seen: HashMap::new(),
+        lock: None,
+        taken: HashMap::new(),
+        complaint: None,
+    };
     let mut looked: Option<Instant> = None;
     while !watcher.is_stopping() {
         if looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY) {
@@ -82,6 +90,10 @@ struct Watcher {
     shutdown: watch::Receiver<bool>,
     /// Files that may still change: what they looked like, and since when.
     seen: HashMap<OsString, (u64, Option<SystemTime>, Instant)>,
+    /// Held while this one looks.
+    lock: Option<File>,
+    /// Files whose messages are stored and that could not be put away yet.
+    taken: HashMap<OsString, Vec<u8>>,
     /// What was said last of a directory that cannot be used, so that it is said once.
     complaint: Option<String>,
 }
@@ -110,14 +122,22 @@ impl Watcher {
         for name in [WORKING, DONE, FAILED] {
             fs::create_dir_all(self.folder(name))?;
         }
+        if !self.is_ours()? {
+            return Ok(()); // One that stops, or another gateway, is still at it.
+        }
+        let mut outcome = Ok(());
         for name in files(&self.folder(WORKING))?.into_iter().map(|(name, _)| name) {
             if !self.is_stopping() {
-                self.take(&name)?;
+                // One that cannot be put away does not hold up the others.
+                outcome = self.take(&name).and(outcome);
             }
         }
         for name in self.at_rest()? {
             if self.is_stopping() {
                 break;
+            }
+            if self.folder(WORKING).join(&name).exists() {
+                continue; // The one of that name before it comes first.
             }
             // Whoever else watches has it when it is gone.
             match fs::rename(self.options.path.join(&name), self.folder(WORKING).join(&name)) {
@@ -125,9 +145,21 @@ impl Watcher {
                 renamed => renamed?,
             }
             self.seen.remove(&name);
-            self.take(&name)?;
+            outcome = self.take(&name).and(outcome);
         }
-        Ok(())
+        outcome
+    }
+
+    fn is_ours(&mut self) -> io::Result<bool> {
+        if self.lock.is_none() {
+            let lock = File::create(self.folder(".lock"))?;
+            match lock.try_lock() {
+                Ok(()) => self.lock = Some(lock),
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+        }
+        Ok(self.lock.is_some())
     }
 
     /// The files that have not changed for long enough, the oldest first.
@@ -156,7 +188,9 @@ impl Watcher {
     fn take(&mut self, name: &OsString) -> io::Result<()> {
         let working = self.folder(WORKING).join(name);
         let bytes = working.metadata()?.len();
-        let end = if bytes > FILE_BYTES_MAX {
+        let end = if let Some(acknowledgements) = self.taken.remove(name) {
+            End::Taken(acknowledgements)
+        } else if bytes > FILE_BYTES_MAX {
             End::Failed(format!("the file has {bytes} bytes, more than {FILE_BYTES_MAX}: split it"))
         } else {
             // One that cannot be read must not hold up the others.
@@ -164,14 +198,19 @@ impl Watcher {
                 .map_or_else(|error| End::Failed(format!("cannot be read: {error}")), |raw| self.read(&raw))
         };
         match end {
-            End::Later => fs::rename(&working, self.options.path.join(name)),
+            // It stays where it is: its place in the inbox may be another's by now.
+            End::Later => Ok(()),
             End::Taken(acknowledgements) => {
                 let done = free_place(&self.folder(DONE), name);
-                write(&beside(&done, ".ack"), &acknowledgements)?;
-                match self.options.after {
-                    After::Move => fs::rename(&working, &done),
-                    After::Delete => fs::remove_file(&working),
+                let put_away =
+                    write(&beside(&done, ".ack"), &acknowledgements).and_then(|()| match self.options.after {
+                        After::Move => fs::rename(&working, &done),
+                        After::Delete => fs::remove_file(&working),
+                    });
+                if put_away.is_err() {
+                    self.taken.insert(name.clone(), acknowledgements);
                 }
+                put_away
             }
             End::Failed(reason) => {
                 let failed = free_place(&self.folder(FAILED), name);
@@ -217,7 +256,7 @@ impl Watcher {
                     Answer::Acknowledge(ack) => acknowledgements.push(ack),
                     Answer::Silence => {}
                     Answer::NotStored { error, .. } => {
-                        tracing::error!("a file goes back, it is taken again later: {error}");
+                        tracing::error!("a file waits, it is taken again later: {error}");
                         return End::Later;
                     }
                 }

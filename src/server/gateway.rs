@@ -259,14 +259,19 @@ impl Gateway {
         }
         let (plans, hashes) = (by_name(&setup.listeners), hashes(&setup.listeners));
         let ready = self.listeners.prepare(setup.listeners).await.map_err(|error| wrong(&error))?;
-        let changes = self.lanes.apply(setup.routes).await.map_err(|error| wrong(&error))?;
         self.plans.replace(&plans).map_err(|error| wrong(&error))?;
+        let changes = self.lanes.apply(setup.routes).await;
+        // Whatever has come of it: the journal heeds the cursors of the routes there are.
+        self.kept.store(Arc::new(Kept { retention: setup.retention, readers: self.lanes.readers() }));
+        let changes = changes.map_err(|error| wrong(&error))?;
         self.listeners.apply(ready);
         if setup.index != self.follower.is_some() {
             let follower = setup.index.then(|| Follower::start(&self.data, self.journal.reader())).transpose();
-            self.follower = follower.map_err(|error| wrong(&error))?;
+            self.follower = follower.unwrap_or_else(|error| {
+                tracing::error!("the search index is not kept up: {error}");
+                None
+            });
         }
-        self.kept.store(Arc::new(Kept { retention: setup.retention, readers: self.lanes.readers() }));
         let mut mappings_changed: Vec<_> = hashes
             .iter()
             .filter(|(name, hash)| self.by_listener.get(*name).is_some_and(|before| before != *hash))

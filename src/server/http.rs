@@ -6,6 +6,7 @@
 //! | 204 | the sender asked for no acknowledgement |
 //! | 400 | no message, or a charset that contradicts MSH-18 |
 //! | 401 | the bearer token is missing or wrong; said before the body is read |
+//! | 403 | it comes from a web page (it has an Origin) |
 //! | 404, 405 | another path or method |
 //! | 408, 413, 415 | a body that comes too slowly, is too large, or is of another type |
 //! | 503 | it could not be stored: send it again later (Retry-After) |
@@ -20,7 +21,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -125,6 +126,10 @@ async fn take(
         let mut response = refuse(StatusCode::UNAUTHORIZED, "show the bearer token of this listener");
         response.headers_mut().insert(WWW_AUTHENTICATE, axum::http::HeaderValue::from_static("Bearer"));
         return response;
+    }
+    // A page in somebody's browser, which senders of messages are not: it could reach what only this machine or network may.
+    if headers.contains_key(ORIGIN) {
+        return refuse(StatusCode::FORBIDDEN, "messages are not taken from web pages");
     }
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (media_type, charset) = parts(content_type);

@@ -77,22 +77,41 @@ impl Lanes {
                 Some(_) => {}
             }
         }
+        // What can fail comes before anything ends: states are read, new routes opened.
+        let mut states = BTreeMap::new();
+        for options in &wanted {
+            let held = self.common.state.hold(&options.route.name)?;
+            let state = held.and_then(|how| RouteState::parse(&how)).unwrap_or_default();
+            states.insert(options.route.name.clone(), state);
+        }
+        let state = |options: &Options| states.get(&options.route.name).copied().unwrap_or_default();
+        for options in
+            wanted.iter().filter(|options| !self.routes.contains_key(&options.route.name)).collect::<Vec<_>>()
+        {
+            if let Err(error) = self.open(options.clone(), state(options)) {
+                self.end(&changes.added).await;
+                changes.added.iter().for_each(|name| _ = self.routes.remove(name));
+                return Err(error);
+            }
+            changes.added.push(options.route.name.clone());
+        }
         self.end(&[changes.removed.as_slice(), &changes.changed].concat()).await;
-        for name in changes.removed.iter().chain(&changes.changed) {
+        for name in &changes.removed {
             self.routes.remove(name);
         }
-        for options in
-            wanted.into_iter().filter(|options| !self.routes.contains_key(&options.route.name)).collect::<Vec<_>>()
-        {
-            let name = options.route.name.clone();
-            let state = self.common.state.hold(&name)?.and_then(|how| RouteState::parse(&how)).unwrap_or_default();
-            self.open(options, state)?;
-            if !changes.changed.contains(&name) {
-                changes.added.push(name);
+        let mut failed = None;
+        for options in wanted.into_iter().filter(|options| changes.changed.contains(&options.route.name)) {
+            let before = self.routes.remove(&options.route.name);
+            let state = state(&options);
+            if let Err(error) = self.open(options, state) {
+                // As it was, if that still goes; the error says that it did not become what it should.
+                let reopened = before.map(|before| self.open(before.options, before.state));
+                tracing::error!(reopened = matches!(reopened, Some(Ok(()))), "a route could not be changed: {error}");
+                failed = Some(error);
             }
         }
         self.common.settled.set_routes(self.routes.keys().cloned().collect());
-        Ok(changes)
+        failed.map_or(Ok(changes), Err)
     }
 
     fn open(&mut self, options: Options, state: RouteState) -> Result<(), OpenError> {

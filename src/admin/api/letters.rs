@@ -119,6 +119,8 @@ pub(in super::super) async fn resend(
         let remedy = "wait for the first to be answered";
         return Err(Problem::new(StatusCode::CONFLICT, "under way", "it is being sent again just now", remedy));
     };
+    // Before it is done: whoever asked may not wait for the answer.
+    tracing::info!(audit = true, token = %who, route, seq, "dead letter to be sent again");
     let runtime = tokio::runtime::Handle::current();
     let named = route.clone();
     let sent = blocking(move || {
@@ -130,7 +132,7 @@ pub(in super::super) async fn resend(
             match error {
                 ResendError::Store(error) => failed(error),
                 error => {
-                    let remedy = "change the mappings or the routes and reload, or drop it";
+                    let remedy = "change the mappings or the routes and reload, send an edited copy with `handoff dead-letters resend --with`, or drop it";
                     Problem::new(StatusCode::CONFLICT, "cannot be sent", error.to_string(), remedy)
                 }
             }

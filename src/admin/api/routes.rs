@@ -34,6 +34,8 @@ async fn set(
     state: RouteState,
 ) -> Answer {
     let Path(name) = name?;
+    // Before it is done: whoever asked may not wait for the answer.
+    tracing::info!(audit = true, token = %who, route = name, state = state.name(), "route to be set");
     shared.control.set_route(&name, state).await.map_err(|error| match error {
         ControlError::UnknownRoute(_) => {
             Problem::not_found("the gateway has no route of that name", "GET /api/v1/routes tells which there are")
@@ -47,6 +49,7 @@ async fn set(
 }
 
 pub(in super::super) async fn reload(State(shared): State<Arc<Shared>>, Extension(Who(who)): Extension<Who>) -> Answer {
+    tracing::info!(audit = true, token = %who, "reload asked for");
     let summary = shared.control.reload().await.map_err(|error| {
         let remedy = "nothing has changed; mend the configuration and ask again (`handoff check` judges it first)";
         match &error {

@@ -134,7 +134,8 @@ impl Sender {
             let (facets, raw) = (message.record.facets.clone(), message.record.raw.clone().into());
             return Ok(Some(Live { seq: message.seq, facets, raw, ..Live::default() }));
         }
-        let live = resend::prepare(message.seq, message.record.clone(), &self.plans)?;
+        let bundle = self.channel.as_ref().is_none_or(Channel::wants_bundle);
+        let live = resend::prepare(message.seq, message.record.clone(), &self.plans, bundle)?;
         let wanted = match (&self.route, Facets::decode(&live.facets)) {
             (Some(route), Some(facets)) => route.wants(&facets, &live.raw),
             _ => true,

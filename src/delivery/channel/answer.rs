@@ -32,39 +32,60 @@ pub(super) struct Taken {
 
 /// What is asked of the JSON of an answer; the rest of it is passed over, for a server may show all that it has stored.
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub(super) struct Said {
-    resource_type: Option<Box<str>>,
-    id: Option<Box<str>>,
-    #[serde(rename = "type")]
-    kind: Option<Box<str>>,
+    #[serde(deserialize_with = "text")]
+    resource_type: Text,
+    #[serde(deserialize_with = "text")]
+    id: Text,
+    #[serde(rename = "type", deserialize_with = "text")]
+    kind: Text,
     entry: Option<Vec<Entry>>,
     /// Of an OperationOutcome.
     issue: Option<Value>,
 }
 
 /// What is said of one entry of a Bundle.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct Entry {
     response: Option<Response>,
     resource: Option<Resource>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 struct Response {
-    status: Option<Box<str>>,
-    location: Option<Box<str>>,
+    #[serde(deserialize_with = "text")]
+    status: Text,
+    #[serde(deserialize_with = "text")]
+    location: Text,
     outcome: Option<Outcome>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 struct Resource {
-    id: Option<Box<str>>,
+    #[serde(deserialize_with = "text")]
+    id: Text,
+    /// Of a MessageHeader.
+    response: Option<Value>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 struct Outcome {
     issue: Option<Value>,
+}
+
+/// None also for what is no text: a resource that the server shows may have an element of the same name and another type, as `Encounter.type`.
+type Text = Option<Box<str>>;
+
+fn text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::String(text) => Some(text.into()),
+        _ => None,
+    })
 }
 
 /// Reads an answer; an error when it is no 2xx.
@@ -135,9 +156,27 @@ pub(super) fn entries(entries: &[Entry], replies: &Replies) -> Result<(), Failur
     Ok(())
 }
 
-/// The entries of an answer to `$process-message` that say that one of them failed.
-pub(super) fn entries_within(body: Option<&Said>, replies: &Replies) -> Result<(), Failure> {
-    entries(body.and_then(|body| body.entry.as_deref()).unwrap_or_default(), replies)
+/// The same for a Bundle that was sent as a whole: the answer is nothing at all, as of a server that looks at it later, or a resource, and where that is a Bundle none of
+/// its entries failed, nor does its MessageHeader say so.
+pub(super) fn whole_proven(taken: &Taken, replies: &Replies) -> Result<(), Failure> {
+    let body = taken.body.as_ref().filter(|body| body.resource_type.is_some());
+    let Some(body) = body else {
+        let reason = || Failure::Again { reason: "2xx without a FHIR resource".into(), after: None };
+        return if taken.is_empty { Ok(()) } else { Err(reason()) };
+    };
+    let found = body.entry.as_deref().unwrap_or_default();
+    for resource in found.iter().filter_map(|entry| entry.resource.as_ref()) {
+        let code = resource.response.as_ref().and_then(|response| response.get("code")).and_then(Value::as_str);
+        match code {
+            Some("fatal-error") => return Err(Failure::Refused("the MessageHeader answers fatal-error".into())),
+            Some("transient-error") => {
+                let reason = "the MessageHeader answers transient-error".into();
+                return Err(Failure::Again { reason, after: None });
+            }
+            _ => {}
+        }
+    }
+    entries(found, replies)
 }
 
 /// The same for one resource: it is shown or named by the answer. Gives where the server put it, as `Type/id`.
@@ -279,8 +318,20 @@ mod tests {
         let page = Taken { is_empty: false, ..taken(StatusCode::OK, &[], None) };
         assert!(matches!(proven(&page, "transaction-response", 1), Err(Failure::Again { .. })));
         assert!(matches!(resource_proven(&page, "Patient"), Err(Failure::Again { .. })));
+        assert!(matches!(whole_proven(&page, &none()), Err(Failure::Again { .. })));
         let silent = taken(StatusCode::OK, &[], None);
         assert!(matches!(resource_proven(&silent, "Patient"), Err(Failure::Again { .. })), "nor is a bare 200");
+    }
+
+    #[test]
+    fn an_answer_to_a_whole_bundle_may_be_nothing_or_a_resource_that_is_no_failure() {
+        let judge = |body: Option<Value>| whole_proven(&taken(StatusCode::OK, &[], body), &none());
+        let header = |code: &str| json!({"resourceType": "Bundle", "type": "message", "entry": [{"resource": {"resourceType": "MessageHeader", "response": {"identifier": "1", "code": code}}}]});
+        assert_eq!((judge(None), judge(Some(header("ok")))), (Ok(()), Ok(())));
+        assert_eq!(judge(Some(json!({"resourceType": "OperationOutcome", "issue": []}))), Ok(()));
+        assert!(matches!(judge(Some(header("fatal-error"))), Err(Failure::Refused(_))));
+        assert!(matches!(judge(Some(header("transient-error"))), Err(Failure::Again { .. })));
+        assert!(matches!(judge(Some(json!({"hello": 1}))), Err(Failure::Again { .. })));
     }
 
     #[test]
@@ -288,6 +339,9 @@ mod tests {
         let body = |kind: &str| Some(json!({"resourceType": kind, "id": "77"}));
         let put = |headers: &[_], body| resource_proven(&taken(StatusCode::CREATED, headers, body), "Patient").unwrap();
         assert_eq!(put(&[], body("Patient")).as_deref(), Some("Patient/77"));
+        let shown =
+            json!({"resourceType": "Patient", "id": "78", "type": [{"coding": [{"code": "x"}]}], "response": 7});
+        assert_eq!(put(&[], Some(shown)).as_deref(), Some("Patient/78"), "other elements may have other types");
         let location = [(LOCATION, "https://ehr.example/fhir/Patient/a-1/_history/3")];
         assert_eq!(put(&location, None).as_deref(), Some("Patient/a-1"));
         assert_eq!(put(&location, body("OperationOutcome")).as_deref(), Some("Patient/a-1"));

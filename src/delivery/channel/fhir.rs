@@ -115,7 +115,7 @@ impl Shared {
             _ => self.options.base.clone(),
         };
         let taken = self.request(self.client.post(url), body, key).await?;
-        answer::entries_within(taken.body.as_ref(), &self.replies)
+        answer::whole_proven(&taken, &self.replies)
     }
 
     /// A transaction or batch of some entries.

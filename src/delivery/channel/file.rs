@@ -24,8 +24,6 @@ pub struct Options {
 pub struct FileChannel {
     options: Options,
     lines: Vec<u8>,
-    /// The end of the file is known to be the end of a line.
-    sound: bool,
 }
 
 /// How a torn line of ours begins.
@@ -35,7 +33,7 @@ const BLOCK_BYTES: u64 = 64 << 10;
 
 impl FileChannel {
     pub(super) fn new(options: Options) -> FileChannel {
-        FileChannel { options, lines: Vec::new(), sound: false }
+        FileChannel { options, lines: Vec::new() }
     }
 
     pub(super) async fn deliver(&mut self, messages: &[Arc<Live>]) -> Progress {
@@ -45,14 +43,13 @@ impl FileChannel {
             self.options.envelope.render(&live.bundle, &live.entries, &mut lines);
             lines.push(b'\n');
         }
-        let (path, sound) = (self.options.path.clone(), self.sound);
+        let path = self.options.path.clone();
         let written = tokio::task::spawn_blocking(move || {
-            let written = append(&path, &lines, sound);
+            let written = append(&path, &lines);
             (lines, written)
         });
         let (lines, written) = written.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         self.lines = lines;
-        self.sound = written.is_ok();
         match written {
             Ok(()) => Progress { delivered: messages.len(), failure: None },
             Err(error) => Progress {
@@ -66,7 +63,7 @@ impl FileChannel {
     }
 }
 
-fn append(path: &Path, lines: &[u8], sound: bool) -> io::Result<()> {
+fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -78,9 +75,7 @@ fn append(path: &Path, lines: &[u8], sound: bool) -> io::Result<()> {
     let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
     // A dead letter may be sent again by another process meanwhile; a line that it is writing is not torn.
     file.lock()?;
-    if !sound {
-        mend(&mut file)?;
-    }
+    mend(&mut file)?;
     file.write_all(lines)?;
     file.sync_data()?;
     if is_new {
@@ -92,6 +87,15 @@ fn append(path: &Path, lines: &[u8], sound: bool) -> io::Result<()> {
 /// Makes the file end with a line: a torn Bundle is cut off, anything else (a file that was somebody else's) is ended.
 fn mend(file: &mut File) -> io::Result<()> {
     let length = file.seek(SeekFrom::End(0))?;
+    if length == 0 {
+        return Ok(());
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::Start(length - 1))?;
+    file.read_exact(&mut last)?;
+    if last == *b"\n" {
+        return Ok(());
+    }
     let start = last_line(file, length)?;
     if start == length {
         return Ok(());
@@ -130,7 +134,7 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(&path, before).unwrap();
         }
-        append(&path, b"line\n", false).unwrap();
+        append(&path, b"line\n").unwrap();
         fs::read(&path).unwrap()
     }
 

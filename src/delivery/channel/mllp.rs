@@ -10,6 +10,7 @@
 //! `replies` of the route may say otherwise of AE, AR, CE, CR and of no answer in time.
 use super::replies::{Replies, Reply};
 use super::{ClientError, Failure, Progress};
+use crate::hl7::header::holds_frame_end;
 use crate::hl7::{Index, SegmentId};
 use crate::mllp::client::{self, Client};
 use crate::mllp::connector::{self, Connector};
@@ -76,6 +77,9 @@ impl MllpChannel {
     }
 
     async fn send(&mut self, raw: &[u8]) -> Result<(), Failure> {
+        if holds_frame_end(raw) {
+            return Err(Failure::Refused("it holds the end of an MLLP frame (1C 0D)".into()));
+        }
         // Taken out: after a failure the connection is dropped, or a late answer would be taken for the next one's.
         // So it is where something is waiting already: a second answer to the message before.
         let kept = self.client.take().and_then(|mut client| client.is_quiet().then_some(client));

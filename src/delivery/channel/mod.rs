@@ -32,6 +32,15 @@ pub enum Target {
 }
 
 impl Target {
+    /// Whether the Bundle is sent to it, and not the message as it came.
+    pub fn wants_bundle(&self) -> bool {
+        match self {
+            Target::File(_) | Target::Fhir(_) => true,
+            Target::Mllp(_) => false,
+            Target::RestHook(options) => options.envelope.is_some(),
+        }
+    }
+
     /// The word for its kind, as it stands in the configuration.
     pub fn kind(&self) -> &'static str {
         match self {

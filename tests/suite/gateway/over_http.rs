@@ -85,6 +85,11 @@ fn what_is_no_message_is_refused_and_nothing_is_kept() {
     assert!(post("Content-Type: application/json\r\n", b"{}").starts_with("HTTP/1.1 415 "));
     assert!(post("", b"MSH|").starts_with("HTTP/1.1 415 "));
     assert!(post(HL7, b" \r\n").starts_with("HTTP/1.1 400 "));
+    let page = format!("{HL7}Origin: http://evil.example\r\n");
+    assert!(
+        post(&page, message("a", "A01").as_bytes()).starts_with("HTTP/1.1 403 "),
+        "no page in a browser sends messages"
+    );
     assert!(post(HL7, &[b'x'; 3000]).starts_with("HTTP/1.1 413 "));
     let latin = message("a", "A01").replace("|P|2.5.1", "|P|2.5.1||||||8859/2").replace("CANARY", "C\u{e9}");
     assert!(post(HL7, latin.as_bytes()).starts_with("HTTP/1.1 400 "), "UTF-8 against 8859/2");
@@ -156,6 +161,27 @@ fn networks_are_kept_out_and_what_was_taken_is_answered_at_a_stop() {
     let data = gateway.data();
     gateway.stop();
     assert_eq!(journal(&data).len(), 2);
+}
+
+/// Over MLLP it would be two messages, and nobody would have asked whether the second is wanted.
+#[test]
+fn a_message_that_holds_the_end_of_a_frame_goes_nowhere() {
+    let receiver = Gateway::start("");
+    let route = format!("[[route]]\nname = \"lab\"\nto = {{ mllp = \"{}\" }}\n", receiver.address());
+    let gateway = Gateway::start(&format!("{}{route}", listener("")));
+    let mut client = Client::connect(&gateway);
+    let hidden = format!("{}NTE|1||x\x1c\r\x0b{}", message("a", "A01"), message("hidden", "A08"));
+    let (status, _, body) = client.post(HL7, hidden.as_bytes());
+    assert!(
+        status.starts_with("HTTP/1.1 200 ") && body.contains("MSA|AE|a\r") && body.contains("end of an MLLP frame")
+    );
+    assert!(client.post(HL7, message("b", "A01").as_bytes()).2.contains("MSA|AA|b\r"));
+    receiver.wait_for_bundles(1);
+    let (data, arrived) = (gateway.data(), receiver.data());
+    gateway.stop();
+    receiver.stop();
+    assert_eq!(journal(&arrived), [message("b", "A01")]);
+    assert_eq!((journal(&data).len(), super::process::dead_letters(&data, "untranslated")), (2, vec![1]));
 }
 
 /// A limit on the size of files stands in for a broken disk.

@@ -50,3 +50,25 @@ fn numbers_are_followed_over_kills_and_a_gap_freezes_the_link() {
     expected.extend(["z", "y", "x"].map(str::to_owned));
     assert_eq!(ids, expected, "what was refused or had come before is not kept");
 }
+
+#[test]
+fn the_number_of_the_message_before_answers_only_that_message() {
+    let configuration = "[[listener]]\nname = \"adt\"\nmllp = \"127.0.0.1:0\"\nsequence = true\n";
+    let gateway = Gateway::start(configuration);
+    let mut peer = Peer::connect(&gateway);
+    assert_eq!(msa(&peer.exchange(&numbered("a", 7))), "MSA|AA|a||7");
+    assert_eq!(msa(&peer.exchange(&numbered("a", 7))), "MSA|AA|a||8", "the same once more");
+    // Another one is not taken for it: whoever sends it must not believe that it is kept.
+    assert_eq!(msa(&peer.exchange(&numbered("b", 7))), "MSA|AE|b||8");
+    assert_eq!(msa(&peer.exchange(&numbered("a", 7).replace("|F\r", "|M\r"))), "MSA|AE|a||8");
+    // What was refused stays refused, however often it is sent.
+    let unknown = numbered("c", 8).replace("ADT^A01^ADT_A01", "ZZZ^Z99");
+    for _ in 0..2 {
+        assert!(msa(&peer.exchange(&unknown)).starts_with("MSA|AR|c|"));
+    }
+    assert_eq!(msa(&peer.exchange(&numbered("d", 9))), "MSA|AA|d||9");
+    let data = gateway.data();
+    gateway.stop();
+    let ids: Vec<String> = journal(&data).iter().map(|raw| raw.split('|').nth(9).unwrap().to_owned()).collect();
+    assert_eq!(ids, ["a", "c", "d"]);
+}
