@@ -37,6 +37,10 @@
 //! replies = { 409 = "dead", AE = "retry", timeout = "pause" }          # retry | dead | skip | pause, by HTTP status, MSA-1, or no answer
 //!
 //! [[route]]
+//! name = "acks"
+//! to = { mllp = "127.0.0.1:2576", send = "acknowledgement" }   # message | acknowledgement: the application's, for senders whose MSH-16 asks beside MSH-15
+//!
+//! [[route]]
 //! name = "archive"
 //! to = { file = "out/bundles.ndjson" }
 //!

@@ -63,7 +63,8 @@ fn mllp_target(section: &Section<'_>, address: Placed<String>) -> Option<Target>
     check_address(section, "mllp", &address, plaintext || tls.is_some(), "target");
     let timeout = section.duration("timeout").unwrap_or(Duration::from_secs(30));
     let connect_timeout = Duration::from_secs(5);
-    Some(Target::Mllp(mllp::Options { address: address.value, tls, connect_timeout, timeout }))
+    let acknowledges = section.choice("send", &[("message", false), ("acknowledgement", true)]).unwrap_or(false);
+    Some(Target::Mllp(mllp::Options { address: address.value, tls, connect_timeout, acknowledges, timeout }))
 }
 
 /// `tls = { ca, certificate, key }`.

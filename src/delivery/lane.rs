@@ -5,6 +5,7 @@
 //!                        │ nothing to deliver                    │ delivered or given up
 //!                        └──────────────▶ ledger ◀───────────────┘ ──▶ state database
 //! ```
+use super::acknowledgement;
 use super::channel::{Channel, Failure, Progress};
 use super::gauge::Gauge;
 use super::ledger::Ledger;
@@ -82,7 +83,7 @@ pub struct Lane {
 
 #[derive(Debug)]
 enum Duty {
-    Deliver { route: Route, order: Order, batches: bool, wants_bundle: bool },
+    Deliver { route: Route, order: Order, batches: bool, wants_bundle: bool, acknowledges: bool },
     CollectUntranslated,
 }
 
@@ -118,6 +119,7 @@ impl Lane {
     /// # Errors
     /// A state database that cannot be used, a channel that cannot be made.
     pub fn open(options: Options, common: &Common) -> Result<Lane, OpenError> {
+        let acknowledges = options.target.acknowledges();
         let channels = Channel::several(options.target, &options.replies, options.concurrency.max(1))?;
         let (batch_max, wants_bundle) =
             channels.first().map_or((1, true), |channel| (channel.batch_max(), channel.wants_bundle()));
@@ -126,7 +128,7 @@ impl Lane {
         let limits = Limits { concurrency, batch_max, waiting_max, held_bytes_max: HELD_BYTES_MAX, rate: options.rate };
         let schedule = Schedule::new(options.retry, limits);
         let name = options.route.name.clone();
-        let duty = Duty::Deliver { route: options.route, order: options.order, batches, wants_bundle };
+        let duty = Duty::Deliver { route: options.route, order: options.order, batches, wants_bundle, acknowledges };
         Ok(Lane::with(name, duty, schedule, channels, common)?)
     }
 
@@ -161,7 +163,9 @@ impl Lane {
         let left_over = position.waiting.iter().copied().collect();
         // Which patients a message names is asked of its Bundle.
         let bundles = match &duty {
-            Duty::Deliver { order, wants_bundle, .. } => *wants_bundle || *order == Order::Patient,
+            Duty::Deliver { order, wants_bundle, acknowledges, .. } => {
+                *wants_bundle || *acknowledges || *order == Order::Patient
+            }
             Duty::CollectUntranslated => false,
         };
         let supply =
@@ -339,6 +343,17 @@ impl Lane {
                 | Outcome::Unreadable => Action::GiveUp(why("could not be translated")),
                 Outcome::Received | Outcome::Translated | Outcome::Ignored => Action::Pass,
             },
+            (Duty::Deliver { route, order, acknowledges: true, .. }, Some(facets)) => {
+                let wanted = route.filter.as_ref().is_none_or(|filter| filter.holds(&live.raw));
+                match wanted.then(|| acknowledgement::of(&live, &facets)).flatten() {
+                    Some(ack) => {
+                        let raw = ack.into();
+                        let ack = Live { seq, raw, facets: live.facets.clone(), ..Live::default() };
+                        Action::Deliver(order.key(&ack, &facets), Arc::new(ack))
+                    }
+                    None => Action::Pass,
+                }
+            }
             (Duty::Deliver { route, .. }, Some(facets)) if !route.wants(&facets, &live.raw) => Action::Pass,
             (Duty::Deliver { wants_bundle: true, .. }, Some(_)) if live.bundle.is_empty() => {
                 Action::GiveUp(why("there is no Bundle"))

@@ -16,10 +16,12 @@
 //! | `ledger` | which numbers are settled, and what of it is written down |
 //! | `supply` | reading the journal, translating again |
 //! | `plans` | with which mappings |
+//! | `acknowledgement` | what a route sends that answers instead of delivering |
 //! | `gauge` | what a lane shows of itself |
 //! | `lane` | all of it at work |
 //!
 //! One lane more than there are routes: [`UNTRANSLATED`] gives up what intake could not translate, so that it lies among the dead letters.
+mod acknowledgement;
 mod breaker;
 pub mod channel;
 mod gauge;

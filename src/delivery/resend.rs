@@ -1,4 +1,5 @@
 //! One message once more, to one target, at once and outside its lane: for dead letters, which their lane has passed.
+use super::acknowledgement;
 use super::channel::replies::Replies;
 use super::channel::{Channel, Target};
 use super::plans::Plans;
@@ -73,7 +74,7 @@ pub async fn letter(
     }
     let live = prepare(letter.seq, record.clone(), &outlets.plans, false).map_err(ResendError::Nothing)?;
     let wanted = |options: &&Options| {
-        let own = route == UNTRANSLATED || options.route.name == route;
+        let own = (route == UNTRANSLATED && !options.target.acknowledges()) || options.route.name == route;
         own && Facets::decode(&live.facets).is_some_and(|facets| options.route.wants(&facets, &live.raw))
     };
     if outlets.routes.iter().filter(wanted).any(|options| options.target.wants_bundle()) {
@@ -89,7 +90,12 @@ pub async fn letter(
     let (state, mut sent) = (view.state(), Vec::new());
     for options in outlets.routes.iter().filter(wanted) {
         // Each route its own copy: a channel takes it whole.
-        let failure = match prepare(letter.seq, record.clone(), &outlets.plans, options.target.wants_bundle()) {
+        let record = record.clone();
+        let prepared = match options.target.acknowledges() {
+            true => acknowledge(letter.seq, record, &outlets.plans),
+            false => prepare(letter.seq, record, &outlets.plans, options.target.wants_bundle()),
+        };
+        let failure = match prepared {
             Ok(live) => deliver(live, options.target.clone()).await.err(),
             Err(why) => Some(why),
         };
@@ -133,6 +139,14 @@ pub fn prepare(seq: u64, mut record: Record, plans: &Plans, bundle: bool) -> Res
         None if bundle && live.bundle.is_empty() => Err("there is nothing in it to deliver".into()),
         None => Ok(live),
     }
+}
+
+/// The acknowledgement of a message, as its route would send it.
+fn acknowledge(seq: u64, record: Record, plans: &Plans) -> Result<Live, String> {
+    let live = again(seq, record, plans, true, &mut Scratch::default());
+    let facets = Facets::decode(&live.facets).ok_or("its facets were written by another version")?;
+    let raw = acknowledgement::of(&live, &facets).ok_or("no acknowledgement is due")?.into();
+    Ok(Live { seq, raw, facets: live.facets.clone(), ..Live::default() })
 }
 
 /// The number of a newer message of the same patient that has gone out on a route: to send this one again would put an older state over a newer one, where the target keeps

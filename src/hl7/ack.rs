@@ -9,7 +9,7 @@
 //!
 //! Values of the sender's header go back as they came, in its own delimiters and character set; what we add is ASCII and escaped. No other value of the message gets in.
 use super::delimiters::Delimiters;
-use super::message::Message;
+use super::message::{Message, is_null};
 use super::span::SegmentId;
 
 /// MSA-1, table 0008.
@@ -87,18 +87,38 @@ pub struct Reply<'a> {
     pub errors: &'a [Error<'a>],
     /// MSA-4, the expected sequence number, where the sequence number protocol is spoken.
     pub sequence: Option<i64>,
+    /// Whether its receiver is to say that it has kept it (MSH-15 AL): for an acknowledgement on an exchange of its own.
+    pub commit: bool,
+}
+
+/// MSH-15 and MSH-16, which make the enhanced mode when one of them is filled.
+pub fn conditions(message: Message<'_>) -> Option<(&[u8], &[u8])> {
+    let msh = message.find(SegmentId(*b"MSH"))?;
+    let condition = |number| Some(message.text(msh, number)).filter(|text| !is_null(text)).unwrap_or_default();
+    let (accept, apply) = (condition(15), condition(16));
+    (!(accept.is_empty() && apply.is_empty())).then_some((accept, apply))
+}
+
+/// Whether a condition of MSH-15 or MSH-16 (table 0155) asks for an acknowledgement with that code; empty beside a filled one means never.
+pub fn is_due(condition: &[u8], code: Code) -> bool {
+    match condition {
+        b"" | b"NE" => false,
+        b"ER" => !code.is_positive(),
+        b"SU" => code.is_positive(),
+        _ => true,
+    }
 }
 
 const ERRORS_MAX: usize = 10;
 
 /// Appends the acknowledgement of `message` to `out`; `None` stands for bytes in which no MSH could be read.
 pub fn write(message: Option<Message<'_>>, reply: Reply<'_>, stamp: Stamp<'_>, out: &mut Vec<u8>) {
-    let Reply { code, errors, sequence } = reply;
+    let Reply { code, errors, sequence, commit } = reply;
     let header = message.and_then(|message| message.find(SegmentId(*b"MSH")).map(|msh| (message, msh)));
     let delimiters = header.map_or_else(Delimiters::default, |(message, _)| message.delimiters());
     let mut writer = Writer { out, delimiters };
     let old = header.is_some_and(|(message, msh)| is_before_2_5(message.text(msh, 12)));
-    writer.header(header, stamp);
+    writer.header(header, commit, stamp);
     writer.begin(b"MSA");
     writer.field(code.as_str().as_bytes());
     writer.field(header.map_or(b"", |(message, msh)| message.text(msh, 10)));
@@ -153,7 +173,7 @@ struct Writer<'o> {
 }
 
 impl Writer<'_> {
-    fn header(&mut self, header: Option<(Message<'_>, usize)>, stamp: Stamp<'_>) {
+    fn header(&mut self, header: Option<(Message<'_>, usize)>, commit: bool, stamp: Stamp<'_>) {
         self.begin(b"MSH");
         let field = |number: usize| header.map_or(&b""[..], |(message, msh)| message.text(msh, number));
         self.field(if field(2).is_empty() { b"^~\\&" } else { field(2) });
@@ -175,12 +195,10 @@ impl Writer<'_> {
         self.field(stamp.control_id.as_bytes());
         self.field(if header.is_none() { b"P" } else { field(11) });
         self.field(if header.is_none() { b"2.5.1" } else { field(12) });
-        if !field(18).is_empty() {
-            for _ in 13..18 {
-                self.separator();
-            }
-            self.field(field(18));
-        }
+        let conditions: [&[u8]; 2] = if commit { [b"AL", b"NE"] } else { [b"", b""] };
+        let rest = [b"", b"", conditions[0], conditions[1], b"", field(18)];
+        let last = rest.iter().rposition(|value| !value.is_empty()).map_or(0, |last| last + 1);
+        rest[..last].iter().for_each(|value| self.field(value));
         self.end();
     }
 
@@ -301,7 +319,12 @@ mod tests {
         let mut index = Index::default();
         index.parse(message.as_bytes()).unwrap();
         let mut out = Vec::new();
-        write(Some(index.message(message.as_bytes())), Reply { code, errors, sequence: None }, STAMP, &mut out);
+        write(
+            Some(index.message(message.as_bytes())),
+            Reply { code, errors, sequence: None, commit: false },
+            STAMP,
+            &mut out,
+        );
         String::from_utf8(out).unwrap()
     }
 
@@ -318,7 +341,7 @@ mod tests {
             let mut index = Index::default();
             index.parse(message.as_bytes()).unwrap();
             let mut out = Vec::new();
-            let reply = Reply { code: Code::ApplicationAccept, errors, sequence: Some(12) };
+            let reply = Reply { code: Code::ApplicationAccept, errors, sequence: Some(12), commit: false };
             write(Some(index.message(message.as_bytes())), reply, STAMP, &mut out);
             let out = String::from_utf8(out).unwrap();
             assert!(out.contains(expected), "{out}");
@@ -377,7 +400,7 @@ mod tests {
     fn bytes_without_a_header_are_rejected_with_an_empty_control_id() {
         let mut out = Vec::new();
         let errors = [Error { code: 100, location: Some((*b"MSH", 1, 0)), component: 0, text: "no MSH" }];
-        let reply = Reply { code: Code::ApplicationReject, errors: &errors, sequence: None };
+        let reply = Reply { code: Code::ApplicationReject, errors: &errors, sequence: None, commit: false };
         write(None, reply, STAMP, &mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),

@@ -1,7 +1,7 @@
 //! Which acknowledgement a message gets, and what stands in it.
 use crate::facets::Outcome;
-use crate::hl7::ack::{self, Code, Stamp};
-use crate::hl7::{Index, Message, SegmentId, batch_ack, is_null};
+use crate::hl7::ack::{self, Code, Stamp, conditions, is_due};
+use crate::hl7::{Index, Message, batch_ack};
 use crate::mapping::Failure;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -59,7 +59,7 @@ impl Pen {
         let time = time(now);
         let errors: Vec<_> =
             failure.iter().filter(|_| code != Code::CommitAccept).map(|failure| told(failure)).collect();
-        let reply = ack::Reply { code, errors: &errors, sequence };
+        let reply = ack::Reply { code, errors: &errors, sequence, commit: false };
         ack::write(message, reply, Stamp { time: &time, control_id: &self.ids.next() }, &mut out);
         out
     }
@@ -125,32 +125,14 @@ fn code(message: Option<Message<'_>>, fate: Fate) -> Option<Code> {
     if is_due(accept, commit) {
         return Some(commit);
     }
-    // Where no accept acknowledgement is due the sender waits for nothing or for the application's. That one belongs on an exchange of its own, which does not
-    // exist yet; it comes back the way the message came.
+    // Where no accept acknowledgement is due the sender waits for nothing or for the application's: it comes back the way the message came. Beside an accept
+    // acknowledgement it is a message of its own, which a route sends (`delivery`).
     application.filter(|application| is_due(apply, *application))
-}
-
-/// MSH-15 and MSH-16, which make the enhanced mode when one of them is filled.
-fn conditions(message: Message<'_>) -> Option<(&[u8], &[u8])> {
-    let msh = message.find(SegmentId(*b"MSH"))?;
-    let condition = |number| Some(message.text(msh, number)).filter(|text| !is_null(text)).unwrap_or_default();
-    let (accept, apply) = (condition(15), condition(16));
-    (!(accept.is_empty() && apply.is_empty())).then_some((accept, apply))
 }
 
 /// Whether only one of MSH-15 and MSH-16 is filled; the other then means never.
 pub(super) fn is_one_sided(message: Message<'_>) -> bool {
     conditions(message).is_some_and(|(accept, apply)| accept.is_empty() != apply.is_empty())
-}
-
-/// Whether a condition of MSH-15 or MSH-16 (table 0155) asks for an acknowledgement with that code; empty beside a filled one means never.
-fn is_due(condition: &[u8], code: Code) -> bool {
-    match condition {
-        b"" | b"NE" => false,
-        b"ER" => !code.is_positive(),
-        b"SU" => code.is_positive(),
-        _ => true,
-    }
 }
 
 /// New control ids: the time of the start and a count, at most 20 characters.

@@ -123,7 +123,7 @@ fn any_bytes_are_translated_or_refused_and_acknowledged() {
         let mut out = Vec::new();
         let stamp = ack::Stamp { time: "20240102030405", control_id: "H1" };
         let error = ack::Error { code: 207, location: Some((*b"PID", 1, 3)), component: 2, text: "why | what ^ do" };
-        let reply = ack::Reply { code: ack::Code::ApplicationError, errors: &[error], sequence: Some(7) };
+        let reply = ack::Reply { code: ack::Code::ApplicationError, errors: &[error], sequence: Some(7), commit: true };
         ack::write(message, reply, stamp, &mut out);
         let mut written = Index::new();
         written.parse(&out).expect("an acknowledgement can be read");

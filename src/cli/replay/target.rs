@@ -82,6 +82,11 @@ impl Sender {
                 let options = options.with_context(|| {
                     format!("the configuration has no route {name:?}; it has: {} (give it with --config)", known())
                 })?;
+                if options.target.acknowledges() {
+                    bail!(
+                        "route {name} sends acknowledgements: what it gave up is sent again with `handoff dead-letters resend`"
+                    );
+                }
                 (Some(options.route.clone()), Some(options.target.clone()), options.replies.clone())
             }
             To::File(path) => {
@@ -90,7 +95,13 @@ impl Sender {
             }
             To::Mllp(address) => {
                 let (connect_timeout, timeout) = (Duration::from_secs(5), Duration::from_secs(30));
-                let options = mllp::Options { address: address.clone(), tls: None, connect_timeout, timeout };
+                let options = mllp::Options {
+                    address: address.clone(),
+                    tls: None,
+                    connect_timeout,
+                    acknowledges: false,
+                    timeout,
+                };
                 (None, Some(Target::Mllp(options)), Replies::default())
             }
         };

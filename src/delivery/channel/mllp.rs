@@ -26,6 +26,8 @@ pub struct Options {
     pub tls: Option<connector::Options>,
     /// To accept a connection.
     pub connect_timeout: std::time::Duration,
+    /// Whether it gets the application's acknowledgements of messages instead of the messages.
+    pub acknowledges: bool,
     /// To acknowledge a message.
     pub timeout: std::time::Duration,
 }

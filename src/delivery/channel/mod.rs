@@ -41,6 +41,11 @@ impl Target {
         }
     }
 
+    /// Whether it gets acknowledgements of messages instead of the messages.
+    pub fn acknowledges(&self) -> bool {
+        matches!(self, Target::Mllp(options) if options.acknowledges)
+    }
+
     /// The word for its kind, as it stands in the configuration.
     pub fn kind(&self) -> &'static str {
         match self {

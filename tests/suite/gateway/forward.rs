@@ -100,3 +100,26 @@ fn only_the_receivers_own_yes_counts() {
     assert_eq!(dead_letters(&data, "lab"), [2], "{log}");
     assert!(log.contains("the receiver answers AE") && !log.contains("CANARY"), "{log}");
 }
+
+/// MSH-15 has a commit acknowledgement come at once, MSH-16 one of the application later: a message of its own, which its receiver says it has kept.
+#[test]
+fn the_acknowledgement_of_the_application_comes_on_an_exchange_of_its_own() {
+    let (address, got) = receiver(&["MSA|CE|{id}", "MSA|CA|{id}", "MSA|CA|{id}"]);
+    let gateway = Gateway::start(&format!(
+        "[[route]]\nname = \"acks\"\nto = {{ mllp = \"{address}\", send = \"acknowledgement\" }}\nretry = {{ first = \"10ms\", max = \"50ms\" }}\n"
+    ));
+    let mut peer = Peer::connect(&gateway);
+    let asks = |id: &str, conditions: &str| message(id, "A01").replace("|P|2.5.1", &format!("|P|2.5.1|||{conditions}"));
+    assert!(peer.exchange(&asks("good", "AL|AL")).contains("MSA|CA|good\r"));
+    assert!(peer.exchange(&asks("quiet", "AL|NE")).contains("MSA|CA|quiet\r"));
+    assert!(peer.exchange(&message("plain", "A01")).contains("MSA|AA|plain\r"));
+    // Two messages in one frame can be kept, and not be used.
+    let two = format!("{}{}", asks("bad", "AL|ER"), message("other", "A01"));
+    assert!(peer.exchange(&two).contains("MSA|CA|bad\r"));
+    let arrived = wait_for("acknowledgements", || Some(got.lock().unwrap().clone()).filter(|got| got.len() == 3));
+    let (data, log) = (gateway.data(), gateway.stop());
+    assert_eq!(arrived[0], arrived[1], "not kept, so the same bytes again");
+    assert!(arrived[1].contains("||ACK^A01^ACK|A") && arrived[1].contains("|AL|NE\rMSA|AA|good\r"), "{arrived:?}");
+    assert!(arrived[2].contains("MSA|AE|bad\rERR||"), "{arrived:?}");
+    assert!(dead_letters(&data, "acks").is_empty() && !log.contains("CANARY"), "{log}");
+}
