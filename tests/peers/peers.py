@@ -55,7 +55,8 @@ class Peers:
         self.count += 1
         folder = pathlib.Path(self.options.work, f"gateway{self.count}")
         folder.mkdir()
-        (folder / "handoff.toml").write_text(f'{before}[[listener]]\nname = "adt"\nmllp = "127.0.0.1:0"\n{listener}{routes}')
+        # The same message again is delivered again: what becomes of it at the other end is what these checks are about.
+        (folder / "handoff.toml").write_text(f'{before}[[listener]]\nname = "adt"\nmllp = "127.0.0.1:0"\nduplicates = "off"\n{listener}{routes}')
         with open(folder / "log", "w") as log:
             process = subprocess.Popen([self.options.handoff, "serve", "--config", folder / "handoff.toml"], stderr=log, stdin=subprocess.DEVNULL)
         try:
