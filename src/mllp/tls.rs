@@ -10,7 +10,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
@@ -136,7 +136,11 @@ fn load(options: &Options) -> Result<Arc<ServerConfig>, Error> {
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
                 .with_crls(revoked(options)?)
                 .build()
-                .map_err(|error| Error::File { path: path.clone(), reason: error.to_string() })?;
+                .map_err(|error| {
+                    // What is wrong with a list must not be looked for in the authority.
+                    let at = options.revoked.as_ref().filter(|_| matches!(error, VerifierBuilderError::InvalidCrl(_)));
+                    Error::File { path: at.unwrap_or(path).clone(), reason: error.to_string() }
+                })?;
             builder.with_client_cert_verifier(verifier)
         }
     };

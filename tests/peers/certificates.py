@@ -58,4 +58,6 @@ make("wrong", stranger)
 revoked, _ = make("revoked", ca)
 entry = x509.RevokedCertificateBuilder().serial_number(revoked.serial_number).revocation_date(NOW - DAY).build()
 crl = x509.CertificateRevocationListBuilder().issuer_name(ca[0].subject).last_update(NOW - DAY).next_update(NOW + DAY).add_revoked_certificate(entry)
+# Both are demanded by RFC 5280, 5.2.
+crl = crl.add_extension(x509.CRLNumber(1), critical=False).add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca[1].public_key()), critical=False)
 (folder / "revoked.crl").write_bytes(crl.sign(ca[1], hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
