@@ -6,7 +6,7 @@ use crate::alerts;
 use crate::config::{Config, Log, LogFormat, Problems};
 use crate::delivery::Plans;
 use crate::mapping::Plan;
-use crate::server::{Control, Gateway, Listener, Setup};
+use crate::server::{Control, Gateway, Listener, Setup, by_name};
 use anyhow::Context as _;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -160,11 +160,6 @@ pub(super) fn plans(listeners: &[(Listener, Arc<Plan>)]) -> anyhow::Result<Plans
     let plans = Plans::default();
     plans.replace(&by_name(listeners))?;
     Ok(plans)
-}
-
-/// The plan of each listener.
-pub(super) fn by_name(listeners: &[(Listener, Arc<Plan>)]) -> Vec<(String, Arc<Plan>)> {
-    listeners.iter().map(|(listener, plan)| (listener.name.clone(), Arc::clone(plan))).collect()
 }
 
 /// Compiles the mappings of each listener, and once only those that several share.

@@ -321,7 +321,8 @@ async fn failed(health: &mut watch::Receiver<Health>) -> bool {
     health.wait_for(|health| matches!(health, Health::Failed(_))).await.is_ok()
 }
 
-fn by_name(listeners: &[(Listener, Arc<Plan>)]) -> Vec<(String, Arc<Plan>)> {
+/// The plan of each listener, as [`Plans::replace`] wants them.
+pub fn by_name(listeners: &[(Listener, Arc<Plan>)]) -> Vec<(String, Arc<Plan>)> {
     listeners.iter().map(|(listener, plan)| (listener.name.clone(), Arc::clone(plan))).collect()
 }
 

@@ -23,7 +23,7 @@ mod upkeep;
 pub use control::{
     Control, ControlError, JournalStatus, ListenerStatus, ReloadError, ReloadSummary, RouteState, RouteStatus,
 };
-pub use gateway::{Gateway, StartError};
+pub use gateway::{Gateway, StartError, by_name};
 pub use listeners::{Listener, Protocol};
 
 use crate::mapping::Plan;

@@ -1,13 +1,14 @@
 //! `handoff messages show`: facts, findings of the translation, and what became of the message on each route.
 use super::super::files::{Format, failure_line};
 use super::super::selection::{Data, Found, Status, plain, shown_time};
-use super::super::serve::{by_name, with_plans};
+use super::super::serve::with_plans;
 use super::facts;
 use crate::delivery::Plans;
 use crate::facets::Facets;
 use crate::hl7::{Index, SegmentId};
 use crate::journal::Record;
 use crate::mapping::{Context, Scratch};
+use crate::server::by_name;
 use clap::Args;
 use std::io::Write as _;
 

@@ -12,8 +12,8 @@ fn gateway(server: &Server, ack_timeout: &str) -> Gateway {
     ))
 }
 
-#[test]
-fn the_acknowledgement_comes_with_the_delivery() {
+/// Takes nothing until it is told that it is well, and one message never.
+fn ill_server() -> (Server, Arc<AtomicBool>) {
     let well = Arc::new(AtomicBool::new(false));
     let is_well = Arc::clone(&well);
     let server = Server::start(move |request| match request.name.as_str() {
@@ -21,6 +21,12 @@ fn the_acknowledgement_comes_with_the_delivery() {
         _ if is_well.load(Ordering::SeqCst) => "200 OK",
         _ => "503 Service Unavailable",
     });
+    (server, well)
+}
+
+#[test]
+fn the_acknowledgement_comes_with_the_delivery() {
+    let (server, well) = ill_server();
     let gateway = gateway(&server, "60s");
     let mut peer = Peer::connect(&gateway);
     peer.send(&update("p", "FIRST"));
@@ -44,13 +50,7 @@ fn the_acknowledgement_comes_with_the_delivery() {
 
 #[test]
 fn a_sender_that_waited_in_vain_asks_again_and_is_told_how_it_stands() {
-    let well = Arc::new(AtomicBool::new(false));
-    let is_well = Arc::clone(&well);
-    let server = Server::start(move |request| match request.name.as_str() {
-        "REFUSED" => "422 Unprocessable Entity",
-        _ if is_well.load(Ordering::SeqCst) => "200 OK",
-        _ => "503 Service Unavailable",
-    });
+    let (server, well) = ill_server();
     let gateway = gateway(&server, "200ms");
     let mut peer = Peer::connect(&gateway);
     let sent = update("p", "LATE");
