@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Scores our translations against the facts of independent engines and fails when a figure has fallen.
 
-  tests/score.py [--cases DIR] [--tools DIR] [--binary FILE | --command 'PROGRAM {}'] [--raise] [--differences]
+  tests/score.py [--cases DIR] [--tools DIR] [--binary FILE | --command 'PROGRAM {}'] [--types ADT,VXU] [--raise] [--differences]
 
 Three groups: `consensus` (what two or more engines agree on), `linuxforhealth` (hand-written assertions) and `pairs` (whole Bundles of other
-engines), each for ADT and ORU. A figure is the mean weighted recall over the messages of the type; a message that failed counts as 0.
-The floors stand in `tests/thresholds.json`; `--raise` lifts them to what was measured, and never lowers one.
+engines), each for every message type there is, and `ALL` of them together. A figure is the mean weighted recall over the messages of the type; a
+message that failed counts as 0. The floors stand in `tests/thresholds.json`; `--raise` lifts them to what was measured, and never lowers one.
 `--differences` lists the facts of `pairs` where our value contradicts theirs, and which of them `docs/declined.md` explains.
 """
 import argparse
@@ -20,7 +20,6 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 THRESHOLDS = ROOT / "tests" / "thresholds.json"
-TYPES = ("ADT", "ORU")
 MANIFESTS = ("consensus.jsonl", "pairs.jsonl")
 
 
@@ -36,7 +35,9 @@ def run_manifest(arguments, manifest):
     report.parent.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
     command = [sys.executable, str(arguments.tools / "compare_fhir.py"), "--batch", str(arguments.cases / manifest)]
-    command += ["--root", str(arguments.cases), "--cmd", arguments.command, "--only", '"type": "(' + "|".join(TYPES) + r")\b"]
+    command += ["--root", str(arguments.cases), "--cmd", arguments.command]
+    if arguments.types:
+        command += ["--only", '"type": "(' + arguments.types.replace(",", "|") + r")\b"]
     command += ["--max", "1000", "--out", str(report)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode or not report.exists():
@@ -67,6 +68,7 @@ def main():
     parser.add_argument("--tools", type=pathlib.Path, default=ROOT.parent / "shared" / "tools")
     parser.add_argument("--binary", default=str(ROOT / "target" / "release" / "handoff"))
     parser.add_argument("--command", help="instead of `BINARY translate {}`")
+    parser.add_argument("--types", help="only these message types, such as ADT,VXU; floors of others are not looked at")
     parser.add_argument("--raise", dest="lift", action="store_true", help="lift the floors to what was measured")
     parser.add_argument("--differences", action="store_true")
     arguments = parser.parse_args()
@@ -75,17 +77,23 @@ def main():
     scores, errors, pairs = collections.defaultdict(list), collections.Counter(), []
     for manifest in MANIFESTS:
         for record in run_manifest(arguments, manifest):
-            key = (group_of(record), record["type"][:3])
-            scores[key].append(record)
+            group = group_of(record)
+            for key in ((group, record["type"][:3]), (group, "ALL")):
+                scores[key].append(record)
+                errors[key] += "error" in record
             if "error" in record:
-                errors[key] += 1
                 print(f"error {record['id']}: {record['error'][:160]}")
-            if key[0] == "pairs":
+            if group == "pairs":
                 pairs.append(record)
     if arguments.differences:
         print_differences(pairs)
 
     floors = json.loads(THRESHOLDS.read_text())
+    if arguments.types:
+        floors = {group: {kind: floor for kind, floor in of_type.items() if kind in arguments.types.split(",")} for group, of_type in floors.items()}
+    for group, message_type in sorted(scores):
+        if not (arguments.types and message_type == "ALL"):
+            floors.setdefault(group, {}).setdefault(message_type, 0.0)
     passed = failed = 0
     print(f"{'group':16} {'type':5} {'messages':>8} {'failed':>6} {'recall':>7} {'weighted':>8} {'contradicted':>12} {'floor':>6}")
     for group, of_type in floors.items():
@@ -104,7 +112,7 @@ def main():
                   + ("" if good else "  FELL BELOW ITS FLOOR"))
             if arguments.lift:
                 of_type[message_type] = max(floor, math.floor(figure * 1000) / 1000)
-    if arguments.lift:
+    if arguments.lift and not arguments.types:
         THRESHOLDS.write_text(json.dumps(floors, indent=2) + "\n")
     print(f"score: {passed} passed, {failed} failed")
     return 1 if failed else 0

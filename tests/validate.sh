@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Translates our fixtures and the ADT and ORU messages of ../shared/cases, and has every Bundle judged by the strict validator of ../shared/tools.
-#   tests/validate.sh [BINARY]        default: target/release/handoff. Needs node, npm and python3.
+# Translates our fixtures and all messages of ../shared/cases, and has every Bundle judged by the strict validator of ../shared/tools.
+#   tests/validate.sh [BINARY [--mappings DIR] [--types VXU,RDE]]        default: target/release/handoff. Needs node, npm and python3.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,4 +19,4 @@ sed 's/if (counts.get(key) <= 3) console/console/' "$shared/tools/validate/valid
 if grep -q '<= 3) console' "$work/tools/validate/validate.mjs"; then echo "validate: the validator prints in another way now; mend the sed above" >&2; exit 2; fi
 [ -d "$work/tools/validate/node_modules/@medplum/core" ] || npm install --silent --no-audit --no-fund --prefix "$work/tools/validate" </dev/null
 
-exec python3 tests/validate.py --binary "$binary" --cases "$shared/cases" --validator "$work/tools/validate/validate.mjs" --work "$work" </dev/null
+exec python3 tests/validate.py --binary "$binary" --cases "$shared/cases" --validator "$work/tools/validate/validate.mjs" --work "$work" "${@:2}" </dev/null
