@@ -1,6 +1,6 @@
 //! Message structures of three versions → `mappings/structures/<family>.toml`.
 use super::HEADER;
-use super::grammar::{Node, accompany, merge, read, render};
+use super::grammar::{Node, accompany, merge, read, render, require};
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -60,6 +60,9 @@ pub fn structures(versions: &[Value]) -> Result<Vec<(String, String)>> {
             accompany(&mut nodes, "AL1", "IAM", true); // since 2.7, for A01 to A14; senders use it for more
         }
         let file = files.entry(family(&name)).or_insert_with(|| format!("{HEADER}[structures]\n"));
+        // Where everything before ORDER_PRIOR is optional, each further ORC of a message would be a prior result. An order follows an order far more often
+        // than a prior result does, so that begins with its patient.
+        require(&mut nodes, "PATIENT_PRIOR");
         let own = OWN.iter().find(|(known, _)| *known == name);
         writeln!(file, "{name} = \"{}\"", own.map_or_else(|| render(&nodes), |(_, text)| (*text).to_owned()))?;
     }
