@@ -49,6 +49,7 @@ pub fn realms(files: &[SourceFile]) -> Vec<String> {
 }
 
 /// Compiles what all messages share, and each layer that is about some of them.
+#[expect(clippy::result_large_err, reason = "as for `Plan::load`")]
 pub(super) fn compile(all: Sources, diagnostics: &mut Diagnostics) -> Result<Plan, Sources> {
     let site_when = all.when.get(&Layer::Site).cloned().unwrap_or_default();
     let mut names: Vec<&Layer> = Vec::new();
