@@ -62,8 +62,14 @@ pub fn load(layers: &Layers) -> anyhow::Result<Plan> {
     }
 }
 
-/// All `.toml` and `.csv` files below a folder, by name.
-fn folder_files(folder: &Path) -> anyhow::Result<Vec<SourceFile>> {
+/// The folder within a site or the mappings that holds its test cases.
+pub const TESTS: &str = "tests";
+
+/// All `.toml` and `.csv` files below a folder, by name; without those of its tests.
+///
+/// # Errors
+/// When it is no folder, cannot be read, or holds none.
+pub fn folder_files(folder: &Path) -> anyhow::Result<Vec<SourceFile>> {
     if !folder.is_dir() {
         bail!("{}: not a folder; name the folder that holds the mapping files", folder.display());
     }
@@ -80,7 +86,10 @@ fn collect(folder: &Path, files: &mut Vec<SourceFile>) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(folder).with_context(|| format!("{}: cannot be listed", folder.display()))? {
         let path = entry?.path();
         if path.is_dir() {
-            collect(&path, files)?;
+            // What `handoff test` runs lies beside the mappings and is none of them.
+            if path.file_name().is_none_or(|name| name != TESTS) {
+                collect(&path, files)?;
+            }
         } else if path.extension().is_some_and(|e| e == "toml" || e == "csv") {
             let text = std::fs::read_to_string(&path)
                 .with_context(|| format!("{}: cannot be read as UTF-8 text", path.display()))?;
@@ -107,13 +116,7 @@ pub fn read_messages(path: &Path) -> anyhow::Result<Vec<u8>> {
             Err(error) => bail!("cannot be read: {error}"),
         };
     }
-    // What an editor saved as UTF-16, whatever MSH-18 says.
-    if matches!(
-        bytes.as_slice(),
-        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] | [b'M' | b'F' | b'B', 0, ..] | [0, b'M' | b'F' | b'B', ..]
-    ) {
-        bytes = transcode(&bytes).into_owned();
-    }
+    bytes = decoded(bytes);
     if bytes.is_empty() {
         bail!("is empty; a message begins with an MSH segment");
     }
@@ -129,6 +132,16 @@ pub fn read_messages(path: &Path) -> anyhow::Result<Vec<u8>> {
         );
     }
     Ok(bytes)
+}
+
+/// What an editor saved as UTF-16, whatever MSH-18 says, as UTF-8; all else as it is.
+pub fn decoded(bytes: Vec<u8>) -> Vec<u8> {
+    match bytes.as_slice() {
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] | [b'M' | b'F' | b'B', 0, ..] | [0, b'M' | b'F' | b'B', ..] => {
+            transcode(&bytes).into_owned()
+        }
+        _ => bytes,
+    }
 }
 
 /// A message within a file, with the name to call it by: `file`, or `file#2` where there are several.
