@@ -1,6 +1,5 @@
 //! Where a value of a translation came from, for reports of differences.
-use crate::mapping::explain::{Explained, Explanation, Origin as Wrote};
-use crate::mapping::source::RowValue;
+use crate::mapping::explain::{Explained, Explanation, Origin as Wrote, without_indices};
 use crate::mapping::{Context, Plan, Scratch};
 use serde_json::{Value, json};
 
@@ -17,8 +16,8 @@ pub(super) struct Origin {
     pub candidate: bool,
 }
 
-/// Rules named for something that is missing.
-const CANDIDATES_MAX: usize = 3;
+/// Rules named for one difference.
+const ORIGINS_MAX: usize = 3;
 
 /// The explanation of a message's translation; none where it cannot be had.
 pub(super) fn explained(plan: &Plan, raw: &[u8], scratch: &mut Scratch) -> Option<Explained> {
@@ -37,10 +36,10 @@ pub(super) fn of_path(explained: &Explained, path: &str) -> Vec<Origin> {
         {
             found.push(origin);
         }
-        if found.len() == CANDIDATES_MAX {
-            break;
-        }
     }
+    // Literals say less about where an object came from than what was read for it.
+    found.sort_by_key(|origin| origin.field.is_none());
+    found.truncate(ORIGINS_MAX);
     found
 }
 
@@ -56,18 +55,15 @@ fn of_value(value: &Explanation) -> Option<Origin> {
     }
 }
 
-/// The rules that could have written something that is missing: those of the resource's maps for the same element.
-pub(super) fn candidates(plan: &Plan, pattern: &str) -> Vec<Origin> {
-    let mut steps = pattern.split('.');
-    let (Some(resource), Some(element)) = (steps.next(), steps.next()) else { return Vec::new() };
-    let plain = |key: &str| key[..key.find(['[', '.', '(', '-']).unwrap_or(key.len())].to_owned();
+/// The rules that could have written something that is missing: those of the resource's maps for the same element, or for what is in it.
+pub(super) fn candidates(plan: &Plan, name: &str) -> Vec<Origin> {
+    let pattern = without_indices(name);
+    let Some((resource, wanted)) = pattern.split_once('.') else { return Vec::new() };
     let (sources, mut found) = (plan.sources(), Vec::new());
     for map in sources.maps.values().filter(|map| map.to == resource) {
         for row in &map.rows {
-            let base = plain(&row.key);
-            let choice = row.key.starts_with(&format!("{base}[x]")) && element.starts_with(&base);
-            let literal = matches!(&row.value, RowValue::Table(rows, _) if rows.is_empty());
-            if (base == element || choice) && !literal && found.len() < CANDIDATES_MAX {
+            let choice = row.key.strip_suffix("[x]").is_some_and(|base| wanted.starts_with(base));
+            if (choice || writes(&without_indices(&row.key), wanted)) && found.len() < ORIGINS_MAX {
                 let (file, line, ..) = sources.position(row.location);
                 let rule = format!("{} `{}`", map.name, row.key);
                 found.push(Origin { field: None, rule, file: file.to_owned(), line, candidate: true });
@@ -77,12 +73,19 @@ pub(super) fn candidates(plan: &Plan, pattern: &str) -> Vec<Origin> {
     found
 }
 
+/// Whether a row for one path may write another: the same, one around it, or one within, which an extension beside a value is not.
+fn writes(row: &str, wanted: &str) -> bool {
+    let below = |path: &str, around: &str| path.strip_prefix(around).and_then(|rest| rest.strip_prefix('.')).is_some();
+    let extends = row.strip_prefix(wanted).is_some_and(|rest| rest.starts_with(".extension"));
+    row == wanted || below(wanted, row) || (below(row, wanted) && !extends)
+}
+
 impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if let Some(field) = &self.field {
             write!(f, "{field}, ")?;
         }
-        let word = if self.candidate { "could come from" } else { "by" };
+        let word = if self.candidate { "perhaps rule" } else { "rule" };
         write!(f, "{word} {} ({}:{})", self.rule, self.file, self.line)
     }
 }

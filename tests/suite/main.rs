@@ -1,6 +1,7 @@
 //! The suite: everything that is tested through the public face of the library and the program. One binary, so that it links once.
 #[path = "../../benches/cases.rs"]
 mod bench_cases;
+mod cases;
 mod cli;
 mod corpus;
 mod difference;
