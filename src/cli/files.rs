@@ -51,7 +51,15 @@ impl Layers {
 /// # Errors
 /// When a folder cannot be read or the mappings do not compile; it says all that is wrong with them.
 pub fn load(layers: &Layers) -> anyhow::Result<Plan> {
-    match Plan::load(layers.read()?) {
+    compiled(layers.read()?)
+}
+
+/// Compiles mapping files.
+///
+/// # Errors
+/// When they do not compile; it says all that is wrong with them.
+pub fn compiled(files: Vec<SourceFile>) -> anyhow::Result<Plan> {
+    match Plan::load(files) {
         Ok((plan, _)) => Ok(plan),
         Err((sources, diagnostics)) => {
             let sorted = diagnostics.sorted();

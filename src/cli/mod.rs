@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 pub mod bench;
 pub mod check;
+mod compare;
 pub mod dead_letters;
 pub mod explain;
 pub mod files;
@@ -12,6 +13,7 @@ pub mod parse;
 mod provenance;
 pub mod remote;
 pub mod replay;
+mod revision;
 mod selection;
 pub mod send;
 pub mod serve;

@@ -9,11 +9,13 @@
 //! | `execute` | a plan over a message |
 //! | [`explain`] | where every element came from |
 //! | [`listing`] | a plan in readable form |
+//! | [`difference`] | what two sets of mapping files say differently |
 //!
 //! Pure: no I/O, no clock, nothing allocated per message once a [`Scratch`] has grown. A `Scratch` remembers what it made of codes, practitioners and places
 //! (`execute/memory.rs`), which makes it faster and changes nothing else.
 mod compile;
 pub mod diagnostic;
+pub mod difference;
 mod embedded;
 mod execute;
 pub mod explain;
