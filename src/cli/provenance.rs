@@ -31,10 +31,11 @@ pub(super) fn of_path(explained: &Explained, path: &str) -> Vec<Origin> {
     };
     let mut found: Vec<Origin> = Vec::new();
     for value in explained.values.iter().filter(below) {
-        if let Some(origin) = of_value(value)
-            && !found.iter().any(|known| (&known.file, known.line) == (&origin.file, origin.line))
-        {
-            found.push(origin);
+        let Some(origin) = of_value(value) else { continue };
+        match found.iter_mut().find(|known| (&known.file, known.line) == (&origin.file, origin.line)) {
+            None => found.push(origin),
+            Some(known) if known.field.is_none() => *known = origin,
+            Some(_) => {}
         }
     }
     // Literals say less about where an object came from than what was read for it.

@@ -46,7 +46,7 @@ fn at_revision(word: &str, revision: &str, folder: &str) -> anyhow::Result<Vec<S
     let folder = folder.trim_end_matches('/');
     let relative = if folder.starts_with("./") || folder.starts_with("../") { "" } else { "./" };
     let tree = format!("{revision}:{relative}{folder}");
-    let listed = git(&["ls-tree", "-r", "-z", &tree], b"")?;
+    let listed = git(&["ls-tree", "-r", "-z", "--full-tree", &tree], b"")?;
     if !listed.status.success() {
         let said = String::from_utf8_lossy(&listed.stderr);
         let said = said.lines().next().unwrap_or("").trim_start_matches("fatal: ");

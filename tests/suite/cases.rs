@@ -87,7 +87,7 @@ fn a_changed_rule_is_told_with_its_field_and_line() {
         "    changed Patient.gender\n      expected \"female\"\n      found    \"other\"\n      from     PID-8, rule PID.Patient `gender` (segments/",
         "    missing Patient.birthDate\n      expected \"1958-04-17\"\n      found    nothing\n",
         "    extra Patient.identifier[1]\n      expected nothing\n",
-        "from     PID-19, rule PID.Patient `identifier[ssn]` (",
+        "from     rule PID.Patient `identifier[ssn].",
         "    facts.toml:4: Patient.birthDate\n      expected \"1958-04-17\"\n      found    nothing\n",
         "3 cases: 1 passed, 2 failed; ",
     ] {

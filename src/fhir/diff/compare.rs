@@ -239,12 +239,19 @@ impl<'v> Comparison<'_, 'v> {
         self.differences.push(Difference { expected: Some(expected), found: Some(found) });
     }
 
+    /// Of a list each element, so that as many are told whether or not another is left.
     fn missing(&mut self, tree: &Tree<'v>, at: &Place) {
+        if let Form::List(items) = &tree.form {
+            return items.iter().enumerate().for_each(|(number, item)| self.missing(item, &at.item(number)));
+        }
         let expected = Some(self.expected_side(tree, at));
         self.differences.push(Difference { expected, found: None });
     }
 
     fn extra(&mut self, tree: &Tree<'v>, at: &Place) {
+        if let Form::List(items) = &tree.form {
+            return items.iter().enumerate().for_each(|(number, item)| self.extra(item, &at.item(number)));
+        }
         let found = Some(self.found_side(tree, at));
         self.differences.push(Difference { expected: None, found });
     }

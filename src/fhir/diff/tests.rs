@@ -110,6 +110,14 @@ fn lists_are_compared_by_what_is_most_alike() {
     );
     let told = told(&patient(json!([mr, ss])), &patient(json!([ss])));
     assert_eq!(told, [format!("missing Patient.identifier[0]: {mr} / nothing")]);
+    let told = self::told(&json!({ "resourceType": "Patient" }), &patient(json!([mr, ss])));
+    assert_eq!(
+        told,
+        [
+            format!("extra Patient.identifier[0]: nothing / {mr}"),
+            format!("extra Patient.identifier[1]: nothing / {ss}")
+        ]
+    );
 }
 
 #[test]
