@@ -11,11 +11,13 @@
 //! | [`layers`] | a site or a sender with ways of its own: which plan a message gets |
 //! | [`listing`] | a plan in readable form |
 //! | [`schema`] | the mapping files as editors understand them |
+//! | [`difference`] | what two sets of mapping files say differently |
 //!
 //! Pure: no I/O, no clock, nothing allocated per message once a [`Scratch`] has grown. A `Scratch` remembers what it made of codes, practitioners and places
 //! (`execute/memory.rs`), which makes it faster and changes nothing else.
 mod compile;
 pub mod diagnostic;
+pub mod difference;
 mod embedded;
 mod execute;
 pub mod explain;
