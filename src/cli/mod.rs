@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 pub mod bench;
 pub mod check;
+pub mod coverage;
 pub mod dead_letters;
 pub mod explain;
 pub mod files;
@@ -9,6 +10,7 @@ pub mod mappings;
 pub mod messages;
 mod notify;
 pub mod parse;
+mod pile;
 pub mod remote;
 pub mod replay;
 mod selection;

@@ -9,6 +9,8 @@ pub struct Finding {
     /// What.
     pub code: FindingCode,
     pub(super) rule: RuleId,
+    /// The code table that lacks the code, of [`FindingCode::UnmappedCode`].
+    pub(super) table: u16,
     /// Where in the message.
     pub span: Span,
 }
