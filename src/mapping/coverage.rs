@@ -21,8 +21,6 @@ const PLACES_MAX: usize = 20_000;
 const CODES_MAX: usize = 10_000;
 /// Reasons of failure that are told apart.
 const FAILURES_MAX: usize = 200;
-/// The longest code that is listed; what is longer is none.
-pub const CODE_BYTES_MAX: usize = 64;
 /// How much of a value an example shows.
 const SHOWN_CHARACTERS: usize = 60;
 
@@ -122,7 +120,8 @@ pub struct Coverage {
     total: Tally,
     segments: BTreeMap<SegmentId, (u64, Tally)>,
     fields: BTreeMap<Place, Field>,
-    codes: BTreeMap<(u16, String), Counted>,
+    /// By whether they are settled, table and code.
+    codes: BTreeMap<(bool, String, String), Counted>,
     failures: BTreeMap<(u16, String), Counted>,
     /// How often each rule of the plan was used.
     rules: Vec<u64>,
@@ -230,7 +229,8 @@ impl Coverage {
             if finding.code != FindingCode::UnmappedCode || !self.codes_seen.insert((finding.table, finding.span)) {
                 continue;
             }
-            let key = (finding.table, code_text(plan, message, finding.span));
+            let Some(unmapped) = plan.unmapped_code(finding, message) else { continue };
+            let key = (!unmapped.is_open, unmapped.table.to_owned(), unmapped.code);
             if let Some(known) = self.codes.get_mut(&key) {
                 known.count += 1;
             } else if self.codes.len() < CODES_MAX {
@@ -299,13 +299,6 @@ fn text(plan: &Plan, message: Message<'_>, span: Span) -> String {
     let mut out = Vec::new();
     decode_into(message.bytes(span), &message.delimiters(), plan.charset(message.text(header, 18)), &mut out);
     String::from_utf8_lossy(&out).into_owned()
-}
-
-/// A code that a table lacks, as a row for it would name it; empty where the value is no code by its length.
-pub(super) fn code_text(plan: &Plan, message: Message<'_>, span: Span) -> String {
-    let code = text(plan, message, span).trim().to_owned();
-    let is_code = code.len() <= CODE_BYTES_MAX && !code.contains(char::is_control);
-    if is_code { code } else { String::new() }
 }
 
 fn example(plan: &Plan, message: Message<'_>, span: Span, values: bool, origin: &Origin) -> Example {

@@ -94,9 +94,10 @@ fn codes(out: &mut String, report: &Report) {
     for line in &report.codes {
         let _ = writeln!(
             out,
-            "<tr><td>{}<td><code>{}</code><td class=n>{}<td><code>{}</code></tr>",
+            "<tr><td>{}<td><code>{}</code>{}<td class=n>{}<td><code>{}</code></tr>",
             escaped(&line.table),
             escaped(code_shown(&line.code)),
+            if line.is_open { "" } else { " <small>another table has it, or it is of the header</small>" },
             line.count,
             escaped(&example_text(&line.example))
         );

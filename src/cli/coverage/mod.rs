@@ -138,10 +138,11 @@ fn text(report: &Report) -> String {
     for line in &report.codes {
         let _ = writeln!(
             out,
-            "  {:>7}  {}  `{}`\n           {}",
+            "  {:>7}  {}  `{}`{}\n           {}",
             line.count,
             line.table,
             code_shown(&line.code),
+            if line.is_open { "" } else { "  (another table has it, or it is of the header)" },
             example_text(&line.example)
         );
     }

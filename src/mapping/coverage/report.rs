@@ -3,8 +3,9 @@ use super::{Counted, Coverage, Example, Place, Tally, percent};
 use crate::hl7::names;
 use crate::mapping::Plan;
 use crate::mapping::explain::RulePlace;
+use crate::mapping::source::Location;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// What [`Coverage`] found, ready to print.
 #[derive(Debug)]
@@ -66,6 +67,8 @@ pub struct CodeLine {
     pub table: String,
     /// As the messages have it; empty for what is too long for a code.
     pub code: String,
+    /// No table beside it has the code either (see [`UnmappedCode`](crate::mapping::finding::UnmappedCode)).
+    pub is_open: bool,
     /// How often.
     pub count: u64,
     /// The first.
@@ -106,8 +109,8 @@ impl Coverage {
             tally: *tally,
         });
         let (lost, read_only) = self.fields(plan);
-        let mut codes: Vec<CodeLine> = self.codes.iter().map(|(key, counted)| code_line(plan, key, counted)).collect();
-        codes.sort_by_key(|line| std::cmp::Reverse(line.count));
+        let mut codes: Vec<CodeLine> = self.codes.iter().map(code_line).collect();
+        codes.sort_by_key(|line| (!line.is_open, std::cmp::Reverse(line.count)));
         let mut failures: Vec<FailureLine> = self
             .failures
             .iter()
@@ -172,9 +175,14 @@ impl Coverage {
 
     /// Rules never used, by map; rules used and all rules. A row that was compiled to several rules is used when one of them is.
     fn unused(&self, plan: &Plan) -> (Vec<MapLine>, (usize, usize)) {
+        let declared = declaring_messages(plan);
         let mut rows: BTreeMap<(String, usize, String, String), (bool, RulePlace)> = BTreeMap::new();
         for rule in plan.usable_rules() {
-            let Some(place) = plan.rule_place(rule) else { continue };
+            let Some(mut place) = plan.rule_place(rule) else { continue };
+            // A statement that a message map inherits is a row of the one that wrote it.
+            if let Some(message) = declared.get(&place.location) {
+                place.map = (*message).to_owned();
+            }
             let used = self.rules.get(rule as usize).is_some_and(|count| *count > 0);
             let key = (place.map.clone(), place.line, place.file.clone(), place.target.clone());
             rows.entry(key).or_insert((false, place)).0 |= used;
@@ -197,9 +205,16 @@ impl Coverage {
     }
 }
 
-fn code_line(plan: &Plan, (table, code): &(u16, String), counted: &Counted) -> CodeLine {
-    let table = plan.compiled.tables.get(usize::from(*table)).map_or_else(String::new, |table| table.name.clone());
-    CodeLine { table, code: code.clone(), count: counted.count, example: counted.example.clone() }
+fn code_line(((settled, table, code), counted): (&(bool, String, String), &Counted)) -> CodeLine {
+    let (table, code) = (table.clone(), code.clone());
+    CodeLine { table, code, is_open: !settled, count: counted.count, example: counted.example.clone() }
+}
+
+/// Which message map wrote the statement at a place.
+fn declaring_messages(plan: &Plan) -> HashMap<Location, &str> {
+    let messages = plan.sources().messages.values();
+    let statements = messages.flat_map(|m| m.places.iter().flat_map(|p| &p.statements).map(|s| (s.location, &*m.name)));
+    statements.collect()
 }
 
 fn field_name(place: &Place) -> &'static str {
@@ -254,7 +269,7 @@ impl Report {
         let codes: Vec<Value> = self
             .codes
             .iter()
-            .map(|line| json!({ "table": line.table, "code": line.code, "count": line.count, "example": example(&line.example) }))
+            .map(|line| json!({ "table": line.table, "code": line.code, "open": line.is_open, "count": line.count, "example": example(&line.example) }))
             .collect();
         let failures: Vec<Value> = self
             .failures
