@@ -1,7 +1,9 @@
-//! `handoff explain`: for each value of the FHIR output, the field, the rule and the table row that it came from.
+//! `handoff explain`: for each value of the FHIR output, the field, the rule and the table row that it came from; for each field, where it went.
+mod fields;
+
 use super::files::{Format, Layers, failure_line, load, messages, read_messages};
 use crate::mapping::diagnostic::nearest;
-use crate::mapping::explain::{Explained, Explanation, Origin, without_indices};
+use crate::mapping::explain::{Explained, Explanation, Origin, RulePlace, without_indices};
 use crate::mapping::{Context, Plan, Scratch};
 use clap::Args;
 use serde_json::{Value, json};
@@ -18,6 +20,12 @@ pub struct ExplainArgs {
     /// Only the values below this FHIR path, such as `Patient.birthDate` or `Observation(2).value[x]`
     #[arg(long, value_name = "PATH")]
     path: Option<String>,
+    /// The other way round: where this field of the message went, such as `PID-3.1`, `PID-3[2]`, `OBX[2]-5` or `PID`
+    #[arg(long, value_name = "FIELD", conflicts_with_all = ["path", "fields"])]
+    field: Option<String>,
+    /// Where each field of the message went
+    #[arg(long, conflicts_with = "path")]
+    fields: bool,
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     /// A file of messages or a batch; `-` is standard input
@@ -43,6 +51,9 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         }
     };
     let (messages, _) = messages(&name, &bytes);
+    if args.fields || args.field.is_some() {
+        return fields::run(args, &plan, &bytes, messages);
+    }
     let (several, mut failed, mut found) = (messages.len() > 1, false, false);
     let mut scratch = Scratch::new();
     let mut list = Vec::new();
@@ -51,9 +62,9 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
             Ok(explained) => {
                 found |= !explained.values.is_empty();
                 if args.format == Format::Json {
-                    list.push(json_of(&label, &explained));
+                    list.push(json_of(&args.layers, &label, &explained));
                 } else {
-                    print!("{}", text_of(several.then_some(&label), &explained));
+                    print!("{}", text_of(&args.layers, several.then_some(&label), &explained));
                 }
             }
             Err(failure) => {
@@ -84,7 +95,7 @@ fn suggestion(plan: &Plan, raw: &[u8], wanted: &str, scratch: &mut Scratch) -> S
     near.map(|n| format!("; did you mean `{n}`?")).unwrap_or_default()
 }
 
-fn text_of(label: Option<&String>, explained: &Explained) -> String {
+fn text_of(layers: &Layers, label: Option<&String>, explained: &Explained) -> String {
     let mut out = String::new();
     if let Some(label) = label {
         let _ = writeln!(out, "== {label}");
@@ -108,12 +119,12 @@ fn text_of(label: Option<&String>, explained: &Explained) -> String {
             let _ = writeln!(out, "  table  {} `{}` ({}:{})", row.table, row.code, row.file, row.line);
         }
         let _ = match &value.origin {
-            Origin::Rule(rule) => writeln!(out, "  rule   {rule}"),
+            Origin::Rule(rule) => writeln!(out, "  rule   {}", rule_text(layers, rule)),
             Origin::Bundle(how) => writeln!(out, "  rule   the Bundle itself: {how}"),
             Origin::Unknown => writeln!(out, "  rule   unknown; please report this"),
         };
         for via in value.via.iter().rev() {
-            let _ = writeln!(out, "  via    {via}");
+            let _ = writeln!(out, "  via    {}", rule_text(layers, via));
         }
     }
     out
@@ -128,13 +139,34 @@ fn cut(text: &str) -> String {
     }
 }
 
-fn json_of(label: &str, explained: &Explained) -> Value {
-    let values: Vec<Value> = explained.values.iter().map(value_of).collect();
+/// The rule, its layer where that is not the core, and the row that it took the place of.
+fn rule_text(layers: &Layers, rule: &RulePlace) -> String {
+    let layer = layers.layer_of(&rule.file);
+    let mut text = rule.to_string();
+    if layer != "core" {
+        let _ = write!(text, " of the {layer}");
+    }
+    if let Some((file, line)) = &rule.replaced {
+        let _ = write!(text, ", in place of {file}:{line} of the {}", layers.layer_of(file));
+    }
+    text
+}
+
+fn rule_json(layers: &Layers, rule: &RulePlace) -> Value {
+    let mut value = json!({ "map": rule.map, "target": rule.target, "file": rule.file, "line": rule.line, "layer": layers.layer_of(&rule.file) });
+    if let Some((file, line)) = &rule.replaced {
+        value["replaces"] = json!({ "file": file, "line": line, "layer": layers.layer_of(file) });
+    }
+    value
+}
+
+fn json_of(layers: &Layers, label: &str, explained: &Explained) -> Value {
+    let values: Vec<Value> = explained.values.iter().map(|value| value_of(layers, value)).collect();
     json!({ "message": label, "transcoded": explained.transcoded, "values": values })
 }
 
-fn value_of(value: &Explanation) -> Value {
-    let rule = |rule: &crate::mapping::explain::RulePlace| json!({ "map": rule.map, "target": rule.target, "file": rule.file, "line": rule.line });
+fn value_of(layers: &Layers, value: &Explanation) -> Value {
+    let rule = |rule: &RulePlace| rule_json(layers, rule);
     let mut object = json!({
         "path": value.path,
         "name": value.name,

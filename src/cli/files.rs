@@ -30,6 +30,17 @@ pub enum Format {
 }
 
 impl Layers {
+    /// Which layer a mapping file is of: `core`, `realm` or `site`.
+    pub fn layer_of(&self, file: &str) -> &'static str {
+        if self.site.as_ref().is_some_and(|site| Path::new(file).starts_with(site)) {
+            "site"
+        } else if Path::new(file).components().any(|part| part.as_os_str() == "realms") {
+            "realm"
+        } else {
+            "core"
+        }
+    }
+
     /// The mapping files of all layers, core first.
     ///
     /// # Errors

@@ -289,7 +289,11 @@ impl Plan {
         let rule = self.compiled.rules.get(id as usize)?;
         let (file, line, ..) = self.sources().position(rule.location);
         let (map, target) = (rule.map.clone(), rule.target.clone());
-        Some(RulePlace { map, target, file: file.to_owned(), line, location: rule.location })
+        let replaced = self.sources().replaced(rule.location).map(|old| {
+            let (file, line, ..) = self.sources().position(old);
+            (file.to_owned(), line)
+        });
+        Some(RulePlace { map, target, file: file.to_owned(), line, location: rule.location, replaced })
     }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! 1. *mapped*: its bytes were read for a value that stands in the Bundle (or for one equal to an element that stands there);
 //! 2. *read only*: a condition, a filter, a switch, a status or an identity looked at it, so it decided something without being written;
-//! 3. *nowhere*, with a [`Reason`].
+//! 3. *nowhere*, with a [`Reason`]: also a code that was to be written and that its table lacks, whatever else looked at it.
 //!
 //! A test whether a field holds anything counts for the first part of it alone. MSH-1 and MSH-2 are punctuation, not values.
 use super::execute::reads::{Fate, Outcome, Read, Role};
@@ -142,16 +142,17 @@ impl Plan {
 
 /// What the last traced run read, by place.
 #[derive(Debug)]
-pub struct Usage<'a> {
+pub struct Usage {
     reads: Vec<Read>,
     copies: Vec<(Span, Span)>,
     statements: Vec<(u32, RuleId, Outcome)>,
-    findings: &'a [Finding],
+    /// Sorted by where they begin.
+    findings: Vec<Finding>,
 }
 
-impl<'a> Usage<'a> {
+impl Usage {
     /// Sorts what [`Plan::trace`] noted.
-    pub fn new(scratch: &'a Scratch) -> Usage<'a> {
+    pub fn new(scratch: &Scratch) -> Usage {
         let noted = &scratch.state.reads;
         let mut reads = noted.list.clone();
         reads.sort_by_key(|read| (read.span.start, read.span.end, read.role, read.fate as u8, read.rule, read.trace));
@@ -165,7 +166,9 @@ impl<'a> Usage<'a> {
         copies.dedup();
         let mut statements = noted.statements.clone();
         statements.sort_by_key(|(segment, ..)| *segment);
-        Usage { reads, copies, statements, findings: scratch.findings() }
+        let mut findings = scratch.findings().to_vec();
+        findings.sort_by_key(|finding| finding.span.start);
+        Usage { reads, copies, statements, findings }
     }
 
     /// What became of a leaf.
@@ -179,6 +182,7 @@ impl<'a> Usage<'a> {
         let first = self.first_of(leaf.span).and_then(|(span, within)| best(self.of(span, within).iter().copied()));
         match (found, first) {
             (_, Some(Standing::Mapped)) => Standing::Mapped,
+            _ if self.missed(leaf, &own).is_some() => Standing::Nowhere(self.reason(leaf, &own)),
             (Some(standing), _) | (None, Some(standing)) => standing,
             (None, None) => Standing::Nowhere(self.reason(leaf, &own)),
         }
@@ -199,16 +203,27 @@ impl<'a> Usage<'a> {
         Some((Span { start, end: start + span.len() as u32 }, *first))
     }
 
+    /// What was found wrong with a leaf, or a part of it.
+    fn findings_of(&self, leaf: &Leaf) -> impl Iterator<Item = &Finding> {
+        let Span { start, end } = leaf.span;
+        let first = self.findings.partition_point(|finding| finding.span.start < start);
+        let inside = self.findings[first..].iter().take_while(move |finding| finding.span.start < end);
+        inside.filter(move |finding| finding.span.end <= end && !finding.span.is_empty())
+    }
+
+    /// The table that was asked for the leaf, for a value, and has no row for it.
+    fn missed(&self, leaf: &Leaf, reads: &[&Read]) -> Option<TableNumber> {
+        let asked = reads.iter().any(|read| read.role == Role::Value && read.fate == Fate::Left);
+        let missing = |finding: &&Finding| finding.code == FindingCode::UnmappedCode;
+        self.findings_of(leaf).find(missing).filter(|_| asked).map(|finding| TableNumber(finding.table))
+    }
+
     fn reason(&self, leaf: &Leaf, reads: &[&Read]) -> Reason {
-        let covers = |finding: &&Finding| finding.span.start < leaf.span.end && finding.span.end > leaf.span.start;
+        if let Some(table) = self.missed(leaf, reads) {
+            return Reason::TableMissed(table);
+        }
         if let Some(left) = reads.iter().find(|read| read.role == Role::Value && read.fate == Fate::Left) {
-            let inside = self.findings.iter().filter(covers).find(|f| f.span.len() <= leaf.span.len());
-            return match inside {
-                Some(finding) if finding.code == FindingCode::UnmappedCode => {
-                    Reason::TableMissed(TableNumber(finding.table))
-                }
-                finding => Reason::NothingWritten(RuleNumber(left.rule), finding.map(|f| f.code)),
-            };
+            return Reason::NothingWritten(RuleNumber(left.rule), self.findings_of(leaf).next().map(|f| f.code));
         }
         let entered = |rule: RuleId| reads.iter().any(|read| read.role == Role::Enter && read.rule == rule);
         if let Some(later) = reads.iter().find(|read| read.role == Role::Later && !entered(read.rule)) {

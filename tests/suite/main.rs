@@ -3,6 +3,7 @@
 mod bench_cases;
 mod cli;
 mod corpus;
+mod coverage;
 mod explain;
 mod fixtures;
 mod fuzz;

@@ -299,7 +299,10 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             self.state.out.push(b',');
         }
         self.write(child.key);
-        self.value(child.node, frame)
+        let outside = self.reading(Some(child.rule), None);
+        let wrote = self.value(child.node, frame);
+        self.reading_again(outside);
+        wrote
     }
 
     /// Whether any field that a child reads holds anything.
