@@ -5,7 +5,8 @@
 //!
 //! 1. *mapped*: its bytes were read for a value that stands in the Bundle (or for one equal to an element that stands there);
 //! 2. *read only*: a condition, a filter, a switch, a status or an identity looked at it, so it decided something without being written;
-//! 3. *nowhere*, with a [`Reason`]: also a code that was to be written and that its table lacks, whatever else looked at it.
+//! 3. *nowhere*, with a [`Reason`]: also what was to be written and was found wanting (a code that its table lacks, a date that is none), whatever else looked at
+//!    it.
 //!
 //! A test whether a field holds anything counts for the first part of it alone. MSH-1 and MSH-2 are punctuation, not values.
 use super::execute::reads::{Fate, Outcome, Read, Role};
@@ -182,7 +183,7 @@ impl Usage {
         let first = self.first_of(leaf.span).and_then(|(span, within)| best(self.of(span, within).iter().copied()));
         match (found, first) {
             (_, Some(Standing::Mapped)) => Standing::Mapped,
-            _ if self.missed(leaf, &own).is_some() => Standing::Nowhere(self.reason(leaf, &own)),
+            _ if self.wanting(leaf, &own) => Standing::Nowhere(self.reason(leaf, &own)),
             (Some(standing), _) | (None, Some(standing)) => standing,
             (None, None) => Standing::Nowhere(self.reason(leaf, &own)),
         }
@@ -211,19 +212,19 @@ impl Usage {
         inside.filter(move |finding| finding.span.end <= end && !finding.span.is_empty())
     }
 
-    /// The table that was asked for the leaf, for a value, and has no row for it.
-    fn missed(&self, leaf: &Leaf, reads: &[&Read]) -> Option<TableNumber> {
-        let asked = reads.iter().any(|read| read.role == Role::Value && read.fate == Fate::Left);
-        let missing = |finding: &&Finding| finding.code == FindingCode::UnmappedCode;
-        self.findings_of(leaf).find(missing).filter(|_| asked).map(|finding| TableNumber(finding.table))
+    /// Whether a leaf was to be written, and there was something wrong with it.
+    fn wanting(&self, leaf: &Leaf, reads: &[&Read]) -> bool {
+        reads.iter().any(|read| read.role == Role::Value && read.fate == Fate::Left)
+            && self.findings_of(leaf).next().is_some()
     }
 
     fn reason(&self, leaf: &Leaf, reads: &[&Read]) -> Reason {
-        if let Some(table) = self.missed(leaf, reads) {
-            return Reason::TableMissed(table);
-        }
         if let Some(left) = reads.iter().find(|read| read.role == Role::Value && read.fate == Fate::Left) {
-            return Reason::NothingWritten(RuleNumber(left.rule), self.findings_of(leaf).next().map(|f| f.code));
+            let missed = |finding: &&Finding| finding.code == FindingCode::UnmappedCode;
+            return match self.findings_of(leaf).find(missed) {
+                Some(finding) => Reason::TableMissed(TableNumber(finding.table)),
+                None => Reason::NothingWritten(RuleNumber(left.rule), self.findings_of(leaf).next().map(|f| f.code)),
+            };
         }
         let entered = |rule: RuleId| reads.iter().any(|read| read.role == Role::Enter && read.rule == rule);
         if let Some(later) = reads.iter().find(|read| read.role == Role::Later && !entered(read.rule)) {

@@ -53,8 +53,7 @@ fn both_directions_agree() {
     for file in message_files() {
         let bytes = fs::read(&file).unwrap();
         for span in split(&bytes) {
-            let Ok((stories, explained)) =
-                plan().explain_fields(&bytes[span], &Context::default(), None, &mut scratch)
+            let Ok((stories, explained)) = plan().explain_fields(&bytes[span], &Context::default(), None, &mut scratch)
             else {
                 continue;
             };
@@ -272,7 +271,11 @@ fn a_field_is_explained_with_its_layer() {
     assert_eq!(rule["replaces"]["layer"], "core");
     assert!(rule["replaces"]["file"].as_str().unwrap().ends_with("pid.toml"));
     let text = String::from_utf8(run(&["explain", "--site", site, "--fields", "-"], message).stdout).unwrap();
-    for line in ["PID-7 = 19700101", "  to     Patient.birthDate = \"1970-01-01\"", "of the site, in place of segments/pid.toml:"] {
+    for line in [
+        "PID-7 = 19700101",
+        "  to     Patient.birthDate = \"1970-01-01\"",
+        "of the site, in place of segments/pid.toml:",
+    ] {
         assert!(text.contains(line), "{line}\n{text}");
     }
     assert!(text.contains("PID-1 = 1") && text.contains("nowhere: no rule reads it"));

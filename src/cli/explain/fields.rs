@@ -61,8 +61,7 @@ fn standing_text(plan: &Plan, standing: Standing) -> String {
 }
 
 fn story_text(layers: &Layers, plan: &Plan, story: &FieldStory, explained: &Explained) -> String {
-    let mut out =
-        format!("{} = {} (bytes {}..{})\n", story.place, cut(&story.text), story.span.start, story.span.end);
+    let mut out = format!("{} = {} (bytes {}..{})\n", story.place, cut(&story.text), story.span.start, story.span.end);
     let _ = writeln!(out, "  {}", standing_text(plan, story.standing));
     for number in &story.elements {
         let Some(value) = explained.values.get(*number) else { continue };
