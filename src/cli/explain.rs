@@ -4,6 +4,7 @@ mod fields;
 use super::files::{Format, Layers, failure_line, load, messages, read_messages};
 use crate::mapping::diagnostic::nearest;
 use crate::mapping::explain::{Explained, Explanation, Origin, RulePlace, without_indices};
+use crate::mapping::source::Layer;
 use crate::mapping::{Context, Plan, Scratch};
 use clap::Args;
 use serde_json::{Value, json};
@@ -62,9 +63,9 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
             Ok(explained) => {
                 found |= !explained.values.is_empty();
                 if args.format == Format::Json {
-                    list.push(json_of(&args.layers, &label, &explained));
+                    list.push(json_of(&label, &explained));
                 } else {
-                    print!("{}", text_of(&args.layers, several.then_some(&label), &explained));
+                    print!("{}", text_of(several.then_some(&label), &explained));
                 }
             }
             Err(failure) => {
@@ -95,7 +96,7 @@ fn suggestion(plan: &Plan, raw: &[u8], wanted: &str, scratch: &mut Scratch) -> S
     near.map(|n| format!("; did you mean `{n}`?")).unwrap_or_default()
 }
 
-fn text_of(layers: &Layers, label: Option<&String>, explained: &Explained) -> String {
+fn text_of(label: Option<&String>, explained: &Explained) -> String {
     let mut out = String::new();
     if let Some(label) = label {
         let _ = writeln!(out, "== {label}");
@@ -119,12 +120,12 @@ fn text_of(layers: &Layers, label: Option<&String>, explained: &Explained) -> St
             let _ = writeln!(out, "  table  {} `{}` ({}:{})", row.table, row.code, row.file, row.line);
         }
         let _ = match &value.origin {
-            Origin::Rule(rule) => writeln!(out, "  rule   {}", rule_text(layers, rule)),
+            Origin::Rule(rule) => writeln!(out, "  rule   {}", rule_text(rule)),
             Origin::Bundle(how) => writeln!(out, "  rule   the Bundle itself: {how}"),
             Origin::Unknown => writeln!(out, "  rule   unknown; please report this"),
         };
         for via in value.via.iter().rev() {
-            let _ = writeln!(out, "  via    {}", rule_text(layers, via));
+            let _ = writeln!(out, "  via    {}", rule_text(via));
         }
     }
     out
@@ -140,43 +141,41 @@ fn cut(text: &str) -> String {
 }
 
 /// The rule, its layer where that is not the core, and the row that it took the place of.
-fn rule_text(layers: &Layers, rule: &RulePlace) -> String {
-    let layer = layers.layer_of(&rule.file);
+fn rule_text(rule: &RulePlace) -> String {
     let mut text = rule.to_string();
-    if layer != "core" {
-        let _ = write!(text, " of the {layer}");
+    if rule.layer != Layer::Core {
+        let _ = write!(text, " of the {}", rule.layer);
     }
-    if let Some((file, line)) = &rule.replaced {
-        let _ = write!(text, ", in place of {file}:{line} of the {}", layers.layer_of(file));
+    if let Some((file, line, layer)) = &rule.replaced {
+        let _ = write!(text, ", in place of {file}:{line} of the {layer}");
     }
     text
 }
 
-fn rule_json(layers: &Layers, rule: &RulePlace) -> Value {
-    let mut value = json!({ "map": rule.map, "target": rule.target, "file": rule.file, "line": rule.line, "layer": layers.layer_of(&rule.file) });
-    if let Some((file, line)) = &rule.replaced {
-        value["replaces"] = json!({ "file": file, "line": line, "layer": layers.layer_of(file) });
+fn rule_json(rule: &RulePlace) -> Value {
+    let mut value = json!({ "map": rule.map, "target": rule.target, "file": rule.file, "line": rule.line, "layer": rule.layer.to_string() });
+    if let Some((file, line, layer)) = &rule.replaced {
+        value["replaces"] = json!({ "file": file, "line": line, "layer": layer.to_string() });
     }
     value
 }
 
-fn json_of(layers: &Layers, label: &str, explained: &Explained) -> Value {
-    let values: Vec<Value> = explained.values.iter().map(|value| value_of(layers, value)).collect();
+fn json_of(label: &str, explained: &Explained) -> Value {
+    let values: Vec<Value> = explained.values.iter().map(value_of).collect();
     json!({ "message": label, "transcoded": explained.transcoded, "values": values })
 }
 
-fn value_of(layers: &Layers, value: &Explanation) -> Value {
-    let rule = |rule: &RulePlace| rule_json(layers, rule);
+fn value_of(value: &Explanation) -> Value {
     let mut object = json!({
         "path": value.path,
         "name": value.name,
         "value": serde_json::from_str::<Value>(&value.value).unwrap_or(Value::Null),
         "rule": match &value.origin {
-            Origin::Rule(place) => rule(place),
+            Origin::Rule(place) => rule_json(place),
             Origin::Bundle(how) => json!({ "built_in": how }),
             Origin::Unknown => Value::Null,
         },
-        "via": value.via.iter().map(rule).collect::<Vec<_>>(),
+        "via": value.via.iter().map(rule_json).collect::<Vec<_>>(),
     });
     if let Some(source) = &value.source {
         object["source"] =

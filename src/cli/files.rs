@@ -1,8 +1,8 @@
 //! Reading what the user named: mapping folders, message files, standard input.
 use crate::hl7::{BatchNote, split, transcode};
 use crate::mapping::diagnostic::Severity;
-use crate::mapping::source::SourceFile;
-use crate::mapping::{Failure, Plan};
+use crate::mapping::source::{Layer, SourceFile};
+use crate::mapping::{Failure, Plan, layers};
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use std::io::Read as _;
@@ -15,6 +15,9 @@ pub struct Layers {
     /// Folder of mappings instead of those built in
     #[arg(long, value_name = "DIR")]
     pub mappings: Option<PathBuf>,
+    /// What a country adds, such as `us`; a site's profile names its own (`extends = ["core", "us"]`)
+    #[arg(long, value_name = "NAME")]
+    pub realm: Vec<String>,
     /// Folder of a site (profile and overlay), laid over the mappings
     #[arg(long, value_name = "DIR")]
     pub site: Option<PathBuf>,
@@ -30,31 +33,58 @@ pub enum Format {
 }
 
 impl Layers {
-    /// Which layer a mapping file is of: `core`, `realm` or `site`.
-    pub fn layer_of(&self, file: &str) -> &'static str {
-        if self.site.as_ref().is_some_and(|site| Path::new(file).starts_with(site)) {
-            "site"
-        } else if Path::new(file).components().any(|part| part.as_os_str() == "realms") {
-            "realm"
-        } else {
-            "core"
-        }
-    }
-
     /// The mapping files of all layers, core first.
     ///
     /// # Errors
     /// When a folder or file cannot be read.
     pub fn read(&self) -> anyhow::Result<Vec<SourceFile>> {
+        let site = self.site.as_deref().map(site_files).transpose()?.unwrap_or_default();
         let mut files = match &self.mappings {
-            Some(folder) => folder_files(folder)?,
+            Some(folder) => folder_files(folder, &["realms"])?,
             None => Plan::embedded_files(),
         };
-        if let Some(folder) = &self.site {
-            files.extend(folder_files(folder)?);
+        let mut realms = self.realm.clone();
+        realms.extend(layers::realms(&site).into_iter().filter(|name| !self.realm.contains(name)));
+        for realm in &realms {
+            files.extend(self.realm_files(realm)?);
         }
+        files.extend(site);
         Ok(files)
     }
+
+    fn realm_files(&self, name: &str) -> anyhow::Result<Vec<SourceFile>> {
+        let Some(mappings) = &self.mappings else {
+            let files = Plan::embedded_realm(name);
+            if files.is_empty() {
+                bail!("there is no realm `{name}`; known: {}", Plan::embedded_realms().join(", "));
+            }
+            return Ok(files);
+        };
+        let folder = mappings.join("realms").join(name);
+        let mut files = folder_files(&folder, &[]).with_context(|| format!("there is no realm `{name}`"))?;
+        files.iter_mut().for_each(|file| file.layer = Layer::Realm(name.to_owned()));
+        Ok(files)
+    }
+}
+
+/// A site's own files, then those of its feeds (`feeds/<name>/`). What lies in `tests/` are cases, no mappings.
+fn site_files(folder: &Path) -> anyhow::Result<Vec<SourceFile>> {
+    let mut files = folder_files(folder, &["feeds", "tests"])?;
+    files.iter_mut().for_each(|file| file.layer = Layer::Site);
+    let feeds = folder.join("feeds");
+    if feeds.is_dir() {
+        let listed = std::fs::read_dir(&feeds).with_context(|| format!("{}: cannot be listed", feeds.display()))?;
+        let mut folders: Vec<PathBuf> =
+            listed.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+        folders.sort();
+        for folder in folders.iter().filter(|path| path.is_dir()) {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let mut found = folder_files(folder, &[])?;
+            found.iter_mut().for_each(|file| file.layer = Layer::Feed(name.clone()));
+            files.extend(found);
+        }
+    }
+    Ok(files)
 }
 
 /// Compiles the mappings of the layers.
@@ -73,13 +103,13 @@ pub fn load(layers: &Layers) -> anyhow::Result<Plan> {
     }
 }
 
-/// All `.toml` and `.csv` files below a folder, by name.
-fn folder_files(folder: &Path) -> anyhow::Result<Vec<SourceFile>> {
+/// All `.toml` and `.csv` files below a folder, by name, but for some folders right below it.
+fn folder_files(folder: &Path, without: &[&str]) -> anyhow::Result<Vec<SourceFile>> {
     if !folder.is_dir() {
         bail!("{}: not a folder; name the folder that holds the mapping files", folder.display());
     }
     let mut files = Vec::new();
-    collect(folder, &mut files)?;
+    collect(folder, without, &mut files)?;
     files.sort_by(|a: &SourceFile, b| a.name.cmp(&b.name));
     if files.is_empty() {
         bail!("{}: no .toml or .csv file in it", folder.display());
@@ -87,15 +117,17 @@ fn folder_files(folder: &Path) -> anyhow::Result<Vec<SourceFile>> {
     Ok(files)
 }
 
-fn collect(folder: &Path, files: &mut Vec<SourceFile>) -> anyhow::Result<()> {
+fn collect(folder: &Path, without: &[&str], files: &mut Vec<SourceFile>) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(folder).with_context(|| format!("{}: cannot be listed", folder.display()))? {
         let path = entry?.path();
         if path.is_dir() {
-            collect(&path, files)?;
+            if !without.iter().any(|name| path.file_name().is_some_and(|found| found == *name)) {
+                collect(&path, &[], files)?;
+            }
         } else if path.extension().is_some_and(|e| e == "toml" || e == "csv") {
             let text = std::fs::read_to_string(&path)
                 .with_context(|| format!("{}: cannot be read as UTF-8 text", path.display()))?;
-            files.push(SourceFile { name: path.to_string_lossy().into_owned(), text });
+            files.push(SourceFile { name: path.to_string_lossy().into_owned(), text, layer: Layer::Core });
         }
     }
     Ok(())

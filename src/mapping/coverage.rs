@@ -8,11 +8,12 @@ mod report;
 use super::explain::RulePlace;
 use super::finding::place;
 use super::plan::{Emit, NONE, RuleId};
+use super::source::{Layer, Location};
 use super::usage::{Leaf, Reason, Standing, Usage, leaves};
 use super::{Context, Failure, FindingCode, Plan, Scratch};
 use crate::hl7::{Message, SegmentId, Span, decode_into};
 pub use report::{CodeLine, FailureLine, FieldLine, MapLine, Report, SegmentLine};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// Places that are told apart.
@@ -100,7 +101,7 @@ struct Place {
 struct Field {
     tally: Tally,
     /// The first that went nowhere, and why; else the first that was read only.
-    lost: Option<(Reason, Example)>,
+    lost: Option<(&'static str, String, Example)>,
     read: Option<Example>,
 }
 
@@ -123,8 +124,8 @@ pub struct Coverage {
     /// By whether they are settled, table and code.
     codes: BTreeMap<(bool, String, String), Counted>,
     failures: BTreeMap<(u16, String), Counted>,
-    /// How often each rule of the plan was used.
-    rules: Vec<u64>,
+    /// How often each rule was used, by the hash of the plan: feeds have plans of their own.
+    rules: HashMap<[u8; 32], Vec<u64>>,
     /// Values, codes and failures that no list had room for.
     unlisted: u64,
     seen: HashSet<RuleId>,
@@ -132,8 +133,8 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    /// For messages that this plan translates; `values`: examples show values, which may be a patient's.
-    pub fn new(plan: &Plan, values: bool) -> Coverage {
+    /// Of no message yet; `values`: examples show values, which may be a patient's.
+    pub fn new(values: bool) -> Coverage {
         Coverage {
             values,
             messages: 0,
@@ -143,7 +144,7 @@ impl Coverage {
             fields: BTreeMap::new(),
             codes: BTreeMap::new(),
             failures: BTreeMap::new(),
-            rules: vec![0; plan.compiled.rules.len()],
+            rules: HashMap::new(),
             unlisted: 0,
             seen: HashSet::new(),
             codes_seen: HashSet::new(),
@@ -165,6 +166,7 @@ impl Coverage {
         self.messages += 1;
         let result = plan.trace(raw, context, scratch);
         let message = scratch.message(raw);
+        let plan = plan.of_message(message);
         let usage = Usage::new(scratch);
         for segment in 0..message.segment_count() {
             let mut tally = Tally::default();
@@ -184,7 +186,7 @@ impl Coverage {
         match &result {
             Ok(()) => {
                 self.codes_of(plan, message, scratch, origin);
-                self.rules_of(scratch);
+                self.rules_of(plan, scratch);
             }
             Err(failure) => self.failure(failure, origin),
         }
@@ -213,7 +215,8 @@ impl Coverage {
         field.tally.add(standing);
         match standing {
             Standing::Nowhere(reason) if field.lost.is_none() => {
-                field.lost = Some((reason, example(plan, message, leaf.span, values, origin)));
+                let example = example(plan, message, leaf.span, values, origin);
+                field.lost = Some((reason.word(), plan.reason_text(reason), example));
             }
             Standing::ReadOnly if field.read.is_none() => {
                 field.read = Some(example(plan, message, leaf.span, values, origin));
@@ -243,13 +246,14 @@ impl Coverage {
         }
     }
 
-    fn rules_of(&mut self, scratch: &Scratch) {
+    fn rules_of(&mut self, plan: &Plan, scratch: &Scratch) {
         self.seen.clear();
         let state = &scratch.state;
         self.seen.extend(state.traces.iter().map(|trace| trace.rule));
         self.seen.extend(state.reads.used());
+        let counts = self.rules.entry(plan.hash()).or_insert_with(|| vec![0; plan.compiled.rules.len()]);
         for rule in &self.seen {
-            if let Some(count) = self.rules.get_mut(*rule as usize) {
+            if let Some(count) = counts.get_mut(*rule as usize) {
                 *count += 1;
             }
         }
@@ -291,9 +295,14 @@ impl Plan {
         let (map, target) = (rule.map.clone(), rule.target.clone());
         let replaced = self.sources().replaced(rule.location).map(|old| {
             let (file, line, ..) = self.sources().position(old);
-            (file.to_owned(), line)
+            (file.to_owned(), line, self.layer_of(old))
         });
-        Some(RulePlace { map, target, file: file.to_owned(), line, location: rule.location, replaced })
+        let layer = self.layer_of(rule.location);
+        Some(RulePlace { map, target, file: file.to_owned(), line, location: rule.location, layer, replaced })
+    }
+
+    fn layer_of(&self, location: Location) -> Layer {
+        self.sources().files.get(usize::from(location.file)).map(|file| file.layer.clone()).unwrap_or_default()
     }
 }
 

@@ -14,7 +14,7 @@ mod scan;
 
 use super::finding::place;
 use super::plan::{Emit, NONE, RuleId, Text};
-use super::source::Location;
+use super::source::{Layer, Location};
 use super::{Context, Failure, Plan, Scratch, Trace};
 use crate::hl7::{Charset, Message, SegmentId, Span, Structure, decode_into};
 pub use fields::{FieldStory, FieldUse};
@@ -75,8 +75,10 @@ pub struct RulePlace {
     pub line: usize,
     /// Its bytes.
     pub location: Location,
-    /// File and line of the row of an earlier layer that it took the place of.
-    pub replaced: Option<(String, usize)>,
+    /// Whose it is.
+    pub layer: Layer,
+    /// The row that it took the place of: file, line, and whose that was.
+    pub replaced: Option<(String, usize, Layer)>,
 }
 
 /// Bytes of the message.
@@ -129,7 +131,8 @@ impl Plan {
     ) -> Result<Explained, Failure> {
         self.translate_with::<true>(raw, context, scratch)?;
         let transcoded = !scratch.transcoded.is_empty();
-        Ok(Explained { values: Explainer::new(self, raw, scratch).values(below), transcoded })
+        let plan = self.of_message(scratch.message(raw));
+        Ok(Explained { values: Explainer::new(plan, raw, scratch).values(below), transcoded })
     }
 
     /// The objects that rows of constants have ready, by rule.

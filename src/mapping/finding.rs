@@ -55,6 +55,7 @@ impl Finding {
     /// `PID-7: T001 …`: where and what, never the value itself.
     pub fn render(&self, plan: &Plan, message: Message<'_>) -> String {
         let mut text = format!("{}: {}", place(message, self.span), self.code.text());
+        let plan = plan.of_message(message);
         if self.rule != NONE
             && let Some(rule) = plan.compiled.rules.get(self.rule as usize)
         {
@@ -86,10 +87,11 @@ impl Plan {
         if finding.code != FindingCode::UnmappedCode {
             return None;
         }
-        let tables = &self.compiled.tables;
+        let plan = self.of_message(message);
+        let tables = &plan.compiled.tables;
         let table = tables.get(usize::from(finding.table))?;
         let mut text = Vec::new();
-        let charset = self.charset(message.text(message.find(SegmentId(*b"MSH")).unwrap_or(0), 18));
+        let charset = plan.charset(message.text(message.find(SegmentId(*b"MSH")).unwrap_or(0), 18));
         decode_into(message.bytes(finding.span), &message.delimiters(), charset, &mut text);
         let code = String::from_utf8_lossy(&text).trim().to_owned();
         let is_code = code.len() <= CODE_BYTES_MAX && !code.contains(char::is_control);

@@ -116,7 +116,7 @@ impl Reason {
 
 impl Plan {
     /// A reason with the rule or table that it is about: `the guard of the rule was false (PID.Patient `deceased[x]`, segments/pid.toml:40)`.
-    pub fn reason_text(&self, reason: Reason) -> String {
+    pub(super) fn reason_text(&self, reason: Reason) -> String {
         let mut text = reason.text().to_owned();
         if let Reason::NothingWritten(_, Some(finding)) = reason {
             text.push_str(&format!(": {}", finding.text()));

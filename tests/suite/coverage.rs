@@ -4,6 +4,7 @@ use crate::explain::{message_files, plan};
 use handoff::hl7::{Path as FieldPath, split};
 use handoff::mapping::coverage::{Coverage, Origin};
 use handoff::mapping::explain::FieldUse;
+use handoff::mapping::source::{Layer, SourceFile};
 use handoff::mapping::usage::{Reason, Standing};
 use handoff::mapping::{Context, Plan, Scratch};
 use serde_json::Value;
@@ -139,16 +140,14 @@ fn the_reasons_are_told_apart() {
 fn a_guard_that_was_false_is_named() {
     let site = "[PID.Patient.set]\nlanguage = \"37 if 38 = 'Y'\"\n";
     let mut files = Plan::embedded_files();
-    files.push(handoff::mapping::source::SourceFile { name: "site.toml".into(), text: site.into() });
+    files.push(SourceFile { name: "site.toml".into(), text: site.into(), layer: Layer::Site });
     let (plan, _) = Plan::load(files).expect("compiles");
     let raw = fs::read(Path::new(ROOT).join(UNMAPPED)).unwrap();
     let path = FieldPath::parse("PID-37").unwrap();
     let (stories, _) =
         plan.explain_fields(&raw, &Context::default(), Some(&path), &mut Scratch::new()).expect("translated");
-    let Standing::Nowhere(reason @ Reason::GuardFalse(_)) = stories[0].standing else {
-        panic!("{:?}", stories[0].standing)
-    };
-    assert!(plan.reason_text(reason).contains("site.toml:2"), "{}", plan.reason_text(reason));
+    assert!(matches!(stories[0].standing, Standing::Nowhere(Reason::GuardFalse(_))), "{:?}", stories[0].standing);
+    assert!(stories[0].why.as_ref().is_some_and(|why| why.contains("site.toml:2")), "{:?}", stories[0].why);
 }
 
 /// What `fixtures/README.md` says of the case, and that the sums add up.
@@ -239,7 +238,7 @@ fn rules_never_used_are_named() {
         };
         report.unused.iter().flat_map(of).collect()
     };
-    let (mut coverage, mut scratch) = (Coverage::new(plan(), false), Scratch::new());
+    let (mut coverage, mut scratch) = (Coverage::new(false), Scratch::new());
     let origin = Origin { file: Arc::from("one.hl7"), number: 1 };
     let mut add = |coverage: &mut Coverage, pid: &str| {
         let raw = format!("MSH|^~\\&|A|B|||20240401||ADT^A01^ADT_A01|1|P|2.5.1\r{pid}\rPV1|1|I\r");

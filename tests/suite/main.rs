@@ -11,6 +11,7 @@ mod gateway;
 mod golden;
 mod hl7_differential;
 mod hl7_properties;
+mod layers;
 mod memory;
 mod others;
 mod readme;

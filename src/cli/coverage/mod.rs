@@ -46,7 +46,7 @@ const UNUSED_SHOWN: usize = 12;
 /// When the mappings do not compile.
 pub fn run(args: &CoverageArgs) -> anyhow::Result<ExitCode> {
     let plan = load(&args.layers)?;
-    let mut coverage = Coverage::new(&plan, args.phi);
+    let mut coverage = Coverage::new(args.phi);
     let mut scratch = Scratch::new();
     let mut file: Arc<str> = Arc::from("");
     let failed = each_message(&args.files, |name, number, raw| {

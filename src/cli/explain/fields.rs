@@ -1,6 +1,6 @@
 //! `handoff explain --field` and `--fields`: where each field of a message went, or why nowhere.
 use super::{ExplainArgs, cut, rule_json, rule_text};
-use crate::cli::files::{Format, Labelled, Layers, failure_line};
+use crate::cli::files::{Format, Labelled, failure_line};
 use crate::hl7::Path;
 use crate::mapping::explain::{Explained, FieldStory, FieldUse};
 use crate::mapping::usage::Standing;
@@ -22,7 +22,7 @@ pub fn run(args: &ExplainArgs, plan: &Plan, bytes: &[u8], messages: Vec<Labelled
             Ok((stories, explained)) => {
                 found |= !stories.is_empty();
                 if args.format == Format::Json {
-                    let fields: Vec<Value> = stories.iter().map(|s| story_json(args, plan, s, &explained)).collect();
+                    let fields: Vec<Value> = stories.iter().map(|s| story_json(s, &explained)).collect();
                     list.push(json!({ "message": label, "transcoded": explained.transcoded, "fields": fields }));
                     continue;
                 }
@@ -33,7 +33,7 @@ pub fn run(args: &ExplainArgs, plan: &Plan, bytes: &[u8], messages: Vec<Labelled
                     println!("(bytes count in the message as UTF-8)");
                 }
                 for story in &stories {
-                    print!("{}", story_text(&args.layers, plan, story, &explained));
+                    print!("{}", story_text(story, &explained));
                 }
             }
             Err(failure) => {
@@ -52,17 +52,17 @@ pub fn run(args: &ExplainArgs, plan: &Plan, bytes: &[u8], messages: Vec<Labelled
 }
 
 /// What is said of a standing, first word first.
-fn standing_text(plan: &Plan, standing: Standing) -> String {
-    match standing {
+fn standing_text(story: &FieldStory) -> String {
+    match story.standing {
         Standing::Mapped => "mapped".to_owned(),
         Standing::ReadOnly => "read as condition or identity only".to_owned(),
-        Standing::Nowhere(reason) => format!("nowhere: {}", plan.reason_text(reason)),
+        Standing::Nowhere(reason) => format!("nowhere: {}", story.why.as_deref().unwrap_or(reason.text())),
     }
 }
 
-fn story_text(layers: &Layers, plan: &Plan, story: &FieldStory, explained: &Explained) -> String {
+fn story_text(story: &FieldStory, explained: &Explained) -> String {
     let mut out = format!("{} = {} (bytes {}..{})\n", story.place, cut(&story.text), story.span.start, story.span.end);
-    let _ = writeln!(out, "  {}", standing_text(plan, story.standing));
+    let _ = writeln!(out, "  {}", standing_text(story));
     for number in &story.elements {
         let Some(value) = explained.values.get(*number) else { continue };
         let _ = writeln!(out, "  to     {} = {}", value.name, cut(&value.value));
@@ -71,7 +71,7 @@ fn story_text(layers: &Layers, plan: &Plan, story: &FieldStory, explained: &Expl
         }
     }
     for (does, rule) in &story.uses {
-        let by = rule.as_ref().map_or_else(|| "the gateway itself".to_owned(), |rule| rule_text(layers, rule));
+        let by = rule.as_ref().map_or_else(|| "the gateway itself".to_owned(), |rule| rule_text(rule));
         let _ = writeln!(out, "  rule   {by}{}", suffix(*does));
     }
     out
@@ -81,17 +81,17 @@ fn suffix(does: FieldUse) -> String {
     if does == FieldUse::Value { String::new() } else { format!(" [{}]", does.word()) }
 }
 
-fn story_json(args: &ExplainArgs, plan: &Plan, story: &FieldStory, explained: &Explained) -> Value {
+fn story_json(story: &FieldStory, explained: &Explained) -> Value {
     let elements: Vec<Value> = story
         .elements
         .iter()
         .filter_map(|number| explained.values.get(*number))
-        .map(|value| super::value_of(&args.layers, value))
+        .map(|value| super::value_of(value))
         .collect();
     let uses: Vec<Value> = story
         .uses
         .iter()
-        .map(|(does, rule)| json!({ "use": does.word(), "rule": rule.as_ref().map(|r| rule_json(&args.layers, r)) }))
+        .map(|(does, rule)| json!({ "use": does.word(), "rule": rule.as_ref().map(|r| rule_json(r)) }))
         .collect();
     let mut value = json!({
         "field": story.place, "start": story.span.start, "end": story.span.end, "text": story.text,
@@ -104,7 +104,7 @@ fn story_json(args: &ExplainArgs, plan: &Plan, story: &FieldStory, explained: &E
     });
     if let Standing::Nowhere(reason) = story.standing {
         value["reason"] = json!(reason.word());
-        value["why"] = json!(plan.reason_text(reason));
+        value["why"] = json!(story.why);
     }
     value
 }

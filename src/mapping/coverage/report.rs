@@ -108,7 +108,7 @@ impl Coverage {
             occurrences: *occurrences,
             tally: *tally,
         });
-        let (lost, read_only) = self.fields(plan);
+        let (lost, read_only) = self.fields();
         let mut codes: Vec<CodeLine> = self.codes.iter().map(code_line).collect();
         codes.sort_by_key(|line| (!line.is_open, std::cmp::Reverse(line.count)));
         let mut failures: Vec<FailureLine> = self
@@ -137,11 +137,11 @@ impl Coverage {
         }
     }
 
-    fn fields(&self, plan: &Plan) -> (Vec<FieldLine>, Vec<FieldLine>) {
+    fn fields(&self) -> (Vec<FieldLine>, Vec<FieldLine>) {
         let (mut lost, mut read_only) = (Vec::new(), Vec::new());
         for (place, field) in &self.fields {
             let (list, reason, example) = match (&field.lost, &field.read) {
-                (Some((reason, example)), _) => (&mut lost, Some((reason.word(), plan.reason_text(*reason))), example),
+                (Some((word, text, example)), _) => (&mut lost, Some((*word, text.clone())), example),
                 (None, Some(example)) if field.tally.mapped == 0 => (&mut read_only, None, example),
                 _ => continue,
             };
@@ -177,13 +177,15 @@ impl Coverage {
     fn unused(&self, plan: &Plan) -> (Vec<MapLine>, (usize, usize)) {
         let declared = declaring_messages(plan);
         let mut rows: BTreeMap<(String, usize, String, String), (bool, RulePlace)> = BTreeMap::new();
-        for rule in plan.usable_rules() {
+        let plans = std::iter::once(plan).chain(plan.feeds().iter().map(|feed| feed.plan()));
+        for (plan, rule) in plans.flat_map(|plan| plan.usable_rules().into_iter().map(move |rule| (plan, rule))) {
             let Some(mut place) = plan.rule_place(rule) else { continue };
             // A statement that a message map inherits is a row of the one that wrote it.
             if let Some(message) = declared.get(&place.location) {
                 place.map = (*message).to_owned();
             }
-            let used = self.rules.get(rule as usize).is_some_and(|count| *count > 0);
+            let counts = self.rules.get(&plan.hash());
+            let used = counts.and_then(|counts| counts.get(rule as usize)).is_some_and(|count| *count > 0);
             let key = (place.map.clone(), place.line, place.file.clone(), place.target.clone());
             rows.entry(key).or_insert((false, place)).0 |= used;
         }

@@ -19,6 +19,8 @@ pub struct FieldStory {
     pub text: String,
     /// Mapped, read only, or nowhere and why.
     pub standing: Standing,
+    /// Why it went nowhere, in words.
+    pub why: Option<String>,
     /// Elements that it went into, as indices into [`Explained::values`].
     pub elements: Vec<usize>,
     /// The rules that did something with it, each once, and what.
@@ -82,7 +84,7 @@ impl Plan {
     ) -> Result<(Vec<FieldStory>, Explained), Failure> {
         self.trace(raw, context, scratch)?;
         let transcoded = !scratch.transcoded.is_empty();
-        let mut explainer = Explainer::new(self, raw, scratch);
+        let mut explainer = Explainer::new(self.of_message(scratch.message(raw)), raw, scratch);
         let explained = Explained { values: explainer.values(None), transcoded };
         let mut by_trace: HashMap<usize, Vec<usize>> = HashMap::new();
         for (number, value) in explained.values.iter().enumerate() {
@@ -144,11 +146,17 @@ impl Explainer<'_> {
         elements.sort_unstable();
         elements.dedup();
         uses.sort_by_key(|(does, _)| *does);
+        let standing = usage.standing(leaf);
+        let why = match standing {
+            Standing::Nowhere(reason) => Some(self.plan.reason_text(reason)),
+            _ => None,
+        };
         FieldStory {
             place: place(self.message, leaf.span),
             span: leaf.span,
             text: self.source(leaf.span).text,
-            standing: usage.standing(leaf),
+            standing,
+            why,
             elements,
             uses,
         }
