@@ -12,6 +12,7 @@
 //! mllp = "127.0.0.1:2575"           # or http = "127.0.0.1:8081": POST /hl7, with bearer = "…" where senders must show a token
 //! tls = { certificate = "server.pem", key = "server.key", client_ca = "clients.pem", revoked = "revoked.pem",
 //!         names = { "lab.example" = ["LAB", "LAB2|CITY"] } }       # certificate name → MSH-3, or MSH-3|MSH-4, that it may send as
+//! release = 1                       # of MLLP: 1 | 2, with commit acknowledgements before those of HL7
 //! allow = ["10.1.0.0/16"]           # networks that may connect
 //! ack_on = "translated"             # durable | translated | delivered (by every route; ack_timeout = "30s": so long at most)
 //! duplicates = "replay"             # replay | strict | off: the same message again; strict also refuses a control id of another one
@@ -70,7 +71,7 @@
 //! | `fhir` | `bundle`, `entries_max`, `conditional` (`update`, `create`), `conditional_types`, one of `bearer`, `basic` (`user:password`) and `smart` |
 //! | `rest_hook` | `bundle` or `raw = true`, `secret`, `secret_next` |
 //! | `fhir`, `rest_hook` | `timeout`, `plaintext`, `tls = { ca, certificate, key }`, `public_only` |
-//! | `mllp` | `timeout`, `plaintext`, `tls = { ca, certificate, key }` |
+//! | `mllp` | `timeout`, `plaintext`, `tls = { ca, certificate, key }`, `send`, `release` (1, 2), `wait_for` (`acknowledgement`; with release 2 also `commit`) |
 //! | `file` | `bundle` |
 //!
 //! `smart = { client_id, key, key_id, scope, token_url }`. Secrets are written as `${NAME}` or `file:PATH`.

@@ -8,7 +8,7 @@ use crate::delivery::{self, Order, Retry, UNTRANSLATED};
 use crate::intake::{AckOn, OnDuplicate, Sender, Senders};
 use crate::journal::Durability;
 use crate::mllp::decoder::Framing;
-use crate::mllp::tls;
+use crate::mllp::{Release, tls};
 use crate::routing::{Filter, FilterError, Route};
 use crate::server::directory::{self, After};
 use crate::server::http::Token;
@@ -147,6 +147,24 @@ fn entrance(section: &Section<'_>, plaintext: bool, listener: &mut Listener) {
     };
     check_address(section, key, &address, plaintext || listener.tls.is_some(), "listener");
     listener.address = address.value;
+    if let Some(release) = release(section) {
+        listener.options.connection.release = release;
+        if key != "mllp" {
+            section.wrong("release is about MLLP: remove it from a listener for HTTP");
+        }
+    }
+}
+
+/// Which release of MLLP is spoken.
+pub(super) fn release(section: &Section<'_>) -> Option<Release> {
+    match section.number::<u8>("release", 1)? {
+        1 => Some(Release::One),
+        2 => Some(Release::Two),
+        _ => {
+            section.wrong("release of MLLP is 1, or 2 with commit acknowledgements");
+            None
+        }
+    }
 }
 
 fn watched(section: &Section<'_>, path: &Placed<String>, listener: &mut Listener) {

@@ -1,10 +1,10 @@
 //! Where a route leads to (`to`), and what it says of replies.
 use super::section::{Placed, Section};
-use super::sections::{check_address, set};
+use super::sections::{check_address, release, set};
 use crate::delivery::channel::fhir::Credentials;
 use crate::delivery::channel::replies::{Action, Replies, Reply};
 use crate::delivery::channel::{Conditional, Envelope, Mode, Secret, Target, fhir, file, http, mllp, rest_hook, smart};
-use crate::mllp::connector;
+use crate::mllp::{Release, connector};
 use reqwest::Url;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -64,7 +64,13 @@ fn mllp_target(section: &Section<'_>, address: Placed<String>) -> Option<Target>
     let timeout = section.duration("timeout").unwrap_or(Duration::from_secs(30));
     let connect_timeout = Duration::from_secs(5);
     let acknowledges = section.choice("send", &[("message", false), ("acknowledgement", true)]).unwrap_or(false);
-    Some(Target::Mllp(mllp::Options { address: address.value, tls, connect_timeout, acknowledges, timeout }))
+    let release = release(section).unwrap_or_default();
+    let commit_only = section.choice("wait_for", &[("acknowledgement", false), ("commit", true)]).unwrap_or(false);
+    if commit_only && release == Release::One {
+        section.wrong("wait_for = \"commit\" goes with release = 2: in release 1 there is no commit acknowledgement");
+    }
+    let address = address.value;
+    Some(Target::Mllp(mllp::Options { address, tls, connect_timeout, acknowledges, release, commit_only, timeout }))
 }
 
 /// `tls = { ca, certificate, key }`.

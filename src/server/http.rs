@@ -151,9 +151,10 @@ async fn take(
     if let Err((status, text)) = agree(charset, &raw) {
         return refuse(status, text);
     }
-    match service.entrance.accept_frame(raw, &peer).await.await {
+    match service.entrance.accept_frame(raw, &peer).await.await.settled().await {
         Answer::Acknowledge(ack) => ([(CONTENT_TYPE, content_type.to_owned())], ack).into_response(),
-        Answer::Silence => StatusCode::NO_CONTENT.into_response(),
+        // What came later is there.
+        Answer::Silence | Answer::Later(_) => StatusCode::NO_CONTENT.into_response(),
         Answer::NotStored { error, .. } => {
             tracing::error!("not acknowledged, not stored: {error}");
             let retry = [(RETRY_AFTER, RETRY_AFTER_SECONDS)];

@@ -5,6 +5,7 @@ use crate::delivery::channel::replies::Replies;
 use crate::delivery::channel::{Channel, Envelope, Failure, Target, file, mllp};
 use crate::delivery::{Plans, resend};
 use crate::facets::Facets;
+use crate::mllp::Release;
 use crate::routing::{Live, Route};
 use anyhow::{Context as _, bail};
 use std::path::PathBuf;
@@ -100,6 +101,8 @@ impl Sender {
                     tls: None,
                     connect_timeout,
                     acknowledges: false,
+                    release: Release::One,
+                    commit_only: false,
                     timeout,
                 };
                 (None, Some(Target::Mllp(options)), Replies::default())

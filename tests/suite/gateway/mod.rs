@@ -21,6 +21,7 @@ mod messages;
 mod outward;
 mod over_http;
 mod process;
+mod release_2;
 mod reload;
 mod requests;
 mod sequence;
