@@ -45,6 +45,9 @@
 //! name = "archive"
 //! to = { file = "out/bundles.ndjson" }
 //!
+//! [egress]                          # default: anywhere
+//! allow = ["ehr.example", "*.lab.example", "10.2.0.0/16"]   # hosts and networks that routes, tokens and alerts may connect to
+//!
 //! [admin]                           # health, metrics, the API; changes need a restart
 //! listen = "127.0.0.1:8080"         # beyond loopback: tls = { certificate, key }, or plaintext = true
 //! metrics = "token"                 # token | open
@@ -72,7 +75,7 @@
 //! | `rest_hook` | `bundle` or `raw = true`, `secret`, `secret_next` |
 //! | `fhir`, `rest_hook` | `timeout`, `plaintext`, `tls = { ca, certificate, key }`, `public_only` |
 //! | `mllp` | `timeout`, `plaintext`, `tls = { ca, certificate, key }`, `send`, `release` (1, 2), `wait_for` (`acknowledgement`; with release 2 also `commit`) |
-//! | `file` | `bundle` |
+//! | `file` | `bundle`, `roll = { size = "100MB", age = "1h" }`: many files, each published whole under its time |
 //!
 //! `smart = { client_id, key, key_id, scope, token_url }`. Secrets are written as `${NAME}` or `file:PATH`.
 //!
@@ -85,6 +88,7 @@ mod target;
 
 pub use problem::{Problem, Problems};
 
+use crate::delivery::channel::egress::Allowed;
 use crate::delivery::channel::replies::Replies;
 use crate::delivery::channel::{Envelope, Target, file};
 use crate::delivery::{self, Order, Retry};
@@ -118,6 +122,8 @@ pub struct Config {
     pub alerts: Option<alerts::Options>,
     /// How the log is written.
     pub log: Log,
+    /// Where targets and alerts may lead.
+    pub egress: Allowed,
 }
 
 /// How the log is written; `HANDOFF_LOG` in the environment goes before its level.
@@ -151,7 +157,7 @@ impl Default for Config {
         let path = Path::new(DATA).join("bundles.ndjson");
         let archive = delivery::Options {
             route: Route { name: "bundles".into(), filter: None },
-            target: Target::File(file::Options { path, envelope: Envelope::Message }),
+            target: Target::File(file::Options { path, envelope: Envelope::Message, roll: None }),
             retry: Retry::default(),
             replies: Replies::default(),
             rate: 0,
@@ -170,6 +176,7 @@ impl Default for Config {
             admin: None,
             alerts: None,
             log: Log::default(),
+            egress: Allowed::default(),
         }
     }
 }

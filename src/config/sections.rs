@@ -28,6 +28,10 @@ pub(super) fn read(document: &Document<'_>) -> Config {
         }
     };
     let root = Section::new(document, table.span(), table.get_ref());
+    if let Some(egress) = root.table("egress").map(super::admin::egress) {
+        config.egress = egress.clone();
+        let _ = document.allowed.set(egress); // Nobody else has.
+    }
     config.admin = root.table("admin").and_then(super::admin::admin);
     config.alerts = root.table("alerts").and_then(super::admin::alerts);
     config.log = root.table("log").map(super::admin::log).unwrap_or_default();
@@ -57,7 +61,8 @@ pub(super) fn read(document: &Document<'_>) -> Config {
 
 /// Without a route everything goes to a file in the data directory.
 fn default_routes(config: &Config) -> Vec<delivery::Options> {
-    let target = Target::File(file::Options { path: config.data.join("bundles.ndjson"), envelope: Envelope::Message });
+    let path = config.data.join("bundles.ndjson");
+    let target = Target::File(file::Options { path, envelope: Envelope::Message, roll: None });
     Config::default().routes.into_iter().map(|route| delivery::Options { target: target.clone(), ..route }).collect()
 }
 

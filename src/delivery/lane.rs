@@ -190,7 +190,15 @@ impl Lane {
     }
 
     /// Works as it is asked to. What fails or rests when it ends stays in the journal for the next start.
-    pub async fn run(mut self, mut wishes: watch::Receiver<Wish>) {
+    pub async fn run(mut self, wishes: watch::Receiver<Wish>) {
+        self.channels.iter_mut().for_each(Channel::begin);
+        self.work(wishes).await;
+        for channel in &mut self.channels {
+            channel.end().await;
+        }
+    }
+
+    async fn work(&mut self, mut wishes: watch::Receiver<Wish>) {
         let mut head = self.common.journal.head();
         let mut deliveries = Deliveries::new();
         let mut ended = false;

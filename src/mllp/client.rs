@@ -7,6 +7,7 @@ use super::decoder::{Decoder, Event, Framing, Options as DecoderOptions};
 use super::{ACK, NAK, Release};
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -96,8 +97,22 @@ impl Client {
     /// # Errors
     /// [`Error::Connect`].
     pub async fn connect(address: &str, tls: Option<&Connector>, options: Options) -> Result<Client, Error> {
+        let look_up = async { Ok(tokio::net::lookup_host(address).await?.collect()) };
+        Client::connect_where(address, look_up, tls, options).await
+    }
+
+    /// The same, with another way to look the address up.
+    ///
+    /// # Errors
+    /// [`Error::Connect`].
+    pub async fn connect_where(
+        address: &str,
+        look_up: impl Future<Output = io::Result<Vec<SocketAddr>>>,
+        tls: Option<&Connector>,
+        options: Options,
+    ) -> Result<Client, Error> {
         let opened = async {
-            let stream = TcpStream::connect(address).await?;
+            let stream = TcpStream::connect(look_up.await?.as_slice()).await?;
             stream.set_nodelay(true)?;
             let stream: Box<dyn Stream> = match tls {
                 None => Box::new(stream),

@@ -1,6 +1,7 @@
 //! Where a replay goes.
 use super::source::Replayed;
 use crate::config::Config;
+use crate::delivery::channel::egress::Egress;
 use crate::delivery::channel::replies::Replies;
 use crate::delivery::channel::{Channel, Envelope, Failure, Target, file, mllp};
 use crate::delivery::{Plans, resend};
@@ -91,7 +92,8 @@ impl Sender {
                 (Some(options.route.clone()), Some(options.target.clone()), options.replies.clone())
             }
             To::File(path) => {
-                let target = Target::File(file::Options { path: path.clone(), envelope: Envelope::Message });
+                let target =
+                    Target::File(file::Options { path: path.clone(), envelope: Envelope::Message, roll: None });
                 (None, Some(target), Replies::default())
             }
             To::Mllp(address) => {
@@ -103,6 +105,7 @@ impl Sender {
                     acknowledges: false,
                     release: Release::One,
                     commit_only: false,
+                    egress: Egress::default(),
                     timeout,
                 };
                 (None, Some(Target::Mllp(options)), Replies::default())

@@ -10,6 +10,7 @@
 //! `replies` of the route may say otherwise of AE, AR, CE, CR and of no answer in time.
 //!
 //! With release 2 the receiver says before that whether it has the message in safe storage: if not, the same bytes again. Where `wait_for = "commit"` that is all that is waited for.
+use super::egress::Egress;
 use super::replies::{Replies, Reply};
 use super::{ClientError, Failure, Progress};
 use crate::hl7::header::holds_frame_end;
@@ -35,6 +36,8 @@ pub struct Options {
     pub release: Release,
     /// Whether a message has arrived once the receiver says that it is in safe storage (release 2).
     pub commit_only: bool,
+    /// Where it may lead.
+    pub egress: Egress,
     /// To acknowledge a message.
     pub timeout: std::time::Duration,
 }
@@ -69,7 +72,12 @@ impl Setup {
             commit_only: self.options.commit_only,
             ..client::Options::default()
         };
-        Client::connect(&self.options.address, self.connector.as_deref(), options).await
+        let (address, egress) = (&self.options.address, &self.options.egress);
+        let look_up = async {
+            let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+            egress.look_up(host, port.parse().unwrap_or_default()).await
+        };
+        Client::connect_where(address, look_up, self.connector.as_deref(), options).await
     }
 }
 

@@ -175,6 +175,20 @@ impl Channel {
         }
     }
 
+    /// Its route begins to work.
+    pub fn begin(&mut self) {
+        if let Channel::File(channel) = self {
+            channel.begin();
+        }
+    }
+
+    /// Its route has ended; nothing is under way.
+    pub async fn end(&mut self) {
+        if let Channel::File(channel) = self {
+            channel.end().await;
+        }
+    }
+
     /// Delivers in order, as far as it goes.
     pub async fn deliver(&mut self, messages: &[Arc<Live>]) -> Progress {
         match self {
