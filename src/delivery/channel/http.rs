@@ -28,7 +28,7 @@ impl Default for Options {
     }
 }
 
-/// Files in PEM, read when a route starts.
+/// Files in PEM, read when a route starts; a reload starts it anew when they have changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
     /// Whose certificate the server must have; without it, that of an authority that browsers trust.
