@@ -21,6 +21,8 @@ enum Command {
     List(ListArgs),
     /// Show a message structure, a map or a table as it was compiled
     Show(ShowArgs),
+    /// Print the JSON schema of mapping files, for editors
+    Schema,
 }
 
 #[derive(Debug, Args)]
@@ -58,6 +60,10 @@ pub fn run(args: MappingsArgs) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check(&args),
         Command::List(args) => list(&args),
         Command::Show(args) => show(&args),
+        Command::Schema => {
+            println!("{}", serde_json::to_string(&crate::mapping::schema::schema())?);
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
