@@ -29,13 +29,37 @@ const FAMILIES: &[(&str, &str)] = &[
     ("other", ""),
 ];
 
-/// Structures that are ours. Senders go on using ORM with what later versions gave to its successors (TQ1, PRT, SPM, a repeated detail), and RQ1 goes with RQD.
-const OWN: &[(&str, &str)] = &[(
-    "ORM_O01",
-    "MSH [{SFT}] [{NTE}] [PATIENT: PID [PD1] [{PRT}] [{NTE}] [{NK1}] [PATIENT_VISIT: PV1 [PV2] [{PRT}]] [{INSURANCE: IN1 [IN2] [{IN3}]}] [GT1] [{AL1}]] \
-     {ORDER: ORC [{PRT}] [{TIMING: TQ1 [{TQ2}]}] [ORDER_DETAIL: {<OBR|RQD|RXO|RXE|ODS|ODT>} [RQ1] [{NTE}] [{PRT}] [{RXR}] [{RXC}] [CTD] [{DG1}] \
-     [{OBSERVATION: OBX [{PRT}] [{NTE}]}] [{SPECIMEN: SPM [{SPECIMEN_OBSERVATION: OBX [{PRT}]}] [{CONTAINER: SAC}]}]] [{FT1}] [{CTI}] [BLG]}",
-)];
+/// Structures that are ours. Senders go on using ORM with what later versions gave to its successors (TQ1, PRT, SPM, several details), and RQ1 goes with RQD.
+/// In HL7's grammar of diets the ORC of a tray begins one more diet, so that its ODT would stand alone: here a diet and a tray are one group.
+const OWN: &[(&str, &str)] = &[
+    (
+        "OMD_O01",
+        "MSH [{NTE}] [PATIENT: PID [PD1] [{NTE}] [PATIENT_VISIT: PV1 [PV2]] [{INSURANCE: IN1 [IN2] [IN3]}] [GT1] [{AL1}]] {ORDER_DIET: ORC \
+         [DIET: {<ODS|ODT>} [{NTE}] {OBSERVATION: OBX [{NTE}]}]}",
+    ),
+    (
+        "OMD_O03",
+        "MSH [{SFT}] [UAC] [{NTE}] [PATIENT: PID [PD1] [{PRT}] [{ARV}] [{NTE}] [PATIENT_VISIT: PV1 [PV2] [{PRT}]] [{INSURANCE: IN1 [IN2] \
+         [IN3]}] [GT1] [{AL1}]] {ORDER_DIET: ORC [{PRT}] [{TIMING_DIET: TQ1 [{TQ2}]}] [DIET: {<ODS|ODT>} [{NTE}] [{OBSERVATION: OBX [{PRT}] \
+         [{NTE}]}]]}",
+    ),
+    (
+        "ORD_O02",
+        "MSH MSA [ERR] [{NTE}] [RESPONSE: [PATIENT: PID [{NTE}]] {ORDER_DIET: ORC [{<ODS|ODT>}] [{NTE}]}]",
+    ),
+    (
+        "ORD_O04",
+        "MSH MSA [{ERR}] [{SFT}] [UAC] [{NTE}] [RESPONSE: [PATIENT: PID [{PRT}] [{ARV}] [{NTE}]] {ORDER_DIET: ORC [{PRT}] [{TIMING_DIET: \
+         TQ1 [{TQ2}]}] [{<ODS|ODT>}] [{NTE}]}]",
+    ),
+    (
+        "ORM_O01",
+        "MSH [{SFT}] [{NTE}] [PATIENT: PID [PD1] [{PRT}] [{NTE}] [{NK1}] [PATIENT_VISIT: PV1 [PV2] [{PRT}]] [{INSURANCE: IN1 [IN2] \
+         [{IN3}]}] [GT1] [{AL1}]] {ORDER: ORC [{PRT}] [{TIMING: TQ1 [{TQ2}]}] [ORDER_DETAIL: {<OBR|RQD|RXO|RXE|ODS|ODT>} [RQ1] [{NTE}] \
+         [{PRT}] [{RXR}] [{RXC}] [CTD] [{DG1}] [{OBSERVATION: OBX [{PRT}] [{NTE}]}] [{SPECIMEN: SPM [{SPECIMEN_OBSERVATION: OBX [{PRT}]}] \
+         [{CONTAINER: SAC}]}]] [{FT1}] [{CTI}] [BLG]}",
+    ),
+];
 
 /// Renders one file for each family, newest version first in `versions`.
 pub fn structures(versions: &[Value]) -> Result<Vec<(String, String)>> {
