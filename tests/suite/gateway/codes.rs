@@ -177,7 +177,7 @@ fn what_is_not_taken_on_is_put_back() {
     let file = tables.join("AdministrativeSex.csv");
     std::fs::write(&file, "v2_code,fhir_code\nM1,male").unwrap();
     let other = site.path().join("broken.toml");
-    std::fs::write(&other, "[profile]\ntimezone = \"Nowhere/Else\"\n").unwrap();
+    std::fs::write(&other, "[PID.Patient.set]\nbirthDate = \"99\"\n").unwrap();
     let (code, _, said) = admin.codes("admin", &["resolve", &id, "male"]);
     assert_eq!(code, Some(1));
     assert!(said.contains("the files are as they were"), "{said}");
