@@ -12,12 +12,15 @@
 //! | [`coverage`] | the same, added up over many messages |
 //! | [`layers`] | a site or a sender with ways of its own: which plan a message gets |
 //! | [`listing`] | a plan in readable form |
+//! | [`schema`] | the mapping files as editors understand them |
+//! | [`difference`] | what two sets of mapping files say differently |
 //!
 //! Pure: no I/O, no clock, nothing allocated per message once a [`Scratch`] has grown. A `Scratch` remembers what it made of codes, practitioners and places
 //! (`execute/memory.rs`), which makes it faster and changes nothing else.
 mod compile;
 pub mod coverage;
 pub mod diagnostic;
+pub mod difference;
 mod embedded;
 mod execute;
 pub mod explain;
@@ -27,6 +30,7 @@ pub mod layers;
 pub mod listing;
 mod plan;
 mod read;
+pub mod schema;
 pub mod source;
 mod statement;
 pub mod target;

@@ -277,4 +277,14 @@ impl Sources {
         let quoted = file.text[line_start..].lines().next().unwrap_or("");
         (&file.name, line, start - line_start + 1, quoted)
     }
+
+    /// What stands in a mapping file, quotes taken off.
+    pub fn written(&self, location: Location) -> &str {
+        let file = self.files.get(usize::from(location.file));
+        let text = file.and_then(|f| f.text.get(location.start as usize..location.end as usize)).unwrap_or_default();
+        ["\"\"\"", "'''", "\"", "'"]
+            .iter()
+            .find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote))
+            .unwrap_or(text)
+    }
 }

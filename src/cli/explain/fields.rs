@@ -82,12 +82,8 @@ fn suffix(does: FieldUse) -> String {
 }
 
 fn story_json(story: &FieldStory, explained: &Explained) -> Value {
-    let elements: Vec<Value> = story
-        .elements
-        .iter()
-        .filter_map(|number| explained.values.get(*number))
-        .map(super::value_of)
-        .collect();
+    let elements: Vec<Value> =
+        story.elements.iter().filter_map(|number| explained.values.get(*number)).map(super::value_of).collect();
     let uses: Vec<Value> = story
         .uses
         .iter()

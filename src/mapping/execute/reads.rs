@@ -213,6 +213,17 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         }
     }
 
+    /// Looks at the cases of a switch of which none was chosen.
+    #[inline(always)]
+    pub(super) fn look_at_cases(&mut self, cases: std::ops::Range<u32>, frame: &Frame<'_>) {
+        if TRACE {
+            let plan = self.plan;
+            for (_, node) in &plan.cases[cases.start as usize..cases.end as usize] {
+                self.look_at_node(*node, frame, Role::Guarded);
+            }
+        }
+    }
+
     fn look_at_node(&mut self, node: NodeId, frame: &Frame<'_>, role: Role) {
         let plan = self.plan;
         match &plan.nodes[node as usize] {

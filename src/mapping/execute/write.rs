@@ -356,9 +356,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         if chosen != NONE {
             return self.value(chosen, frame);
         }
-        for (_, node) in &plan.cases[cases.start as usize..cases.end as usize] {
-            self.look_at_guarded(*node, frame);
-        }
+        self.look_at_cases(cases, frame);
         Wrote::Nothing
     }
 
@@ -571,11 +569,13 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         };
         let linked = matches!(item.repeat, Repeat::Links(_));
         if wrote == Wrote::Nothing || (!linked && self.seen_before(start, first)) {
-            if wrote != Wrote::Nothing {
-                self.reads_end_in(mark.reads, Fate::Equal);
+            if wrote == Wrote::Nothing {
+                self.back_to(&mark);
+                return Wrote::Nothing;
             }
+            self.reads_end_in(mark.reads, Fate::Equal);
             self.back_to(&mark);
-            return if wrote == Wrote::Nothing { Wrote::Nothing } else { Wrote::Sourced };
+            return Wrote::Sourced;
         }
         self.state.elements.push(start);
         wrote
