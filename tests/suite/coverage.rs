@@ -125,7 +125,6 @@ fn the_reasons_are_told_apart() {
     assert_eq!(standing(&codes, "UB2-2"), Standing::Nowhere(Reason::SegmentNotMapped));
     assert_eq!(standing(&codes, "PID-1"), Standing::Nowhere(Reason::NoRule));
     assert_eq!(standing(&codes, "PID-5.1"), Standing::Mapped);
-    assert_eq!(standing(&codes, "MSH-9.3"), Standing::ReadOnly);
     // PID-29 wins over PID-30.
     let dead = message("PID|1||4711^^^HPMRN^MR||Hollins||||||||||||||||||||||||20240301|Y\rPV1|1|I\r").into_bytes();
     assert_eq!(standing(&dead, "PID-29"), Standing::Mapped);
