@@ -29,13 +29,45 @@ const FAMILIES: &[(&str, &str)] = &[
     ("other", ""),
 ];
 
-/// Structures that are ours. Senders go on using ORM with what later versions gave to its successors (TQ1, PRT, SPM, a repeated detail), and RQ1 goes with RQD.
-const OWN: &[(&str, &str)] = &[(
-    "ORM_O01",
-    "MSH [{SFT}] [{NTE}] [PATIENT: PID [PD1] [{PRT}] [{NTE}] [{NK1}] [PATIENT_VISIT: PV1 [PV2] [{PRT}]] [{INSURANCE: IN1 [IN2] [{IN3}]}] [GT1] [{AL1}]] \
-     {ORDER: ORC [{PRT}] [{TIMING: TQ1 [{TQ2}]}] [ORDER_DETAIL: {<OBR|RQD|RXO|RXE|ODS|ODT>} [RQ1] [{NTE}] [{PRT}] [{RXR}] [{RXC}] [CTD] [{DG1}] \
-     [{OBSERVATION: OBX [{PRT}] [{NTE}]}] [{SPECIMEN: SPM [{SPECIMEN_OBSERVATION: OBX [{PRT}]}] [{CONTAINER: SAC}]}]] [{FT1}] [{CTI}] [BLG]}",
-)];
+/// Structures that are ours. Senders go on using ORM with what later versions gave to its successors (TQ1, PRT, SPM, several details), and RQ1 goes with RQD.
+/// OPL has many patients: with the prior results of HL7's grammar behind them, the second patient would be the prior one of the first.
+/// In HL7's grammar of diets the ORC of a tray begins one more diet, so that its ODT would stand alone: here a diet and a tray are one group.
+const OWN: &[(&str, &str)] = &[
+    (
+        "OMD_O01",
+        "MSH [{NTE}] [PATIENT: PID [PD1] [{NTE}] [PATIENT_VISIT: PV1 [PV2]] [{INSURANCE: IN1 [IN2] [IN3]}] [GT1] [{AL1}]] {ORDER_DIET: ORC \
+         [DIET: {<ODS|ODT>} [{NTE}] {OBSERVATION: OBX [{NTE}]}]}",
+    ),
+    (
+        "OMD_O03",
+        "MSH [{SFT}] [UAC] [{NTE}] [PATIENT: PID [PD1] [{PRT}] [{ARV}] [{NTE}] [PATIENT_VISIT: PV1 [PV2] [{PRT}]] [{INSURANCE: IN1 [IN2] \
+         [IN3]}] [GT1] [{AL1}]] {ORDER_DIET: ORC [{PRT}] [{TIMING_DIET: TQ1 [{TQ2}]}] [DIET: {<ODS|ODT>} [{NTE}] [{OBSERVATION: OBX [{PRT}] \
+         [{NTE}]}]]}",
+    ),
+    (
+        "OPL_O37",
+        "MSH [{SFT}] [UAC] [{NTE}] {PRT} [GUARANTOR: GT1 [{NTE}]] {ORDER: {NK1} [PATIENT: PID [PD1] [{PRT}] [{ARV}] \
+         [{OBSERVATIONS_ON_PATIENT: OBX [{PRT}]}] [{INSURANCE: IN1 [IN2] [IN3]}] [{AL1}]] {SPECIMEN: SPM [{SPECIMEN_OBSERVATION: OBX \
+         [{PRT}]}] [{CONTAINER: SAC [{CONTAINER_OBSERVATION: OBX [{PRT}]}]}] {OBSERVATION_REQUEST: ORC [{PRT}] OBR [{PRT}] [{TIMING: TQ1 \
+         [{TQ2}]}] [TCD] [{DG1}] [{ORDER_RELATED_OBSERVATION: OBX [{PRT}]}]}} [SGH] [SGT] [{FT1}] [{CTI}] [BLG]}",
+    ),
+    (
+        "ORD_O02",
+        "MSH MSA [ERR] [{NTE}] [RESPONSE: [PATIENT: PID [{NTE}]] {ORDER_DIET: ORC [{<ODS|ODT>}] [{NTE}]}]",
+    ),
+    (
+        "ORD_O04",
+        "MSH MSA [{ERR}] [{SFT}] [UAC] [{NTE}] [RESPONSE: [PATIENT: PID [{PRT}] [{ARV}] [{NTE}]] {ORDER_DIET: ORC [{PRT}] [{TIMING_DIET: \
+         TQ1 [{TQ2}]}] [{<ODS|ODT>}] [{NTE}]}]",
+    ),
+    (
+        "ORM_O01",
+        "MSH [{SFT}] [{NTE}] [PATIENT: PID [PD1] [{PRT}] [{NTE}] [{NK1}] [PATIENT_VISIT: PV1 [PV2] [{PRT}]] [{INSURANCE: IN1 [IN2] \
+         [{IN3}]}] [GT1] [{AL1}]] {ORDER: ORC [{PRT}] [{TIMING: TQ1 [{TQ2}]}] [ORDER_DETAIL: {<OBR|RQD|RXO|RXE|ODS|ODT>} [RQ1] [{NTE}] \
+         [{PRT}] [{RXR}] [{RXC}] [CTD] [{DG1}] [{OBSERVATION: OBX [{PRT}] [{NTE}]}] [{SPECIMEN: SPM [{SPECIMEN_OBSERVATION: OBX [{PRT}]}] \
+         [{CONTAINER: SAC}]}]] [{FT1}] [{CTI}] [BLG]}",
+    ),
+];
 
 /// Renders one file for each family, newest version first in `versions`.
 pub fn structures(versions: &[Value]) -> Result<Vec<(String, String)>> {
@@ -64,7 +96,12 @@ pub fn structures(versions: &[Value]) -> Result<Vec<(String, String)>> {
         // than a prior result does, so that begins with its patient.
         require(&mut nodes, "PATIENT_PRIOR");
         let own = OWN.iter().find(|(known, _)| *known == name);
-        writeln!(file, "{name} = \"{}\"", own.map_or_else(|| render(&nodes), |(_, text)| (*text).to_owned()))?;
+        let mut text = own.map_or_else(|| render(&nodes), |(_, text)| (*text).to_owned());
+        if name.starts_with("OUL_") {
+            // Behind an ORC that follows its OBR the first OBX is a result far more often than a document.
+            text = text.replace("[ORDER_DOCUMENT: OBX [{PRT}] TXA]", "[ORDER_DOCUMENT: TXA]");
+        }
+        writeln!(file, "{name} = \"{text}\"")?;
     }
     Ok(files.into_iter().map(|(family, text)| (format!("mappings/structures/{family}.toml"), text)).collect())
 }
