@@ -117,6 +117,15 @@ const TEXTS: usize = 12;
 const TEXTS_OF_VERSION_1: usize = 11;
 
 impl<'a> Facets<'a> {
+    /// Who sent it, as text: `LAB|HARBORPT`, cut where it is too long for a name.
+    pub fn feed_text(&self) -> String {
+        let text = |bytes: &[u8]| -> String {
+            let text = String::from_utf8_lossy(bytes);
+            text.chars().filter(|character| !character.is_control()).take(64).collect()
+        };
+        format!("{}|{}", text(self.sending_application), text(self.sending_facility))
+    }
+
     /// Reads the facets of a message; outcome and plan are the caller's to set. `None` stands for bytes without a readable header.
     pub fn of(raw: &[u8], message: Option<Message<'a>>, listener: &'a [u8], received_ms: i64) -> Facets<'a> {
         let header = message.and_then(|message| message.find(SegmentId(*b"MSH")).map(|msh| (message, msh)));

@@ -22,7 +22,7 @@ mod translate;
 
 use crate::facets::{Facets, Outcome};
 use crate::hl7;
-use crate::journal::{AppendError, Journal, Receipt, Record};
+use crate::journal::{AppendError, CodeNotice, Codes, Journal, Receipt, Record};
 use crate::mapping::{Failure, Plan, Scratch};
 use crate::routing::Tail;
 use crate::telemetry::{ListenerMeter, names, telemetry};
@@ -174,6 +174,8 @@ pub struct Intake {
     deliveries: Arc<Deliveries>,
     duplicates: Duplicates,
     links: Arc<Links>,
+    /// Who takes notice of codes that no table has.
+    codes: Option<Arc<Codes>>,
     /// Idle ones, for frames that wait for one another.
     indexes: Mutex<Vec<hl7::Index>>,
     /// Idle ones: as many as messages were translated at the same time, which is as many as there are threads.
@@ -231,9 +233,15 @@ impl Intake {
             pen: Arc::new(Pen::new(clock)),
             duplicates,
             links,
+            codes: None,
             indexes: Mutex::default(),
             scratches: Mutex::default(),
         }
+    }
+
+    /// Has notice taken of codes that no table has.
+    pub fn with_codes(self, codes: Arc<Codes>) -> Intake {
+        Intake { codes: Some(codes), ..self }
     }
 
     /// Takes a frame. Returns, once the journal has room for it, the answer to come; frames of one sender that are handed over one after the other are
@@ -309,6 +317,7 @@ impl Intake {
         let is_good = matches!(draft.note.outcome, Outcome::Translated | Outcome::Received);
         let (waiting, waiter) = (waits && is_good).then(|| self.deliveries.expect()).unzip();
         let (tail, live, kept) = (Arc::clone(&self.tail), draft.live, Arc::clone(&record));
+        let codes = self.codes.clone().zip(draft.codes);
         let stored = move |seq| {
             // Before any route can see it.
             if let Some(waiter) = waiter {
@@ -322,6 +331,9 @@ impl Intake {
             if let Some(mut live) = live {
                 live.seq = seq;
                 tail.push(live);
+            }
+            if let Some((codes, notice)) = codes {
+                codes.note(CodeNotice { seq, ..notice });
             }
         };
         Taken::Queued(self.journal.append(Arc::clone(&record), stored).await, record, draft.note, waiting)

@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 
 /// Requests under way at the same time, health aside.
 pub(super) const REQUESTS_MAX: usize = 32;
-/// No request of ours has a body to speak of; one that is longer is not looked at.
+/// No request of ours has a long body; one that is longer is not looked at.
 const BODY_BYTES_MAX: u64 = 64 << 10;
 /// To answer a request; longer than a target may take to answer one that is sent again.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(45);
@@ -70,7 +70,7 @@ fn check(shared: &Shared, headers: &HeaderMap) -> Result<(), Problem> {
     let length = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok()).unwrap_or(0);
     if length > BODY_BYTES_MAX {
         let detail = format!("the body is longer than {BODY_BYTES_MAX} bytes");
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too large", detail, "send no body"));
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too large", detail, "send less at once"));
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 pub mod bench;
 pub mod check;
+pub mod codes;
 mod compare;
 pub mod coverage;
 pub mod dead_letters;

@@ -53,7 +53,7 @@ pub struct ReloadArgs {
 
 /// Which gateway, and how the answer is printed.
 #[derive(Debug, Args)]
-struct Remote {
+pub(super) struct Remote {
     /// Where its admin server is; without it, as the configuration says
     #[arg(long, value_name = "URL", global = true)]
     admin: Option<Url>,
@@ -68,7 +68,7 @@ struct Remote {
     ca: Option<PathBuf>,
     /// For people or for programs
     #[arg(long, value_enum, default_value_t = Format::Text, global = true)]
-    format: Format,
+    pub(super) format: Format,
 }
 
 /// Longer than the gateway may take.
@@ -145,18 +145,36 @@ pub fn reload(args: &ReloadArgs) -> anyhow::Result<ExitCode> {
 
 impl Remote {
     /// The answer; none when the gateway refused, which has been said on standard error.
-    fn ask(&self, method: Method, path: &[&str]) -> anyhow::Result<Option<Value>> {
+    pub(super) fn ask(&self, method: Method, path: &[&str]) -> anyhow::Result<Option<Value>> {
+        self.ask_with(method, path, &[], None)
+    }
+
+    /// The same with a query and a body.
+    pub(super) fn ask_with(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<&Value>,
+    ) -> anyhow::Result<Option<Value>> {
         let mut url = self.base()?;
         match url.path_segments_mut() {
             Ok(mut segments) => _ = segments.pop_if_empty().extend(["api", "v1"]).extend(path),
             Err(()) => bail!("--admin must be a URL such as http://127.0.0.1:8080"),
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
         }
         let Some(token) = &self.token else {
             bail!("a token is needed: give it as HANDOFF_TOKEN; `handoff token create` makes one");
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (status, body) = runtime.block_on(async {
-            let answer = self.client()?.request(method, url.clone()).bearer_auth(token).send().await;
+            let mut request = self.client()?.request(method, url.clone()).bearer_auth(token);
+            if let Some(body) = body {
+                request = request.header(reqwest::header::CONTENT_TYPE, "application/json").body(body.to_string());
+            }
+            let answer = request.send().await;
             let answer = answer.with_context(|| format!("cannot ask the gateway at {url}"))?;
             let status = answer.status();
             anyhow::Ok((status, answer.bytes().await.context("the answer broke off")?))
@@ -242,7 +260,7 @@ fn route_table(answer: &Value) -> String {
 }
 
 /// Columns as wide as what stands in them.
-fn table<'a, const N: usize>(
+pub(super) fn table<'a, const N: usize>(
     columns: &[&str; N],
     rows: impl Iterator<Item = &'a Value>,
     cells: impl Fn(&Value) -> [String; N],
@@ -261,7 +279,7 @@ fn table<'a, const N: usize>(
 }
 
 /// A value as it stands in a cell.
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
         Value::String(text) => text.clone(),

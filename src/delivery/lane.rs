@@ -15,7 +15,7 @@ use super::schedule::{Job, Limits, Next, Schedule, Tried};
 use super::supply::{self, Supply};
 use super::{OpenError, Options, Retry, UNTRANSLATED};
 use crate::facets::{Facets, Outcome};
-use crate::journal::{self, DeadLetter, Error, Journal, Position, State, Step, Unsent};
+use crate::journal::{self, Codes, DeadLetter, Error, Journal, Position, State, Step, Unsent};
 use crate::routing::{Live, Route, Settled, Tail};
 use crate::telemetry::{Attempt, RouteMeter, telemetry};
 use std::collections::VecDeque;
@@ -38,6 +38,8 @@ pub struct Common {
     pub plans: Arc<Plans>,
     /// Who waits for messages to be delivered.
     pub settled: Arc<Settled>,
+    /// Who takes notice of codes that no table has, in messages that were kept untranslated.
+    pub codes: Arc<Codes>,
     /// The time that dead letters bear.
     pub clock: fn() -> jiff::Timestamp,
 }
@@ -168,8 +170,7 @@ impl Lane {
             }
             Duty::CollectUntranslated => false,
         };
-        let supply =
-            || Supply::new(Arc::clone(&common.tail), Arc::clone(&common.plans), bundles, common.journal.reader());
+        let supply = || Supply::new(common, bundles);
         let meter = telemetry().route(&name);
         Ok(Lane {
             name,

@@ -1,7 +1,8 @@
 //! What comes next in the journal: from the tail while a lane keeps up, else read and translated again.
+use super::lane::Common;
 use super::plans::Plans;
 use crate::facets::{Facets, Outcome};
-use crate::journal::{Error, Item, Limits, Reader, Record};
+use crate::journal::{CodeNotice, Codes, Error, Item, Limits, Reader, Record};
 use crate::mapping::{Context, Scratch};
 use crate::routing::{Live, Tail};
 use std::sync::Arc;
@@ -48,6 +49,7 @@ pub(super) struct Supply {
 #[derive(Debug)]
 struct Lagging {
     reader: Reader,
+    codes: Arc<Codes>,
     scratch: Scratch,
 }
 
@@ -65,8 +67,10 @@ struct Begun {
 const LIMITS: Limits = Limits { records_max: 64, bytes_max: 1 << 20 };
 
 impl Supply {
-    pub fn new(tail: Arc<Tail>, plans: Arc<Plans>, bundles: bool, reader: Reader) -> Supply {
-        let lagging = Some(Box::new(Lagging { reader, scratch: Scratch::default() }));
+    pub fn new(common: &Common, bundles: bool) -> Supply {
+        let (tail, plans) = (Arc::clone(&common.tail), Arc::clone(&common.plans));
+        let (reader, codes) = (common.journal.reader(), Arc::clone(&common.codes));
+        let lagging = Some(Box::new(Lagging { reader, codes, scratch: Scratch::default() }));
         Supply { tail, plans, bundles, lagging, begun: None }
     }
 
@@ -126,9 +130,28 @@ impl Lagging {
         };
         let next = items.into_iter().map(|item| match item {
             Item::Damaged(seqs) => Next::Damaged(*seqs.start(), *seqs.end()),
-            Item::Record(seq, record) => Next::Message(Arc::new(again(seq, record, plans, bundles, &mut self.scratch))),
+            Item::Record(seq, record) => {
+                let live = again(seq, record, plans, bundles, &mut self.scratch);
+                self.notice(&live, plans);
+                Next::Message(Arc::new(live))
+            }
         });
         Ok(next.collect())
+    }
+
+    /// A message that was kept untranslated is translated here first; what was translated when it came has been looked at then.
+    fn notice(&self, live: &Live, plans: &Plans) {
+        if live.bundle.is_empty() {
+            return;
+        }
+        let facets = Facets::decode(&live.facets).filter(|facets| facets.outcome == Outcome::Received);
+        let Some((facets, plan)) = facets.and_then(|facets| Some((facets, plans.find(&facets)?))) else { return };
+        let codes = plan.open_codes(&live.raw, &self.scratch);
+        if !codes.is_empty() {
+            let listener = String::from_utf8_lossy(facets.listener).into_owned();
+            let (at_ms, feed) = (facets.received_ms, facets.feed_text());
+            self.codes.note(CodeNotice { seq: live.seq, at_ms, listener, feed, codes });
+        }
     }
 }
 

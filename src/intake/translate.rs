@@ -4,6 +4,7 @@ use super::{AckOn, Intake, Note, OnDuplicate, Source};
 use crate::facets::{Facets, Outcome};
 use crate::hl7::header::holds_frame_end;
 use crate::hl7::{Index, Message, ParseError, SegmentId};
+use crate::journal::CodeNotice;
 use crate::mapping::{Context, Failure, Scratch};
 use crate::routing::Live;
 use std::time::Instant;
@@ -13,6 +14,8 @@ pub(super) struct Draft {
     pub facets: Vec<u8>,
     pub ack: Vec<u8>,
     pub live: Option<Live>,
+    /// Codes that no table has; none for nearly every message.
+    pub codes: Option<CodeNotice>,
     pub note: Note,
 }
 
@@ -89,6 +92,10 @@ impl Intake {
             reused: standing.reused,
             drafted: Instant::now(),
         };
+        let codes = match verdict.outcome {
+            Outcome::Translated => codes_of(raw, &facets, source, scratch),
+            _ => None,
+        };
         let live = match verdict.outcome {
             Outcome::Received => None, // Not translated yet: routes do that from the journal.
             Outcome::Translated => Some(Live {
@@ -106,8 +113,15 @@ impl Intake {
                 ..Live::default()
             }),
         };
-        Draft { facets: encoded, ack, live, note }
+        Draft { facets: encoded, ack, live, codes, note }
     }
+}
+
+/// The codes of a message just translated that no table has, if there are any.
+fn codes_of(raw: &[u8], facets: &Facets<'_>, source: &Source, scratch: &Scratch) -> Option<CodeNotice> {
+    let codes = source.plan.open_codes(raw, scratch);
+    let (at_ms, listener, feed) = (facets.received_ms, source.listener.clone(), facets.feed_text());
+    (!codes.is_empty()).then_some(CodeNotice { seq: 0, at_ms, listener, feed, codes })
 }
 
 /// Decides what becomes of a readable message.

@@ -20,11 +20,12 @@
 //! DATA/format                                  "handoff data 1"
 //! DATA/journal/00000000000000000001.sqlite     a partition, named after its first number
 //! DATA/journal/00000000000000250001.sqlite     the one that grows
-//! DATA/state.sqlite                            how far readers have come, and dead letters
+//! DATA/state.sqlite                            how far readers have come, dead letters, codes that no table has
 //! DATA/plans/                                  what mappings messages were translated with (not ours: `delivery`)
 //! DATA/index.sqlite                            the search index, which is not the journal's
 //! ```
 mod backup;
+mod codes;
 mod directory;
 mod partition;
 #[cfg(test)]
@@ -40,11 +41,14 @@ mod verify;
 mod view;
 
 pub use backup::{BackupError, backup, restore};
+pub use codes::Codes;
 pub use directory::{Directory, DirectoryError};
 pub use reader::{Item, Limits, Reader};
 pub use record::Record;
 pub use retention::{Pruned, Retention, retain};
-pub use state::{DeadLetter, Position, State, Step, Tried, Unsent};
+pub use state::{
+    CODE_MESSAGES_MAX, CODES_MAX, CodeItem, CodeNotice, CodeStanding, DeadLetter, Position, State, Step, Tried, Unsent,
+};
 pub use store::{Health, Journal, Receipt};
 pub use verify::{Report, Scrub, verify};
 pub use view::{View, ViewError};

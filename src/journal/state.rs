@@ -5,6 +5,10 @@
 //!
 //! Written without waiting for the disk: losing its tail takes a reader back, which repeats deliveries and loses none. A step and the dead letters it made are written
 //! in one transaction, so a message is never passed over without a trace.
+mod codes;
+
+pub use codes::{CODE_MESSAGES_MAX, CODES_MAX, CodeItem, CodeNotice, CodeStanding};
+
 use super::{Directory, Error};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use std::path::PathBuf;
@@ -128,7 +132,7 @@ impl State {
         // Commands look at it while the gateway writes.
         connection.busy_timeout(Duration::from_secs(5)).map_err(failed())?;
         connection
-            .execute_batch(&format!("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {TABLES}"))
+            .execute_batch(&format!("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {TABLES}{}", codes::TABLES))
             .map_err(failed())?;
         Ok(State { connection: Mutex::new(connection), path })
     }

@@ -1,6 +1,6 @@
 //! What a translation noticed: nothing of it stops the message, all of it is worth a look.
-use super::Plan;
-use super::plan::{NONE, RuleId};
+use super::plan::{NONE, RuleId, Table};
+use super::{Plan, Scratch};
 use crate::hl7::{Message, SegmentId, Span, decode_into};
 
 /// One thing noticed, as positions only; [`Finding::render`] makes text of it, without field values.
@@ -95,15 +95,42 @@ impl Plan {
         decode_into(message.bytes(finding.span), &message.delimiters(), charset, &mut text);
         let code = String::from_utf8_lossy(&text).trim().to_owned();
         let is_code = code.len() <= CODE_BYTES_MAX && !code.contains(char::is_control);
-        let family = |name: &'_ str| name.split('[').next().unwrap_or(name).to_owned();
-        let own = family(&table.name);
-        let known = tables.iter().any(|other| family(&other.name) == own && other.find(code.as_bytes()).is_some());
+        let family = |table: &Table| table.name.split('[').next().unwrap_or_default().len();
+        let beside = |other: &&Table| other.name[..family(other)] == table.name[..family(table)];
+        let known = tables.iter().filter(beside).any(|other| other.find(code.as_bytes()).is_some());
         let header = message.segment_span(message.find(SegmentId(*b"MSH")).unwrap_or(0));
         let in_header = finding.span.start < header.end;
         let code = if is_code { code } else { String::new() };
         Some(UnmappedCode { table: &table.name, is_open: !known && !in_header && !code.is_empty(), code })
     }
 }
+
+impl Plan {
+    /// The codes of the message translated last that somebody should look at, each with its table and once. Costs nothing where there is none.
+    pub fn open_codes(&self, raw: &[u8], scratch: &Scratch) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        for finding in scratch.findings().iter().filter(|finding| finding.code == FindingCode::UnmappedCode) {
+            let Some(unmapped) = self.unmapped_code(finding, scratch.message(raw)) else { continue };
+            let pair = (unmapped.table.to_owned(), unmapped.code);
+            if unmapped.is_open && found.len() < OPEN_CODES_MAX && !found.contains(&pair) {
+                found.push(pair);
+            }
+        }
+        found
+    }
+
+    /// Whether a code table has a row for a code, in the plan of any message.
+    pub fn has_code(&self, table: &str, code: &str) -> bool {
+        let has = |plan: &Plan| {
+            let mut tables = plan.compiled.tables.iter().filter(|known| known.name == table);
+            tables.any(|known| known.find(code.as_bytes()).is_some())
+        };
+        has(self) || self.feeds().iter().any(|feed| has(feed.plan()))
+    }
+}
+
+/// Codes of one message that are noted.
+const OPEN_CODES_MAX: usize = 64;
 
 /// The place of some bytes as engineers name it: `PID-3[2].4.1`, or `OBX(3)-5` for the third OBX.
 pub fn place(message: Message<'_>, span: Span) -> String {

@@ -1,4 +1,5 @@
 //! What may be asked of a running gateway, by whoever may ask. Cheap to clone; outlives the gateway, and then says so.
+use super::codes::{CodeRow, ResolveError, Resolved};
 use super::gateway::Command;
 use crate::delivery::resend::Outlets;
 use crate::journal;
@@ -202,6 +203,11 @@ impl Control {
         let name = name.to_owned();
         let asked = self.ask(|answer| Command::SetRoute { name, state, answer }).await;
         asked.unwrap_or(Err(ControlError::Stopping))
+    }
+
+    /// Writes rows for codes into the folders of sites, and takes them on: all or none. `None` once the gateway is going down.
+    pub async fn resolve(&self, rows: Vec<CodeRow>) -> Option<Result<Resolved, ResolveError>> {
+        self.ask(|answer| Command::Resolve(rows, answer)).await
     }
 
     /// Reads the configuration anew and takes it on, whole or not at all.

@@ -1,5 +1,6 @@
 //! The gateway: starts its parts in the order that loses nothing, does what is asked of it one thing after the other, and takes them down in order: listeners,
 //! connections, deliveries, journal.
+use super::codes::{CodeRow, ResolveError, Resolved, Site};
 use super::control::{
     Control, ControlError, JournalStatus, ListenerStatus, ReloadError, ReloadSummary, RouteState, RouteStatus,
 };
@@ -10,7 +11,7 @@ use super::{Read, Setup};
 use crate::delivery::resend::Outlets;
 use crate::delivery::{Common, OpenError, Plans};
 use crate::intake::{self, Deliveries, Duplicates, DuplicatesOptions, Intake, Links};
-use crate::journal::{self, Directory, DirectoryError, Durability, Health, Journal, Scrub, State};
+use crate::journal::{self, Codes, Directory, DirectoryError, Durability, Health, Journal, Scrub, State};
 use crate::mapping::Plan;
 use crate::mllp::tls;
 use crate::routing::{Settled, Tail};
@@ -33,6 +34,7 @@ pub(super) enum Command {
     Outlets(oneshot::Sender<Outlets>),
     SetRoute { name: String, state: RouteState, answer: oneshot::Sender<Result<(), ControlError>> },
     Reload(oneshot::Sender<Result<ReloadSummary, ReloadError>>),
+    Resolve(Vec<CodeRow>, oneshot::Sender<Result<Resolved, ResolveError>>),
 }
 
 /// Why a gateway does not start, or does not take on another configuration.
@@ -91,6 +93,10 @@ pub struct Gateway {
     /// Reads the journal through, every now and then.
     scrub: Scrub,
     by_listener: HashMap<String, [u8; 32]>,
+    /// The site and the plan of each listener.
+    pub(super) sites: HashMap<String, Site>,
+    /// Takes notice of codes that no table has.
+    codes: Arc<Codes>,
     /// Whether sequence numbers are remembered.
     sequenced: bool,
     read: Arc<Read>,
@@ -119,9 +125,12 @@ impl Gateway {
         let deliveries = Arc::new(Deliveries::new(Arc::clone(&settled), Arc::clone(&state)));
         let (duplicates, links) = memories(&setup, &journal)?;
         let (here, newest) = (Arc::clone(&journal), Arc::clone(&tail));
+        let codes = Arc::new(Codes::start(Arc::clone(&state)).map_err(StartError::Thread)?);
         let intake = Intake::new(here, newest, deliveries, duplicates, links, jiff::Timestamp::now);
+        let intake = intake.with_codes(Arc::clone(&codes));
         let mut listeners = Listeners::new(Arc::new(intake));
         let (by_listener, sequenced) = (hashes(&setup.listeners), is_sequenced(&setup.listeners));
+        let sites = sites(&setup.listeners);
         let ready = listeners.prepare(setup.listeners).await?;
 
         // Every cursor is in place before the first message can come.
@@ -131,6 +140,7 @@ impl Gateway {
             tail,
             plans: Arc::clone(&plans),
             settled: Arc::clone(&settled),
+            codes: Arc::clone(&codes),
             clock: jiff::Timestamp::now,
         };
         let mut lanes = Lanes::new(common)?;
@@ -156,6 +166,8 @@ impl Gateway {
             follower,
             scrub,
             by_listener,
+            sites,
+            codes,
             sequenced,
             read: Arc::new(read),
             commands,
@@ -211,7 +223,7 @@ impl Gateway {
         self.lanes.drain().await;
         self.upkeep.abort();
         let _ = self.upkeep.await; // It holds the journal until it is gone.
-        drop((self.follower, self.scrub));
+        drop((self.follower, self.scrub, self.codes));
         // The last handle: what is queued is written, the files are closed.
         drop(self.journal);
         tracing::info!("stopped");
@@ -231,6 +243,7 @@ impl Gateway {
                 _ = answer.send(Outlets { plans, routes });
             }
             Command::SetRoute { name, state, answer } => _ = answer.send(self.lanes.set(&name, state).await),
+            Command::Resolve(rows, answer) => _ = answer.send(self.resolve(rows).await),
             Command::Reload(answer) => {
                 let reloaded = self.reload().await;
                 match &reloaded {
@@ -243,7 +256,7 @@ impl Gateway {
     }
 
     /// Everything that can fail comes first; what then changes has been seen to work.
-    async fn reload(&mut self) -> Result<ReloadSummary, ReloadError> {
+    pub(super) async fn reload(&mut self) -> Result<ReloadSummary, ReloadError> {
         let wrong = |error: &dyn std::fmt::Display| ReloadError::Wrong(error.to_string());
         let read = Arc::clone(&self.read);
         let setup = tokio::task::spawn_blocking(move || read()).await.map_err(|error| wrong(&error))?;
@@ -257,7 +270,7 @@ impl Gateway {
         if is_sequenced(&setup.listeners) && !self.sequenced {
             return Err(ReloadError::Restart("sequence of the first listener that has it"));
         }
-        let (plans, hashes) = (by_name(&setup.listeners), hashes(&setup.listeners));
+        let (plans, hashes, sites) = (by_name(&setup.listeners), hashes(&setup.listeners), sites(&setup.listeners));
         let ready = self.listeners.prepare(setup.listeners).await.map_err(|error| wrong(&error))?;
         self.plans.replace(&plans).map_err(|error| wrong(&error))?;
         let changes = self.lanes.apply(setup.routes).await;
@@ -279,6 +292,7 @@ impl Gateway {
             .collect();
         mappings_changed.sort_unstable();
         self.by_listener = hashes;
+        self.sites = sites;
         let listeners = self.listeners.status().into_iter().map(|status| status.name).collect();
         Ok(ReloadSummary {
             routes_added: changes.added,
@@ -328,4 +342,10 @@ pub fn by_name(listeners: &[(Listener, Arc<Plan>)]) -> Vec<(String, Arc<Plan>)> 
 
 fn hashes(listeners: &[(Listener, Arc<Plan>)]) -> HashMap<String, [u8; 32]> {
     listeners.iter().map(|(listener, plan)| (listener.name.clone(), plan.hash())).collect()
+}
+
+fn sites(listeners: &[(Listener, Arc<Plan>)]) -> HashMap<String, Site> {
+    let site =
+        |(listener, plan): &(Listener, Arc<Plan>)| (listener.name.clone(), (listener.site.clone(), Arc::clone(plan)));
+    listeners.iter().map(site).collect()
 }

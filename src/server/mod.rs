@@ -7,10 +7,12 @@
 //! | `entrance` | what comes in, whatever the listener speaks |
 //! | `http`, `directory` | listeners beside MLLP |
 //! | `lanes` | the routes: started, paused, stopped, replaced |
+//! | `codes` | rows for codes that no table had, written into a site |
 //! | `control` | what others may ask: the command line, the admin API, a signal |
 //! | `upkeep` | what the journal need not keep |
 //!
 //! Left out: reading configurations; a function that does is handed in.
+mod codes;
 mod control;
 pub mod directory;
 mod entrance;
@@ -20,6 +22,7 @@ mod lanes;
 mod listeners;
 mod upkeep;
 
+pub use codes::{CodeRow, ResolveError, Resolved};
 pub use control::{
     Control, ControlError, JournalStatus, ListenerStatus, ReloadError, ReloadSummary, RouteState, RouteStatus,
 };

@@ -36,6 +36,7 @@ pub struct Telemetry {
     registry: Registry,
     messages: Family<Labels, Counter>,
     received: Family<Labels, Counter>,
+    unmapped: Family<Labels, Counter>,
     stages: Times,
     deliveries: Times,
     journal: JournalMeter,
@@ -107,7 +108,7 @@ impl Telemetry {
     fn new() -> Telemetry {
         let mut registry = Registry::with_prefix(names::PREFIX);
         let times = || Times::new_with_constructor(Histogram::of_times);
-        let (messages, received) = (Family::default(), Family::default());
+        let (messages, received, unmapped) = (Family::default(), Family::default(), Family::default());
         let (stages, deliveries) = (times(), times());
         let journal =
             JournalMeter { batch: Histogram::of_counts(), sync: Histogram::of_times(), queue: Gauge::default() };
@@ -118,6 +119,7 @@ impl Telemetry {
         registry.register(names::BUILD.0, names::BUILD.1, Info::new(version));
         describe(&mut registry, names::MESSAGES, None, &messages);
         describe(&mut registry, names::RECEIVED, Some(Unit::Bytes), &received);
+        describe(&mut registry, names::UNMAPPED, None, &unmapped);
         describe(&mut registry, names::STAGE, Some(Unit::Seconds), &stages);
         describe(&mut registry, names::DELIVERY, Some(Unit::Seconds), &deliveries);
         describe(&mut registry, names::JOURNAL_BATCH, None, &journal.batch);
@@ -126,7 +128,8 @@ impl Telemetry {
         describe(&mut registry, names::TAIL, None, &reads);
         let board = Board::default();
         board.register(&mut registry);
-        Telemetry { registry, messages, received, stages, deliveries, journal, tail, board: Mutex::new(board) }
+        let board = Mutex::new(board);
+        Telemetry { registry, messages, received, unmapped, stages, deliveries, journal, tail, board }
     }
 
     /// The meter of a listener; `outcomes` are all that its messages can have, beside [`names::NOT_STORED`].
@@ -143,6 +146,13 @@ impl Telemetry {
             journal: stage("journal"),
             ack: stage("ack"),
         }
+    }
+
+    /// Codes of a message that no table has; neither table nor code is told. Looks the counter up: such messages are few.
+    pub fn unmapped_codes(&self, listener: &str, noted: bool, count: u64) {
+        let result = if noted { "noted" } else { "not_noted" };
+        let which = labels(&[(names::LISTENER, listener), (names::RESULT, result)]);
+        self.unmapped.get_or_create_owned(&which).inc_by(count);
     }
 
     /// The meter of a route.

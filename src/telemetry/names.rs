@@ -15,6 +15,8 @@ pub(super) const STAGE: Name = (
     "stage",
     "Time of a message, by listener and stage: translate (frame to draft), journal (draft to durable), ack (frame to acknowledgement)",
 );
+pub(super) const UNMAPPED: Name =
+    ("unmapped_codes", "Codes that no code table has, by listener and result: noted, not_noted (too many at once)");
 pub(super) const DELIVERY: Name = ("delivery_attempt", "Time of attempts to deliver, by route and result");
 pub(super) const JOURNAL_BATCH: Name = ("journal_batch_records", "Records written by one sync");
 pub(super) const JOURNAL_SYNC: Name = ("journal_sync", "Time to write and sync a batch");

@@ -180,13 +180,13 @@ fn failed(error: Error) -> Problem {
 }
 
 /// A dead letter that is being sent; free again when dropped.
-struct Claim {
+pub(super) struct Claim {
     shared: Arc<Shared>,
     letter: (String, u64),
 }
 
 impl Claim {
-    fn take(shared: &Arc<Shared>, route: &str, seq: u64) -> Option<Claim> {
+    pub(super) fn take(shared: &Arc<Shared>, route: &str, seq: u64) -> Option<Claim> {
         let letter = (route.to_owned(), seq);
         lock(shared).insert(letter.clone()).then(|| Claim { shared: Arc::clone(shared), letter })
     }

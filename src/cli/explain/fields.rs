@@ -71,7 +71,7 @@ fn story_text(story: &FieldStory, explained: &Explained) -> String {
         }
     }
     for (does, rule) in &story.uses {
-        let by = rule.as_ref().map_or_else(|| "the gateway itself".to_owned(), |rule| rule_text(rule));
+        let by = rule.as_ref().map_or_else(|| "the gateway itself".to_owned(), rule_text);
         let _ = writeln!(out, "  rule   {by}{}", suffix(*does));
     }
     out
@@ -82,16 +82,12 @@ fn suffix(does: FieldUse) -> String {
 }
 
 fn story_json(story: &FieldStory, explained: &Explained) -> Value {
-    let elements: Vec<Value> = story
-        .elements
-        .iter()
-        .filter_map(|number| explained.values.get(*number))
-        .map(|value| super::value_of(value))
-        .collect();
+    let elements: Vec<Value> =
+        story.elements.iter().filter_map(|number| explained.values.get(*number)).map(super::value_of).collect();
     let uses: Vec<Value> = story
         .uses
         .iter()
-        .map(|(does, rule)| json!({ "use": does.word(), "rule": rule.as_ref().map(|r| rule_json(r)) }))
+        .map(|(does, rule)| json!({ "use": does.word(), "rule": rule.as_ref().map(rule_json) }))
         .collect();
     let mut value = json!({
         "field": story.place, "start": story.span.start, "end": story.span.end, "text": story.text,

@@ -3,9 +3,10 @@
 //! Each read is noted with the number of traces before it, which is the number of the trace that it leads to. What is rolled back keeps its reads, marked as
 //! [`Fate::Left`], and what was never tried (a guard was false, an alternative before it won) is looked at after all, so that a field that went nowhere can
 //! say why. An untraced run has none of this: every function here begins with `if TRACE`.
-use super::{Frame, Run};
+use super::text::Piece;
+use super::{Frame, Run, Wrote};
 use crate::hl7::Span;
-use crate::mapping::plan::{Alternative, Emit, Enter, NONE, Node, NodeId, RuleId};
+use crate::mapping::plan::{Alternative, Emit, Enter, NONE, Node, NodeId, RuleId, SourceId};
 
 /// Reads of one message that are kept; what a map makes of a message has its own limit long before.
 const READS_MAX: usize = 8 << 20;
@@ -121,6 +122,23 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         }
     }
 
+    /// Writes a node; what it reads is for this rule.
+    pub(super) fn value_for(&mut self, rule: RuleId, node: NodeId, frame: &Frame<'_>) -> Wrote {
+        let outside = self.reading(Some(rule), None);
+        let wrote = self.value(node, frame);
+        self.reading_again(outside);
+        wrote
+    }
+
+    /// The text that a switch looks at.
+    #[inline(always)]
+    pub(super) fn deciding_text(&mut self, on: SourceId, frame: &Frame<'_>) -> Piece {
+        let outside = self.reading(None, Some(Role::Condition));
+        let found = self.plain_text(on, frame);
+        self.reading_again(outside);
+        found
+    }
+
     /// Notes bytes that were read.
     #[inline(always)]
     pub(super) fn read(&mut self, span: Span) {
@@ -210,6 +228,17 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     pub(super) fn look_at_guarded(&mut self, node: NodeId, frame: &Frame<'_>) {
         if TRACE {
             self.look_at_node(node, frame, Role::Guarded);
+        }
+    }
+
+    /// Looks at the cases of a switch of which none was chosen.
+    #[inline(always)]
+    pub(super) fn look_at_cases(&mut self, cases: std::ops::Range<u32>, frame: &Frame<'_>) {
+        if TRACE {
+            let plan = self.plan;
+            for (_, node) in &plan.cases[cases.start as usize..cases.end as usize] {
+                self.look_at_node(*node, frame, Role::Guarded);
+            }
         }
     }
 

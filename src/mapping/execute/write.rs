@@ -1,6 +1,6 @@
 //! Nodes → JSON: objects, lists, values, references. What turns out empty is rolled back.
 use super::convert::{write_date, write_time};
-use super::reads::{Fate, Role};
+use super::reads::Fate;
 use super::text::Piece;
 use super::{COMPONENT, Frame, Instance, PartOf, REPETITION, Run, SEGMENT, Wrote};
 use crate::fhir::bundle::Entry;
@@ -299,10 +299,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             self.state.out.push(b',');
         }
         self.write(child.key);
-        let outside = self.reading(Some(child.rule), None);
-        let wrote = self.value(child.node, frame);
-        self.reading_again(outside);
-        wrote
+        self.value_for(child.rule, child.node, frame)
     }
 
     /// Whether any field that a child reads holds anything.
@@ -345,9 +342,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     fn switch(&mut self, on: SourceId, cases: Range<u32>, default: NodeId, frame: &Frame<'_>) -> Wrote {
         let plan = self.plan;
         let mark = self.state.temporary.len();
-        let outside = self.reading(None, Some(Role::Condition));
-        let found = self.plain_text(on, frame);
-        self.reading_again(outside);
+        let found = self.deciding_text(on, frame);
         let text = self.bytes(found);
         let case =
             plan.cases[cases.start as usize..cases.end as usize].iter().find(|(code, _)| plan.text(*code) == text);
@@ -356,9 +351,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         if chosen != NONE {
             return self.value(chosen, frame);
         }
-        for (_, node) in &plan.cases[cases.start as usize..cases.end as usize] {
-            self.look_at_guarded(*node, frame);
-        }
+        self.look_at_cases(cases, frame);
         Wrote::Nothing
     }
 
@@ -571,11 +564,13 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         };
         let linked = matches!(item.repeat, Repeat::Links(_));
         if wrote == Wrote::Nothing || (!linked && self.seen_before(start, first)) {
-            if wrote != Wrote::Nothing {
-                self.reads_end_in(mark.reads, Fate::Equal);
+            if wrote == Wrote::Nothing {
+                self.back_to(&mark);
+                return Wrote::Nothing;
             }
+            self.reads_end_in(mark.reads, Fate::Equal);
             self.back_to(&mark);
-            return if wrote == Wrote::Nothing { Wrote::Nothing } else { Wrote::Sourced };
+            return Wrote::Sourced;
         }
         self.state.elements.push(start);
         wrote

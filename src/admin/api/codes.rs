@@ -1,0 +1,337 @@
+//! Codes that no code table has: which, in which messages, and what is to become of them.
+//!
+//! A code is what a sender put where a code belongs, at most 64 bytes of it; so this needs somebody who operates, not one who only looks.
+use super::super::Shared;
+use super::super::gate::Who;
+use super::super::problem::Problem;
+use super::messages::{kind, record};
+use super::{blocking, time, view};
+use crate::delivery::UNTRANSLATED;
+use crate::delivery::resend::{self, Outlets, ResendError};
+use crate::facets::Facets;
+use crate::journal::{CODE_MESSAGES_MAX, CODES_MAX, CodeItem, CodeStanding, DeadLetter, Error, View};
+use crate::server::{CodeRow, ResolveError};
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Which items.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in super::super) struct Page {
+    standing: Option<String>,
+    after: Option<u64>,
+    limit: Option<usize>,
+}
+
+/// Which messages of an item.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in super::super) struct Messages {
+    after: Option<u64>,
+    limit: Option<usize>,
+}
+
+/// Which messages of an item to send again.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in super::super) struct Resend {
+    after: Option<u64>,
+    #[serde(default)]
+    anyway: bool,
+}
+
+/// What tables are to have.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in super::super) struct Resolve {
+    rows: Vec<Row>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    id: u64,
+    fhir_code: String,
+    #[serde(default)]
+    display: String,
+    #[serde(default)]
+    system: String,
+}
+
+/// Items or messages in one answer, at most and unless otherwise asked for.
+const LIMIT_MAX: usize = 500;
+const LIMIT: usize = 100;
+/// Rows that are resolved at once.
+const ROWS_MAX: usize = 500;
+/// Messages are sent again for so long in one answer; the rest is for the next.
+const RESEND_TIME: Duration = Duration::from_secs(15);
+
+type Id = Result<Path<u64>, PathRejection>;
+
+pub(in super::super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    let Query(page) = page?;
+    let limit = limit(page.limit)?;
+    let standing = match page.standing.as_deref().map(|name| (name, CodeStanding::parse(name))) {
+        Some((_, None)) => return Err(bad_query("standing is none of open, resolved, dismissed")),
+        Some((_, standing)) => standing,
+        None => None,
+    };
+    let after = number(page.after)?;
+    blocking(move || {
+        let view = view(&shared.data)?;
+        let found = view.state().codes(standing, after, limit).map_err(failed)?;
+        let count = view.state().code_count().map_err(failed)?;
+        let next = found.last().filter(|_| found.len() == limit).map(|item| item.id);
+        let codes: Vec<_> = found.iter().map(shown).collect();
+        Ok(Json(json!({ "codes": codes, "next": next, "count": count, "full": count >= CODES_MAX })))
+    })
+    .await
+}
+
+pub(in super::super) async fn show(State(shared): State<Arc<Shared>>, id: Id) -> Result<Json<Value>, Problem> {
+    let Path(id) = id?;
+    blocking(move || Ok(Json(shown(&find(&view(&shared.data)?, id)?)))).await
+}
+
+/// The messages that had it, the first of them: what routing knows of each.
+pub(in super::super) async fn messages(
+    State(shared): State<Arc<Shared>>,
+    id: Id,
+    page: Result<Query<Messages>, QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    let (Path(id), Query(page)) = (id?, page?);
+    let (limit, after) = (limit(page.limit)?, number(page.after)?);
+    blocking(move || {
+        let mut view = view(&shared.data)?;
+        let item = find(&view, id)?;
+        let seqs = view.state().code_messages(id, after, limit).map_err(failed)?;
+        let next = seqs.last().copied().filter(|_| seqs.len() == limit);
+        let messages: Vec<_> = seqs
+            .into_iter()
+            .map(|seq| {
+                let record = record(&mut view, seq).ok();
+                let at = record.as_ref().and_then(|record| time(Facets::decode(&record.facets)?.received_ms));
+                json!({ "seq": seq, "received_at": at, "type": record.as_ref().and_then(kind), "gone": record.is_none() })
+            })
+            .collect();
+        let not_listed = item.count.saturating_sub(CODE_MESSAGES_MAX);
+        Ok(Json(json!({ "messages": messages, "next": next, "not_listed": not_listed })))
+    })
+    .await
+}
+
+/// Writes rows into the site folders of the listeners, has them compiled and taken on: all, or none.
+pub(in super::super) async fn resolve(
+    State(shared): State<Arc<Shared>>,
+    Extension(Who(who)): Extension<Who>,
+    asked: Result<Json<Resolve>, JsonRejection>,
+) -> Result<Json<Value>, Problem> {
+    let Json(Resolve { rows }) = asked.map_err(|error| {
+        let remedy =
+            "send {\"rows\": [{\"id\": 1, \"fhir_code\": \"male\"}]} as application/json; see /api/v1/openapi.json";
+        Problem::new(StatusCode::BAD_REQUEST, "bad body", error.body_text(), remedy)
+    })?;
+    if rows.is_empty() || rows.len() > ROWS_MAX {
+        let remedy = "send from 1 to 500 rows at a time";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "bad body", "no rows, or too many", remedy));
+    }
+    let data = shared.data.clone();
+    let (ids, wanted) = blocking(move || {
+        let view = view(&data)?;
+        let mut wanted = Vec::new();
+        for row in &rows {
+            let item = find(&view, row.id)?;
+            wanted.push(CodeRow {
+                listener: item.listener,
+                table: item.table,
+                code: item.code,
+                fhir: row.fhir_code.clone(),
+                display: row.display.clone(),
+                system: row.system.clone(),
+            });
+        }
+        Ok((rows.iter().map(|row| row.id).collect::<Vec<_>>(), wanted))
+    })
+    .await?;
+    tracing::info!(audit = true, token = %who, rows = ids.len(), "codes to be resolved");
+    let resolved = shared.control.resolve(wanted).await.ok_or_else(Problem::stopping)?.map_err(unresolved)?;
+    let at_ms = jiff::Timestamp::now().as_millisecond();
+    let (data, settled) = (shared.data.clone(), ids.clone());
+    blocking(move || {
+        let view = view(&data)?;
+        settled
+            .iter()
+            .try_for_each(|id| view.state().settle_code(*id, CodeStanding::Resolved, at_ms).map(drop))
+            .map_err(failed)
+    })
+    .await?;
+    tracing::info!(audit = true, token = %who, rows = ids.len(), "codes resolved");
+    let files: Vec<_> = resolved.files.iter().map(|path| path.display().to_string()).collect();
+    Ok(Json(json!({ "resolved": ids, "files": files, "mappings_changed": resolved.reload.mappings_changed })))
+}
+
+fn unresolved(error: ResolveError) -> Problem {
+    let (status, title, remedy) = match &error {
+        ResolveError::Compile(_) | ResolveError::Row(..) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "wrong rows", "mend the rows and send all of them again")
+        }
+        ResolveError::Reload(_) => (
+            StatusCode::CONFLICT,
+            "not taken on",
+            "mend the configuration (`handoff check` judges it), then send the rows again",
+        ),
+        ResolveError::NoSite(_) | ResolveError::NoListener(_) | ResolveError::NoTable { .. } => {
+            (StatusCode::CONFLICT, "no place", "change the configuration and reload, or dismiss the code")
+        }
+        ResolveError::Write { .. } => (
+            StatusCode::CONFLICT,
+            "cannot be written",
+            "let the gateway write to the site's folder, or write the row yourself and reload",
+        ),
+    };
+    Problem::new(status, title, error.to_string(), remedy)
+}
+
+/// It is to stay as it is; it is counted, and no longer listed as open.
+pub(in super::super) async fn dismiss(
+    State(shared): State<Arc<Shared>>,
+    Extension(Who(who)): Extension<Who>,
+    id: Id,
+) -> Result<Json<Value>, Problem> {
+    let Path(id) = id?;
+    let item = blocking(move || {
+        let view = view(&shared.data)?;
+        find(&view, id)?;
+        let at_ms = jiff::Timestamp::now().as_millisecond();
+        view.state().settle_code(id, CodeStanding::Dismissed, at_ms).map_err(failed)?;
+        find(&view, id)
+    })
+    .await?;
+    tracing::info!(audit = true, token = %who, id, "code dismissed");
+    Ok(Json(shown(&item)))
+}
+
+/// What has come of one message.
+enum Again {
+    Sent,
+    Failed(String),
+    Overtaken(u64),
+    Gone,
+    Unwanted,
+}
+
+/// Translates its messages with the mappings of today and delivers them once more, the oldest first; what does not arrive is a dead letter of its route.
+pub(in super::super) async fn resend(
+    State(shared): State<Arc<Shared>>,
+    Extension(Who(who)): Extension<Who>,
+    id: Id,
+    asked: Result<Query<Resend>, QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    let (Path(id), Query(asked)) = (id?, asked?);
+    let after = number(asked.after)?;
+    let outlets = shared.control.outlets().await.ok_or_else(Problem::stopping)?;
+    let Some(_claim) = super::letters::Claim::take(&shared, "codes", id) else {
+        let remedy = "wait for the first to be answered";
+        return Err(Problem::new(StatusCode::CONFLICT, "under way", "its messages are being sent just now", remedy));
+    };
+    tracing::info!(audit = true, token = %who, id, "messages of a code to be sent again");
+    let (runtime, data) = (tokio::runtime::Handle::current(), shared.data.clone());
+    let answer = blocking(move || {
+        let mut view = view(&data)?;
+        find(&view, id)?;
+        let began = Instant::now();
+        let seqs = view.state().code_messages(id, after, LIMIT_MAX).map_err(failed)?;
+        let (mut sent, mut results, mut done) = (0, Vec::new(), None);
+        for seq in &seqs {
+            if done.is_some() && began.elapsed() > RESEND_TIME {
+                break;
+            }
+            let (result, why) = match runtime.block_on(again(&mut view, *seq, &outlets, asked.anyway))? {
+                Again::Sent => {
+                    sent += 1;
+                    ("sent", None)
+                }
+                Again::Failed(why) => ("failed", Some(why)),
+                Again::Overtaken(newer) => {
+                    ("overtaken", Some(format!("message {newer} of the same patient has gone out since")))
+                }
+                Again::Gone => ("gone", None),
+                Again::Unwanted => ("unwanted", None),
+            };
+            results.push(json!({ "seq": seq, "result": result, "reason": why }));
+            done = Some(*seq);
+        }
+        let all = done == seqs.last().copied() && seqs.len() < LIMIT_MAX;
+        Ok(json!({ "sent": sent, "messages": results, "next": done.filter(|_| !all) }))
+    })
+    .await?;
+    tracing::info!(audit = true, token = %who, id, sent = %answer["sent"], "messages of a code sent again");
+    Ok(Json(answer))
+}
+
+/// One message once more, to the routes that take Bundles and want it.
+async fn again(view: &mut View, seq: u64, outlets: &Outlets, anyway: bool) -> Result<Again, Problem> {
+    let Ok(record) = record(view, seq) else { return Ok(Again::Gone) };
+    // What routes take messages as they came has not changed.
+    let routes = outlets.routes.iter().filter(|options| options.target.wants_bundle()).cloned().collect();
+    let outlets = Outlets { plans: Arc::clone(&outlets.plans), routes };
+    let at_ms = jiff::Timestamp::now().as_millisecond();
+    let letter = DeadLetter { seq, last: seq, at_ms, attempts: 0, reason: String::new() };
+    Ok(match resend::letter(view, UNTRANSLATED, &letter, record, &outlets, anyway).await {
+        Ok(sent) => match sent.into_iter().find_map(|sent| sent.failure.map(|why| format!("{}: {why}", sent.route))) {
+            None => Again::Sent,
+            Some(why) => Again::Failed(why),
+        },
+        Err(ResendError::Overtaken { newer, .. }) => Again::Overtaken(newer),
+        Err(ResendError::NoRoute) => Again::Unwanted,
+        Err(ResendError::Store(error)) => return Err(failed(error)),
+        Err(error) => Again::Failed(error.to_string()),
+    })
+}
+
+fn shown(item: &CodeItem) -> Value {
+    json!({
+        "id": item.id,
+        "listener": item.listener,
+        "feed": item.feed,
+        "table": item.table,
+        "code": item.code,
+        "count": item.count,
+        "first_seen": time(item.seen_ms.0),
+        "last_seen": time(item.seen_ms.1),
+        "standing": item.standing.name(),
+    })
+}
+
+fn find(view: &View, id: u64) -> Result<CodeItem, Problem> {
+    let remedy = "GET /api/v1/codes tells which there are";
+    view.state().code(id).map_err(failed)?.ok_or_else(|| Problem::not_found("there is no code of that number", remedy))
+}
+
+fn limit(asked: Option<usize>) -> Result<usize, Problem> {
+    let limit = asked.unwrap_or(LIMIT);
+    if (1..=LIMIT_MAX).contains(&limit) { Ok(limit) } else { Err(bad_query("limit is a whole number from 1 to 500")) }
+}
+
+fn number(after: Option<u64>) -> Result<u64, Problem> {
+    let after = after.unwrap_or(0);
+    if i64::try_from(after).is_ok() { Ok(after) } else { Err(bad_query("after is no `next` of a page")) }
+}
+
+fn bad_query(detail: &str) -> Problem {
+    let remedy = "see /api/v1/openapi.json for the parameters that it takes";
+    Problem::new(StatusCode::BAD_REQUEST, "bad query", detail, remedy)
+}
+
+fn failed(error: Error) -> Problem {
+    Problem::internal(error.to_string())
+}
