@@ -112,6 +112,8 @@ const MESSAGES_MAX: usize = 256;
 const HELD_BYTES_MAX: usize = 8 << 20;
 /// Between one time that a busy lane writes down how far it has come and the next. A process that dies repeats at most the deliveries of so long.
 const KEEP_PAUSE: Duration = Duration::from_millis(10);
+/// Between something new in the journal and a look at it, for the lane that collects what could not be translated.
+const COLLECT_PAUSE: Duration = Duration::from_millis(20);
 /// Between attempts to use a journal or a state database that does not answer.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
 
@@ -203,6 +205,8 @@ impl Lane {
         let mut head = self.common.journal.head();
         let mut deliveries = Deliveries::new();
         let mut ended = false;
+        // What could not be translated is nobody's hurry; looking at each message as it comes would take a sender's processor from it.
+        let pause = if matches!(self.duty, Duty::CollectUntranslated) { COLLECT_PAUSE } else { Duration::ZERO };
         self.show();
         loop {
             // In this order: once it is to drain, nothing more comes into the journal.
@@ -235,7 +239,7 @@ impl Lane {
             }
             tokio::select! {
                 Some(delivery) = deliveries.join_next() => self.finished(delivery),
-                changed = head.changed(), if !ended => ended = changed.is_err(),
+                changed = news(&mut head, pause), if !ended => ended = changed.is_err(),
                 // Whoever could wish is gone only when the process ends.
                 Ok(()) = wishes.changed() => {}
                 () = sleep_until(again_at.unwrap_or_else(Instant::now)), if again_at.is_some() => {}
@@ -494,6 +498,15 @@ impl Lane {
         self.kept = Instant::now();
         Ok(())
     }
+}
+
+/// Waits until there is more in the journal, and so long after that; an error when nothing more can come.
+async fn news(head: &mut watch::Receiver<u64>, pause: Duration) -> Result<(), watch::error::RecvError> {
+    head.changed().await?;
+    if !pause.is_zero() {
+        sleep_until(Instant::now() + pause).await;
+    }
+    Ok(())
 }
 
 fn ended(progress: &Progress) -> Attempt {

@@ -280,10 +280,15 @@ impl Writer {
             (append.durable)(seq);
             answers.push((seq, append.answer));
         }
-        self.head.send_replace(last);
+        // Known at once, told last: readers have time, and those who wait for an acknowledgement are not to stand behind them.
+        self.head.send_if_modified(|head| {
+            *head = last;
+            false
+        });
         for (seq, answer) in answers {
             let _ = answer.send(Ok(seq)); // Whoever asked may be gone; the record stays.
         }
+        self.head.send_modify(|_| {});
         self.health.send_if_modified(|health| std::mem::replace(health, Health::Ready) != Health::Ready);
     }
 }

@@ -53,12 +53,18 @@ struct GatewayArgs {
     /// Seconds under load before that
     #[arg(long, value_name = "N", default_value_t = 2)]
     warm_up: u64,
+    /// Seconds that deliveries may take after that, until all of them have arrived
+    #[arg(long, value_name = "N", default_value_t = 120)]
+    drain: u64,
     /// How sure a message must be before it is acknowledged
     #[arg(long, value_enum, default_value = "fsync")]
     durability: Sureness,
     /// Whether the search index is kept up meanwhile
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     index: bool,
+    /// Measure each workload once more beside a route whose endpoint is out of reach, or answers after a second, and tell the ratio
+    #[arg(long, value_delimiter = ',')]
+    beside: Vec<Beside>,
     /// The folder whose disk the journal is written to; a folder of its own is made in it and removed
     #[arg(long, value_name = "DIR", default_value = ".")]
     data: PathBuf,
@@ -79,15 +85,21 @@ enum Workload {
     FourRoutes,
 }
 
+/// The endpoint of a route more, which is not measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Beside {
+    /// Nobody listens there.
+    Dead,
+    /// It answers each request after a second.
+    Slow,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Sureness {
     Fsync,
     Os,
     Memory,
 }
-
-/// How long sinks may take to get what was acknowledged once no more is sent.
-const DRAIN: Duration = Duration::from_secs(120);
 
 /// Runs the command: exit 0, or 1 when fewer deliveries arrived than were acknowledged. Arrivals are counted, not compared: the tests see to what is delivered.
 ///
@@ -103,12 +115,18 @@ pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     }
     let mut lost = 0;
     for workload in &args.workloads {
-        let figures = runtime.block_on(measure(*workload, &args))?;
-        lost += figures.missing;
-        if args.json {
-            println!("{}", figures.json(*workload, &args, fsync));
-        } else {
-            println!("{}", figures.line(*workload));
+        let mut alone = None;
+        for beside in [None].into_iter().chain(args.beside.iter().copied().map(Some)) {
+            let figures = runtime.block_on(measure(*workload, beside, &args))?;
+            lost += figures.missing;
+            let speeds = [figures.rate(), figures.cpu_rate(), figures.delivered_rate()];
+            let alone = alone.get_or_insert(speeds);
+            let ratios = std::array::from_fn(|which| speeds[which] / alone[which]);
+            if args.json {
+                println!("{}", figures.json(*workload, &args, fsync, beside, ratios));
+            } else {
+                println!("{}", figures.line(*workload, beside, ratios));
+            }
         }
     }
     Ok(ExitCode::from(u8::from(lost > 0)))
@@ -127,9 +145,9 @@ struct Figures {
     missing: u64,
 }
 
-async fn measure(workload: Workload, args: &GatewayArgs) -> anyhow::Result<Figures> {
+async fn measure(workload: Workload, beside: Option<Beside>, args: &GatewayArgs) -> anyhow::Result<Figures> {
     let sinks = Sinks::start().await?;
-    let process = Process::start(&args.data, &workload.configuration(&sinks, args))?;
+    let process = Process::start(&args.data, &workload.configuration(&sinks, beside, args))?;
     let pace = args.rate.map(|rate| Duration::from_secs_f64(args.connections as f64 / rate.max(0.001)));
     let started = Instant::now();
     let begin = started + Duration::from_secs(args.warm_up);
@@ -144,7 +162,7 @@ async fn measure(workload: Workload, args: &GatewayArgs) -> anyhow::Result<Figur
     let (tally, (cpu_seconds, delivered_before)) = tokio::join!(senders, usage);
     let tally = tally?;
     let expected = tally.acknowledged_ever * workload.routes();
-    while sinks.count() < expected && measured.end.elapsed() < DRAIN {
+    while sinks.count() < expected && measured.end.elapsed() < Duration::from_secs(args.drain) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let delivered_seconds = measured.start.elapsed().as_secs_f64();
@@ -178,13 +196,13 @@ impl Workload {
         }
     }
 
-    fn configuration(self, sinks: &Sinks, args: &GatewayArgs) -> String {
+    fn configuration(self, sinks: &Sinks, beside: Option<Beside>, args: &GatewayArgs) -> String {
         let ack_on = match self {
             Workload::Acknowledge | Workload::Raw => "durable",
             Workload::Fhir | Workload::FourRoutes => "translated",
         };
         let mut text = format!("durability = \"{}\"\nindex = {}\n", args.durability.name(), args.index);
-        if self == Workload::Acknowledge {
+        if self == Workload::Acknowledge && beside.is_none() {
             text += "route = []\n";
         }
         text += &format!(
@@ -197,7 +215,27 @@ impl Workload {
             };
             text += &format!("[[route]]\nname = \"sink{number}\"\nto = {{ {target} }}\n");
         }
+        if let Some(beside) = beside {
+            let address = if beside == Beside::Dead { &sinks.dead } else { &sinks.slow };
+            text += &format!("[[route]]\nname = \"beside\"\nto = {{ fhir = \"http://{address}/fhir\" }}\n");
+        }
         text
+    }
+}
+
+impl Beside {
+    fn name(self) -> &'static str {
+        match self {
+            Beside::Dead => "dead",
+            Beside::Slow => "slow",
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Beside::Dead => " beside a dead endpoint",
+            Beside::Slow => " beside a slow endpoint",
+        }
     }
 }
 
@@ -216,12 +254,23 @@ impl Figures {
         self.tally.acknowledged as f64 / self.seconds
     }
 
+    fn cpu_rate(&self) -> f64 {
+        self.tally.acknowledged as f64 / self.cpu_seconds.max(0.01)
+    }
+
     fn delivered_rate(&self) -> f64 {
         self.delivered as f64 / self.delivered_seconds
     }
 
-    fn line(&self, workload: Workload) -> String {
+    fn line(&self, workload: Workload, beside: Option<Beside>, [acknowledged, cpu, delivered]: [f64; 3]) -> String {
         let [median, high, highest] = self.tally.quantiles();
+        let ratios = match (beside, workload.routes()) {
+            (None, _) => String::new(),
+            (Some(_), 0) => format!("; of its speed alone {acknowledged:.2}, for each second of processor {cpu:.2}"),
+            (Some(_), _) => format!(
+                "; of its speed alone {acknowledged:.2}, for each second of processor {cpu:.2}, delivered {delivered:.2}"
+            ),
+        };
         let delivered = match workload.routes() {
             0 => String::new(),
             _ => {
@@ -229,10 +278,11 @@ impl Figures {
             }
         };
         format!(
-            "{}: {:.0} msg/s acknowledged, {:.0} msg/s for each second of processor, ACK p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, memory {} MB{delivered}",
+            "{}{}: {:.0} msg/s acknowledged, {:.0} msg/s for each second of processor, ACK p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, memory {} MB{delivered}{ratios}",
             workload.name(),
+            beside.map_or("", Beside::words),
             self.rate(),
-            self.tally.acknowledged as f64 / self.cpu_seconds.max(0.01),
+            self.cpu_rate(),
             millis(median),
             millis(high),
             millis(highest),
@@ -240,10 +290,19 @@ impl Figures {
         )
     }
 
-    fn json(&self, workload: Workload, args: &GatewayArgs, fsync: Duration) -> serde_json::Value {
+    fn json(
+        &self,
+        workload: Workload,
+        args: &GatewayArgs,
+        fsync: Duration,
+        beside: Option<Beside>,
+        [acknowledged, cpu, delivered]: [f64; 3],
+    ) -> serde_json::Value {
         let [median, high, highest] = self.tally.quantiles();
         json!({
             "workload": workload.name(),
+            "beside": beside.map(Beside::name),
+            "ratio_to_alone": beside.map(|_| json!({ "acknowledged": acknowledged, "acknowledged_per_cpu": cpu, "delivered": delivered })),
             "durability": args.durability.name(),
             "index": args.index,
             "fsync_ms": millis(fsync),
@@ -251,7 +310,7 @@ impl Figures {
             "rate": args.rate,
             "seconds": self.seconds,
             "acknowledged_per_s": self.rate(),
-            "acknowledged_per_cpu_s": self.tally.acknowledged as f64 / self.cpu_seconds.max(0.01),
+            "acknowledged_per_cpu_s": self.cpu_rate(),
             "ack_ms": { "p50": millis(median), "p99": millis(high), "p99.9": millis(highest) },
             "memory_bytes": self.memory_bytes,
             "deliveries_per_s": self.delivered_rate(),

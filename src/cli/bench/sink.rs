@@ -1,24 +1,37 @@
-//! Where the routes of a measured gateway deliver: an MLLP receiver and a FHIR endpoint that take everything and count it.
+//! Where the routes of a measured gateway deliver: an MLLP receiver and a FHIR endpoint that take everything and count it; a slow endpoint that is not counted, and one that is not
+//! there.
 use crate::mllp::decoder::{Decoder, Event};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Both sinks; dropping them leaves their connections to the runtime.
+/// How long the slow endpoint takes.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// The sinks; dropping them leaves their connections to the runtime.
 pub(super) struct Sinks {
     pub mllp: String,
     pub http: String,
+    /// It answers each request after a second.
+    pub slow: String,
+    /// Nobody listens there.
+    pub dead: String,
     count: Arc<AtomicU64>,
 }
 
 impl Sinks {
+    /// Binds them; the address that nobody listens on is free again afterwards.
     pub async fn start() -> std::io::Result<Sinks> {
-        let (mllp, http) = (TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?);
+        let bind = || TcpListener::bind("127.0.0.1:0");
+        let (mllp, http, slow, dead) = (bind().await?, bind().await?, bind().await?, bind().await?);
         let count = Arc::new(AtomicU64::new(0));
         let sinks = Sinks {
             mllp: mllp.local_addr()?.to_string(),
             http: http.local_addr()?.to_string(),
+            slow: slow.local_addr()?.to_string(),
+            dead: dead.local_addr()?.to_string(),
             count: Arc::clone(&count),
         };
         let taken = Arc::clone(&count);
@@ -29,7 +42,12 @@ impl Sinks {
         });
         tokio::spawn(async move {
             while let Ok((stream, _)) = http.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&count)));
+                tokio::spawn(serve(stream, Arc::clone(&count), Duration::ZERO));
+            }
+        });
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = slow.accept().await {
+                tokio::spawn(serve(stream, Arc::default(), SLOW));
             }
         });
         Ok(sinks)
@@ -61,7 +79,7 @@ async fn receive(mut stream: TcpStream, count: Arc<AtomicU64>) -> Option<()> {
 }
 
 /// Answers each transaction as a server that created all of it.
-async fn serve(mut stream: TcpStream, count: Arc<AtomicU64>) -> Option<()> {
+async fn serve(mut stream: TcpStream, count: Arc<AtomicU64>, pause: Duration) -> Option<()> {
     let (mut input, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
     loop {
         let (head, length) = loop {
@@ -86,6 +104,7 @@ async fn serve(mut stream: TcpStream, count: Arc<AtomicU64>) -> Option<()> {
             "HTTP/1.1 200 OK\r\nContent-Type: application/fhir+json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
+        tokio::time::sleep(pause).await;
         stream.write_all(answer.as_bytes()).await.ok()?;
         count.fetch_add(1, Ordering::Relaxed);
     }

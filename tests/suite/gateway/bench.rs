@@ -26,3 +26,28 @@ fn every_workload_is_measured_and_nothing_is_missing() {
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "its folder is removed");
 }
+
+#[test]
+fn a_route_is_measured_beside_one_whose_endpoint_takes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = handoff();
+    command
+        .args(["bench", "gateway", "--workloads", "T1,T3", "--connections", "2", "--beside", "dead,slow"])
+        .args(["--seconds", "1", "--warm-up", "0", "--json", "--data"])
+        .arg(folder.path())
+        .stdout(Stdio::piped());
+    let done = command.output().unwrap();
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    let figures: Vec<serde_json::Value> =
+        String::from_utf8(done.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let beside: Vec<_> =
+        figures.iter().map(|figure| (figure["workload"].as_str(), figure["beside"].as_str())).collect();
+    let each = |workload| [None, Some("dead"), Some("slow")].map(|beside| (Some(workload), beside));
+    assert_eq!(beside, [each("T1"), each("T3")].concat());
+    for figure in figures.iter().filter(|figure| !figure["beside"].is_null()) {
+        let ratio = |which: &str| figure["ratio_to_alone"][which].as_f64();
+        assert!(ratio("acknowledged").unwrap() > 0.0, "{figure}");
+        assert_eq!(ratio("delivered").is_some(), figure["workload"] == "T3", "{figure}");
+        assert_eq!(figure["missing"], 0, "the route that is measured has everything: {figure}");
+    }
+}
