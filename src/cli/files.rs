@@ -1,8 +1,8 @@
 //! Reading what the user named: mapping folders, message files, standard input.
 use crate::hl7::{BatchNote, split, transcode};
 use crate::mapping::diagnostic::Severity;
-use crate::mapping::source::SourceFile;
-use crate::mapping::{Failure, Plan};
+use crate::mapping::source::{Layer, SourceFile};
+use crate::mapping::{Failure, Plan, layers};
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use std::io::Read as _;
@@ -15,6 +15,9 @@ pub struct Layers {
     /// Folder of mappings instead of those built in
     #[arg(long, value_name = "DIR")]
     pub mappings: Option<PathBuf>,
+    /// What a country adds, such as `us`; a site's profile names its own (`extends = ["core", "us"]`)
+    #[arg(long, value_name = "NAME")]
+    pub realm: Vec<String>,
     /// Folder of a site (profile and overlay), laid over the mappings
     #[arg(long, value_name = "DIR")]
     pub site: Option<PathBuf>,
@@ -33,16 +36,85 @@ impl Layers {
     /// The mapping files of all layers, core first.
     ///
     /// # Errors
-    /// When a folder or file cannot be read.
+    /// When a folder or file cannot be read, or there is no such realm.
     pub fn read(&self) -> anyhow::Result<Vec<SourceFile>> {
-        let mut files = match &self.mappings {
-            Some(folder) => folder_files(folder)?,
-            None => Plan::embedded_files(),
+        let mappings = match &self.mappings {
+            Some(folder) => folder_files(folder, Folder::Mappings)?,
+            None => built_in(),
         };
-        if let Some(folder) = &self.site {
-            files.extend(folder_files(folder)?);
+        let site = self.site.as_deref().map(|folder| folder_files(folder, Folder::Site)).transpose()?;
+        composed(mappings, site.unwrap_or_default(), &self.realm)
+    }
+}
+
+/// What is built into the binary: the core and all realms.
+pub fn built_in() -> Vec<SourceFile> {
+    let realms = Plan::embedded_realms();
+    Plan::embedded_files().into_iter().chain(realms.iter().flat_map(|name| Plan::embedded_realm(name))).collect()
+}
+
+/// Mappings with a site over them: of the realms those that the site or `realms` asks for.
+///
+/// # Errors
+/// When there is no such realm.
+pub fn composed(
+    mut mappings: Vec<SourceFile>,
+    site: Vec<SourceFile>,
+    realms: &[String],
+) -> anyhow::Result<Vec<SourceFile>> {
+    let mut wanted = realms.to_vec();
+    wanted.extend(layers::realms(&site).into_iter().filter(|name| !realms.contains(name)));
+    for name in &wanted {
+        if !mappings.iter().any(|file| matches!(&file.layer, Layer::Realm(found) if found == name)) {
+            let mut known: Vec<String> =
+                mappings.iter().filter_map(|file| realm_of(&file.layer).map(str::to_owned)).collect();
+            known.dedup();
+            bail!("there is no realm `{name}`; known: {}", known.join(", "));
         }
-        Ok(files)
+    }
+    mappings.retain(|file| realm_of(&file.layer).is_none_or(|name| wanted.iter().any(|wanted| wanted == name)));
+    // In the order in which they were asked for, behind the core.
+    mappings.sort_by_key(|file| {
+        realm_of(&file.layer).and_then(|name| wanted.iter().position(|wanted| wanted == name)).map_or(0, |at| at + 1)
+    });
+    mappings.extend(site);
+    Ok(mappings)
+}
+
+fn realm_of(layer: &Layer) -> Option<&str> {
+    match layer {
+        Layer::Realm(name) => Some(name),
+        _ => None,
+    }
+}
+
+/// What a folder of mapping files is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Folder {
+    /// The core, with the realms in `realms/<name>/`.
+    Mappings,
+    /// A site, with its feeds in `feeds/<name>/`.
+    Site,
+}
+
+/// The folder within a site or the mappings that holds its test cases.
+pub const TESTS: &str = "tests";
+
+impl Folder {
+    /// Whose file it is, by its path within the folder; none when it holds no mappings: what `handoff test` runs lies beside them and is none of them.
+    pub fn layer(self, path: &Path) -> Option<Layer> {
+        let mapping = path.extension().is_some_and(|e| e == "toml" || e == "csv");
+        let mut above: Vec<_> = path.iter().map(|step| step.to_string_lossy()).collect();
+        above.pop();
+        if !mapping || above.iter().any(|step| step == TESTS) {
+            return None;
+        }
+        match (self, above.as_slice()) {
+            (Folder::Mappings, [first, name, ..]) if first == "realms" => Some(Layer::Realm(name.to_string())),
+            (Folder::Site, [first, name, ..]) if first == "feeds" => Some(Layer::Feed(name.to_string())),
+            (Folder::Mappings, _) => Some(Layer::Core),
+            (Folder::Site, _) => Some(Layer::Site),
+        }
     }
 }
 
@@ -51,7 +123,15 @@ impl Layers {
 /// # Errors
 /// When a folder cannot be read or the mappings do not compile; it says all that is wrong with them.
 pub fn load(layers: &Layers) -> anyhow::Result<Plan> {
-    match Plan::load(layers.read()?) {
+    compiled(layers.read()?)
+}
+
+/// Compiles mapping files.
+///
+/// # Errors
+/// When they do not compile; it says all that is wrong with them.
+pub fn compiled(files: Vec<SourceFile>) -> anyhow::Result<Plan> {
+    match Plan::load(files) {
         Ok((plan, _)) => Ok(plan),
         Err((sources, diagnostics)) => {
             let sorted = diagnostics.sorted();
@@ -62,29 +142,32 @@ pub fn load(layers: &Layers) -> anyhow::Result<Plan> {
     }
 }
 
-/// All `.toml` and `.csv` files below a folder, by name.
-fn folder_files(folder: &Path) -> anyhow::Result<Vec<SourceFile>> {
+/// The mapping files below a folder, by layer and name.
+///
+/// # Errors
+/// When it is no folder, cannot be read, or holds none.
+pub fn folder_files(folder: &Path, kind: Folder) -> anyhow::Result<Vec<SourceFile>> {
     if !folder.is_dir() {
         bail!("{}: not a folder; name the folder that holds the mapping files", folder.display());
     }
     let mut files = Vec::new();
-    collect(folder, &mut files)?;
-    files.sort_by(|a: &SourceFile, b| a.name.cmp(&b.name));
+    collect(folder, folder, kind, &mut files)?;
+    files.sort_by(|a: &SourceFile, b| (&a.layer, &a.name).cmp(&(&b.layer, &b.name)));
     if files.is_empty() {
         bail!("{}: no .toml or .csv file in it", folder.display());
     }
     Ok(files)
 }
 
-fn collect(folder: &Path, files: &mut Vec<SourceFile>) -> anyhow::Result<()> {
+fn collect(top: &Path, folder: &Path, kind: Folder, files: &mut Vec<SourceFile>) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(folder).with_context(|| format!("{}: cannot be listed", folder.display()))? {
         let path = entry?.path();
         if path.is_dir() {
-            collect(&path, files)?;
-        } else if path.extension().is_some_and(|e| e == "toml" || e == "csv") {
+            collect(top, &path, kind, files)?;
+        } else if let Some(layer) = kind.layer(path.strip_prefix(top).unwrap_or(&path)) {
             let text = std::fs::read_to_string(&path)
                 .with_context(|| format!("{}: cannot be read as UTF-8 text", path.display()))?;
-            files.push(SourceFile { name: path.to_string_lossy().into_owned(), text });
+            files.push(SourceFile { name: path.to_string_lossy().into_owned(), text, layer });
         }
     }
     Ok(())
@@ -107,13 +190,7 @@ pub fn read_messages(path: &Path) -> anyhow::Result<Vec<u8>> {
             Err(error) => bail!("cannot be read: {error}"),
         };
     }
-    // What an editor saved as UTF-16, whatever MSH-18 says.
-    if matches!(
-        bytes.as_slice(),
-        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] | [b'M' | b'F' | b'B', 0, ..] | [0, b'M' | b'F' | b'B', ..]
-    ) {
-        bytes = transcode(&bytes).into_owned();
-    }
+    bytes = decoded(bytes);
     if bytes.is_empty() {
         bail!("is empty; a message begins with an MSH segment");
     }
@@ -129,6 +206,16 @@ pub fn read_messages(path: &Path) -> anyhow::Result<Vec<u8>> {
         );
     }
     Ok(bytes)
+}
+
+/// What an editor saved as UTF-16, whatever MSH-18 says, as UTF-8; all else as it is.
+pub fn decoded(bytes: Vec<u8>) -> Vec<u8> {
+    match bytes.as_slice() {
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] | [b'M' | b'F' | b'B', 0, ..] | [0, b'M' | b'F' | b'B', ..] => {
+            transcode(&bytes).into_owned()
+        }
+        _ => bytes,
+    }
 }
 
 /// A message within a file, with the name to call it by: `file`, or `file#2` where there are several.

@@ -1,4 +1,6 @@
-//! `handoff mappings check|list|show`: what the mapping files say and what is wrong with them.
+//! `handoff mappings check|list|show|diff`: what the mapping files say, what is wrong with them, and what others say differently.
+mod diff;
+
 use super::files::{Format, Layers, load};
 use crate::mapping::Plan;
 use crate::mapping::diagnostic::{Diagnostics, Severity};
@@ -21,6 +23,9 @@ enum Command {
     List(ListArgs),
     /// Show a message structure, a map or a table as it was compiled
     Show(ShowArgs),
+    Diff(diff::DiffArgs),
+    /// Print the JSON schema of mapping files, for editors
+    Schema,
 }
 
 #[derive(Debug, Args)]
@@ -58,6 +63,11 @@ pub fn run(args: MappingsArgs) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check(&args),
         Command::List(args) => list(&args),
         Command::Show(args) => show(&args),
+        Command::Diff(args) => diff::run(&args),
+        Command::Schema => {
+            println!("{}", serde_json::to_string(&crate::mapping::schema::schema())?);
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

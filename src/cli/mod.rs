@@ -1,6 +1,8 @@
 //! The command line: one file a command.
 pub mod bench;
 pub mod check;
+mod compare;
+pub mod coverage;
 pub mod dead_letters;
 pub mod explain;
 pub mod files;
@@ -9,10 +11,14 @@ pub mod mappings;
 pub mod messages;
 mod notify;
 pub mod parse;
+mod provenance;
+mod pile;
 pub mod remote;
 pub mod replay;
+mod revision;
 mod selection;
 pub mod send;
 pub mod serve;
+pub mod test;
 pub mod token;
 pub mod translate;

@@ -2,7 +2,7 @@
 mod nodes;
 mod rows;
 mod structure;
-mod written;
+pub(super) mod written;
 
 use super::Plan;
 use super::diagnostic::nearest;
@@ -130,14 +130,8 @@ impl Plan {
         Line { depth: 1, text: format!("{name}  {what}"), location: Some(location) }
     }
 
-    /// What stands in a mapping file, quotes taken off.
     fn written(&self, location: Location) -> &str {
-        let file = self.sources().files.get(usize::from(location.file));
-        let text = file.and_then(|f| f.text.get(location.start as usize..location.end as usize)).unwrap_or_default();
-        ["\"\"\"", "'''", "\"", "'"]
-            .iter()
-            .find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote))
-            .unwrap_or(text)
+        self.sources().written(location)
     }
 
     /// Indented lines, their places aligned at the right.

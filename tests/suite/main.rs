@@ -1,8 +1,11 @@
 //! The suite: everything that is tested through the public face of the library and the program. One binary, so that it links once.
 #[path = "../../benches/cases.rs"]
 mod bench_cases;
+mod cases;
 mod cli;
 mod corpus;
+mod difference;
+mod coverage;
 mod explain;
 mod fixtures;
 mod fuzz;
@@ -10,6 +13,8 @@ mod gateway;
 mod golden;
 mod hl7_differential;
 mod hl7_properties;
+mod layers;
+mod mappings_diff;
 mod memory;
 mod others;
 mod readme;

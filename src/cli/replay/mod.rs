@@ -1,12 +1,14 @@
-//! `handoff replay`: messages of the journal, or of files, once more: to a route, a receiver, a file, or nowhere.
+//! `handoff replay`: messages of the journal, or of files, once more: to a route, a receiver, a file, or nowhere; or only compared with what other mappings make of them.
 //!
 //! What is replayed goes past the order of its route: it is delivered now, by this command. So a patient of whom the journal holds something newer than what is replayed would
 //! be set back; that is refused unless `--overwrite` says that it is meant.
+mod compare;
 mod source;
 mod target;
 
 use super::selection::{Data, Place, Selection};
 use super::serve::{plans, with_plans};
+use crate::config::Config;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use source::{Message, Source};
@@ -29,8 +31,8 @@ pub struct ReplayArgs {
     #[arg(long)]
     all: bool,
     /// Where to: route:NAME, mllp:HOST:PORT, file:PATH (NDJSON of Bundles), or none (translated and counted)
-    #[arg(long, value_name = "TARGET")]
-    to: String,
+    #[arg(long, value_name = "TARGET", required_unless_present_any = ["diff_against", "diff_site"])]
+    to: Option<String>,
     /// How fast: original (as they were received), 10x (so many times as fast), or flat (one after the other)
     #[arg(long, value_name = "PACE", default_value = "flat")]
     pace: String,
@@ -40,6 +42,8 @@ pub struct ReplayArgs {
     /// Replay to a route also what would overwrite newer data
     #[arg(long)]
     overwrite: bool,
+    #[command(flatten)]
+    against: compare::Against,
     /// Files of messages or batches instead of the journal; `-` is standard input
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -71,27 +75,21 @@ struct Totals {
 /// Arguments, files or data that cannot be used; nothing was sent then.
 pub fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     let pace = parse_pace(&args.pace)?;
-    let to = To::parse(&args.to)?;
+    // Without a target only a comparison is asked for, which delivers nothing.
+    let to = args.to.as_deref().map_or(Ok(To::None), To::parse)?;
     if args.files.is_empty() && !args.all && args.selection.is_empty() {
         bail!("nothing is chosen: give filters such as --since 2h, files, or --all for the whole journal");
     }
     let Some(config) = args.place.configured() else { return Ok(ExitCode::from(2)) };
+    if args.against.is_given() {
+        // Read first: what is no good is told before the journal is searched.
+        let plans = args.against.plans(config.mappings.as_ref(), &config.listeners)?;
+        let mut source = chosen(&args, config, &to)?;
+        return args.against.run(&mut source, &plans);
+    }
     let plans = plans(&with_plans(config.mappings.clone(), config.listeners.clone())?)?;
     let mut sender = Sender::new(&to, &config, plans)?;
-    let mut source = if args.files.is_empty() {
-        let mut data = Data::open(config)?;
-        let chosen = source::choose(&mut data, &args.selection, args.limit)?;
-        guard(&data, &chosen, &to, args.overwrite)?;
-        let letters = args.selection.dead_on().filter(|route| to.route() == Some(*route)).map(str::to_owned);
-        Source::Journal { data: Box::new(data), seqs: chosen.seqs.into_iter(), letters }
-    } else {
-        if args.all || !args.selection.is_empty_but_listener() {
-            bail!("filters choose from the journal; of files everything is replayed");
-        }
-        let listener =
-            args.selection.listener().map_or_else(|| default_listener(&config.listeners), |name| Ok(name.into()))?;
-        Source::files(&args.files, &listener, args.limit)?
-    };
+    let mut source = chosen(&args, config, &to)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let started = Instant::now();
     let totals = runtime.block_on(replay(&mut source, &mut sender, pace))?;
@@ -108,6 +106,24 @@ pub fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     );
     let nothing = totals.delivered + totals.failed + totals.not_wanted + totals.unsent == 0;
     Ok(ExitCode::from(u8::from(nothing || totals.failed + totals.unsent > 0)))
+}
+
+/// What is replayed: the files, or what was chosen from the journal.
+fn chosen(args: &ReplayArgs, config: Config, to: &To) -> anyhow::Result<Source> {
+    if args.files.is_empty() {
+        let mut data = Data::open(config)?;
+        let chosen = source::choose(&mut data, &args.selection, args.limit)?;
+        guard(&data, &chosen, to, args.overwrite)?;
+        let letters = args.selection.dead_on().filter(|route| to.route() == Some(*route)).map(str::to_owned);
+        Ok(Source::Journal { data: Box::new(data), seqs: chosen.seqs.into_iter(), letters })
+    } else {
+        if args.all || !args.selection.is_empty_but_listener() {
+            bail!("filters choose from the journal; of files everything is replayed");
+        }
+        let listener =
+            args.selection.listener().map_or_else(|| default_listener(&config.listeners), |name| Ok(name.into()))?;
+        Source::files(&args.files, &listener, args.limit)
+    }
 }
 
 /// Files do not say where they came in; with one listener there is no doubt.

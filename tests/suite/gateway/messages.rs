@@ -201,6 +201,40 @@ fn a_replay_delivers_what_was_chosen_and_counts() {
     gateway.stop();
 }
 
+#[test]
+fn a_comparison_over_the_journal_delivers_nothing_and_shows_no_values() {
+    let gateway = with_messages();
+    let folder = gateway.data().parent().unwrap().to_owned();
+    let config = folder.join("handoff.toml");
+    wait_for("the deliveries", || (lines(&folder.join("out.ndjson")).len() == 2).then_some(()));
+    let site = folder.join("site");
+    std::fs::create_dir(&site).unwrap();
+    std::fs::write(site.join("site.toml"), "[PID.Patient.set]\n\"identifier[id]\" = \"\"\n").unwrap();
+    let replay = |arguments: &[&str]| run(&config, &[&["replay", "--all"], arguments].concat());
+    let (code, told, said) = replay(&["--diff-site", site.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{told}{said}");
+    assert!(told.contains("output: 2 of 3 messages differ; neither translates 1\n"), "{told}");
+    assert!(told.contains("  extra Patient.identifier: 2 values in 2 messages\n      such as message 1: Patient.identifier[0]\n      from    PID-3.1, rule "), "{told}");
+    assert!(!told.contains("patient-") && !said.contains("patient-"), "nothing of a patient: {told}{said}");
+    let (code, told, _) = replay(&["--diff-site", site.to_str().unwrap(), "--phi", "--exit-code"]);
+    assert!(code == Some(1) && told.contains("patient-one"), "{told}");
+    let (code, told, _) = replay(&["--diff-against", "built-in", "--exit-code"]);
+    assert!(code == Some(0) && told.contains("output: 0 of 3 messages differ; neither translates 1\n"), "{told}");
+    let (_, told, _) = replay(&["--control-id", "two", "--diff-site", site.to_str().unwrap(), "--format", "json"]);
+    let report: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((&report["messages"], &report["differing"]), (&1.into(), &1.into()));
+    assert_eq!(lines(&folder.join("out.ndjson")).len(), 2, "nothing was delivered");
+    for (wrong, told) in [
+        (vec!["--diff-against", "nowhere"], "neither a folder nor a git revision"),
+        (vec!["--diff-against", "built-in", "--to", "route:out"], "cannot be used with"),
+        (vec![], "--to <TARGET>"),
+    ] {
+        let (code, _, said) = replay(&wrong);
+        assert!(code == Some(2) && said.contains(told), "{said}");
+    }
+    gateway.stop();
+}
+
 /// A receiver that refuses its first message and takes all others.
 fn receiver() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

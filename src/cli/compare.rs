@@ -1,0 +1,236 @@
+//! What two sets of mappings make of the same messages: differences of the Bundles, counted by place, so that ten thousand messages stay readable.
+use super::provenance::{Origin, candidates, explained, of_path};
+use crate::fhir::diff::{Difference, Side, differences};
+use crate::mapping::{Context, Failure, Plan, Scratch};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// Sums over messages.
+pub(super) struct Comparison {
+    /// Whether examples may show values: not those of a journal, unless asked for.
+    values: bool,
+    scratch: Scratch,
+    groups: BTreeMap<(&'static str, String), Group>,
+    /// Values of groups beyond the limit.
+    beyond: usize,
+    messages: usize,
+    /// That say something else.
+    differing: usize,
+    /// That say the same with other ids, or in another order.
+    renamed: usize,
+    /// That neither side translates.
+    refused: usize,
+}
+
+/// Differences of one kind at one place.
+struct Group {
+    values: usize,
+    messages: usize,
+    /// The message counted last.
+    last: usize,
+    example: Example,
+}
+
+/// The first of them.
+struct Example {
+    message: String,
+    place: String,
+    before: Option<String>,
+    after: Option<String>,
+    origins: Vec<Origin>,
+}
+
+/// Places that are told apart.
+const GROUPS_MAX: usize = 10_000;
+/// In the text form, longer values are cut.
+const SHOWN_CHARACTERS: usize = 120;
+
+impl Comparison {
+    pub fn new(values: bool) -> Comparison {
+        Comparison {
+            values,
+            scratch: Scratch::new(),
+            groups: BTreeMap::new(),
+            beyond: 0,
+            messages: 0,
+            differing: 0,
+            renamed: 0,
+            refused: 0,
+        }
+    }
+
+    /// Whether any message has another meaning, or other ids.
+    pub fn any(&self) -> bool {
+        self.differing + self.renamed > 0
+    }
+
+    /// Translates a message with both.
+    pub fn add(&mut self, label: &str, raw: &[u8], before: &Plan, after: &Plan) {
+        self.messages += 1;
+        let old = translated(before, raw, &mut self.scratch);
+        let new = translated(after, raw, &mut self.scratch);
+        match (old, new) {
+            (Ok(old), Ok(new)) if old == new => {}
+            (Ok(old), Ok(new)) => self.bundles(label, raw, [&old, &new], [before, after]),
+            (Err(old), Err(new)) => {
+                self.refused += 1;
+                if old != new {
+                    self.outcome(label, "refused otherwise", &new, Some(&old.text), Some(&new.text));
+                }
+            }
+            (Err(old), Ok(_)) => self.outcome(label, "translated now", &old, Some(&old.text), None),
+            (Ok(_), Err(new)) => self.outcome(label, "refused now", &new, None, Some(&new.text)),
+        }
+    }
+
+    /// Failures hold no values of the message.
+    fn outcome(
+        &mut self,
+        label: &str,
+        kind: &'static str,
+        failure: &Failure,
+        before: Option<&str>,
+        after: Option<&str>,
+    ) {
+        self.differing += 1;
+        let place = failure
+            .location
+            .map_or_else(String::new, |(id, _, field)| format!(" {}-{field}", String::from_utf8_lossy(&id)));
+        let key = (kind, format!("error[{}]{place}", failure.code));
+        let (message, place) = (label.to_owned(), key.1.clone());
+        let shown = |text: Option<&str>| text.map(str::to_owned);
+        let example = Example { message, place, before: shown(before), after: shown(after), origins: Vec::new() };
+        self.count(key, || example);
+    }
+
+    fn bundles(&mut self, label: &str, raw: &[u8], bundles: [&[u8]; 2], plans: [&Plan; 2]) {
+        let [old, new] = bundles.map(|bytes| serde_json::from_slice::<Value>(bytes).unwrap_or(Value::Null));
+        let found = differences(&old, &new);
+        if found.is_empty() {
+            self.renamed += 1;
+            return;
+        }
+        self.differing += 1;
+        let mut known = None;
+        for difference in found {
+            let key = (difference.kind().name(), difference.pattern());
+            let fresh = !self.groups.contains_key(&key) && self.groups.len() < GROUPS_MAX;
+            // Explained only where it becomes an example: that costs as much as the translation.
+            let example = fresh.then(|| {
+                let known = known.get_or_insert_with(|| plans.map(|plan| explained(plan, raw, &mut self.scratch)));
+                let origins = match (&difference.found, &difference.expected, known) {
+                    (Some(side), _, [_, Some(after)]) => of_path(after, &side.path),
+                    (None, Some(side), [Some(before), _]) => of_path(before, &side.path),
+                    _ => candidates(plans[1], &difference.pattern()),
+                };
+                self.example(label, &difference, origins)
+            });
+            self.count(key, || example.unwrap_or_else(|| Example::none()));
+        }
+    }
+
+    fn example(&self, label: &str, difference: &Difference, origins: Vec<Origin>) -> Example {
+        let shown = |side: &Option<Side>| side.as_ref().filter(|_| self.values).map(shown);
+        Example {
+            message: label.to_owned(),
+            place: difference.name().to_owned(),
+            before: shown(&difference.expected),
+            after: shown(&difference.found),
+            origins,
+        }
+    }
+
+    fn count(&mut self, key: (&'static str, String), example: impl FnOnce() -> Example) {
+        if self.groups.len() >= GROUPS_MAX && !self.groups.contains_key(&key) {
+            self.beyond += 1;
+            return;
+        }
+        let group =
+            self.groups.entry(key).or_insert_with(|| Group { values: 0, messages: 0, last: 0, example: example() });
+        group.values += 1;
+        if group.last != self.messages {
+            group.last = self.messages;
+            group.messages += 1;
+        }
+    }
+
+    /// The groups with the most messages first.
+    fn sorted(&self) -> Vec<(&(&'static str, String), &Group)> {
+        let mut all: Vec<_> = self.groups.iter().collect();
+        all.sort_by_key(|(_, group)| std::cmp::Reverse((group.messages, group.values)));
+        all
+    }
+
+    pub fn text(&self) -> String {
+        let mut out = format!("output: {} of {} messages differ", self.differing, self.messages);
+        if self.renamed > 0 {
+            let _ = write!(out, ", {} more only in ids or order", self.renamed);
+        }
+        if self.refused > 0 {
+            let _ = write!(out, "; neither translates {}", self.refused);
+        }
+        out.push('\n');
+        for ((kind, pattern), group) in self.sorted() {
+            let count = |number: usize, word: &str| format!("{number} {word}{}", if number == 1 { "" } else { "s" });
+            let counts = format!("{} in {}", count(group.values, "value"), count(group.messages, "message"));
+            let _ = writeln!(out, "  {kind} {pattern}: {counts}");
+            let example = &group.example;
+            let _ = writeln!(out, "      such as {}: {}", example.message, example.place);
+            for (word, value) in [("before", &example.before), ("after ", &example.after)] {
+                if let Some(value) = value {
+                    let _ = writeln!(out, "      {word}  {}", cut(value));
+                }
+            }
+            for origin in &example.origins {
+                let _ = writeln!(out, "      from    {origin}");
+            }
+        }
+        if self.beyond > 0 {
+            let _ = writeln!(out, "  and {} values at more places", self.beyond);
+        }
+        out
+    }
+
+    pub fn json(&self) -> Value {
+        let group = |(key, group): (&(&'static str, String), &Group)| {
+            let example = &group.example;
+            json!({
+                "kind": key.0, "path": key.1, "values": group.values, "messages": group.messages,
+                "example": { "message": example.message, "place": example.place, "before": example.before, "after": example.after,
+                    "origins": example.origins.iter().map(Origin::json).collect::<Vec<_>>() },
+            })
+        };
+        json!({
+            "messages": self.messages, "differing": self.differing, "renamed": self.renamed, "refused": self.refused,
+            "groups": self.sorted().into_iter().map(group).collect::<Vec<_>>(), "beyond": self.beyond,
+        })
+    }
+}
+
+impl Example {
+    /// For a group that has one already.
+    fn none() -> Example {
+        Example { message: String::new(), place: String::new(), before: None, after: None, origins: Vec::new() }
+    }
+}
+
+fn translated(plan: &Plan, raw: &[u8], scratch: &mut Scratch) -> Result<Vec<u8>, Failure> {
+    plan.translate(raw, &Context::default(), scratch)?;
+    Ok(scratch.bundle().to_vec())
+}
+
+fn shown(side: &Side) -> String {
+    match &side.refers_to {
+        Some(name) => format!("a reference to {name}"),
+        None => side.value.to_string(),
+    }
+}
+
+/// One line, not too long.
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARACTERS) {
+        Some((at, _)) => format!("{}… ({} characters)", &text[..at], text.chars().count()),
+        None => text.to_owned(),
+    }
+}
