@@ -119,7 +119,7 @@ fn the_reasons_are_told_apart() {
     let message = |rest: &str| {
         format!("MSH|^~\\&|APP|FAC|||20240401093000-0400||ADT^A01^ADT_A01|1|P|2.5.1\rEVN||20240401093000-0400\r{rest}")
     };
-    let codes = message("PID|1||4711^^^HPMRN^MR||Hollins^Theodora||1966-99|X7\rPV1|1|I\rACC|20240101\r").into_bytes();
+    let codes = message("PID|1||4711^^^HPMRN^MR||Hollins^Theodora||1966-99|X7\rPV1|1|I\rDB1|1|PT||Y\r").into_bytes();
     assert!(matches!(standing(&codes, "PID-8"), Standing::Nowhere(Reason::TableMissed(_))));
     assert!(matches!(standing(&codes, "PID-7"), Standing::Nowhere(Reason::NothingWritten(_, Some(_)))));
     assert_eq!(standing(&codes, "DB1-4"), Standing::Nowhere(Reason::SegmentNotMapped));
