@@ -119,10 +119,10 @@ fn the_reasons_are_told_apart() {
     let message = |rest: &str| {
         format!("MSH|^~\\&|APP|FAC|||20240401093000-0400||ADT^A01^ADT_A01|1|P|2.5.1\rEVN||20240401093000-0400\r{rest}")
     };
-    let codes = message("PID|1||4711^^^HPMRN^MR||Hollins^Theodora||1966-99|X7\rPV1|1|I\rUB2|1|2\r").into_bytes();
+    let codes = message("PID|1||4711^^^HPMRN^MR||Hollins^Theodora||1966-99|X7\rPV1|1|I\rUB1|1|3||2\r").into_bytes();
     assert!(matches!(standing(&codes, "PID-8"), Standing::Nowhere(Reason::TableMissed(_))));
     assert!(matches!(standing(&codes, "PID-7"), Standing::Nowhere(Reason::NothingWritten(_, Some(_)))));
-    assert_eq!(standing(&codes, "UB2-2"), Standing::Nowhere(Reason::SegmentNotMapped));
+    assert_eq!(standing(&codes, "UB1-4"), Standing::Nowhere(Reason::SegmentNotMapped));
     assert_eq!(standing(&codes, "PID-1"), Standing::Nowhere(Reason::NoRule));
     assert_eq!(standing(&codes, "PID-5.1"), Standing::Mapped);
     // PID-29 wins over PID-30.
@@ -155,15 +155,15 @@ fn unmapped_input_is_counted() {
     let report = json(&["coverage", "--format", "json", UNMAPPED], b"");
     let lost: BTreeSet<&str> =
         report["nowhere"].as_array().unwrap().iter().map(|field| field["field"].as_str().unwrap()).collect();
-    for field in ["PV1-21", "PV1-22", "PV1-24", "PV1-25", "PV1-31", "PV2-5", "UB2-5"] {
+    for field in ["PV1-21", "PV1-22", "PV1-24", "PV1-25", "PV1-31", "PV2-5", "UB1-2", "UB1-4"] {
         assert!(lost.contains(field), "{field} is not in {lost:?}");
     }
     for field in ["PID-5.1", "PID-8", "PV1-2", "PV1-19.1"] {
         assert!(!lost.contains(field), "{field} is mapped");
     }
-    let ub2 = report["segments"].as_array().unwrap().iter().find(|s| s["segment"] == "UB2").unwrap();
-    assert_eq!(ub2["values"]["reached_percent"], 0.0);
-    assert_eq!(ub2["values"]["nowhere"], ub2["values"]["values"]);
+    let bill = report["segments"].as_array().unwrap().iter().find(|s| s["segment"] == "UB1").unwrap();
+    assert_eq!(bill["values"]["reached_percent"], 0.0);
+    assert_eq!(bill["values"]["nowhere"], bill["values"]["values"]);
     let sum = |key: &str| -> u64 {
         report["segments"].as_array().unwrap().iter().map(|s| s["values"][key].as_u64().unwrap()).sum()
     };
