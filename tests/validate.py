@@ -73,6 +73,7 @@ def main():
     for name in ("binary", "cases", "validator", "work"):
         parser.add_argument(f"--{name}", type=pathlib.Path, required=True)
     parser.add_argument("--mappings", help="a folder of mappings instead of those built in")
+    parser.add_argument("--realm", help="with what a country adds, such as us")
     parser.add_argument("--types", default="", help="only these message types, such as VXU,RDE")
     arguments = parser.parse_args()
     refused_file = ROOT / "tests" / "refused.txt"
@@ -81,6 +82,7 @@ def main():
     failures, bundles = {}, []
     everything = wanted(arguments.cases, [kind for kind in arguments.types.split(",") if kind])
     command = [str(arguments.binary.resolve()), "translate", *(["--mappings", arguments.mappings] if arguments.mappings else [])]
+    command += ["--realm", arguments.realm] if arguments.realm else []
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for (name, path, must), (lines, why) in zip(everything, pool.map(lambda item: translate(command, item[1]), everything)):
             bundles += [(name, line) for line in lines]

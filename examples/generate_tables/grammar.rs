@@ -207,6 +207,16 @@ pub fn accompany(nodes: &mut Vec<Node>, anchor: &str, added: &str, after: bool) 
     }
 }
 
+/// Makes the group `name` required wherever it stands.
+pub fn require(nodes: &mut [Node], name: &str) {
+    for node in nodes {
+        if let Item::Group(own, inner) = &mut node.item {
+            node.optional &= own != name;
+            require(inner, name);
+        }
+    }
+}
+
 /// The sequence in the syntax of the structure files.
 pub fn render(nodes: &[Node]) -> String {
     nodes.iter().map(render_node).collect::<Vec<_>>().join(" ")

@@ -1,6 +1,6 @@
 //! Message structures of three versions → `mappings/structures/<family>.toml`.
 use super::HEADER;
-use super::grammar::{Node, accompany, merge, read, render};
+use super::grammar::{Node, accompany, merge, read, render, require};
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -29,6 +29,14 @@ const FAMILIES: &[(&str, &str)] = &[
     ("other", ""),
 ];
 
+/// Structures that are ours. Senders go on using ORM with what later versions gave to its successors (TQ1, PRT, SPM, a repeated detail), and RQ1 goes with RQD.
+const OWN: &[(&str, &str)] = &[(
+    "ORM_O01",
+    "MSH [{SFT}] [{NTE}] [PATIENT: PID [PD1] [{PRT}] [{NTE}] [{NK1}] [PATIENT_VISIT: PV1 [PV2] [{PRT}]] [{INSURANCE: IN1 [IN2] [{IN3}]}] [GT1] [{AL1}]] \
+     {ORDER: ORC [{PRT}] [{TIMING: TQ1 [{TQ2}]}] [ORDER_DETAIL: {<OBR|RQD|RXO|RXE|ODS|ODT>} [RQ1] [{NTE}] [{PRT}] [{RXR}] [{RXC}] [CTD] [{DG1}] \
+     [{OBSERVATION: OBX [{PRT}] [{NTE}]}] [{SPECIMEN: SPM [{SPECIMEN_OBSERVATION: OBX [{PRT}]}] [{CONTAINER: SAC}]}]] [{FT1}] [{CTI}] [BLG]}",
+)];
+
 /// Renders one file for each family, newest version first in `versions`.
 pub fn structures(versions: &[Value]) -> Result<Vec<(String, String)>> {
     let mut all: BTreeMap<String, Vec<Node>> = BTreeMap::new();
@@ -52,7 +60,11 @@ pub fn structures(versions: &[Value]) -> Result<Vec<(String, String)>> {
             accompany(&mut nodes, "AL1", "IAM", true); // since 2.7, for A01 to A14; senders use it for more
         }
         let file = files.entry(family(&name)).or_insert_with(|| format!("{HEADER}[structures]\n"));
-        writeln!(file, "{name} = \"{}\"", render(&nodes))?;
+        // Where everything before ORDER_PRIOR is optional, each further ORC of a message would be a prior result. An order follows an order far more often
+        // than a prior result does, so that begins with its patient.
+        require(&mut nodes, "PATIENT_PRIOR");
+        let own = OWN.iter().find(|(known, _)| *known == name);
+        writeln!(file, "{name} = \"{}\"", own.map_or_else(|| render(&nodes), |(_, text)| (*text).to_owned()))?;
     }
     Ok(files.into_iter().map(|(family, text)| (format!("mappings/structures/{family}.toml"), text)).collect())
 }

@@ -50,7 +50,7 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     sites.sort_unstable();
     sites.dedup();
     for site in sites {
-        if let Err(error) = load(&Layers { mappings: mappings.clone(), site: site.clone() }) {
+        if let Err(error) = load(&Layers { mappings: mappings.clone(), site: site.clone(), ..Layers::default() }) {
             let site = site.map_or_else(String::new, |site| format!("site {}: ", site.display()));
             eprintln!("{}: {site}{error:#}", args.config.display());
             good = false;

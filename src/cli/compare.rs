@@ -122,7 +122,7 @@ impl Comparison {
                 let origins = match (&difference.found, &difference.expected, known) {
                     (Some(side), _, [_, Some(after)]) => of_path(after, &side.path),
                     (None, Some(side), [Some(before), _]) => of_path(before, &side.path),
-                    _ => candidates(plans[1], &difference.pattern()),
+                    _ => candidates(plans[1], raw, &difference.pattern()),
                 };
                 self.example(label, &difference, origins)
             });

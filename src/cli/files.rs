@@ -1,8 +1,8 @@
 //! Reading what the user named: mapping folders, message files, standard input.
 use crate::hl7::{BatchNote, split, transcode};
 use crate::mapping::diagnostic::Severity;
-use crate::mapping::source::SourceFile;
-use crate::mapping::{Failure, Plan};
+use crate::mapping::source::{Layer, SourceFile};
+use crate::mapping::{Failure, Plan, layers};
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use std::io::Read as _;
@@ -15,6 +15,9 @@ pub struct Layers {
     /// Folder of mappings instead of those built in
     #[arg(long, value_name = "DIR")]
     pub mappings: Option<PathBuf>,
+    /// What a country adds, such as `us`; a site's profile names its own (`extends = ["core", "us"]`)
+    #[arg(long, value_name = "NAME")]
+    pub realm: Vec<String>,
     /// Folder of a site (profile and overlay), laid over the mappings
     #[arg(long, value_name = "DIR")]
     pub site: Option<PathBuf>,
@@ -35,12 +38,101 @@ impl Layers {
     /// # Errors
     /// When a folder or file cannot be read.
     pub fn read(&self) -> anyhow::Result<Vec<SourceFile>> {
-        let mut files = match &self.mappings {
-            Some(folder) => folder_files(folder)?,
-            None => Plan::embedded_files(),
+        let read = |folder: &Option<PathBuf>| folder.as_deref().map(MappingFolder::read).transpose();
+        layered(read(&self.mappings)?.as_ref(), &self.realm, read(&self.site)?.as_ref())
+    }
+}
+
+/// The files of all layers: the core (built in where no folder is given), realms, the site, its feeds.
+///
+/// # Errors
+/// When there is no such realm, or a layer has no file.
+pub fn layered(
+    mappings: Option<&MappingFolder>,
+    realms: &[String],
+    site: Option<&MappingFolder>,
+) -> anyhow::Result<Vec<SourceFile>> {
+    let site = site.map(MappingFolder::site).transpose()?.unwrap_or_default();
+    let mut files = match mappings {
+        Some(folder) => folder.some(folder.part("", &["realms"], &Layer::Core))?,
+        None => Plan::embedded_files(),
+    };
+    let mut realms = realms.to_vec();
+    let named = layers::realms(&site);
+    realms.extend(named.into_iter().filter(|name| !realms.contains(name)).collect::<Vec<_>>());
+    for name in &realms {
+        let found = match mappings {
+            Some(folder) => folder.part(&format!("realms/{name}/"), &[], &Layer::Realm(name.clone())),
+            None => Plan::embedded_realm(name),
         };
-        if let Some(folder) = &self.site {
-            files.extend(folder_files(folder)?);
+        if found.is_empty() {
+            let known = mappings.map_or_else(Plan::embedded_realms, |folder| folder.folders("realms/"));
+            bail!("there is no realm `{name}`; known: {}", known.join(", "));
+        }
+        files.extend(found);
+    }
+    files.extend(site);
+    Ok(files)
+}
+
+/// The mapping files of a folder, those of a country or a sender with it. What lies in `tests/` are cases, no mappings.
+pub struct MappingFolder {
+    /// The folder as the user named it.
+    pub name: String,
+    /// Below it, with the path from there; by name.
+    pub files: Vec<(String, SourceFile)>,
+}
+
+/// The folder within a site or the mappings that holds its test cases.
+pub const TESTS: &str = "tests";
+
+impl MappingFolder {
+    /// Reads all `.toml` and `.csv` files below a folder.
+    ///
+    /// # Errors
+    /// When it is no folder, or a file cannot be read.
+    pub fn read(folder: &Path) -> anyhow::Result<MappingFolder> {
+        let name = folder.display().to_string();
+        if !folder.is_dir() {
+            bail!("{name}: not a folder; name the folder that holds the mapping files");
+        }
+        let mut files = Vec::new();
+        collect(folder, "", &mut files)?;
+        files.sort_by(|a: &(String, SourceFile), b| a.1.name.cmp(&b.1.name));
+        Ok(MappingFolder { name, files })
+    }
+
+    /// A site's own files, then those of its feeds (`feeds/<name>/`).
+    fn site(&self) -> anyhow::Result<Vec<SourceFile>> {
+        let mut files = self.some(self.part("", &["feeds"], &Layer::Site))?;
+        for name in self.folders("feeds/") {
+            files.extend(self.part(&format!("feeds/{name}/"), &[], &Layer::Feed(name.clone())));
+        }
+        Ok(files)
+    }
+
+    /// The files below a path, but for some folders right there.
+    fn part(&self, within: &str, without: &[&str], layer: &Layer) -> Vec<SourceFile> {
+        let wanted = |path: &str| {
+            let Some(rest) = path.strip_prefix(within) else { return false };
+            !without.iter().any(|folder| rest.split_once('/').is_some_and(|(first, _)| first == *folder))
+        };
+        let files = self.files.iter().filter(|(path, _)| wanted(path));
+        files.map(|(_, file)| SourceFile { layer: layer.clone(), ..file.clone() }).collect()
+    }
+
+    /// The folders right below a path.
+    fn folders(&self, within: &str) -> Vec<String> {
+        let below = self.files.iter().filter_map(|(path, _)| path.strip_prefix(within)?.split_once('/'));
+        let mut names: Vec<String> = below.map(|(name, _)| name.to_owned()).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    fn some(&self, files: Vec<SourceFile>) -> anyhow::Result<Vec<SourceFile>> {
+        if files.is_empty() {
+            bail!("{}: no .toml or .csv file in it", self.name);
         }
         Ok(files)
     }
@@ -70,38 +162,19 @@ pub fn compiled(files: Vec<SourceFile>) -> anyhow::Result<Plan> {
     }
 }
 
-/// The folder within a site or the mappings that holds its test cases.
-pub const TESTS: &str = "tests";
-
-/// All `.toml` and `.csv` files below a folder, by name; without those of its tests.
-///
-/// # Errors
-/// When it is no folder, cannot be read, or holds none.
-pub fn folder_files(folder: &Path) -> anyhow::Result<Vec<SourceFile>> {
-    if !folder.is_dir() {
-        bail!("{}: not a folder; name the folder that holds the mapping files", folder.display());
-    }
-    let mut files = Vec::new();
-    collect(folder, &mut files)?;
-    files.sort_by(|a: &SourceFile, b| a.name.cmp(&b.name));
-    if files.is_empty() {
-        bail!("{}: no .toml or .csv file in it", folder.display());
-    }
-    Ok(files)
-}
-
-fn collect(folder: &Path, files: &mut Vec<SourceFile>) -> anyhow::Result<()> {
+fn collect(folder: &Path, below: &str, files: &mut Vec<(String, SourceFile)>) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(folder).with_context(|| format!("{}: cannot be listed", folder.display()))? {
-        let path = entry?.path();
+        let entry = entry?;
+        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
         if path.is_dir() {
-            // What `handoff test` runs lies beside the mappings and is none of them.
-            if path.file_name().is_none_or(|name| name != TESTS) {
-                collect(&path, files)?;
+            if !below.is_empty() || name != TESTS {
+                collect(&path, &format!("{below}{name}/"), files)?;
             }
         } else if path.extension().is_some_and(|e| e == "toml" || e == "csv") {
             let text = std::fs::read_to_string(&path)
                 .with_context(|| format!("{}: cannot be read as UTF-8 text", path.display()))?;
-            files.push(SourceFile { name: path.to_string_lossy().into_owned(), text });
+            let file = SourceFile { name: path.to_string_lossy().into_owned(), text, layer: Layer::Core };
+            files.push((format!("{below}{name}"), file));
         }
     }
     Ok(())

@@ -1,4 +1,5 @@
 //! Where a value of a translation came from, for reports of differences.
+use crate::hl7::Index;
 use crate::mapping::explain::{Explained, Explanation, Origin as Wrote, without_indices};
 use crate::mapping::{Context, Plan, Scratch};
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ pub(super) struct Origin {
 }
 
 /// Rules named for one difference.
-const ORIGINS_MAX: usize = 3;
+pub(super) const ORIGINS_MAX: usize = 3;
 
 /// The explanation of a message's translation; none where it cannot be had.
 pub(super) fn explained(plan: &Plan, raw: &[u8], scratch: &mut Scratch) -> Option<Explained> {
@@ -57,7 +58,9 @@ fn of_value(value: &Explanation) -> Option<Origin> {
 }
 
 /// The rules that could have written something that is missing: those of the resource's maps for the same element, or for what is in it.
-pub(super) fn candidates(plan: &Plan, name: &str) -> Vec<Origin> {
+pub(super) fn candidates(plan: &Plan, raw: &[u8], name: &str) -> Vec<Origin> {
+    let mut index = Index::new();
+    let plan = if index.parse(raw).is_ok() { plan.of_message(index.message(raw)) } else { plan };
     let pattern = without_indices(name);
     let Some((resource, wanted)) = pattern.split_once('.') else { return Vec::new() };
     let (sources, mut found) = (plan.sources(), Vec::new());

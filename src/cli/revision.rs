@@ -1,7 +1,6 @@
 //! Mapping files by name: a folder, those built in, or a folder at a git revision of the repository around.
-use super::files::{TESTS, folder_files};
-use crate::mapping::Plan;
-use crate::mapping::source::SourceFile;
+use super::files::{MappingFolder, TESTS};
+use crate::mapping::source::{Layer, SourceFile};
 use anyhow::{Context as _, bail};
 use std::io::Write as _;
 use std::path::Path;
@@ -12,33 +11,33 @@ const BUILT_IN: &str = "built-in";
 /// Where the mappings lie in a revision that names no folder.
 const FOLDER: &str = "mappings";
 
-/// The mapping files that a word names: `DIR`, `built-in`, `REVISION` (its folder `mappings`) or `REVISION:FOLDER`; a folder comes before a revision of its name.
+/// The mapping files that a word names: `DIR`, `built-in` (none of a folder), `REVISION` (its folder `mappings`) or `REVISION:FOLDER`; a folder comes before a revision of its name.
 ///
 /// # Errors
 /// When it names none, or cannot be read.
-pub(super) fn named(word: &str) -> anyhow::Result<Vec<SourceFile>> {
+pub(super) fn named(word: &str) -> anyhow::Result<Option<MappingFolder>> {
     if Path::new(word).is_dir() {
-        return folder_files(Path::new(word));
+        return MappingFolder::read(Path::new(word)).map(Some);
     }
     if word == BUILT_IN {
-        return Ok(Plan::embedded_files());
+        return Ok(None);
     }
     let (revision, folder) = word.split_once(':').unwrap_or((word, FOLDER));
-    at_revision(word, revision, folder)
+    at_revision(word, revision, folder).map(Some)
 }
 
 /// The same for the files of a site, which has no folder that goes without saying.
 ///
 /// # Errors
 /// As [`named`].
-pub(super) fn named_site(word: &str) -> anyhow::Result<Vec<SourceFile>> {
+pub(super) fn named_site(word: &str) -> anyhow::Result<Option<MappingFolder>> {
     if !Path::new(word).is_dir() && !word.contains(':') {
         bail!("{word}: no such folder; of a git revision name the site's folder as well, as in {word}:examples/site");
     }
     named(word)
 }
 
-fn at_revision(word: &str, revision: &str, folder: &str) -> anyhow::Result<Vec<SourceFile>> {
+fn at_revision(word: &str, revision: &str, folder: &str) -> anyhow::Result<MappingFolder> {
     // What looks like an option must not become one.
     if revision.is_empty() || revision.starts_with('-') {
         bail!("{word}: neither a folder nor a git revision");
@@ -59,7 +58,7 @@ fn at_revision(word: &str, revision: &str, folder: &str) -> anyhow::Result<Vec<S
         // 100644 blob <id>\t<path>
         let Some((facts, path)) = line.split_once('\t') else { continue };
         let mapping = path.ends_with(".toml") || path.ends_with(".csv");
-        let test = Path::new(path).parent().is_some_and(|above| above.iter().any(|step| step == TESTS));
+        let test = path.split_once('/').is_some_and(|(first, _)| first == TESTS);
         if let (Some(id), true, false) = (facts.split(' ').nth(2), mapping, test) {
             wanted.push((id.to_owned(), path.to_owned()));
         }
@@ -76,9 +75,9 @@ fn at_revision(word: &str, revision: &str, folder: &str) -> anyhow::Result<Vec<S
         let name = format!("{revision}:{folder}/{path}");
         let text = blob(&mut rest).with_context(|| format!("{name}: git did not give it"))?;
         let text = String::from_utf8(text.to_vec()).with_context(|| format!("{name}: is no UTF-8 text"))?;
-        files.push(SourceFile { name, text });
+        files.push((path, SourceFile { name, text, layer: Layer::Core }));
     }
-    Ok(files)
+    Ok(MappingFolder { name: word.to_owned(), files })
 }
 
 /// Takes `<id> blob <size>\n<bytes>\n` from the front.

@@ -174,7 +174,11 @@ pub(super) fn with_plans(
         let plan = match known {
             Some(plan) => plan,
             None => {
-                let plan = Arc::new(load(&Layers { mappings: mappings.clone(), site: listener.site.clone() })?);
+                let plan = Arc::new(load(&Layers {
+                    mappings: mappings.clone(),
+                    site: listener.site.clone(),
+                    ..Layers::default()
+                })?);
                 compiled.push((listener.site.clone(), Arc::clone(&plan)));
                 plan
             }

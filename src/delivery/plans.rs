@@ -6,7 +6,7 @@
 //! ```
 use crate::facets::Facets;
 use crate::mapping::Plan;
-use crate::mapping::source::SourceFile;
+use crate::mapping::source::{Layer, SourceFile};
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, VecDeque};
@@ -43,6 +43,9 @@ const FORMER_MAX: usize = 4;
 struct Kept {
     engine: String,
     files: Vec<(String, String)>,
+    /// Whose each file is; a plan kept before there were layers has none.
+    #[serde(default)]
+    layers: Vec<Layer>,
 }
 
 impl Plans {
@@ -114,8 +117,10 @@ fn keep(folder: &Path, plan: &Plan) -> io::Result<()> {
         return Ok(());
     }
     fs::create_dir_all(folder)?;
-    let files = plan.sources().files.iter().map(|file| (file.name.clone(), file.text.clone())).collect();
-    let text = serde_json::to_vec(&Kept { engine: env!("CARGO_PKG_VERSION").into(), files })?;
+    let files = plan.sources().files.iter();
+    let layers = files.clone().map(|file| file.layer.clone()).collect();
+    let files = files.map(|file| (file.name.clone(), file.text.clone())).collect();
+    let text = serde_json::to_vec(&Kept { engine: env!("CARGO_PKG_VERSION").into(), files, layers })?;
     let unfinished = path.with_extension("new");
     let mut file = File::create(&unfinished)?;
     file.write_all(&text)?;
@@ -129,7 +134,9 @@ fn load(folder: &Path, hash: [u8; 32]) -> Result<Plan, String> {
     let wrong = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
     let text = fs::read(&path).map_err(|error| wrong(&error))?;
     let kept: Kept = serde_json::from_slice(&text).map_err(|error| wrong(&error))?;
-    let files = kept.files.into_iter().map(|(name, text)| SourceFile { name, text }).collect();
+    let layers = kept.layers.into_iter().chain(std::iter::repeat_with(Layer::default));
+    let files =
+        kept.files.into_iter().zip(layers).map(|((name, text), layer)| SourceFile { name, text, layer }).collect();
     let (plan, _) = Plan::load(files)
         .map_err(|_| wrong(&format!("written by version {}, its mappings do not compile any more", kept.engine)))?;
     if plan.hash() == hash { Ok(plan) } else { Err(wrong(&"does not hold what its name says")) }
@@ -149,8 +156,11 @@ mod tests {
 
     fn plan(changed: &str) -> Arc<Plan> {
         let mut files = Plan::embedded_files();
-        files
-            .push(SourceFile { name: "site.toml".into(), text: format!("[profile]\nnamespace = \"urn:{changed}\"\n") });
+        files.push(SourceFile {
+            name: "site.toml".into(),
+            text: format!("[profile]\nnamespace = \"urn:{changed}\"\n"),
+            layer: Layer::Site,
+        });
         Arc::new(Plan::load(files).map_err(|_| "does not compile").unwrap().0)
     }
 

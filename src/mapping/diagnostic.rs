@@ -104,6 +104,13 @@ impl Diagnostics {
             last.suggestion = Some(text);
         }
     }
+    /// Takes over those of another load that pass.
+    pub fn extend(&mut self, others: Diagnostics, pass: impl Fn(&Diagnostic) -> bool) {
+        for other in others.found.into_iter().filter(pass) {
+            self.push(other.code, other.severity, other.location, other.message);
+            self.suggest_some(other.suggestion);
+        }
+    }
     /// Whether any is an error.
     pub fn has_errors(&self) -> bool {
         self.found.iter().any(|d| d.severity == Severity::Error)

@@ -123,6 +123,12 @@ impl Plan {
     ) -> Result<Explained, Failure> {
         self.translate_with::<true>(raw, context, scratch)?;
         let mut index = Index::new();
+        index.parse(raw).map_err(super::unreadable)?;
+        self.of_message(index.message(raw)).explain_translated(raw, below, scratch)
+    }
+
+    fn explain_translated(&self, raw: &[u8], below: Option<&str>, scratch: &Scratch) -> Result<Explained, Failure> {
+        let mut index = Index::new();
         let charset =
             |message: Message<'_>| self.charset(message.text(message.find(SegmentId(*b"MSH")).unwrap_or(0), 18));
         index.parse(raw).map_err(super::unreadable)?;

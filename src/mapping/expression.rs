@@ -111,6 +111,8 @@ pub enum Condition {
     Valued(Value),
     /// `7 = 'x'`, `7 in (a, b)`.
     In(Operand, Vec<String>),
+    /// `7 in @Table`: the table has a row for it.
+    InTable(Operand, String),
     /// `count(7) < 3`.
     Order(Operand, std::cmp::Ordering, f64),
     /// `a and b`.
@@ -425,10 +427,14 @@ fn comparison(input: &str) -> Read<'_, Condition> {
         return Ok((rest, negate(Condition::Valued(found.clone()))));
     }
     if let Ok((rest, _)) = keyword("in")(after_not) {
+        if let Ok((rest, _)) = token("@")(rest) {
+            return map(cut(table_name), |name| negate(Condition::InTable(left.clone(), name))).parse(rest);
+        }
         let list = delimited(token("("), separated_list1(token(","), constant), token(")"));
-        return map(cut(expect("a list such as `(MR, PI)`", list_reader(list))), |list| {
-            negate(Condition::In(left.clone(), list))
-        })
+        return map(
+            cut(expect("a list such as `(MR, PI)`, or a table such as `@Religion`", list_reader(list))),
+            |list| negate(Condition::In(left.clone(), list)),
+        )
         .parse(rest);
     }
     let (rest, operator) =

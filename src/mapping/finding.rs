@@ -53,6 +53,7 @@ impl Finding {
     /// `PID-7: T001 …`: where and what, never the value itself.
     pub fn render(&self, plan: &Plan, message: Message<'_>) -> String {
         let mut text = format!("{}: {}", place(message, self.span), self.code.text());
+        let plan = plan.of_message(message);
         if self.rule != NONE
             && let Some(rule) = plan.compiled.rules.get(self.rule as usize)
         {

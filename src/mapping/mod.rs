@@ -8,6 +8,7 @@
 //! | `compile` → `plan` | checked sources → flat arenas of nodes |
 //! | `execute` | a plan over a message |
 //! | [`explain`] | where every element came from |
+//! | [`layers`] | a site or a sender with ways of its own: which plan a message gets |
 //! | [`listing`] | a plan in readable form |
 //! | [`difference`] | what two sets of mapping files say differently |
 //!
@@ -21,6 +22,7 @@ mod execute;
 pub mod explain;
 pub mod expression;
 pub mod finding;
+pub mod layers;
 pub mod listing;
 mod plan;
 mod read;
@@ -44,6 +46,8 @@ pub struct Plan {
     hash: [u8; 32],
     zone: Option<TimeZone>,
     charset: Option<Charset>,
+    /// Layers that are about some messages only.
+    feeds: Vec<layers::Feed>,
 }
 
 /// What a translation may know beside the message.
@@ -140,6 +144,16 @@ impl Plan {
         embedded::files()
     }
 
+    /// The files of a realm that is built into the binary; none when there is no such realm.
+    pub fn embedded_realm(name: &str) -> Vec<SourceFile> {
+        embedded::realm(name)
+    }
+
+    /// The realms built into the binary, such as `us`.
+    pub fn embedded_realms() -> Vec<String> {
+        embedded::realms()
+    }
+
     /// Compiles mapping files, later ones laid over earlier ones; the plan comes with its warnings.
     ///
     /// # Errors
@@ -150,20 +164,32 @@ impl Plan {
     )]
     pub fn load(files: Vec<SourceFile>) -> Result<(Plan, Diagnostics), (Sources, Diagnostics)> {
         let mut diagnostics = Diagnostics::default();
-        let sources = read::read(files, &mut diagnostics);
-        let compiled = compile::compile(&sources, &mut diagnostics);
+        let sources = read::read(files, &|_| true, &mut diagnostics);
+        match layers::compile(sources, &mut diagnostics) {
+            Ok(plan) if !diagnostics.has_errors() => Ok((plan, diagnostics)),
+            Ok(plan) => Err((plan.sources, diagnostics)),
+            Err(sources) => Err((sources, diagnostics)),
+        }
+    }
+
+    /// Compiles what was read; `variant` tells the plans apart that were made of the same files.
+    #[expect(clippy::result_large_err, reason = "as for `load`")]
+    fn compile(sources: Sources, variant: usize, diagnostics: &mut Diagnostics) -> Result<Plan, Sources> {
+        let compiled = compile::compile(&sources, diagnostics);
         let mut hash = Sha256::new();
         for file in &sources.files {
             for piece in [file.name.as_bytes(), b"\0", file.text.as_bytes(), b"\0"] {
                 hash.update(piece);
             }
         }
-        let (zone, charset) =
-            (Self::profile_zone(&sources, &mut diagnostics), Self::profile_charset(&sources, &mut diagnostics));
-        if diagnostics.has_errors() {
-            return Err((sources, diagnostics));
+        if variant > 0 {
+            hash.update(variant.to_le_bytes());
         }
-        Ok((Plan { compiled, sources, hash: hash.finalize().into(), zone, charset }, diagnostics))
+        let (zone, charset) = (Self::profile_zone(&sources, diagnostics), Self::profile_charset(&sources, diagnostics));
+        if diagnostics.has_errors() {
+            return Err(sources);
+        }
+        Ok(Plan { compiled, sources, hash: hash.finalize().into(), zone, charset, feeds: Vec::new() })
     }
 
     fn profile_zone(sources: &Sources, diagnostics: &mut Diagnostics) -> Option<TimeZone> {
@@ -236,21 +262,19 @@ impl Plan {
     ) -> Result<(), Failure> {
         scratch.state.clear();
         scratch.index.parse(raw).map_err(unreadable)?;
-        let header = |scratch: &Scratch, raw: &[u8]| {
-            let message = scratch.index.message(raw);
-            let at = message.find(SegmentId(*b"MSH")).unwrap_or(0);
-            self.charset(message.text(at, 18)).needs_transcoding()
-        };
-        if header(scratch, raw) {
+        let message = scratch.index.message(raw);
+        let plan = self.of_message(message);
+        let at = message.find(SegmentId(*b"MSH")).unwrap_or(0);
+        if plan.charset(message.text(at, 18)).needs_transcoding() {
             let mut text = std::mem::take(&mut scratch.transcoded);
             text.clear();
             text.extend_from_slice(&transcode(raw));
             scratch.index.parse(&text).map_err(unreadable)?;
-            let result = self.structured::<TRACE>(&text, context, scratch);
+            let result = plan.structured::<TRACE>(&text, context, scratch);
             scratch.transcoded = text;
             return result;
         }
-        self.structured::<TRACE>(raw, context, scratch)
+        plan.structured::<TRACE>(raw, context, scratch)
     }
 
     fn structured<const TRACE: bool>(

@@ -14,13 +14,41 @@ pub struct Location {
     pub end: u32,
 }
 
+/// Whose file it is. Later layers replace rows of earlier ones.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layer {
+    /// HL7's guide and our rules: what comes with handoff.
+    #[default]
+    Core,
+    /// What a country adds, such as `us`.
+    Realm(String),
+    /// What a site does its own way.
+    Site,
+    /// What one sender of the site does its own way; its profile has a `when`.
+    Feed(String),
+}
+
+impl std::fmt::Display for Layer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Layer::Core => f.write_str("core"),
+            Layer::Realm(name) => write!(f, "realm {name}"),
+            Layer::Site => f.write_str("site"),
+            Layer::Feed(name) => write!(f, "feed {name}"),
+        }
+    }
+}
+
 /// One mapping file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct SourceFile {
     /// Path as the user knows it, such as `segments/pid.toml`.
     pub name: String,
     /// Its text.
     pub text: String,
+    /// Whose it is.
+    pub layer: Layer,
 }
 
 /// All mapping files of a plan, layers already laid over one another.
@@ -46,6 +74,19 @@ pub struct Sources {
     pub short: BTreeMap<String, String>,
     /// Settings of the site.
     pub profile: Profile,
+    /// Which messages a layer is about (`when`); a layer without one is about all.
+    pub when: BTreeMap<Layer, Vec<When>>,
+}
+
+/// `MSH-3 = "OLDLAB"`: one condition of a profile's `when`; all must hold.
+#[derive(Debug, Clone)]
+pub struct When {
+    /// Field of MSH, from 3.
+    pub field: usize,
+    /// Component of it, from 1.
+    pub component: usize,
+    /// One of these stands there.
+    pub values: Vec<String>,
 }
 
 /// Settings that decide what the messages leave open.

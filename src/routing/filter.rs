@@ -64,6 +64,9 @@ fn check(condition: &Condition, top: bool) -> Result<(), String> {
         | Condition::Order(Operand::Text(Value::Path(path)) | Operand::Count(path) | Operand::Length(path), ..) => {
             check_path(path, top)
         }
+        Condition::InTable(..) => {
+            Err("a filter knows no code tables; list the codes, as in MSH-9.2 in (A01, A03)".into())
+        }
         _ => {
             Err("a filter compares fields of the message, such as MSH-9.1; functions and parameters belong in mappings"
                 .into())
@@ -124,7 +127,8 @@ impl<'m> Scope<'m> {
             Condition::Order(operand, order, limit) => {
                 self.numbers(operand).any(|number| number.partial_cmp(limit) == Some(*order))
             }
-            Condition::Valued(_) => false,
+            // Code tables belong to mappings: `check` refuses them.
+            Condition::Valued(_) | Condition::InTable(..) => false,
         }
     }
 

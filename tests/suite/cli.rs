@@ -2,7 +2,7 @@
 
 use crate::explain::{message_files, plan};
 use handoff::mapping::Plan;
-use handoff::mapping::source::SourceFile;
+use handoff::mapping::source::{Layer, SourceFile};
 use serde_json::Value;
 use std::fs;
 use std::io::Write as _;
@@ -126,7 +126,7 @@ fn text(output: &Output) -> String {
 fn a_wrong_mapping_gives_one_diagnostic_that_helps() {
     for wrong in WRONG {
         let mut files = Plan::embedded_files();
-        files.push(SourceFile { name: "site/wrong.toml".into(), text: wrong.text.into() });
+        files.push(SourceFile { name: "site/wrong.toml".into(), text: wrong.text.into(), layer: Layer::Site });
         let Err((sources, diagnostics)) = Plan::load(files) else { panic!("{}: compiles", wrong.what) };
         let found: Vec<_> = diagnostics
             .sorted()

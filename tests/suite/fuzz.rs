@@ -149,7 +149,7 @@ fn any_mapping_file_is_read_or_explained() {
         let name = small[random.below(small.len())].name.clone();
         let text = String::from_utf8_lossy(bytes).into_owned();
         let other = small[random.below(small.len())].clone();
-        match Plan::load(vec![SourceFile { name, text }, other]) {
+        match Plan::load(vec![SourceFile { name, text, ..SourceFile::default() }, other]) {
             Ok((_, diagnostics)) => assert!(!diagnostics.has_errors()),
             Err((sources, diagnostics)) => {
                 assert!(diagnostics.has_errors());

@@ -12,6 +12,7 @@ mod gateway;
 mod golden;
 mod hl7_differential;
 mod hl7_properties;
+mod layers;
 mod mappings_diff;
 mod memory;
 mod others;

@@ -96,7 +96,9 @@ fn project_in(port: &str) -> tempfile::TempDir {
     for name in ["fixtures", "mappings"] {
         symlink(Path::new(ROOT).join(name), folder.path().join(name)).unwrap();
     }
-    for file in ["demo.sh", "config/handoff.toml", "site/site.toml", "site/tables/services.csv"] {
+    for file in
+        ["demo.sh", "config/handoff.toml", "site/site.toml", "site/feeds/oldlab/feed.toml", "site/tables/services.csv"]
+    {
         let to: PathBuf = folder.path().join("examples").join(file);
         fs::create_dir_all(to.parent().unwrap()).unwrap();
         fs::copy(Path::new(ROOT).join("examples").join(file), &to).unwrap();

@@ -1,10 +1,9 @@
 //! `handoff mappings diff`: what two sets of mappings say differently, and what they make of messages.
 use super::super::compare::Comparison;
-use super::super::files::{Format, Layers, compiled, folder_files, messages, read_messages};
+use super::super::files::{Format, Layers, MappingFolder, compiled, layered, messages, read_messages};
 use super::super::revision;
 use crate::mapping::Plan;
 use crate::mapping::difference::{RuleDifference, Written, differences};
-use crate::mapping::source::SourceFile;
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
@@ -39,7 +38,7 @@ pub(super) struct DiffArgs {
 
 pub(super) fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     let (before, after) = (plan(args, &args.a)?, plan(args, &args.b)?);
-    let rules = differences(before.sources(), after.sources());
+    let rules = differences(&before, &after);
     let mut comparison = Comparison::new(true);
     let mut unread = false;
     for file in &args.files {
@@ -70,18 +69,12 @@ pub(super) fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn plan(args: &DiffArgs, word: &str) -> anyhow::Result<Plan> {
-    let files: anyhow::Result<Vec<SourceFile>> = if args.sites {
-        let mut files = args.layers.read()?;
-        files.extend(revision::named_site(word)?);
-        Ok(files)
-    } else {
-        let mut files = revision::named(word)?;
-        if let Some(site) = &args.layers.site {
-            files.extend(folder_files(site)?);
-        }
-        Ok(files)
+    let read = |folder: &Option<PathBuf>| folder.as_deref().map(MappingFolder::read).transpose();
+    let (mappings, site) = match args.sites {
+        true => (read(&args.layers.mappings)?, revision::named_site(word)?),
+        false => (revision::named(word)?, read(&args.layers.site)?),
     };
-    compiled(files?).with_context(|| word.to_owned())
+    compiled(layered(mappings.as_ref(), &args.layers.realm, site.as_ref())?).with_context(|| word.to_owned())
 }
 
 fn rules_text(rules: &[RuleDifference]) -> String {
@@ -96,8 +89,9 @@ fn rules_text(rules: &[RuleDifference]) -> String {
             (_, None) => "removed",
             _ => "changed",
         };
+        let layer = rule.layer.as_ref().map(|layer| format!(" ({layer})")).unwrap_or_default();
         let owner = if rule.owner.is_empty() { String::new() } else { format!(" {}", rule.owner) };
-        let _ = writeln!(out, "  {sign} {}{owner} {}", rule.kind.name(), rule.path);
+        let _ = writeln!(out, "  {sign} {}{owner} {}{layer}", rule.kind.name(), rule.path);
         for (word, side) in [("before", &rule.before), ("after ", &rule.after)] {
             let Some(Written { text, file, line }) = side else { continue };
             let place = if file.is_empty() { String::new() } else { format!("  ({file}:{line})") };
@@ -110,5 +104,5 @@ fn rules_text(rules: &[RuleDifference]) -> String {
 fn rule_json(rule: &RuleDifference) -> Value {
     let side =
         |side: &Option<Written>| side.as_ref().map(|w| json!({ "text": w.text, "file": w.file, "line": w.line }));
-    json!({ "kind": rule.kind.name(), "owner": rule.owner, "path": rule.path, "before": side(&rule.before), "after": side(&rule.after) })
+    json!({ "layer": rule.layer.as_ref().map(ToString::to_string), "kind": rule.kind.name(), "owner": rule.owner, "path": rule.path, "before": side(&rule.before), "after": side(&rule.after) })
 }

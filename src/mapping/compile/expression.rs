@@ -244,6 +244,13 @@ impl Compiler<'_, '_> {
                     None => Condition::InTexts(value, list.iter().map(|s| s.clone().into_bytes()).collect()),
                 }
             }
+            // The rows are known now, those of all layers: a list of codes, and nothing to look up later.
+            ast::Condition::InTable(operand, name) => {
+                self.table_id(name, at);
+                let rows = self.sources.tables.get(name).map(|table| table.rows.as_slice()).unwrap_or_default();
+                let codes = rows.iter().filter(|row| !row.fhir.is_empty()).map(|row| row.code.clone()).collect();
+                return self.condition(&ast::Condition::In(operand.clone(), codes), place, depth, at);
+            }
             ast::Condition::In(operand, list) => {
                 let numbers = list.iter().filter_map(|s| s.parse().ok()).collect();
                 Condition::CountIn(self.measure(operand, place, depth, at), numbers)

@@ -60,6 +60,7 @@ pub fn condition(condition: &Condition) -> String {
             [one] => format!("{} = '{one}'", operand(left)),
             _ => format!("{} in ({})", operand(left), codes.join(", ")),
         },
+        Condition::InTable(left, name) => format!("{} in @{name}", operand(left)),
         Condition::Order(left, order, number) => format!("{} {} {number}", operand(left), sign(*order)),
         Condition::And(list) => join(list, " and "),
         Condition::Or(list) => join(list, " or "),
@@ -69,6 +70,7 @@ pub fn condition(condition: &Condition) -> String {
                 [one] => format!("{} != '{one}'", operand(left)),
                 _ => format!("{} not in ({})", operand(left), codes.join(", ")),
             },
+            Condition::InTable(left, name) => format!("{} not in @{name}", operand(left)),
             other => format!("not ({})", self::condition(other)),
         },
     }

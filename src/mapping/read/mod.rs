@@ -10,12 +10,16 @@ use toml::de::{DeTable, DeValue};
 
 type Entry<'a, 'i> = (&'a Spanned<std::borrow::Cow<'i, str>>, &'a Spanned<DeValue<'i>>);
 
-/// Reads all files, later ones over earlier ones.
-pub fn read(files: Vec<SourceFile>, diagnostics: &mut Diagnostics) -> Sources {
+/// Reads the files of the layers that are wanted, later ones over earlier ones. The others keep their number, so that a location means the same everywhere.
+pub fn read(files: Vec<SourceFile>, wanted: &dyn Fn(&Layer) -> bool, diagnostics: &mut Diagnostics) -> Sources {
     let mut reader = Reader { sources: Sources { files, ..Sources::default() }, diagnostics, file: 0, chain: false };
-    reader.all();
+    reader.all(wanted);
     reader.sources
 }
+
+/// Keys of a mapping file that are no maps.
+const SECTIONS: [&str; 8] =
+    ["structures", "events", "systems", "authorities", "short", "profile", "table", "structure"];
 
 struct Reader<'d> {
     sources: Sources,
@@ -26,10 +30,10 @@ struct Reader<'d> {
 }
 
 impl Reader<'_> {
-    fn all(&mut self) {
+    fn all(&mut self, wanted: &dyn Fn(&Layer) -> bool) {
         let files = self.sources.files.clone();
         let mut documents = Vec::new();
-        for (number, file) in files.iter().enumerate() {
+        for (number, file) in files.iter().enumerate().filter(|(_, file)| wanted(&file.layer)) {
             self.file = number as u16;
             if let Some(name) = file.name.strip_suffix(".csv") {
                 let name = name.rsplit('/').next().unwrap_or(name).to_owned();
@@ -142,13 +146,37 @@ impl Reader<'_> {
                     }
                     None => {}
                 },
-                // `extends` is the order of layers, `when` chooses the profile: both are read by whoever composes the layers.
-                "extends" | "when" => {}
+                // Which realms lie below is read by whoever composes the layers.
+                "extends" => {}
+                "when" => self.when(value),
                 other => {
                     let text = format!("unknown key `{other}` in profile");
                     self.unknown(at, text, other, KEYS);
                 }
             }
+        }
+    }
+
+    /// `when = { MSH-3 = "OLDLAB", MSH-4 = ["A", "B"] }`.
+    fn when(&mut self, value: &Spanned<DeValue<'_>>) {
+        let at = self.location(value.span());
+        let layer = self.sources.files.get(usize::from(self.file)).map(|file| file.layer.clone()).unwrap_or_default();
+        if !matches!(layer, Layer::Site | Layer::Feed(_)) {
+            self.diagnostics.error(Code::Key, at, "`when` chooses a site or a feed; this file is neither");
+            return;
+        }
+        let Some(table) = self.table(value, "when") else { return };
+        for (key, value) in table {
+            let at = self.location(key.span());
+            let path = key.get_ref().strip_prefix("MSH-").map(|rest| rest.split_once('.').unwrap_or((rest, "1")));
+            let numbers = path.and_then(|(field, component)| Some((field.parse().ok()?, component.parse().ok()?)));
+            let Some((field @ 3..=99, component @ 1..=99)) = numbers else {
+                let text = format!("`{}` is no field of MSH", key.get_ref());
+                self.diagnostics.error(Code::UnknownField, at, text).suggest_last("such as `MSH-3` or `MSH-4.2`");
+                continue;
+            };
+            let values = self.strings(value, "the right side").into_iter().map(|(text, _)| text).collect();
+            self.sources.when.entry(layer.clone()).or_default().push(When { field, component, values });
         }
     }
 
@@ -162,11 +190,19 @@ impl Reader<'_> {
 
     fn map_or_message(&mut self, (key, value): Entry<'_, '_>) {
         let name = key.get_ref().as_ref();
-        if ["structures", "events", "systems", "authorities", "short", "profile", "table", "structure"].contains(&name)
-        {
+        if SECTIONS.contains(&name) {
             return;
         }
         let at = self.location(key.span());
+        // Segments and datatypes are named in capitals: anything else is a section that somebody misspelt.
+        if !name.contains('_') && name.bytes().any(|byte| byte.is_ascii_lowercase()) {
+            return self.unknown(
+                at,
+                format!("there is no section `{name}`, and no segment is called so"),
+                name,
+                SECTIONS,
+            );
+        }
         if self.sources.structures.contains_key(name) {
             self.message(name, at, value);
         } else if name.contains('_') {

@@ -236,6 +236,10 @@ impl Twin<'_> {
                 let text = self.plain(value, context);
                 list.iter().any(|one| one.as_bytes().eq_ignore_ascii_case(&text))
             }
+            Condition::InTable(operand, name) => {
+                let rows = self.sources.tables[name].rows.iter().filter(|row| !row.fhir.is_empty());
+                self.holds(&Condition::In(operand.clone(), rows.map(|row| row.code.clone()).collect()), context)
+            }
             Condition::In(operand, list) => {
                 let number = self.measure(operand, context);
                 list.iter().any(|one| one.parse().ok() == number && number.is_some())
