@@ -47,7 +47,7 @@ def flat_rules(value, path):
 def fields_read(text, own):
     """`PID-5` (or `XPN.5`) of everything that an expression reads, literals left out."""
     text = re.sub(r"'[^']*'", "''", text)
-    text = re.sub(r"[!]?=\s*[\w-]+|\bin\s*\([^)]*\)", " ", text)
+    text = re.sub(r"\s[!]?=\s*[\w-]+|\bin\s*\([^)]*\)", " ", text)
     found = {f"{segment}-{field}" for segment, field in re.findall(r"\b([A-Z][A-Z0-9]{2})-(\d+)", text)}
     bare = re.sub(r"\b[A-Z][A-Z0-9]{2}-\d+(?:\[[^\]]*\])?(?:\.\d+)*", " ", text)
     bare = re.sub(r"[@:]\s*[\w.\-\[\]]+", " ", bare)

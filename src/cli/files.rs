@@ -36,105 +36,85 @@ impl Layers {
     /// The mapping files of all layers, core first.
     ///
     /// # Errors
-    /// When a folder or file cannot be read.
+    /// When a folder or file cannot be read, or there is no such realm.
     pub fn read(&self) -> anyhow::Result<Vec<SourceFile>> {
-        let read = |folder: &Option<PathBuf>| folder.as_deref().map(MappingFolder::read).transpose();
-        layered(read(&self.mappings)?.as_ref(), &self.realm, read(&self.site)?.as_ref())
+        let mappings = match &self.mappings {
+            Some(folder) => folder_files(folder, Folder::Mappings)?,
+            None => built_in(),
+        };
+        let site = self.site.as_deref().map(|folder| folder_files(folder, Folder::Site)).transpose()?;
+        composed(mappings, site.unwrap_or_default(), &self.realm)
     }
 }
 
-/// The files of all layers: the core (built in where no folder is given), realms, the site, its feeds.
+/// What is built into the binary: the core and all realms.
+pub fn built_in() -> Vec<SourceFile> {
+    let realms = Plan::embedded_realms();
+    Plan::embedded_files().into_iter().chain(realms.iter().flat_map(|name| Plan::embedded_realm(name))).collect()
+}
+
+/// Mappings with a site over them: of the realms those that the site or `realms` asks for.
 ///
 /// # Errors
-/// When there is no such realm, or a layer has no file.
-pub fn layered(
-    mappings: Option<&MappingFolder>,
+/// When there is no such realm.
+pub fn composed(
+    mut mappings: Vec<SourceFile>,
+    site: Vec<SourceFile>,
     realms: &[String],
-    site: Option<&MappingFolder>,
 ) -> anyhow::Result<Vec<SourceFile>> {
-    let site = site.map(MappingFolder::site).transpose()?.unwrap_or_default();
-    let mut files = match mappings {
-        Some(folder) => folder.some(folder.part("", &["realms"], &Layer::Core))?,
-        None => Plan::embedded_files(),
-    };
-    let mut realms = realms.to_vec();
-    let named = layers::realms(&site);
-    realms.extend(named.into_iter().filter(|name| !realms.contains(name)).collect::<Vec<_>>());
-    for name in &realms {
-        let found = match mappings {
-            Some(folder) => folder.part(&format!("realms/{name}/"), &[], &Layer::Realm(name.clone())),
-            None => Plan::embedded_realm(name),
-        };
-        if found.is_empty() {
-            let known = mappings.map_or_else(Plan::embedded_realms, |folder| folder.folders("realms/"));
+    let mut wanted = realms.to_vec();
+    wanted.extend(layers::realms(&site).into_iter().filter(|name| !realms.contains(name)));
+    for name in &wanted {
+        if !mappings.iter().any(|file| matches!(&file.layer, Layer::Realm(found) if found == name)) {
+            let mut known: Vec<String> =
+                mappings.iter().filter_map(|file| realm_of(&file.layer).map(str::to_owned)).collect();
+            known.dedup();
             bail!("there is no realm `{name}`; known: {}", known.join(", "));
         }
-        files.extend(found);
     }
-    files.extend(site);
-    Ok(files)
+    mappings.retain(|file| realm_of(&file.layer).is_none_or(|name| wanted.iter().any(|wanted| wanted == name)));
+    // In the order in which they were asked for, behind the core.
+    mappings.sort_by_key(|file| {
+        realm_of(&file.layer).and_then(|name| wanted.iter().position(|wanted| wanted == name)).map_or(0, |at| at + 1)
+    });
+    mappings.extend(site);
+    Ok(mappings)
 }
 
-/// The mapping files of a folder, those of a country or a sender with it. What lies in `tests/` are cases, no mappings.
-pub struct MappingFolder {
-    /// The folder as the user named it.
-    pub name: String,
-    /// Below it, with the path from there; by name.
-    pub files: Vec<(String, SourceFile)>,
+fn realm_of(layer: &Layer) -> Option<&str> {
+    match layer {
+        Layer::Realm(name) => Some(name),
+        _ => None,
+    }
+}
+
+/// What a folder of mapping files is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Folder {
+    /// The core, with the realms in `realms/<name>/`.
+    Mappings,
+    /// A site, with its feeds in `feeds/<name>/`.
+    Site,
 }
 
 /// The folder within a site or the mappings that holds its test cases.
 pub const TESTS: &str = "tests";
 
-impl MappingFolder {
-    /// Reads all `.toml` and `.csv` files below a folder.
-    ///
-    /// # Errors
-    /// When it is no folder, or a file cannot be read.
-    pub fn read(folder: &Path) -> anyhow::Result<MappingFolder> {
-        let name = folder.display().to_string();
-        if !folder.is_dir() {
-            bail!("{name}: not a folder; name the folder that holds the mapping files");
+impl Folder {
+    /// Whose file it is, by its path within the folder; none when it holds no mappings: what `handoff test` runs lies beside them and is none of them.
+    pub fn layer(self, path: &Path) -> Option<Layer> {
+        let mapping = path.extension().is_some_and(|e| e == "toml" || e == "csv");
+        let mut above: Vec<_> = path.iter().map(|step| step.to_string_lossy()).collect();
+        above.pop();
+        if !mapping || above.iter().any(|step| step == TESTS) {
+            return None;
         }
-        let mut files = Vec::new();
-        collect(folder, "", &mut files)?;
-        files.sort_by(|a: &(String, SourceFile), b| a.1.name.cmp(&b.1.name));
-        Ok(MappingFolder { name, files })
-    }
-
-    /// A site's own files, then those of its feeds (`feeds/<name>/`).
-    fn site(&self) -> anyhow::Result<Vec<SourceFile>> {
-        let mut files = self.some(self.part("", &["feeds"], &Layer::Site))?;
-        for name in self.folders("feeds/") {
-            files.extend(self.part(&format!("feeds/{name}/"), &[], &Layer::Feed(name.clone())));
+        match (self, above.as_slice()) {
+            (Folder::Mappings, [first, name, ..]) if first == "realms" => Some(Layer::Realm(name.to_string())),
+            (Folder::Site, [first, name, ..]) if first == "feeds" => Some(Layer::Feed(name.to_string())),
+            (Folder::Mappings, _) => Some(Layer::Core),
+            (Folder::Site, _) => Some(Layer::Site),
         }
-        Ok(files)
-    }
-
-    /// The files below a path, but for some folders right there.
-    fn part(&self, within: &str, without: &[&str], layer: &Layer) -> Vec<SourceFile> {
-        let wanted = |path: &str| {
-            let Some(rest) = path.strip_prefix(within) else { return false };
-            !without.iter().any(|folder| rest.split_once('/').is_some_and(|(first, _)| first == *folder))
-        };
-        let files = self.files.iter().filter(|(path, _)| wanted(path));
-        files.map(|(_, file)| SourceFile { layer: layer.clone(), ..file.clone() }).collect()
-    }
-
-    /// The folders right below a path.
-    fn folders(&self, within: &str) -> Vec<String> {
-        let below = self.files.iter().filter_map(|(path, _)| path.strip_prefix(within)?.split_once('/'));
-        let mut names: Vec<String> = below.map(|(name, _)| name.to_owned()).collect();
-        names.sort();
-        names.dedup();
-        names
-    }
-
-    fn some(&self, files: Vec<SourceFile>) -> anyhow::Result<Vec<SourceFile>> {
-        if files.is_empty() {
-            bail!("{}: no .toml or .csv file in it", self.name);
-        }
-        Ok(files)
     }
 }
 
@@ -162,19 +142,32 @@ pub fn compiled(files: Vec<SourceFile>) -> anyhow::Result<Plan> {
     }
 }
 
-fn collect(folder: &Path, below: &str, files: &mut Vec<(String, SourceFile)>) -> anyhow::Result<()> {
+/// The mapping files below a folder, by layer and name.
+///
+/// # Errors
+/// When it is no folder, cannot be read, or holds none.
+pub fn folder_files(folder: &Path, kind: Folder) -> anyhow::Result<Vec<SourceFile>> {
+    if !folder.is_dir() {
+        bail!("{}: not a folder; name the folder that holds the mapping files", folder.display());
+    }
+    let mut files = Vec::new();
+    collect(folder, folder, kind, &mut files)?;
+    files.sort_by(|a: &SourceFile, b| (&a.layer, &a.name).cmp(&(&b.layer, &b.name)));
+    if files.is_empty() {
+        bail!("{}: no .toml or .csv file in it", folder.display());
+    }
+    Ok(files)
+}
+
+fn collect(top: &Path, folder: &Path, kind: Folder, files: &mut Vec<SourceFile>) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(folder).with_context(|| format!("{}: cannot be listed", folder.display()))? {
-        let entry = entry?;
-        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        let path = entry?.path();
         if path.is_dir() {
-            if !below.is_empty() || name != TESTS {
-                collect(&path, &format!("{below}{name}/"), files)?;
-            }
-        } else if path.extension().is_some_and(|e| e == "toml" || e == "csv") {
+            collect(top, &path, kind, files)?;
+        } else if let Some(layer) = kind.layer(path.strip_prefix(top).unwrap_or(&path)) {
             let text = std::fs::read_to_string(&path)
                 .with_context(|| format!("{}: cannot be read as UTF-8 text", path.display()))?;
-            let file = SourceFile { name: path.to_string_lossy().into_owned(), text, layer: Layer::Core };
-            files.push((format!("{below}{name}"), file));
+            files.push(SourceFile { name: path.to_string_lossy().into_owned(), text, layer });
         }
     }
     Ok(())

@@ -24,6 +24,8 @@ enum Command {
     /// Show a message structure, a map or a table as it was compiled
     Show(ShowArgs),
     Diff(diff::DiffArgs),
+    /// Print the JSON schema of mapping files, for editors
+    Schema,
 }
 
 #[derive(Debug, Args)]
@@ -62,6 +64,10 @@ pub fn run(args: MappingsArgs) -> anyhow::Result<ExitCode> {
         Command::List(args) => list(&args),
         Command::Show(args) => show(&args),
         Command::Diff(args) => diff::run(&args),
+        Command::Schema => {
+            println!("{}", serde_json::to_string(&crate::mapping::schema::schema())?);
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

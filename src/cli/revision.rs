@@ -1,5 +1,5 @@
 //! Mapping files by name: a folder, those built in, or a folder at a git revision of the repository around.
-use super::files::{MappingFolder, TESTS};
+use super::files::{Folder, built_in, folder_files};
 use crate::mapping::source::{Layer, SourceFile};
 use anyhow::{Context as _, bail};
 use std::io::Write as _;
@@ -11,33 +11,37 @@ const BUILT_IN: &str = "built-in";
 /// Where the mappings lie in a revision that names no folder.
 const FOLDER: &str = "mappings";
 
-/// The mapping files that a word names: `DIR`, `built-in` (none of a folder), `REVISION` (its folder `mappings`) or `REVISION:FOLDER`; a folder comes before a revision of its name.
+/// The mapping files that a word names, core and realms: `DIR`, `built-in`, `REVISION` (its folder `mappings`) or `REVISION:FOLDER`; a folder comes before a revision of its name.
 ///
 /// # Errors
 /// When it names none, or cannot be read.
-pub(super) fn named(word: &str) -> anyhow::Result<Option<MappingFolder>> {
-    if Path::new(word).is_dir() {
-        return MappingFolder::read(Path::new(word)).map(Some);
+pub(super) fn named(word: &str) -> anyhow::Result<Vec<SourceFile>> {
+    if word == BUILT_IN && !Path::new(word).is_dir() {
+        return Ok(built_in());
     }
-    if word == BUILT_IN {
-        return Ok(None);
-    }
-    let (revision, folder) = word.split_once(':').unwrap_or((word, FOLDER));
-    at_revision(word, revision, folder).map(Some)
+    files(word, Folder::Mappings)
 }
 
 /// The same for the files of a site, which has no folder that goes without saying.
 ///
 /// # Errors
 /// As [`named`].
-pub(super) fn named_site(word: &str) -> anyhow::Result<Option<MappingFolder>> {
+pub(super) fn named_site(word: &str) -> anyhow::Result<Vec<SourceFile>> {
     if !Path::new(word).is_dir() && !word.contains(':') {
         bail!("{word}: no such folder; of a git revision name the site's folder as well, as in {word}:examples/site");
     }
-    named(word)
+    files(word, Folder::Site)
 }
 
-fn at_revision(word: &str, revision: &str, folder: &str) -> anyhow::Result<MappingFolder> {
+fn files(word: &str, kind: Folder) -> anyhow::Result<Vec<SourceFile>> {
+    if Path::new(word).is_dir() {
+        return folder_files(Path::new(word), kind);
+    }
+    let (revision, folder) = word.split_once(':').unwrap_or((word, FOLDER));
+    at_revision(word, revision, folder, kind)
+}
+
+fn at_revision(word: &str, revision: &str, folder: &str, kind: Folder) -> anyhow::Result<Vec<SourceFile>> {
     // What looks like an option must not become one.
     if revision.is_empty() || revision.starts_with('-') {
         bail!("{word}: neither a folder nor a git revision");
@@ -53,31 +57,29 @@ fn at_revision(word: &str, revision: &str, folder: &str) -> anyhow::Result<Mappi
             "{word}: neither a folder nor a git revision with a folder {folder} below the current one (git says: {said})"
         );
     }
-    let mut wanted: Vec<(String, String)> = Vec::new();
+    let mut wanted: Vec<(Layer, String, String)> = Vec::new();
     for line in String::from_utf8_lossy(&listed.stdout).split('\0') {
         // 100644 blob <id>\t<path>
         let Some((facts, path)) = line.split_once('\t') else { continue };
-        let mapping = path.ends_with(".toml") || path.ends_with(".csv");
-        let test = path.split_once('/').is_some_and(|(first, _)| first == TESTS);
-        if let (Some(id), true, false) = (facts.split(' ').nth(2), mapping, test) {
-            wanted.push((id.to_owned(), path.to_owned()));
+        if let (Some(id), Some(layer)) = (facts.split(' ').nth(2), kind.layer(Path::new(path))) {
+            wanted.push((layer, path.to_owned(), id.to_owned()));
         }
     }
     if wanted.is_empty() {
         bail!("{word}: no .toml or .csv file in it");
     }
-    wanted.sort_by(|a, b| a.1.cmp(&b.1));
-    let ids: String = wanted.iter().map(|(id, _)| format!("{id}\n")).collect();
+    wanted.sort();
+    let ids: String = wanted.iter().map(|(.., id)| format!("{id}\n")).collect();
     let read = git(&["cat-file", "--batch"], ids.as_bytes())?;
     let mut rest = read.stdout.as_slice();
     let mut files = Vec::with_capacity(wanted.len());
-    for (_, path) in wanted {
+    for (layer, path, _) in wanted {
         let name = format!("{revision}:{folder}/{path}");
         let text = blob(&mut rest).with_context(|| format!("{name}: git did not give it"))?;
         let text = String::from_utf8(text.to_vec()).with_context(|| format!("{name}: is no UTF-8 text"))?;
-        files.push((path, SourceFile { name, text, layer: Layer::Core }));
+        files.push(SourceFile { name, text, layer });
     }
-    Ok(MappingFolder { name: word.to_owned(), files })
+    Ok(files)
 }
 
 /// Takes `<id> blob <size>\n<bytes>\n` from the front.

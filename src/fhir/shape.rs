@@ -98,6 +98,14 @@ pub fn is_type(name: &str) -> bool {
     matches!(kind(name), Some(Kind::Primitive | Kind::Datatype))
 }
 
+/// The names of all concrete resources and complex datatypes, sorted.
+pub fn structured_types() -> Vec<&'static str> {
+    let all = shape().types.iter().filter(|(_, known)| matches!(known.kind, Kind::Resource | Kind::Datatype));
+    let mut names: Vec<&'static str> = all.map(|(name, _)| name.as_ref()).collect();
+    names.sort_unstable();
+    names
+}
+
 /// Whether R4 has a primitive type of this name.
 pub fn is_primitive(name: &str) -> bool {
     kind(name) == Some(Kind::Primitive)

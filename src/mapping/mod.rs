@@ -10,6 +10,7 @@
 //! | [`explain`] | where every element came from |
 //! | [`layers`] | a site or a sender with ways of its own: which plan a message gets |
 //! | [`listing`] | a plan in readable form |
+//! | [`schema`] | the mapping files as editors understand them |
 //! | [`difference`] | what two sets of mapping files say differently |
 //!
 //! Pure: no I/O, no clock, nothing allocated per message once a [`Scratch`] has grown. A `Scratch` remembers what it made of codes, practitioners and places
@@ -26,6 +27,7 @@ pub mod layers;
 pub mod listing;
 mod plan;
 mod read;
+pub mod schema;
 pub mod source;
 mod statement;
 pub mod target;

@@ -25,7 +25,7 @@ fi
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-{ python3 -m venv "$work/venv" && "$work/venv/bin/pip" install --quiet --disable-pip-version-check hl7==0.4.5 PyJWT==2.10.1 cryptography==45.0.7 schemathesis==4.32.5; } || fail "peers: python-hl7, PyJWT, cryptography or schemathesis cannot be installed"
+{ python3 -m venv "$work/venv" && "$work/venv/bin/pip" install --quiet --disable-pip-version-check hl7==0.4.5 PyJWT==2.10.1 cryptography==45.0.7 schemathesis==4.32.5 jsonschema; } || fail "peers: python-hl7, PyJWT, cryptography or schemathesis or jsonschema cannot be installed"
 mkdir "$work/fhir-server"
 cp "$shared/tools/fhir-server/package.json" "$shared/tools/fhir-server/server.mjs" "$work/fhir-server/"
 npm install --silent --no-audit --no-fund --prefix "$work/fhir-server" >"$work/npm.log" 2>&1 || { cat "$work/npm.log"; fail "peers: the FHIR server cannot be installed"; }

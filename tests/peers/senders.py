@@ -1,4 +1,4 @@
-"""Senders of others: node-hl7-client, and openssl s_client with good and bad certificates."""
+"""Senders of others: node-hl7-client, and openssl s_client with good and bad certificates; and the schema that editors read."""
 
 import pathlib
 import subprocess
@@ -51,4 +51,9 @@ def only_certificates_that_hold_get_in(peers):
     assert log.count("no TLS connection") >= 8, log
 
 
-CHECKS = (node_hl7_client_sends_and_reads_its_acknowledgements, only_certificates_that_hold_get_in)
+def an_editor_passes_our_mappings_and_underlines_mistakes(peers):
+    here = pathlib.Path(__file__).parent
+    subprocess.run([f"{peers.options.venv}/bin/python", here / "editor.py", here.parent.parent], check=True)
+
+
+CHECKS = (an_editor_passes_our_mappings_and_underlines_mistakes, node_hl7_client_sends_and_reads_its_acknowledgements, only_certificates_that_hold_get_in)

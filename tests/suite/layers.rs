@@ -176,3 +176,11 @@ fn mistakes_in_layers_are_told_with_their_place() {
     let told = String::from_utf8(unknown.stderr).unwrap();
     assert!(!unknown.status.success() && told.contains("there is no realm `xx`; known: us"), "{told}");
 }
+
+#[test]
+fn the_schema_for_editors_is_the_one_that_the_engine_prints() {
+    let kept: Value =
+        serde_json::from_str(&std::fs::read_to_string("docs/editor/mappings.schema.json").unwrap()).unwrap();
+    let now = handoff::mapping::schema::schema();
+    assert!(kept == now, "`handoff mappings schema > docs/editor/mappings.schema.json` writes it anew");
+}

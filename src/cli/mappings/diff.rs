@@ -1,6 +1,8 @@
 //! `handoff mappings diff`: what two sets of mappings say differently, and what they make of messages.
 use super::super::compare::Comparison;
-use super::super::files::{Format, Layers, MappingFolder, compiled, layered, messages, read_messages};
+use super::super::files::{
+    Folder, Format, Layers, built_in, compiled, composed, folder_files, messages, read_messages,
+};
 use super::super::revision;
 use crate::mapping::Plan;
 use crate::mapping::difference::{RuleDifference, Written, differences};
@@ -69,12 +71,18 @@ pub(super) fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn plan(args: &DiffArgs, word: &str) -> anyhow::Result<Plan> {
-    let read = |folder: &Option<PathBuf>| folder.as_deref().map(MappingFolder::read).transpose();
-    let (mappings, site) = match args.sites {
-        true => (read(&args.layers.mappings)?, revision::named_site(word)?),
-        false => (revision::named(word)?, read(&args.layers.site)?),
+    let layers = &args.layers;
+    let (mappings, site) = if args.sites {
+        let mappings = match &layers.mappings {
+            Some(folder) => folder_files(folder, Folder::Mappings)?,
+            None => built_in(),
+        };
+        (mappings, revision::named_site(word)?)
+    } else {
+        let site = layers.site.as_deref().map(|folder| folder_files(folder, Folder::Site)).transpose()?;
+        (revision::named(word)?, site.unwrap_or_default())
     };
-    compiled(layered(mappings.as_ref(), &args.layers.realm, site.as_ref())?).with_context(|| word.to_owned())
+    compiled(composed(mappings, site, &layers.realm)?).with_context(|| word.to_owned())
 }
 
 fn rules_text(rules: &[RuleDifference]) -> String {

@@ -1,6 +1,6 @@
 //! `handoff replay --diff-against`: nothing is delivered; what the present mappings make of the chosen messages is compared with what others make of them.
 use super::super::compare::Comparison;
-use super::super::files::{Format, MappingFolder, compiled, layered};
+use super::super::files::{Folder, Format, built_in, compiled, composed, folder_files};
 use super::super::revision;
 use super::super::serve::with_plans;
 use super::source::{Message, Source};
@@ -50,10 +50,9 @@ impl Against {
     /// # Errors
     /// When mappings cannot be read or do not compile.
     pub fn plans(&self, mappings: Option<&PathBuf>, listeners: &[Listener]) -> anyhow::Result<Plans> {
-        let read = |folder: Option<&PathBuf>| folder.map(|folder| MappingFolder::read(folder)).transpose();
         let base = match &self.diff_against {
             Some(word) => revision::named(word)?,
-            None => read(mappings)?,
+            None => mappings.map_or_else(|| Ok(built_in()), |folder| folder_files(folder, Folder::Mappings))?,
         };
         let mut compiled_sites: HashMap<Option<PathBuf>, Arc<Plan>> = HashMap::new();
         let mut by_listener = HashMap::new();
@@ -63,12 +62,13 @@ impl Against {
             let other = match compiled_sites.get(&key) {
                 Some(plan) => Arc::clone(plan),
                 None => {
-                    let site = match &self.diff_site {
-                        Some(word) => revision::named_site(word)?,
-                        None => read(key.as_ref())?,
+                    let site = match (&self.diff_site, &key) {
+                        (Some(word), _) => revision::named_site(word)?,
+                        (None, Some(site)) => folder_files(site, Folder::Site)?,
+                        (None, None) => Vec::new(),
                     };
-                    let plan = layered(base.as_ref(), &[], site.as_ref()).and_then(compiled);
-                    let plan = plan.with_context(|| format!("what is compared with: {}", self.name()))?;
+                    let plan = compiled(composed(base.clone(), site, &[])?)
+                        .with_context(|| format!("what is compared with: {}", self.name()))?;
                     Arc::clone(compiled_sites.entry(key).or_insert(Arc::new(plan)))
                 }
             };

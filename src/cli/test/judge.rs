@@ -150,7 +150,7 @@ impl Judge<'_> {
 fn origins(plan: &Plan, difference: &Difference, raw: &[u8], explained: Option<&Explained>) -> Vec<Origin> {
     match (&difference.found, explained) {
         (Some(found), Some(explained)) => of_path(explained, &found.path),
-        _ => candidates(plan, raw, &difference.pattern()),
+        _ => candidates(plan, raw, explained, &difference.pattern()),
     }
 }
 
@@ -162,8 +162,8 @@ fn fact_origins(
 ) -> Vec<Origin> {
     if broken.places.is_empty() {
         // Facts are of all Bundles; the mappings of the first are as good as any.
-        let first = sources.first().map_or(raw, |(span, _)| &raw[span.clone()]);
-        return candidates(plan, first, &broken.path);
+        let Some((span, explained)) = sources.first() else { return Vec::new() };
+        return candidates(plan, &raw[span.clone()], explained.as_ref(), &broken.path);
     }
     let mut found = Vec::new();
     for (bundle, path) in &broken.places {
