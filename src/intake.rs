@@ -36,6 +36,7 @@ pub use sequence::Links;
 use sequence::{Passage, Turn};
 use std::future::Future;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -138,12 +139,14 @@ impl Peer {
 }
 
 /// What the sender is told.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Answer {
     /// This acknowledgement.
     Acknowledge(Vec<u8>),
     /// Nothing; the message is kept.
     Silence,
+    /// The message is kept; what is said of it comes once it is delivered.
+    Later(Later),
     /// The message is not kept. In the enhanced mode the sender is told so; in the original mode it is told nothing: stop listening to it.
     NotStored {
         /// Why not.
@@ -151,6 +154,15 @@ pub enum Answer {
         /// What to tell the sender.
         reply: Option<Vec<u8>>,
     },
+}
+
+/// What the sender of a message is told once that is delivered.
+pub struct Later(Pin<Box<dyn Future<Output = Answer> + Send>>);
+
+impl std::fmt::Debug for Later {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Later")
+    }
 }
 
 /// The way of a message from frame to acknowledgement.
@@ -418,17 +430,17 @@ impl Taken {
     async fn answer(self, desk: Desk) -> Answer {
         match self {
             Taken::Queued(receipt, record, note, waiting) => match receipt.await {
-                Ok(seq) => desk.stored(seq, &record, note, waiting).await,
+                Ok(seq) => desk.stored(seq, record, note, waiting),
                 Err(error) => desk.not_stored(error, &record.raw),
             },
             Taken::Twin(stored, raw) => match stored.await {
-                Ok((seq, record)) => desk.again(seq, &record).await,
+                Ok((seq, record)) => desk.again(seq, record),
                 Err(_) => {
                     let error = AppendError::Stopped("the same message, which came first, was not stored".into());
                     desk.not_stored(error, &raw)
                 }
             },
-            Taken::Known(seq, record) => desk.again(seq, &record).await,
+            Taken::Known(seq, record) => desk.again(seq, record),
             Taken::Answered(ack, outcome) => {
                 desk.meter.message(outcome, 0);
                 Answer::saying(&ack)
@@ -441,33 +453,57 @@ impl Answer {
     fn saying(ack: &[u8]) -> Answer {
         if ack.is_empty() { Answer::Silence } else { Answer::Acknowledge(ack.to_vec()) }
     }
+
+    /// Waits for the delivery where the answer does.
+    pub async fn settled(self) -> Answer {
+        match self {
+            // What comes later waits for nothing more.
+            Answer::Later(later) => later.0.await,
+            answer => answer,
+        }
+    }
+
+    fn later(answer: impl Future<Output = Answer> + Send + 'static) -> Answer {
+        Answer::Later(Later(Box::pin(answer)))
+    }
 }
 
 impl Desk {
-    async fn stored(&self, seq: u64, record: &Record, note: Note, waiting: Option<Waiting>) -> Answer {
+    fn stored(self, seq: u64, record: Arc<Record>, note: Note, waiting: Option<Waiting>) -> Answer {
         self.meter.translate.time(note.drafted - self.began);
         self.meter.journal.time(note.drafted.elapsed());
         self.meter.message(note.outcome.name(), note.bytes);
         note.tell(seq);
-        let refused = match (waiting, &self.deliveries) {
-            (Some(waiting), Some((_, longest))) => waiting.refused(self.began, *longest).await,
-            _ => None,
-        };
-        self.meter.ack.time(self.began.elapsed());
-        self.saying(record, refused)
+        match (waiting, &self.deliveries) {
+            (Some(waiting), Some((_, longest))) => {
+                let longest = *longest;
+                Answer::later(async move {
+                    let refused = waiting.refused(self.began, longest).await;
+                    self.meter.ack.time(self.began.elapsed());
+                    self.saying(&record, refused)
+                })
+            }
+            _ => {
+                self.meter.ack.time(self.began.elapsed());
+                self.saying(&record, None)
+            }
+        }
     }
 
     /// What was said then; where its sender waits for the delivery, how that stands now.
-    async fn again(&self, seq: u64, record: &Record) -> Answer {
+    fn again(self, seq: u64, record: Arc<Record>) -> Answer {
         self.meter.message(names::REPEATED, record.raw.len());
         tracing::info!(seq, bytes = record.raw.len(), "a message that came before was answered as it was then");
-        let refused = match &self.deliveries {
-            Some((deliveries, longest)) if delivered::is_awaited(record) => {
-                deliveries.refused(seq, self.began, *longest).await
+        match &self.deliveries {
+            Some((deliveries, longest)) if delivered::is_awaited(&record) => {
+                let (deliveries, longest) = (Arc::clone(deliveries), *longest);
+                Answer::later(async move {
+                    let refused = deliveries.refused(seq, self.began, longest).await;
+                    self.saying(&record, refused)
+                })
             }
-            _ => None,
-        };
-        self.saying(record, refused)
+            _ => self.saying(&record, None),
+        }
     }
 
     fn saying(&self, record: &Record, refused: Option<String>) -> Answer {

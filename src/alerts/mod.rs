@@ -14,6 +14,7 @@ mod webhook;
 
 pub use rules::Rules;
 
+use crate::delivery::channel::egress::Egress;
 use crate::journal::{Durability, Health};
 use crate::server::{Control, JournalStatus};
 use crate::telemetry::disk_free;
@@ -61,15 +62,16 @@ const SETTLE_LOOKS: u32 = 6;
 /// A gateway that does not answer for so long is asked again later.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Looks and tells until `done` turns true. A journal that fails ends the gateway; that is told nevertheless, so `health` is looked at by itself.
+/// Looks and tells, where `egress` lets it, until `done` turns true. A journal that fails ends the gateway; that is told nevertheless, so `health` is looked at by itself.
 pub async fn run(
     options: Options,
+    egress: Egress,
     control: Control,
     mut health: watch::Receiver<Health>,
     data: PathBuf,
     mut done: watch::Receiver<bool>,
 ) {
-    let webhook = match Webhook::new(options.webhook, options.secret) {
+    let webhook = match Webhook::new(options.webhook, options.secret, egress) {
         Ok(webhook) => webhook,
         Err(error) => return tracing::error!("no alerts: {error}"),
     };

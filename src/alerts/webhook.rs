@@ -6,11 +6,13 @@
 //! ```
 use super::Secret;
 use super::book::Entry;
+use crate::delivery::channel::egress::{Egress, Resolver};
 use hmac::{Hmac, Mac as _};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Url, redirect};
 use serde_json::json;
 use sha2::Sha256;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Whom alerts are told.
@@ -26,11 +28,15 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const SIGNATURE: &str = "Handoff-Signature";
 
 impl Webhook {
-    pub fn new(url: Url, secret: Option<Secret>) -> Result<Webhook, reqwest::Error> {
+    pub fn new(url: Url, secret: Option<Secret>, egress: Egress) -> Result<Webhook, reqwest::Error> {
         let mut builder = Client::builder().redirect(redirect::Policy::none()).timeout(TIMEOUT);
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
         if host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback()) {
             builder = builder.no_proxy();
+        }
+        if !egress.is_free() {
+            // An address that is written out has been judged with the configuration; a proxy would look names up by itself.
+            builder = builder.no_proxy().dns_resolver(Arc::new(Resolver(egress)));
         }
         Ok(Webhook { client: builder.build()?, url, secret })
     }

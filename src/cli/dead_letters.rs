@@ -134,7 +134,9 @@ fn show(view: &mut View, letter: &Letter) -> anyhow::Result<bool> {
 }
 
 fn drop_letter(view: &View, letter: &Letter) -> anyhow::Result<bool> {
-    let dropped = find(view, letter)?.is_some() && view.state().drop_dead_letter(&letter.route, letter.number)?;
+    let now_ms = jiff::Timestamp::now().as_millisecond();
+    let dropped =
+        find(view, letter)?.is_some() && view.state().drop_dead_letter(&letter.route, letter.number, now_ms)?;
     if dropped {
         println!("dropped {} {}", letter.route, letter.number);
     }

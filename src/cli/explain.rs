@@ -1,7 +1,10 @@
-//! `handoff explain`: for each value of the FHIR output, the field, the rule and the table row that it came from.
+//! `handoff explain`: for each value of the FHIR output, the field, the rule and the table row that it came from; for each field, where it went.
+mod fields;
+
 use super::files::{Format, Layers, failure_line, load, messages, read_messages};
 use crate::mapping::diagnostic::nearest;
-use crate::mapping::explain::{Explained, Explanation, Origin, without_indices};
+use crate::mapping::explain::{Explained, Explanation, Origin, RulePlace, without_indices};
+use crate::mapping::source::Layer;
 use crate::mapping::{Context, Plan, Scratch};
 use clap::Args;
 use serde_json::{Value, json};
@@ -18,6 +21,12 @@ pub struct ExplainArgs {
     /// Only the values below this FHIR path, such as `Patient.birthDate` or `Observation(2).value[x]`
     #[arg(long, value_name = "PATH")]
     path: Option<String>,
+    /// The other way round: where this field of the message went, such as `PID-3.1`, `PID-3[2]`, `OBX[2]-5` or `PID`
+    #[arg(long, value_name = "FIELD", conflicts_with_all = ["path", "fields"])]
+    field: Option<String>,
+    /// Where each field of the message went
+    #[arg(long, conflicts_with = "path")]
+    fields: bool,
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     /// A file of messages or a batch; `-` is standard input
@@ -43,6 +52,9 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         }
     };
     let (messages, _) = messages(&name, &bytes);
+    if args.fields || args.field.is_some() {
+        return fields::run(args, &plan, &bytes, messages);
+    }
     let (several, mut failed, mut found) = (messages.len() > 1, false, false);
     let mut scratch = Scratch::new();
     let mut list = Vec::new();
@@ -108,12 +120,12 @@ fn text_of(label: Option<&String>, explained: &Explained) -> String {
             let _ = writeln!(out, "  table  {} `{}` ({}:{})", row.table, row.code, row.file, row.line);
         }
         let _ = match &value.origin {
-            Origin::Rule(rule) => writeln!(out, "  rule   {rule}"),
+            Origin::Rule(rule) => writeln!(out, "  rule   {}", rule_text(rule)),
             Origin::Bundle(how) => writeln!(out, "  rule   the Bundle itself: {how}"),
             Origin::Unknown => writeln!(out, "  rule   unknown; please report this"),
         };
         for via in value.via.iter().rev() {
-            let _ = writeln!(out, "  via    {via}");
+            let _ = writeln!(out, "  via    {}", rule_text(via));
         }
     }
     out
@@ -128,23 +140,42 @@ fn cut(text: &str) -> String {
     }
 }
 
+/// The rule, its layer where that is not the core, and the row that it took the place of.
+fn rule_text(rule: &RulePlace) -> String {
+    let mut text = rule.to_string();
+    if rule.layer != Layer::Core {
+        let _ = write!(text, " of the {}", rule.layer);
+    }
+    if let Some((file, line, layer)) = &rule.replaced {
+        let _ = write!(text, ", in place of {file}:{line} of the {layer}");
+    }
+    text
+}
+
+fn rule_json(rule: &RulePlace) -> Value {
+    let mut value = json!({ "map": rule.map, "target": rule.target, "file": rule.file, "line": rule.line, "layer": rule.layer.to_string() });
+    if let Some((file, line, layer)) = &rule.replaced {
+        value["replaces"] = json!({ "file": file, "line": line, "layer": layer.to_string() });
+    }
+    value
+}
+
 fn json_of(label: &str, explained: &Explained) -> Value {
     let values: Vec<Value> = explained.values.iter().map(value_of).collect();
     json!({ "message": label, "transcoded": explained.transcoded, "values": values })
 }
 
 fn value_of(value: &Explanation) -> Value {
-    let rule = |rule: &crate::mapping::explain::RulePlace| json!({ "map": rule.map, "target": rule.target, "file": rule.file, "line": rule.line });
     let mut object = json!({
         "path": value.path,
         "name": value.name,
         "value": serde_json::from_str::<Value>(&value.value).unwrap_or(Value::Null),
         "rule": match &value.origin {
-            Origin::Rule(place) => rule(place),
+            Origin::Rule(place) => rule_json(place),
             Origin::Bundle(how) => json!({ "built_in": how }),
             Origin::Unknown => Value::Null,
         },
-        "via": value.via.iter().map(rule).collect::<Vec<_>>(),
+        "via": value.via.iter().map(rule_json).collect::<Vec<_>>(),
     });
     if let Some(source) = &value.source {
         object["source"] =

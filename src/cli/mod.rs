@@ -2,6 +2,7 @@
 pub mod bench;
 pub mod check;
 mod compare;
+pub mod coverage;
 pub mod dead_letters;
 pub mod explain;
 pub mod files;
@@ -11,6 +12,7 @@ pub mod messages;
 mod notify;
 pub mod parse;
 mod provenance;
+mod pile;
 pub mod remote;
 pub mod replay;
 mod revision;

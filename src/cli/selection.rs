@@ -3,7 +3,7 @@ use super::serve::configured;
 use crate::config::Config;
 use crate::delivery::UNTRANSLATED;
 use crate::facets::{Facets, Outcome};
-use crate::journal::{DeadLetter, Limits, Record, View};
+use crate::journal::{DeadLetter, Limits, Record, Unsent, View};
 use crate::search::{Entry, Filter, Index, Order, Standing, Standings, contains};
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
@@ -70,6 +70,10 @@ enum Wanted {
     Waiting,
     /// Given up: a dead letter
     Dead,
+    /// Given up, and its dead letter dropped by somebody
+    Dropped,
+    /// Passed over, as the route says of such replies
+    Skipped,
 }
 
 /// What has become of a message on a route.
@@ -78,6 +82,8 @@ pub(super) enum Status {
     Sent,
     Waiting,
     Dead(DeadLetter),
+    /// Dropped by somebody, or passed over by its route.
+    Unsent(Unsent),
     /// The filter or the outcome kept it away, or the route came later.
     NotWanted,
     /// Passed by a route that the configuration does not name: delivered or filtered.
@@ -90,6 +96,8 @@ impl Status {
             Status::Sent => "sent",
             Status::Waiting => "waiting",
             Status::Dead(_) => "dead",
+            Status::Unsent(Unsent { dropped: true, .. }) => "dropped",
+            Status::Unsent(_) => "skipped",
             Status::NotWanted => "not wanted",
             Status::Passed => "passed",
         }
@@ -305,6 +313,8 @@ impl Selection {
             Some(Wanted::Sent) => matches!(status, Status::Sent | Status::Passed),
             Some(Wanted::Waiting) => matches!(status, Status::Waiting),
             Some(Wanted::Dead) => matches!(status, Status::Dead(_)),
+            Some(Wanted::Dropped) => matches!(status, Status::Unsent(unsent) if unsent.dropped),
+            Some(Wanted::Skipped) => matches!(status, Status::Unsent(unsent) if !unsent.dropped),
         };
         let routes =
             found.statuses.iter().filter(|(route, _)| self.route.as_ref().is_none_or(|wanted| wanted == route));
@@ -335,6 +345,7 @@ fn statuses(config: &Config, standings: &Standings, seq: u64, record: Option<&Re
         };
         match standings.of(name, seq)? {
             Standing::Dead(letter) => Some(Status::Dead(letter.clone())),
+            Standing::Unsent(unsent) => Some(Status::Unsent(unsent.clone())),
             // That lane is there for those that it gave up.
             _ if name == UNTRANSLATED => None,
             Standing::Before => Some(Status::NotWanted),

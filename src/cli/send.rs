@@ -1,6 +1,7 @@
 //! `handoff send`: messages from files to an MLLP receiver, one after the other, each acknowledged.
 use super::files::read_messages;
 use crate::hl7::{Index, SegmentId, ack::Code, split};
+use crate::mllp::Release;
 use crate::mllp::client::{Client, Error, Options};
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -16,6 +17,9 @@ pub struct SendArgs {
     /// Where to
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:2575")]
     to: String,
+    /// Release of MLLP that the receiver speaks; 2 has commit acknowledgements
+    #[arg(long, value_name = "1|2", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    release: u8,
     /// Files of messages or batches; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -43,9 +47,17 @@ pub fn run(args: SendArgs) -> anyhow::Result<ExitCode> {
         files.push((path.display().to_string(), bytes));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    let totals = runtime.block_on(send_all(&args.to, &files));
+    let release = if args.release == 2 { Release::Two } else { Release::One };
+    let receiver = Receiver { address: &args.to, options: Options { release, ..Options::default() } };
+    let totals = runtime.block_on(send_all(&receiver, &files));
     eprintln!("{}", totals.line());
     Ok(ExitCode::from(u8::from(totals.failed + totals.unsent > 0)))
+}
+
+/// Where to, and how it is spoken to.
+struct Receiver<'a> {
+    address: &'a str,
+    options: Options,
 }
 
 #[derive(Debug)]
@@ -79,7 +91,7 @@ impl Totals {
     }
 }
 
-async fn send_all(address: &str, files: &[(String, Vec<u8>)]) -> Totals {
+async fn send_all(receiver: &Receiver<'_>, files: &[(String, Vec<u8>)]) -> Totals {
     let mut totals =
         Totals { accepted: 0, failed: 0, unsent: 0, bytes: 0, started: Instant::now(), told: Instant::now() };
     let mut connection = None;
@@ -94,7 +106,7 @@ async fn send_all(address: &str, files: &[(String, Vec<u8>)]) -> Totals {
                 continue;
             }
             let message = on_the_wire(&bytes[span]);
-            match deliver(address, &mut connection, &message).await {
+            match deliver(receiver, &mut connection, &message).await {
                 Ok(()) => totals.accepted += 1,
                 Err(problem) => {
                     totals.failed += 1;
@@ -139,10 +151,10 @@ fn on_the_wire(message: &[u8]) -> Vec<u8> {
 }
 
 /// Sends one message until somebody acknowledges it.
-async fn deliver(address: &str, connection: &mut Option<Client>, message: &[u8]) -> Result<(), Problem> {
+async fn deliver(receiver: &Receiver<'_>, connection: &mut Option<Client>, message: &[u8]) -> Result<(), Problem> {
     let mut attempt = 1;
     loop {
-        match exchange(address, connection, message).await {
+        match exchange(receiver, connection, message).await {
             Ok(answer) => return judge(message, &answer).map_err(Problem::Answered),
             Err(error) if attempt == ATTEMPTS_MAX => return Err(Problem::Unanswered(error)),
             Err(error) => eprintln!("{error}; trying again ({attempt} of {})", ATTEMPTS_MAX - 1),
@@ -152,10 +164,10 @@ async fn deliver(address: &str, connection: &mut Option<Client>, message: &[u8])
     }
 }
 
-async fn exchange(address: &str, connection: &mut Option<Client>, message: &[u8]) -> Result<Vec<u8>, Error> {
+async fn exchange(receiver: &Receiver<'_>, connection: &mut Option<Client>, message: &[u8]) -> Result<Vec<u8>, Error> {
     let mut client = match connection.take() {
         Some(client) => client,
-        None => Client::connect(address, None, Options::default()).await?,
+        None => Client::connect(receiver.address, None, receiver.options).await?,
     };
     let answer = client.exchange(message).await?;
     *connection = Some(client); // Kept only after an answer: a late one must not meet the next message.

@@ -5,6 +5,7 @@ use crate::admin::Admin;
 use crate::alerts;
 use crate::config::{Config, Log, LogFormat, Problems};
 use crate::delivery::Plans;
+use crate::delivery::channel::egress::Egress;
 use crate::mapping::Plan;
 use crate::server::{Control, Gateway, Listener, Setup, by_name};
 use anyhow::Context as _;
@@ -43,7 +44,8 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         }
     };
     log_to_stderr(config.log);
-    let watched = Watched { admin: config.admin.clone(), alerts: config.alerts.clone(), log: config.log };
+    let egress = Egress { public_only: false, allowed: config.egress.clone() };
+    let watched = Watched { admin: config.admin.clone(), alerts: config.alerts.clone(), log: config.log, egress };
     let setup = setup(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     match runtime.block_on(serve(setup, args.config, watched)) {
@@ -75,6 +77,8 @@ struct Watched {
     admin: Option<crate::admin::Options>,
     alerts: Option<alerts::Options>,
     log: Log,
+    /// Where alerts may lead.
+    egress: Egress,
 }
 
 async fn serve(setup: Setup, path: Option<PathBuf>, watched: Watched) -> anyhow::Result<ExitCode> {
@@ -101,7 +105,7 @@ async fn serve(setup: Setup, path: Option<PathBuf>, watched: Watched) -> anyhow:
         beside.spawn(admin.run(async move { _ = is_done.wait_for(|done| *done).await }));
     }
     if let Some(options) = watched.alerts {
-        beside.spawn(alerts::run(options, gateway.control(), gateway.health(), data, is_done.clone()));
+        beside.spawn(alerts::run(options, watched.egress, gateway.control(), gateway.health(), data, is_done.clone()));
     }
     for line in gateway.lines() {
         eprintln!("{line}");

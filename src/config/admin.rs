@@ -5,6 +5,7 @@ use super::{Log, LogFormat};
 use crate::admin::credentials::parse_hash;
 use crate::admin::{self, Role, Token};
 use crate::alerts;
+use crate::delivery::channel::egress::{Allowed, Entry};
 use crate::delivery::channel::http;
 use reqwest::Url;
 use tracing_subscriber::filter::LevelFilter;
@@ -70,6 +71,25 @@ fn check_address(section: &Section<'_>, address: &Placed<String>, encrypted: boo
     }
 }
 
+/// Where targets may lead.
+pub(super) fn egress(section: Section<'_>) -> Allowed {
+    let entries = section.texts("allow");
+    if entries.is_none() {
+        section.wrong("allow is missing: list the hosts and networks that may be connected to, such as allow = [\"ehr.example\", \"10.2.0.0/16\"]");
+    }
+    let entry = |text: Placed<String>| {
+        let entry = Entry::parse(&text.value);
+        if entry.is_none() {
+            let form = "allow lists hosts and networks such as \"ehr.example\", \"*.lab.example\" or \"10.2.0.0/16\"";
+            section.document.wrong(Some(text.at), form);
+        }
+        entry
+    };
+    let allowed = Allowed::only(entries.into_iter().flatten().filter_map(entry).collect());
+    section.finish();
+    allowed
+}
+
 /// How the log is written.
 pub(super) fn log(section: Section<'_>) -> Log {
     let mut log = Log::default();
@@ -118,6 +138,7 @@ fn webhook(section: &Section<'_>, text: &Placed<String>, plaintext: bool) -> Opt
         wrong("webhook must be a URL such as \"https://alerts.example/hook\"");
         return None;
     };
+    section.document.check_host(url.host_str().unwrap_or_default(), &text.at);
     if url.scheme() == "http" && !http::is_loopback(&url) && !plaintext {
         wrong("http is not encrypted: use https, or add plaintext = true if the network is trusted");
     }

@@ -12,6 +12,7 @@
 //! mllp = "127.0.0.1:2575"           # or http = "127.0.0.1:8081": POST /hl7, with bearer = "…" where senders must show a token
 //! tls = { certificate = "server.pem", key = "server.key", client_ca = "clients.pem", revoked = "revoked.pem",
 //!         names = { "lab.example" = ["LAB", "LAB2|CITY"] } }       # certificate name → MSH-3, or MSH-3|MSH-4, that it may send as
+//! release = 1                       # of MLLP: 1 | 2, with commit acknowledgements before those of HL7
 //! allow = ["10.1.0.0/16"]           # networks that may connect
 //! ack_on = "translated"             # durable | translated | delivered (by every route; ack_timeout = "30s": so long at most)
 //! duplicates = "replay"             # replay | strict | off: the same message again; strict also refuses a control id of another one
@@ -44,6 +45,9 @@
 //! name = "archive"
 //! to = { file = "out/bundles.ndjson" }
 //!
+//! [egress]                          # default: anywhere
+//! allow = ["ehr.example", "*.lab.example", "10.2.0.0/16"]   # hosts and networks that routes, tokens and alerts may connect to
+//!
 //! [admin]                           # health, metrics, the API; changes need a restart
 //! listen = "127.0.0.1:8080"         # beyond loopback: tls = { certificate, key }, or plaintext = true
 //! metrics = "token"                 # token | open
@@ -70,8 +74,8 @@
 //! | `fhir` | `bundle`, `entries_max`, `conditional` (`update`, `create`), `conditional_types`, one of `bearer`, `basic` (`user:password`) and `smart` |
 //! | `rest_hook` | `bundle` or `raw = true`, `secret`, `secret_next` |
 //! | `fhir`, `rest_hook` | `timeout`, `plaintext`, `tls = { ca, certificate, key }`, `public_only` |
-//! | `mllp` | `timeout`, `plaintext`, `tls = { ca, certificate, key }` |
-//! | `file` | `bundle` |
+//! | `mllp` | `timeout`, `plaintext`, `tls = { ca, certificate, key }`, `send`, `release` (1, 2), `wait_for` (`acknowledgement`; with release 2 also `commit`) |
+//! | `file` | `bundle`, `roll = { size = "100MB", age = "1h" }`: many files, each published whole under its time |
 //!
 //! `smart = { client_id, key, key_id, scope, token_url }`. Secrets are written as `${NAME}` or `file:PATH`.
 //!
@@ -84,6 +88,7 @@ mod target;
 
 pub use problem::{Problem, Problems};
 
+use crate::delivery::channel::egress::Allowed;
 use crate::delivery::channel::replies::Replies;
 use crate::delivery::channel::{Envelope, Target, file};
 use crate::delivery::{self, Order, Retry};
@@ -117,6 +122,8 @@ pub struct Config {
     pub alerts: Option<alerts::Options>,
     /// How the log is written.
     pub log: Log,
+    /// Where targets and alerts may lead.
+    pub egress: Allowed,
 }
 
 /// How the log is written; `HANDOFF_LOG` in the environment goes before its level.
@@ -150,7 +157,7 @@ impl Default for Config {
         let path = Path::new(DATA).join("bundles.ndjson");
         let archive = delivery::Options {
             route: Route { name: "bundles".into(), filter: None },
-            target: Target::File(file::Options { path, envelope: Envelope::Message }),
+            target: Target::File(file::Options { path, envelope: Envelope::Message, roll: None }),
             retry: Retry::default(),
             replies: Replies::default(),
             rate: 0,
@@ -169,6 +176,7 @@ impl Default for Config {
             admin: None,
             alerts: None,
             log: Log::default(),
+            egress: Allowed::default(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What is wrong with a configuration, and where.
-use std::cell::RefCell;
+use crate::delivery::channel::egress::Allowed;
+use std::cell::{OnceCell, RefCell};
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -54,12 +55,14 @@ pub(super) struct Document<'a> {
     pub text: &'a str,
     pub path: &'a Path,
     environment: &'a dyn Fn(&str) -> Option<String>,
+    /// Where targets may lead; read before they are.
+    pub allowed: OnceCell<Allowed>,
     problems: RefCell<Vec<Problem>>,
 }
 
 impl<'a> Document<'a> {
     pub fn new(text: &'a str, path: &'a Path, environment: &'a dyn Fn(&str) -> Option<String>) -> Document<'a> {
-        Document { text, path, environment, problems: RefCell::default() }
+        Document { text, path, environment, allowed: OnceCell::new(), problems: RefCell::default() }
     }
 
     /// Notes a mistake at bytes of the file.
@@ -74,6 +77,18 @@ impl<'a> Document<'a> {
         problems.sort_by_key(|problem| problem.place);
         problems.dedup();
         if problems.is_empty() { Ok(value) } else { Err(Problems { path: self.path.to_owned(), problems }) }
+    }
+
+    /// Where targets may lead.
+    pub fn allowed(&self) -> Allowed {
+        self.allowed.get().cloned().unwrap_or_default()
+    }
+
+    /// Notes a host that `[egress]` does not let through.
+    pub fn check_host(&self, host: &str, at: &Range<usize>) {
+        if let Err(refused) = self.allowed().check(host) {
+            self.wrong(Some(at.clone()), refused.to_string());
+        }
     }
 
     /// A path, relative to the folder of the file.

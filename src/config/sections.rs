@@ -8,7 +8,7 @@ use crate::delivery::{self, Order, Retry, UNTRANSLATED};
 use crate::intake::{AckOn, OnDuplicate, Sender, Senders};
 use crate::journal::Durability;
 use crate::mllp::decoder::Framing;
-use crate::mllp::tls;
+use crate::mllp::{Release, tls};
 use crate::routing::{Filter, FilterError, Route};
 use crate::server::directory::{self, After};
 use crate::server::http::Token;
@@ -28,6 +28,10 @@ pub(super) fn read(document: &Document<'_>) -> Config {
         }
     };
     let root = Section::new(document, table.span(), table.get_ref());
+    if let Some(egress) = root.table("egress").map(super::admin::egress) {
+        config.egress = egress.clone();
+        let _ = document.allowed.set(egress); // Nobody else has.
+    }
     config.admin = root.table("admin").and_then(super::admin::admin);
     config.alerts = root.table("alerts").and_then(super::admin::alerts);
     config.log = root.table("log").map(super::admin::log).unwrap_or_default();
@@ -57,7 +61,8 @@ pub(super) fn read(document: &Document<'_>) -> Config {
 
 /// Without a route everything goes to a file in the data directory.
 fn default_routes(config: &Config) -> Vec<delivery::Options> {
-    let target = Target::File(file::Options { path: config.data.join("bundles.ndjson"), envelope: Envelope::Message });
+    let path = config.data.join("bundles.ndjson");
+    let target = Target::File(file::Options { path, envelope: Envelope::Message, roll: None });
     Config::default().routes.into_iter().map(|route| delivery::Options { target: target.clone(), ..route }).collect()
 }
 
@@ -147,6 +152,24 @@ fn entrance(section: &Section<'_>, plaintext: bool, listener: &mut Listener) {
     };
     check_address(section, key, &address, plaintext || listener.tls.is_some(), "listener");
     listener.address = address.value;
+    if let Some(release) = release(section) {
+        listener.options.connection.release = release;
+        if key != "mllp" {
+            section.wrong("release is about MLLP: remove it from a listener for HTTP");
+        }
+    }
+}
+
+/// Which release of MLLP is spoken.
+pub(super) fn release(section: &Section<'_>) -> Option<Release> {
+    match section.number::<u8>("release", 1)? {
+        1 => Some(Release::One),
+        2 => Some(Release::Two),
+        _ => {
+            section.wrong("release of MLLP is 1, or 2 with commit acknowledgements");
+            None
+        }
+    }
 }
 
 fn watched(section: &Section<'_>, path: &Placed<String>, listener: &mut Listener) {

@@ -1,12 +1,13 @@
 //! Where a route leads to (`to`), and what it says of replies.
 use super::section::{Placed, Section};
-use super::sections::{check_address, set};
+use super::sections::{check_address, release, set};
+use crate::delivery::channel::egress::Egress;
 use crate::delivery::channel::fhir::Credentials;
 use crate::delivery::channel::replies::{Action, Replies, Reply};
 use crate::delivery::channel::{Conditional, Envelope, Mode, Secret, Target, fhir, file, http, mllp, rest_hook, smart};
-use crate::mllp::connector;
+use crate::mllp::{Release, connector};
 use reqwest::Url;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Resources in one transaction or batch, unless the configuration says otherwise: as many as there are.
@@ -28,7 +29,8 @@ pub(super) fn target(section: Section<'_>) -> Option<Target> {
                 section.wrong("bundle = \"put\" is for a FHIR server: a file holds Bundles");
             }
             let path = section.document.relative(&path.value);
-            Some(Target::File(file::Options { path, envelope: envelope.unwrap_or_default() }))
+            let roll = section.table("roll").and_then(|roll| self::roll(roll, &path));
+            Some(Target::File(file::Options { path, envelope: envelope.unwrap_or_default(), roll }))
         }
         (None, None, None, Some(address)) => {
             if envelope.is_some() {
@@ -51,6 +53,22 @@ pub(super) fn target(section: Section<'_>) -> Option<Target> {
     target
 }
 
+/// `roll = { size = "100MB", age = "1h" }`.
+fn roll(section: Section<'_>, path: &Path) -> Option<file::Roll> {
+    let roll = file::Roll { bytes_max: section.size("size"), age: section.duration("age") };
+    if roll.bytes_max.is_none() && roll.age.is_none() {
+        section.wrong("roll needs size or age, or both: roll = { size = \"100MB\", age = \"1h\" }");
+    }
+    if roll.bytes_max == Some(0) || roll.age.is_some_and(|age| age.is_zero()) {
+        section.wrong("roll: size and age must be more than nothing");
+    }
+    if path.file_name().is_none() {
+        section.wrong("roll: file names no file, of whose name those of the others are made");
+    }
+    section.finish();
+    Some(roll)
+}
+
 fn mllp_target(section: &Section<'_>, address: Placed<String>) -> Option<Target> {
     let tls = section.table("tls").and_then(|section| {
         let (document, at, tls) = (section.document, section.at.clone(), tls(section));
@@ -64,7 +82,26 @@ fn mllp_target(section: &Section<'_>, address: Placed<String>) -> Option<Target>
     let timeout = section.duration("timeout").unwrap_or(Duration::from_secs(30));
     let connect_timeout = Duration::from_secs(5);
     let acknowledges = section.choice("send", &[("message", false), ("acknowledgement", true)]).unwrap_or(false);
-    Some(Target::Mllp(mllp::Options { address: address.value, tls, connect_timeout, acknowledges, timeout }))
+    let release = release(section).unwrap_or_default();
+    let commit_only = section.choice("wait_for", &[("acknowledgement", false), ("commit", true)]).unwrap_or(false);
+    if commit_only && release == Release::One {
+        section.wrong("wait_for = \"commit\" goes with release = 2: in release 1 there is no commit acknowledgement");
+    }
+    let egress = Egress { public_only: false, allowed: section.document.allowed() };
+    if let Some((host, _)) = address.value.rsplit_once(':') {
+        section.document.check_host(host, &address.at);
+    }
+    let address = address.value;
+    Some(Target::Mllp(mllp::Options {
+        address,
+        tls,
+        connect_timeout,
+        acknowledges,
+        release,
+        commit_only,
+        egress,
+        timeout,
+    }))
 }
 
 /// `tls = { ca, certificate, key }`.
@@ -91,7 +128,8 @@ fn web(section: &Section<'_>, name: &str, text: &Placed<String>) -> Option<(Url,
     let wrong = |what: String| section.document.wrong(Some(text.at.clone()), what);
     let mut options = http::Options::default();
     set(&mut options.timeout, section.duration("timeout"));
-    set(&mut options.public_only, section.boolean("public_only"));
+    options.egress =
+        Egress { public_only: section.boolean("public_only").unwrap_or(false), allowed: section.document.allowed() };
     options.tls = section.table("tls").map(tls);
     let plaintext = section.boolean("plaintext").unwrap_or(false);
     let Some(url) = http_url(&text.value) else {
@@ -103,6 +141,7 @@ fn web(section: &Section<'_>, name: &str, text: &Placed<String>) -> Option<(Url,
             "http is not encrypted: use https, or add plaintext = true to this target if the network is trusted".into(),
         );
     }
+    section.document.check_host(url.host_str().unwrap_or_default(), &text.at);
     if url.scheme() == "http" && options.tls.is_some() {
         wrong("tls goes with https".into());
     }
@@ -179,7 +218,12 @@ fn smart_options(section: Section<'_>, plaintext: bool) -> Option<smart::Options
         let safe = |url: &Url| url.scheme() == "https" || plaintext || http::is_loopback(url);
         let url = http_url(&text.value).filter(safe);
         if url.is_none() {
-            section.document.wrong(Some(text.at), "token_url must be a URL, such as \"https://ehr.example/token\"");
+            section
+                .document
+                .wrong(Some(text.at.clone()), "token_url must be a URL, such as \"https://ehr.example/token\"");
+        }
+        if let Some(host) = url.as_ref().and_then(Url::host_str) {
+            section.document.check_host(host, &text.at);
         }
         url
     });

@@ -77,7 +77,11 @@ fn everything_that_can_be_said() {
     assert_eq!((server.base.as_str(), server.envelope), ("https://ehr.example/fhir", Envelope::Batch));
     assert_eq!(
         config.routes[1].target,
-        Target::File(file::Options { path: "/etc/handoff/out/bundles.ndjson".into(), envelope: Envelope::Message })
+        Target::File(file::Options {
+            path: "/etc/handoff/out/bundles.ndjson".into(),
+            envelope: Envelope::Message,
+            roll: None
+        })
     );
 }
 
@@ -230,6 +234,13 @@ fn each_mistake_has_a_remedy() {
         (route("{ file = \"x\" }\nreplies = { 409 = \"dye\" }"), "409 must be one of \"retry\", \"dead\""),
         (route("{ file = \"x\" }\nreplies = { 401 = \"dead\" }"), "401 is about credentials"),
         (route("{ fil = \"x\" }\nrat = 5"), "unknown key \"rat\""),
+        (route("{ file = \"x\", roll = {} }"), "roll needs size or age"),
+        (route("{ file = \"x\", roll = { age = \"0s\" } }"), "more than nothing"),
+        (route("{ file = \"..\", roll = { age = \"1m\" } }"), "names no file"),
+        (route("{ mllp = \"127.0.0.1:1\", roll = { age = \"1m\" } }"), "unknown key \"roll\""),
+        (route("{ mllp = \"127.0.0.1:1\", release = 3 }"), "release of MLLP is 1, or 2"),
+        (route("{ mllp = \"127.0.0.1:1\", wait_for = \"commit\" }"), "goes with release = 2"),
+        (wrong("[[listener]]\nname = \"a\"\nhttp = \"127.0.0.1:1\"\nrelease = 2"), "release is about MLLP"),
         (route("{ file = \"x\" }\nrate = 0"), "rate must be a whole number, 1 or more"),
         (wrong("[[route]]\nname = \"untranslated\"\nto = { file = \"x\" }"), "cannot be named"),
         (
@@ -258,6 +269,40 @@ fn each_mistake_has_a_remedy() {
     ] {
         assert!(found.contains(expected), "{expected:?} not in:\n{found}");
     }
+}
+
+#[test]
+fn what_may_be_connected_to() {
+    let text = |allow: &str| {
+        format!(
+            r#"[egress]
+allow = {allow}
+[[route]]
+name = "ehr"
+to = {{ fhir = "https://ehr.example/fhir", smart = {{ client_id = "x", scope = "s", key = "none", token_url = "https://token.example/t" }} }}
+[[route]]
+name = "lab"
+to = {{ mllp = "10.9.0.1:2575", plaintext = true }}
+[[route]]
+name = "hook"
+to = {{ rest_hook = "https://hook.lab.example/x" }}
+[alerts]
+webhook = "https://alerts.example/x"
+"#
+        )
+    };
+    let told = wrong(&text("[\"10.2.0.1\", \"*.lab.example\"]"));
+    assert!(told.contains("handoff.toml:8:15: 10.9.0.1 is not in [egress] allow"), "{told}");
+    assert!(!told.contains("ehr.example is") && !told.contains("hook.lab"), "names may be in a network: {told}");
+    let told = wrong(&text("[\"*.lab.example\"]"));
+    for (place, host) in [("5:15", "ehr.example"), ("5:109", "token.example"), ("13:11", "alerts.example")] {
+        assert!(told.contains(&format!("handoff.toml:{place}: {host} is not in [egress] allow")), "{told}");
+    }
+    assert!(wrong("[egress]\nallow = [\"https://x\"]").contains(":2:10: allow lists hosts and networks"));
+    assert!(wrong("[egress]\n").contains("allow is missing"));
+    let config = parse("[egress]\nallow = [\"lab.example\"]\n[[route]]\nname = \"lab\"\nto = { mllp = \"lab.example:1\", plaintext = true }").unwrap();
+    let Target::Mllp(lab) = &config.routes[0].target else { panic!("a receiver") };
+    assert!(lab.egress.allowed == config.egress && !lab.egress.is_free());
 }
 
 #[test]
@@ -292,7 +337,7 @@ fn targets_of_every_kind() {
     let identity = Some((file("us.pem"), file("us.key")));
     assert_eq!(server.http.tls, Some(http::Tls { ca: Some(file("ca.pem")), identity }));
     let Target::RestHook(hook) = &config.routes[1].target else { panic!("a web hook") };
-    assert_eq!((hook.envelope, hook.secrets.len(), hook.http.public_only), (None, 1, true));
+    assert_eq!((hook.envelope, hook.secrets.len(), hook.http.egress.public_only), (None, 1, true));
     let Target::Mllp(lab) = &config.routes[2].target else { panic!("a receiver") };
     assert_eq!(lab.tls.as_ref().map(|tls| (&tls.ca, &tls.identity)), Some((&file("ca.pem"), &None)));
     assert!(!format!("{config:?}").contains("0123456789abcdef"), "a secret is not shown");

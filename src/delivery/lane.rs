@@ -15,7 +15,7 @@ use super::schedule::{Job, Limits, Next, Schedule, Tried};
 use super::supply::{self, Supply};
 use super::{OpenError, Options, Retry, UNTRANSLATED};
 use crate::facets::{Facets, Outcome};
-use crate::journal::{self, DeadLetter, Error, Journal, Position, State, Step};
+use crate::journal::{self, DeadLetter, Error, Journal, Position, State, Step, Unsent};
 use crate::routing::{Live, Route, Settled, Tail};
 use crate::telemetry::{Attempt, RouteMeter, telemetry};
 use std::collections::VecDeque;
@@ -190,7 +190,15 @@ impl Lane {
     }
 
     /// Works as it is asked to. What fails or rests when it ends stays in the journal for the next start.
-    pub async fn run(mut self, mut wishes: watch::Receiver<Wish>) {
+    pub async fn run(mut self, wishes: watch::Receiver<Wish>) {
+        self.channels.iter_mut().for_each(Channel::begin);
+        self.work(wishes).await;
+        for channel in &mut self.channels {
+            channel.end().await;
+        }
+    }
+
+    async fn work(&mut self, mut wishes: watch::Receiver<Wish>) {
         let mut head = self.common.journal.head();
         let mut deliveries = Deliveries::new();
         let mut ended = false;
@@ -436,7 +444,9 @@ impl Lane {
         }
         if let Some((seq, reason)) = finished.skipped {
             tracing::warn!(route = self.name, seq, "not delivered, passed over as the route says: {reason}");
-            self.settle(seq, seq);
+            let at_ms = (self.common.clock)().as_millisecond();
+            self.ledger.pass_over(Unsent { seq, last: seq, at_ms, dropped: false, reason });
+            self.common.settled.settle(&self.name, seq, seq, false);
         }
         if let Some(again) = finished.again {
             self.gauge.failed();

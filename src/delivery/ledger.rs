@@ -1,5 +1,5 @@
 //! The numbers of a route: which are settled, which still wait, and what of it the state database knows yet.
-use crate::journal::{DeadLetter, Position, Step, Tried};
+use crate::journal::{DeadLetter, Position, Step, Tried, Unsent};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a lane has looked at. Numbers come in order; they are settled in any order.
@@ -13,6 +13,7 @@ pub(super) struct Ledger {
     news: bool,
     settled: Vec<u64>,
     given_up: Vec<DeadLetter>,
+    unsent: Vec<Unsent>,
     /// What has failed and still waits.
     tried: BTreeMap<u64, Tried>,
     /// Of those, what the database does not know yet.
@@ -30,6 +31,7 @@ impl Ledger {
             news: false,
             settled: Vec::new(),
             given_up: Vec::new(),
+            unsent: Vec::new(),
             tried: position.tried.into_iter().map(|tried| (tried.seq, tried)).collect(),
             newly_tried: BTreeSet::new(),
             forgotten: Vec::new(),
@@ -83,6 +85,12 @@ impl Ledger {
         self.given_up.push(letter);
     }
 
+    /// The same, for a message that need not arrive.
+    pub fn pass_over(&mut self, unsent: Unsent) {
+        self.settle(unsent.seq, unsent.last);
+        self.unsent.push(unsent);
+    }
+
     /// Whether there is something that the database does not know yet and must.
     pub fn has_news(&self) -> bool {
         self.news
@@ -96,6 +104,7 @@ impl Ledger {
             parked: self.open.range(self.kept..).copied().collect(),
             settled: self.settled.clone(),
             given_up: self.given_up.clone(),
+            unsent: self.unsent.clone(),
             tried: self.newly_tried.iter().filter_map(|seq| self.tried.get(seq).copied()).collect(),
             forgotten: self.forgotten.clone(),
         })
@@ -106,6 +115,7 @@ impl Ledger {
         (self.kept, self.news) = (self.ahead, false);
         self.settled.clear();
         self.given_up.clear();
+        self.unsent.clear();
         self.newly_tried.clear();
         self.forgotten.clear();
     }

@@ -112,7 +112,7 @@ pub async fn letter(
         }
     }
     if route == UNTRANSLATED || sent.iter().all(|sent| sent.failure.is_none()) {
-        state.drop_dead_letter(route, letter.seq)?;
+        state.forget_dead_letter(route, letter.seq)?;
     }
     Ok(sent)
 }
@@ -156,8 +156,10 @@ fn overtaken(view: &mut View, live: &Live, route: &Route, target: &Target) -> Re
     let (Target::Fhir(_), Some(patient)) = (target, patient) else { return Ok(None) };
     let Some(position) = view.state().position(&route.name)? else { return Ok(None) };
     let letters = view.state().dead_letters(&route.name)?;
+    let unsent = view.state().unsent(&route.name, live.seq + 1, u64::MAX)?;
     let gone_out = |seq: u64| {
-        let given_up = letters.iter().any(|letter| (letter.seq..=letter.last).contains(&seq));
+        let given_up = letters.iter().any(|letter| (letter.seq..=letter.last).contains(&seq))
+            || unsent.iter().any(|unsent| (unsent.seq..=unsent.last).contains(&seq));
         seq < position.ahead && position.waiting.binary_search(&seq).is_err() && !given_up
     };
     let mut next = live.seq + 1;

@@ -1,7 +1,7 @@
 //! A frame that holds a batch (FHS, BHS … BTS, FTS): each message is taken for itself and in order, and one batch of their acknowledgements is the answer.
 //!
 //! Messages that asked for no acknowledgement have none in it; where no message asked for one there is no answer at all. A batch of which a message could not be stored is
-//! not answered: the sender sends it again, and those that were stored are known.
+//! not answered, or as one that is not kept where all messages asked in the enhanced mode: the sender sends it again, and those that were stored are known.
 use super::acknowledge::Pen;
 use super::{Answer, Intake, Peer, Source};
 use crate::hl7::{is_batch, split};
@@ -40,7 +40,7 @@ impl Intake {
         async move {
             match taking {
                 Taking::Message(answer) => answer.await,
-                Taking::Batch(raw, answers) => together(&pen, &raw, answers).await,
+                Taking::Batch(raw, answers) => together(pen, raw, answers).await,
             }
         }
     }
@@ -54,21 +54,40 @@ impl Intake {
 }
 
 /// The answers to the messages of a batch as one.
-async fn together(pen: &Pen, raw: &[u8], answers: Vec<impl Future<Output = Answer>>) -> Answer {
+async fn together(pen: Arc<Pen>, raw: Vec<u8>, taken: Vec<impl Future<Output = Answer>>) -> Answer {
+    let mut answers = Vec::with_capacity(taken.len());
+    for answer in taken {
+        answers.push(answer.await);
+    }
+    // All of it is kept before any of it is waited for.
+    let waits = answers.iter().any(|answer| matches!(answer, Answer::Later(_)))
+        && !answers.iter().any(|answer| matches!(answer, Answer::NotStored { .. }));
+    let answer = settled(pen, raw, answers);
+    if waits { Answer::later(answer) } else { answer.await }
+}
+
+async fn settled(pen: Arc<Pen>, raw: Vec<u8>, answers: Vec<Answer>) -> Answer {
     let count = answers.len();
     let mut acknowledgements = Vec::with_capacity(count);
-    let mut lost = None;
+    let (mut lost, mut silent) = (None, false);
     for answer in answers {
-        match answer.await {
-            Answer::Acknowledge(ack) | Answer::NotStored { reply: Some(ack), .. } => acknowledgements.push(ack),
-            Answer::Silence => {}
-            Answer::NotStored { error, reply: None } => lost = Some(error),
+        match answer.settled().await {
+            Answer::Acknowledge(ack) => acknowledgements.push(ack),
+            Answer::NotStored { error, reply } => {
+                lost = Some(error);
+                silent |= reply.is_none();
+                acknowledgements.extend(reply);
+            }
+            Answer::Silence | Answer::Later(_) => {}
         }
     }
     match lost {
-        Some(error) => Answer::NotStored { error, reply: None },
+        Some(error) => {
+            let reply = (!silent).then(|| pen.batch(&raw, &acknowledgements));
+            Answer::NotStored { error, reply }
+        }
         None if acknowledgements.is_empty() && count > 0 => Answer::Silence,
-        None => Answer::Acknowledge(pen.batch(raw, &acknowledgements)),
+        None => Answer::Acknowledge(pen.batch(&raw, &acknowledgements)),
     }
 }
 

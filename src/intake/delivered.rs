@@ -67,7 +67,9 @@ impl Deliveries {
             if seq >= position.ahead || position.waiting.binary_search(&seq).is_ok() {
                 return Ok(None);
             }
-            if self.state.dead_letter(route, seq)?.is_some() {
+            // A letter that somebody dropped has not arrived either; what the route passes over need not.
+            let dropped = || self.state.unsent(route, seq, seq).map(|found| found.iter().any(|unsent| unsent.dropped));
+            if self.state.dead_letter(route, seq)?.is_some() || dropped()? {
                 given_up.get_or_insert_with(|| route.clone());
             }
         }

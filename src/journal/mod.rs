@@ -44,7 +44,7 @@ pub use directory::{Directory, DirectoryError};
 pub use reader::{Item, Limits, Reader};
 pub use record::Record;
 pub use retention::{Pruned, Retention, retain};
-pub use state::{DeadLetter, Position, State, Step, Tried};
+pub use state::{DeadLetter, Position, State, Step, Tried, Unsent};
 pub use store::{Health, Journal, Receipt};
 pub use verify::{Report, Scrub, verify};
 pub use view::{View, ViewError};

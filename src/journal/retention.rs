@@ -71,6 +71,9 @@ pub fn retain(
     let wanted = state.wanted_from(readers)?.unwrap_or(keep);
     // The state is synced before anything goes that only it remembers to be delivered.
     let removed = if !trial && state.sync()? { journal.prune(keep.min(wanted))? } else { 0 };
+    if removed > 0 {
+        state.forget_unsent(keep.min(wanted))?;
+    }
     Ok(Pruned { removed, keep, wanted })
 }
 

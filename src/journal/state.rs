@@ -24,6 +24,10 @@ CREATE TABLE IF NOT EXISTS begun (reader TEXT PRIMARY KEY, seq INTEGER NOT NULL)
 CREATE TABLE IF NOT EXISTS waiting (reader TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (reader, seq)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tried (
     reader TEXT NOT NULL, seq INTEGER NOT NULL, attempts INTEGER NOT NULL, since_ms INTEGER NOT NULL, PRIMARY KEY (reader, seq)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS unsent (
+    reader TEXT NOT NULL, seq INTEGER NOT NULL, last INTEGER NOT NULL, at_ms INTEGER NOT NULL, dropped INTEGER NOT NULL, reason TEXT NOT NULL,
+    PRIMARY KEY (reader, seq)
 ) STRICT, WITHOUT ROWID;";
 
 /// How far a reader has come.
@@ -61,6 +65,8 @@ pub struct Step {
     pub settled: Vec<u64>,
     /// What was given up.
     pub given_up: Vec<DeadLetter>,
+    /// What was passed over.
+    pub unsent: Vec<Unsent>,
     /// What has failed and waits.
     pub tried: Vec<Tried>,
     /// Numbers that had failed and wait no longer.
@@ -79,6 +85,21 @@ pub struct DeadLetter {
     /// How often it was tried.
     pub attempts: u32,
     /// Why; never holds a value of the message.
+    pub reason: String,
+}
+
+/// A message, or a run of them, that is settled though it has not arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsent {
+    /// Its number in the journal.
+    pub seq: u64,
+    /// The last number of the run.
+    pub last: u64,
+    /// Since when, in milliseconds since 1970 (UTC).
+    pub at_ms: i64,
+    /// Whether somebody dropped its dead letter; else its route passed it over.
+    pub dropped: bool,
+    /// Why it had not arrived; never holds a value of the message.
     pub reason: String,
 }
 
@@ -326,15 +347,65 @@ impl State {
         names().map_err(Error::database(&self.path))
     }
 
-    /// Forgets a dead letter; the message stays in the journal. Whether there was one.
+    /// Takes a dead letter away whose message has arrived. Whether there was one.
     ///
     /// # Errors
     /// A database that cannot be written.
-    pub fn drop_dead_letter(&self, reader: &str, seq: u64) -> Result<bool, Error> {
-        let dropped = self
-            .lock()
-            .execute("DELETE FROM dead_letter WHERE reader = ?1 AND seq = ?2", params![reader, seq.cast_signed()]);
-        Ok(dropped.map_err(Error::database(&self.path))? > 0)
+    pub fn forget_dead_letter(&self, reader: &str, seq: u64) -> Result<bool, Error> {
+        let mut found = false;
+        self.write(|transaction| {
+            found = forget(transaction, reader, seq)?;
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Drops a dead letter, and remembers that it was; the message stays in the journal. Whether there was one.
+    ///
+    /// # Errors
+    /// A database that cannot be written.
+    pub fn drop_dead_letter(&self, reader: &str, seq: u64, at_ms: i64) -> Result<bool, Error> {
+        let mut found = false;
+        self.write(|transaction| {
+            transaction.execute(
+                "INSERT OR REPLACE INTO unsent SELECT reader, seq, last, ?3, 1, reason FROM dead_letter WHERE reader = ?1 AND seq = ?2",
+                params![reader, seq.cast_signed(), at_ms],
+            )?;
+            found = forget(transaction, reader, seq)?;
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// What a reader has settled though it has not arrived, from a number on up to another, in order.
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub fn unsent(&self, reader: &str, from: u64, to: u64) -> Result<Vec<Unsent>, Error> {
+        let failed = || Error::database(&self.path);
+        let connection = self.lock();
+        let mut select = connection
+            .prepare_cached(
+                "SELECT seq, last, at_ms, dropped, reason FROM unsent WHERE reader = ?1 AND last >= ?2 AND seq <= ?3 ORDER BY seq",
+            )
+            .map_err(failed())?;
+        let (from, to) = (from.min(i64::MAX.unsigned_abs()), to.min(i64::MAX.unsigned_abs()));
+        let rows = select.query_map(params![reader, from.cast_signed(), to.cast_signed()], |row| {
+            let (seq, last) = (row.get::<_, i64>(0)?.unsigned_abs(), row.get::<_, i64>(1)?.unsigned_abs());
+            Ok(Unsent { seq, last, at_ms: row.get(2)?, dropped: row.get(3)?, reason: row.get(4)? })
+        });
+        rows.and_then(Iterator::collect).map_err(failed())
+    }
+
+    /// Forgets what is said of messages before a number, which the journal has no more.
+    ///
+    /// # Errors
+    /// A database that cannot be written.
+    pub(super) fn forget_unsent(&self, before: u64) -> Result<(), Error> {
+        self.write(|transaction| {
+            transaction.execute("DELETE FROM unsent WHERE last < ?1", [before.cast_signed()])?;
+            Ok(())
+        })
     }
 
     /// When a partition was last read through.
@@ -367,6 +438,11 @@ impl State {
     }
 }
 
+fn forget(transaction: &Transaction<'_>, reader: &str, seq: u64) -> rusqlite::Result<bool> {
+    let seq = seq.cast_signed();
+    Ok(transaction.execute("DELETE FROM dead_letter WHERE reader = ?1 AND seq = ?2", params![reader, seq])? > 0)
+}
+
 fn letter(row: &rusqlite::Row<'_>) -> rusqlite::Result<DeadLetter> {
     let (seq, last) = (row.get::<_, i64>(0)?.unsigned_abs(), row.get::<_, i64>(1)?.unsigned_abs());
     Ok(DeadLetter { seq, last, at_ms: row.get(2)?, attempts: row.get(3)?, reason: row.get(4)? })
@@ -383,6 +459,18 @@ fn insert(transaction: &Transaction<'_>, reader: &str, letter: &DeadLetter) -> r
 fn advance(transaction: &Transaction<'_>, reader: &str, step: &Step) -> rusqlite::Result<()> {
     for letter in &step.given_up {
         insert(transaction, reader, letter)?;
+    }
+    for unsent in &step.unsent {
+        transaction.prepare_cached("INSERT OR REPLACE INTO unsent VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(
+            params![
+                reader,
+                unsent.seq.cast_signed(),
+                unsent.last.cast_signed(),
+                unsent.at_ms,
+                unsent.dropped,
+                unsent.reason
+            ],
+        )?;
     }
     let mut park = transaction.prepare_cached("INSERT OR REPLACE INTO waiting VALUES (?1, ?2)")?;
     for seq in &step.parked {
@@ -417,6 +505,26 @@ fn advance(transaction: &Transaction<'_>, reader: &str, step: &Step) -> rusqlite
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_not_arrived_is_remembered_as_long_as_the_journal_has_it() {
+        let temporary = tempfile::tempdir().unwrap();
+        let state = State::open(&Directory::open(temporary.path()).unwrap()).unwrap();
+        let letter = |seq, last| DeadLetter { seq, last, at_ms: 5, attempts: 2, reason: "refused".into() };
+        let skipped = Unsent { seq: 9, last: 9, at_ms: 6, dropped: false, reason: "404".into() };
+        let given_up = vec![letter(2, 4), letter(5, 5), letter(7, 7)];
+        let step = Step { cursor: 10, ahead: 10, given_up, unsent: vec![skipped.clone()], ..Step::default() };
+        state.advance("ehr", &step).unwrap();
+        assert!(state.drop_dead_letter("ehr", 2, 8).unwrap() && !state.drop_dead_letter("ehr", 3, 8).unwrap());
+        assert!(state.forget_dead_letter("ehr", 5).unwrap() && !state.forget_dead_letter("lab", 7).unwrap());
+        assert_eq!(state.dead_letters("ehr").unwrap(), [letter(7, 7)]);
+        let dropped = Unsent { seq: 2, last: 4, at_ms: 8, dropped: true, reason: "refused".into() };
+        assert_eq!(state.unsent("ehr", 0, u64::MAX).unwrap(), [dropped.clone(), skipped.clone()]);
+        assert_eq!((state.unsent("ehr", 3, 3).unwrap(), state.unsent("ehr", 5, 8).unwrap()), (vec![dropped], vec![]));
+        assert!(state.unsent("lab", 0, u64::MAX).unwrap().is_empty());
+        state.forget_unsent(5).unwrap();
+        assert_eq!(state.unsent("ehr", 0, u64::MAX).unwrap(), [skipped]);
+    }
 
     #[test]
     fn cursors_and_dead_letters_outlive_the_process() {

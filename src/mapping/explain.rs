@@ -9,13 +9,15 @@
 //! 4. else the Bundle itself, for its own elements.
 //!
 //! Anything else would be a value that nobody can explain; the tests see to it that there is none.
+mod fields;
 mod scan;
 
 use super::finding::place;
 use super::plan::{Emit, NONE, RuleId, Text};
-use super::source::Location;
+use super::source::{Layer, Location};
 use super::{Context, Failure, Plan, Scratch, Trace};
-use crate::hl7::{Charset, Index, Message, SegmentId, Span, Structure, decode_into, transcode};
+use crate::hl7::{Charset, Message, SegmentId, Span, Structure, decode_into};
+pub use fields::{FieldStory, FieldUse};
 use scan::{Container, Member, Scalar};
 use std::collections::HashMap;
 
@@ -45,6 +47,8 @@ pub struct Explanation {
     pub source: Option<SourcePlace>,
     /// The row of a code table that it went through.
     pub row: Option<RowPlace>,
+    /// The trace that it was found by.
+    trace: Option<usize>,
 }
 
 /// What wrote a value.
@@ -59,7 +63,7 @@ pub enum Origin {
 }
 
 /// A rule of the mapping files.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct RulePlace {
     /// `PID.Patient`, or `ADT_A01` for a statement.
     pub map: String,
@@ -71,6 +75,10 @@ pub struct RulePlace {
     pub line: usize,
     /// Its bytes.
     pub location: Location,
+    /// Whose it is.
+    pub layer: Layer,
+    /// The row that it took the place of: file, line, and whose that was.
+    pub replaced: Option<(String, usize, Layer)>,
 }
 
 /// Bytes of the message.
@@ -122,34 +130,9 @@ impl Plan {
         scratch: &mut Scratch,
     ) -> Result<Explained, Failure> {
         self.translate_with::<true>(raw, context, scratch)?;
-        let mut index = Index::new();
-        index.parse(raw).map_err(super::unreadable)?;
-        self.of_message(index.message(raw)).explain_translated(raw, below, scratch)
-    }
-
-    fn explain_translated(&self, raw: &[u8], below: Option<&str>, scratch: &Scratch) -> Result<Explained, Failure> {
-        let mut index = Index::new();
-        let charset =
-            |message: Message<'_>| self.charset(message.text(message.find(SegmentId(*b"MSH")).unwrap_or(0), 18));
-        index.parse(raw).map_err(super::unreadable)?;
-        let transcoded = charset(index.message(raw)).needs_transcoding();
-        let text = if transcoded { transcode(raw) } else { raw.into() };
-        index.parse(&text).map_err(super::unreadable)?;
-        let message = index.message(&text);
-        let mut explainer = Explainer {
-            plan: self,
-            message,
-            charset: charset(message),
-            scratch,
-            rules: HashMap::new(),
-            several: HashMap::new(),
-            ready: self.ready_objects(),
-        };
-        explainer.count();
-        let mut values = Vec::new();
-        let bundle = scratch.bundle();
-        scan::scalars(bundle, |scalar| values.extend(explainer.explain(bundle, &scalar, below)));
-        Ok(Explained { values, transcoded })
+        let transcoded = !scratch.transcoded.is_empty();
+        let plan = self.of_message(scratch.message(raw));
+        Ok(Explained { values: Explainer::new(plan, raw, scratch).values(below), transcoded })
     }
 
     /// The objects that rows of constants have ready, by rule.
@@ -192,7 +175,24 @@ struct Explainer<'a> {
     ready: HashMap<RuleId, Vec<Text>>,
 }
 
-impl Explainer<'_> {
+impl<'a> Explainer<'a> {
+    /// Over what the last traced run left.
+    fn new(plan: &'a Plan, raw: &'a [u8], scratch: &'a Scratch) -> Explainer<'a> {
+        let message = scratch.message(raw);
+        let charset = plan.charset(message.text(message.find(SegmentId(*b"MSH")).unwrap_or(0), 18));
+        let (rules, several, ready) = (HashMap::new(), HashMap::new(), plan.ready_objects());
+        let mut explainer = Explainer { plan, message, charset, scratch, rules, several, ready };
+        explainer.count();
+        explainer
+    }
+
+    fn values(&mut self, below: Option<&str>) -> Vec<Explanation> {
+        let mut values = Vec::new();
+        let bundle = self.scratch.bundle();
+        scan::scalars(bundle, |scalar| values.extend(self.explain(bundle, &scalar, below)));
+        values
+    }
+
     fn count(&mut self) {
         for entry in self.scratch.entries() {
             *self.several.entry(entry.resource_type).or_default() += 1;
@@ -201,10 +201,14 @@ impl Explainer<'_> {
 
     /// The traces that belong to the value starting at a byte. Traces stand in the order of the output.
     fn traces(&self, start: usize) -> &[Trace] {
+        &self.scratch.state.traces[self.trace_numbers(start)]
+    }
+
+    fn trace_numbers(&self, start: usize) -> std::ops::Range<usize> {
         let traces = &self.scratch.state.traces;
         let first = traces.partition_point(|t| t.start < start);
         let count = traces[first..].iter().take_while(|t| t.start == start).count();
-        &traces[first..first + count]
+        first..first + count
     }
 
     fn explain(&mut self, bundle: &[u8], scalar: &Scalar<'_>, below: Option<&str>) -> Option<Explanation> {
@@ -215,12 +219,12 @@ impl Explainer<'_> {
         }
         let mut chain: Vec<Trace> = scalar.around.iter().flat_map(|c| self.traces(c.start)).copied().collect();
         let own = self.traces(scalar.start);
-        let found = match own.last() {
+        let (found, number) = match own.last() {
             Some(last) => {
                 chain.extend(&own[..own.len() - 1]);
-                Some(*last)
+                (Some(*last), self.trace_numbers(scalar.start).end - 1)
             }
-            None => self.around(bundle, scalar),
+            None => self.around(bundle, scalar).map_or((None, 0), |(trace, number)| (Some(trace), number)),
         };
         if own.is_empty() && found.is_some() {
             chain.pop();
@@ -239,13 +243,14 @@ impl Explainer<'_> {
             source: found.and_then(|t| t.source).map(|span| self.source(span)),
             row: found.and_then(|t| t.row).map(|row| self.row(row)),
             value: String::from_utf8_lossy(&bundle[scalar.start..scalar.end]).into_owned(),
+            trace: found.map(|_| number),
             path,
             name,
         })
     }
 
     /// The trace of the nearest object around that has one, where that object was written as a whole.
-    fn around(&self, bundle: &[u8], scalar: &Scalar<'_>) -> Option<Trace> {
+    fn around(&self, bundle: &[u8], scalar: &Scalar<'_>) -> Option<(Trace, usize)> {
         let (depth, trace) = scalar
             .around
             .iter()
@@ -263,7 +268,8 @@ impl Explainer<'_> {
                 .get(&trace.rule)
                 .is_some_and(|texts| texts.iter().any(|text| object.starts_with(self.plan.compiled.text(*text))))
         };
-        (of_table || of_resource || of_constants()).then_some(trace)
+        (of_table || of_resource || of_constants())
+            .then(|| (trace, self.trace_numbers(trace.start).end.saturating_sub(1)))
     }
 
     fn built_in(&self, bundle: &[u8], scalar: &Scalar<'_>, traced: bool) -> Origin {
@@ -297,18 +303,7 @@ impl Explainer<'_> {
 
     fn rule(&mut self, id: RuleId) -> RulePlace {
         let plan = self.plan;
-        let made = || {
-            let rule = &plan.compiled.rules[id as usize];
-            let (file, line, ..) = plan.sources().position(rule.location);
-            RulePlace {
-                map: rule.map.clone(),
-                target: rule.target.clone(),
-                file: file.to_owned(),
-                line,
-                location: rule.location,
-            }
-        };
-        self.rules.entry(id).or_insert_with(made).clone()
+        self.rules.entry(id).or_insert_with(|| plan.rule_place(id).unwrap_or_default()).clone()
     }
 
     fn source(&self, span: Span) -> SourcePlace {

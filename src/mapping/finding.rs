@@ -1,7 +1,7 @@
 //! What a translation noticed: nothing of it stops the message, all of it is worth a look.
 use super::Plan;
 use super::plan::{NONE, RuleId};
-use crate::hl7::{Message, Span};
+use crate::hl7::{Message, SegmentId, Span, decode_into};
 
 /// One thing noticed, as positions only; [`Finding::render`] makes text of it, without field values.
 #[derive(Debug, Clone, Copy)]
@@ -9,6 +9,8 @@ pub struct Finding {
     /// What.
     pub code: FindingCode,
     pub(super) rule: RuleId,
+    /// The code table that lacks the code, of [`FindingCode::UnmappedCode`].
+    pub(super) table: u16,
     /// Where in the message.
     pub span: Span,
 }
@@ -61,6 +63,45 @@ impl Finding {
             text.push_str(&format!(" (rule {} `{}`, {file}:{line})", rule.map, rule.target));
         }
         text
+    }
+}
+
+/// The longest code that is told; what is longer is none, but text.
+pub const CODE_BYTES_MAX: usize = 64;
+
+/// A code of a message that its table lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnmappedCode<'p> {
+    /// `AdministrativeSex`.
+    pub table: &'p str,
+    /// As a row would name it; empty where the value is too long for a code, or was put together.
+    pub code: String,
+    /// Somebody should look: a table beside it of the same HL7 table (`AddressType[Use]` beside `AddressType[Type]`) has no row for the code either, and it is
+    /// not of the header, whose codes are those of HL7.
+    pub is_open: bool,
+}
+
+impl Plan {
+    /// The code and the table of a [`FindingCode::UnmappedCode`]; the message as the translation read it ([`Scratch::message`](super::Scratch::message)).
+    pub fn unmapped_code(&self, finding: &Finding, message: Message<'_>) -> Option<UnmappedCode<'_>> {
+        if finding.code != FindingCode::UnmappedCode {
+            return None;
+        }
+        let plan = self.of_message(message);
+        let tables = &plan.compiled.tables;
+        let table = tables.get(usize::from(finding.table))?;
+        let mut text = Vec::new();
+        let charset = plan.charset(message.text(message.find(SegmentId(*b"MSH")).unwrap_or(0), 18));
+        decode_into(message.bytes(finding.span), &message.delimiters(), charset, &mut text);
+        let code = String::from_utf8_lossy(&text).trim().to_owned();
+        let is_code = code.len() <= CODE_BYTES_MAX && !code.contains(char::is_control);
+        let family = |name: &'_ str| name.split('[').next().unwrap_or(name).to_owned();
+        let own = family(&table.name);
+        let known = tables.iter().any(|other| family(&other.name) == own && other.find(code.as_bytes()).is_some());
+        let header = message.segment_span(message.find(SegmentId(*b"MSH")).unwrap_or(0));
+        let in_header = finding.span.start < header.end;
+        let code = if is_code { code } else { String::new() };
+        Some(UnmappedCode { table: &table.name, is_open: !known && !in_header && !code.is_empty(), code })
     }
 }
 

@@ -8,6 +8,8 @@
 //! | `compile` → `plan` | checked sources → flat arenas of nodes |
 //! | `execute` | a plan over a message |
 //! | [`explain`] | where every element came from |
+//! | [`usage`] | where every value of a message went, or why nowhere |
+//! | [`coverage`] | the same, added up over many messages |
 //! | [`layers`] | a site or a sender with ways of its own: which plan a message gets |
 //! | [`listing`] | a plan in readable form |
 //! | [`schema`] | the mapping files as editors understand them |
@@ -16,6 +18,7 @@
 //! Pure: no I/O, no clock, nothing allocated per message once a [`Scratch`] has grown. A `Scratch` remembers what it made of codes, practitioners and places
 //! (`execute/memory.rs`), which makes it faster and changes nothing else.
 mod compile;
+pub mod coverage;
 pub mod diagnostic;
 pub mod difference;
 mod embedded;
@@ -31,9 +34,10 @@ pub mod schema;
 pub mod source;
 mod statement;
 pub mod target;
+pub mod usage;
 
 use crate::fhir::bundle::Entry;
-use crate::hl7::{Charset, Index, Matcher, Options, ParseError, SegmentId, Span, transcode};
+use crate::hl7::{Charset, Index, Matcher, Message, Options, ParseError, SegmentId, Span, transcode};
 use diagnostic::Diagnostics;
 pub use finding::{Finding, FindingCode};
 use jiff::tz::TimeZone;
@@ -114,6 +118,10 @@ impl Scratch {
     /// The resources within [`Scratch::bundle`].
     pub fn entries(&self) -> &[Entry] {
         &self.state.entries
+    }
+    /// The message as the last translation read it: in UTF-8 where its own encoding could not be indexed. `raw` is what was translated.
+    pub fn message<'a>(&'a self, raw: &'a [u8]) -> Message<'a> {
+        self.index.message(if self.transcoded.is_empty() { raw } else { &self.transcoded })
     }
     /// What the last translation noticed.
     pub fn findings(&self) -> &[Finding] {
@@ -263,6 +271,7 @@ impl Plan {
         scratch: &mut Scratch,
     ) -> Result<(), Failure> {
         scratch.state.clear();
+        scratch.transcoded.clear();
         scratch.index.parse(raw).map_err(unreadable)?;
         let message = scratch.index.message(raw);
         let plan = self.of_message(message);

@@ -74,6 +74,8 @@ pub struct Sources {
     pub short: BTreeMap<String, String>,
     /// Settings of the site.
     pub profile: Profile,
+    /// Rows that took the place of another one: the bytes of the new one, and where the old one stands.
+    pub replaced: Vec<(Location, Location)>,
     /// Which messages a layer is about (`when`); a layer without one is about all.
     pub when: BTreeMap<Layer, Vec<When>>,
 }
@@ -257,6 +259,14 @@ pub struct TableRow {
 }
 
 impl Sources {
+    /// Where the row stands that the one at these bytes took the place of.
+    pub fn replaced(&self, location: Location) -> Option<Location> {
+        let around = |new: &Location| {
+            new.file == location.file && new.start <= location.start && location.end <= new.end.max(new.start + 1)
+        };
+        self.replaced.iter().rev().find(|(new, _)| around(new)).map(|(_, old)| *old)
+    }
+
     /// File name, line, column (both from 1) and the line itself.
     pub fn position(&self, location: Location) -> (&str, usize, usize, &str) {
         let Some(file) = self.files.get(location.file as usize) else { return ("", 1, 1, "") };

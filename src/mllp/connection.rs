@@ -2,8 +2,12 @@
 //!
 //! The reading half hands each frame to the handler as soon as it is whole and goes on reading; the writing half waits for the replies in order. So many
 //! frames of one peer can share one sync, while their acknowledgements never overtake each other. A peer that has closed its sending side still gets them.
+//!
+//! In release 2 a frame that is kept is answered with a commit acknowledgement before what its message is answered with, and one that is not kept with a negative one. What the peer
+//! says of our acknowledgement is heeded: a negative one has it sent again, a few times. That it says nothing holds nothing up, as nothing can be lost by it.
 //! No buffer stands for an idle connection: bytes are read onto the stack once they are there.
 use super::decoder::{self, Decoder, Event, Frame, Violation};
+use super::{ACK, NAK, Release};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -20,9 +24,14 @@ const READ_BYTES: usize = 16 << 10;
 /// Replies are written once this many bytes are ready, or nothing more is.
 const WRITE_BYTES: usize = 16 << 10;
 
+/// How often an acknowledgement is sent that the peer says it has not kept.
+const REPEATS_MAX: usize = 3;
+
 /// The limits of a connection.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Options {
+    /// What is spoken.
+    pub release: Release,
     /// The limits of a frame.
     pub decoder: decoder::Options,
     /// From the start of a frame to its end.
@@ -33,8 +42,10 @@ pub struct Options {
     pub write_timeout: Duration,
     /// Silence that ends a lenient frame.
     pub end_timeout: Duration,
-    /// How long a connection stays open, unread, after [`Reply::Stop`]; keeps a peer from reconnecting in a tight loop.
+    /// How long a connection stays open, unread, after a frame that was not kept; keeps a peer from reconnecting in a tight loop.
     pub hold: Duration,
+    /// Before a negative commit acknowledgement; keeps a peer from sending again in a tight loop.
+    pub refusal_pause: Duration,
     /// Frames that may be taken before the first of them is answered.
     pub pipeline_max: usize,
 }
@@ -42,26 +53,29 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         Options {
+            release: Release::default(),
             decoder: decoder::Options::default(),
             frame_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(15 * 60),
             write_timeout: Duration::from_secs(30),
             end_timeout: Duration::from_millis(500),
             hold: Duration::from_secs(30),
+            refusal_pause: Duration::from_millis(500),
             pipeline_max: 64,
         }
     }
 }
 
 /// What becomes of a frame.
-#[derive(Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// Send this message back.
+    /// It is kept; send this message back.
     Message(Vec<u8>),
-    /// Say nothing: the sender asked for no acknowledgement.
+    /// It is kept; say nothing: the sender asked for no acknowledgement.
     Nothing,
-    /// The frame could not be kept: no acknowledgement, no further reading.
-    Stop,
+    /// It is kept; what is said of it comes later.
+    Later(Pin<Box<dyn Future<Output = Reply> + Send>>),
+    /// It could not be kept. In release 1: send this message back, or where there is none no acknowledgement, no further reading.
+    NotKept(Option<Vec<u8>>),
 }
 
 /// Why a connection ended.
@@ -88,7 +102,7 @@ pub enum End {
     /// The bytes are not MLLP.
     #[error("{0}")]
     Violation(#[from] Violation),
-    /// The handler said [`Reply::Stop`].
+    /// The handler said [`Reply::NotKept`], with nothing to send back.
     #[error("stopped: the message could not be stored")]
     Stopped,
     /// The gateway is shutting down.
@@ -136,6 +150,23 @@ where
     }
 }
 
+/// What the writing half is to do.
+enum Errand<R> {
+    /// To answer a frame.
+    Reply(R),
+    /// To send the acknowledgement before once more.
+    Repeat,
+}
+
+/// What a block says of content that we sent (release 2); none for content of the peer.
+fn commitment(frame: &Frame, release: Release) -> Option<bool> {
+    match (release, frame.bytes.as_slice()) {
+        (Release::Two, [ACK]) => Some(true),
+        (Release::Two, [NAK]) => Some(false),
+        _ => None,
+    }
+}
+
 struct Reader<'a, S> {
     stream: S,
     decoder: Decoder,
@@ -146,7 +177,12 @@ struct Reader<'a, S> {
 }
 
 impl<S: AsyncRead + Unpin> Reader<'_, S> {
-    async fn run<H, A, R>(&mut self, handler: &H, queue: &mpsc::Sender<R>, mut shutdown: watch::Receiver<bool>) -> End
+    async fn run<H, A, R>(
+        &mut self,
+        handler: &H,
+        queue: &mpsc::Sender<Errand<R>>,
+        mut shutdown: watch::Receiver<bool>,
+    ) -> End
     where
         H: Fn(Frame) -> A,
         A: Future<Output = R>,
@@ -167,7 +203,12 @@ impl<S: AsyncRead + Unpin> Reader<'_, S> {
                                 "framing bytes inside a message were taken as data"
                             );
                         }
-                        if queue.send(handler(frame).await).await.is_err() {
+                        let errand = match commitment(&frame, self.options.release) {
+                            None => Errand::Reply(handler(frame).await),
+                            Some(true) => continue,
+                            Some(false) => Errand::Repeat,
+                        };
+                        if queue.send(errand).await.is_err() {
                             return End::Stopped;
                         }
                     }
@@ -250,64 +291,118 @@ async fn read<S: AsyncRead + Unpin>(
 }
 
 /// Writes the replies in the order of their frames, several at a time when they are ready together.
-async fn write<S, R>(stream: &mut S, options: &Options, mut pending: mpsc::Receiver<R>) -> Result<(), End>
+async fn write<S, R>(stream: &mut S, options: &Options, mut pending: mpsc::Receiver<Errand<R>>) -> Result<(), End>
 where
     S: AsyncWrite + Unpin,
     R: Future<Output = Reply>,
 {
-    let mut out = Vec::new();
+    let mut writer = Writer { stream, options, out: Vec::new(), last: Vec::new(), repeats: 0 };
     loop {
         let next = match pending.try_recv() {
-            Ok(reply) => Some(reply),
+            Ok(errand) => Some(errand),
             Err(_) => {
-                flush(stream, options, &mut out).await?;
+                writer.flush().await?;
                 pending.recv().await
             }
         };
-        let Some(reply) = next else { break };
-        let mut reply = std::pin::pin!(reply);
-        // A reply that is not there yet must not keep back those that are.
-        let ready = poll_fn(|context| Poll::Ready(reply.as_mut().poll(context))).await;
-        let reply = match ready {
-            Poll::Ready(reply) => reply,
-            Poll::Pending => {
-                flush(stream, options, &mut out).await?;
-                reply.await
-            }
-        };
-        match reply {
-            Reply::Message(message) => super::frame(&message, &mut out),
-            Reply::Nothing => {}
-            Reply::Stop => {
-                flush(stream, options, &mut out).await?;
-                return Err(End::Stopped);
+        match next {
+            None => break,
+            Some(Errand::Repeat) => writer.repeat(),
+            Some(Errand::Reply(reply)) => {
+                let reply = writer.wait_for(reply).await?;
+                writer.reply(reply).await?;
             }
         }
-        if out.len() >= WRITE_BYTES {
-            flush(stream, options, &mut out).await?;
+        if writer.out.len() >= WRITE_BYTES {
+            writer.flush().await?;
         }
     }
-    flush(stream, options, &mut out).await?;
+    writer.flush().await?;
     let _ = timeout(options.write_timeout, stream.shutdown()).await; // The peer may be gone; everything is written.
     Ok(())
 }
 
-async fn flush<S: AsyncWrite + Unpin>(stream: &mut S, options: &Options, out: &mut Vec<u8>) -> Result<(), End> {
-    if out.is_empty() {
-        return Ok(());
-    }
-    match timeout(options.write_timeout, stream.write_all(out)).await {
-        Ok(written) => written?,
-        Err(_) => {
-            return Err(End::Io(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "the peer does not read its acknowledgements",
-            )));
+struct Writer<'a, S> {
+    stream: &'a mut S,
+    options: &'a Options,
+    out: Vec<u8>,
+    /// The last message sent (release 2), for a peer that has not kept it, and how often it was sent again.
+    last: Vec<u8>,
+    repeats: usize,
+}
+
+impl<S: AsyncWrite + Unpin> Writer<'_, S> {
+    /// A reply that is not there yet must not keep back those that are.
+    async fn wait_for(&mut self, reply: impl Future<Output = Reply>) -> Result<Reply, End> {
+        let mut reply = std::pin::pin!(reply);
+        match poll_fn(|context| Poll::Ready(reply.as_mut().poll(context))).await {
+            Poll::Ready(reply) => Ok(reply),
+            Poll::Pending => {
+                self.flush().await?;
+                Ok(reply.await)
+            }
         }
     }
-    out.clear();
-    out.shrink_to(WRITE_BYTES);
-    Ok(())
+
+    async fn reply(&mut self, mut reply: Reply) -> Result<(), End> {
+        let release = self.options.release;
+        if release == Release::Two {
+            if let Reply::NotKept(_) = reply {
+                self.flush().await?;
+                sleep(self.options.refusal_pause).await;
+                super::frame(&[NAK], &mut self.out);
+                return Ok(());
+            }
+            super::frame(&[ACK], &mut self.out);
+        }
+        while let Reply::Later(later) = reply {
+            reply = self.wait_for(later).await?;
+        }
+        match reply {
+            Reply::Message(message) | Reply::NotKept(Some(message)) => {
+                super::frame(&message, &mut self.out);
+                if release == Release::Two {
+                    (self.last, self.repeats) = (message, 0);
+                }
+                Ok(())
+            }
+            Reply::Nothing | Reply::Later(_) => Ok(()),
+            Reply::NotKept(None) => {
+                self.flush().await?;
+                Err(End::Stopped)
+            }
+        }
+    }
+
+    fn repeat(&mut self) {
+        if self.last.is_empty() || self.repeats == REPEATS_MAX {
+            return tracing::warn!("the peer does not keep an acknowledgement; it is not sent again");
+        }
+        self.repeats += 1;
+        super::frame(&self.last, &mut self.out);
+    }
+
+    async fn flush(&mut self) -> Result<(), End> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let written = async {
+            self.stream.write_all(&self.out).await?;
+            self.stream.flush().await // TLS may have kept some of it back.
+        };
+        match timeout(self.options.write_timeout, written).await {
+            Ok(written) => written?,
+            Err(_) => {
+                return Err(End::Io(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the peer does not read its acknowledgements",
+                )));
+            }
+        }
+        self.out.clear();
+        self.out.shrink_to(WRITE_BYTES);
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -317,7 +412,7 @@ mod tests {
 
     async fn echo(frame: Frame) -> std::future::Ready<Reply> {
         std::future::ready(match frame.bytes.as_slice() {
-            b"stop" => Reply::Stop,
+            b"stop" => Reply::NotKept(None),
             b"quiet" => Reply::Nothing,
             _ => Reply::Message(frame.bytes),
         })
@@ -335,9 +430,12 @@ mod tests {
     }
 
     async fn talk(input: &[u8], close: bool) -> (Vec<u8>, End) {
+        talk_by(&options(), input, close).await
+    }
+
+    async fn talk_by(options: &Options, input: &[u8], close: bool) -> (Vec<u8>, End) {
         let (mut peer, ours) = duplex(1 << 16);
         let (_keep, shutdown) = watch::channel(false);
-        let options = options();
         let peer = async {
             peer.write_all(input).await.unwrap();
             if close {
@@ -347,7 +445,7 @@ mod tests {
             peer.read_to_end(&mut out).await.unwrap();
             out
         };
-        tokio::join!(peer, run(ours, &options, &echo, shutdown))
+        tokio::join!(peer, run(ours, options, &echo, shutdown))
     }
 
     #[tokio::test]
@@ -373,6 +471,19 @@ mod tests {
         assert!(before.elapsed() >= Duration::from_millis(160));
         let (out, end) = talk(b"\x0bhalf", false).await;
         assert!(out.is_empty() && matches!(end, End::Slow { bytes: 4 }), "{end}");
+    }
+
+    #[tokio::test]
+    async fn in_release_2_what_is_kept_and_what_is_not_is_said_before_anything_else() {
+        let options = Options { release: Release::Two, refusal_pause: Duration::from_millis(1), ..options() };
+        let (out, end) = talk_by(&options, b"\x0ba\x1c\r\x0bstop\x1c\r\x0bquiet\x1c\r", true).await;
+        assert_eq!(out, b"\x0b\x06\x1c\r\x0ba\x1c\r\x0b\x15\x1c\r\x0b\x06\x1c\r");
+        assert!(matches!(end, End::Closed), "{end}");
+        let (out, _) = talk_by(&options, b"\x0ba\x1c\r\x0b\x06\x1c\r", true).await;
+        assert_eq!(out, b"\x0b\x06\x1c\r\x0ba\x1c\r", "what the peer says of it is no message");
+        let naks = [b"\x0ba\x1c\r".as_slice(), &b"\x0b\x15\x1c\r".repeat(REPEATS_MAX + 3)].concat();
+        let (out, _) = talk_by(&options, &naks, true).await;
+        assert_eq!(out, [b"\x0b\x06\x1c\r".as_slice(), &b"\x0ba\x1c\r".repeat(REPEATS_MAX + 1)].concat());
     }
 
     #[tokio::test]

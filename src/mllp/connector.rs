@@ -1,6 +1,6 @@
 //! TLS for the sending side: 1.3 and 1.2. The peer must have a certificate of the named authority, for the host that the address names.
 //!
-//! The files are read when a route starts; one that is renewed is taken up at the next start.
+//! The files are read when a route starts; one that is renewed is taken up when the configuration is read anew.
 use super::tls::{Error, certificates, wrong_file};
 use std::io;
 use std::path::PathBuf;

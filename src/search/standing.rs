@@ -1,5 +1,5 @@
 //! What has become of a message on each route, by the state database: where the route stands, what waits, what was given up.
-use crate::journal::{DeadLetter, Error, State};
+use crate::journal::{DeadLetter, Error, State, Unsent};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What has become of a message on one route.
@@ -13,6 +13,8 @@ pub enum Standing<'a> {
     Waiting,
     /// Given up.
     Dead(&'a DeadLetter),
+    /// Passed though it has not arrived: dropped by somebody, or passed over by its route.
+    Unsent(&'a Unsent),
 }
 
 /// Where routes stand at one moment.
@@ -29,6 +31,7 @@ struct Route {
     waiting: BTreeSet<u64>,
     /// By their first numbers.
     letters: BTreeMap<u64, DeadLetter>,
+    unsent: BTreeMap<u64, Unsent>,
 }
 
 impl Standings {
@@ -45,8 +48,9 @@ impl Standings {
                 None => (0, BTreeSet::new()),
             };
             let letters = state.dead_letters(route)?.into_iter().map(|letter| (letter.seq, letter)).collect();
+            let unsent = state.unsent(route, 0, u64::MAX)?.into_iter().map(|unsent| (unsent.seq, unsent)).collect();
             let begun = state.begun(route)?.unwrap_or(0);
-            found.insert(route.clone(), Route { begun, ahead, waiting, letters });
+            found.insert(route.clone(), Route { begun, ahead, waiting, letters, unsent });
         }
         Ok(Standings { routes: found })
     }
@@ -59,7 +63,10 @@ impl Standings {
             Some(letter) => Standing::Dead(letter),
             None if seq >= route.ahead || route.waiting.contains(&seq) => Standing::Waiting,
             None if seq < route.begun => Standing::Before,
-            None => Standing::Settled,
+            None => match route.unsent.range(..=seq).next_back() {
+                Some((_, unsent)) if seq <= unsent.last => Standing::Unsent(unsent),
+                _ => Standing::Settled,
+            },
         })
     }
 

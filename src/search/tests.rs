@@ -2,7 +2,7 @@
 use super::*;
 use crate::facets::{Facets, Outcome};
 use crate::hl7;
-use crate::journal::{DeadLetter, Directory, Journal, Limits, Options, Record, State, Step, View};
+use crate::journal::{DeadLetter, Directory, Journal, Limits, Options, Record, State, Step, Unsent, View};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -230,10 +230,14 @@ fn standings_tell_settled_from_waiting_and_dead() {
     state.register("ehr", 2).unwrap();
     let step = Step { cursor: 6, ahead: 9, parked: vec![6, 8], given_up: vec![letter.clone()], ..Step::default() };
     state.advance("ehr", &step).unwrap();
+    let skipped = Unsent { seq: 5, last: 5, at_ms: 6, dropped: false, reason: "404".into() };
+    let step = Step { cursor: 6, ahead: 9, unsent: vec![skipped.clone()], ..Step::default() };
+    state.advance("ehr", &step).unwrap();
     let standings = Standings::read(&state, &["ehr".into(), "new".into()]).unwrap();
     let of = |seq| standings.of("ehr", seq).unwrap();
     assert_eq!(of(1), Standing::Before);
-    assert_eq!([2, 5, 7].map(of), [const { Standing::Settled }; 3]);
+    assert_eq!([2, 7].map(of), [const { Standing::Settled }; 2]);
+    assert_eq!(of(5), Standing::Unsent(&skipped));
     assert_eq!([6, 8, 9, 100].map(of), [const { Standing::Waiting }; 4]);
     assert_eq!([3, 4].map(of), [Standing::Dead(&letter), Standing::Dead(&letter)]);
     assert_eq!((standings.waits_from("ehr"), standings.waits_from("new")), (Some(6), Some(0)));

@@ -247,14 +247,14 @@ impl Watcher {
                 }
                 let mut answers = Vec::with_capacity(some.len());
                 for answer in waiting {
-                    answers.push(answer.await);
+                    answers.push(answer.await.settled().await);
                 }
                 answers
             });
             for answer in answers {
                 match answer {
                     Answer::Acknowledge(ack) => acknowledgements.push(ack),
-                    Answer::Silence => {}
+                    Answer::Silence | Answer::Later(_) => {}
                     Answer::NotStored { error, .. } => {
                         tracing::error!("a file waits, it is taken again later: {error}");
                         return End::Later;

@@ -15,14 +15,16 @@
 use super::entrance::Entrance;
 use crate::hl7::{Charset, Index, SegmentId};
 use crate::intake::{Answer, Peer};
+use crate::mllp::connection;
 use crate::mllp::listener::{Open, Place, Settings, admit, pause_after};
 use crate::mllp::tls;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::connect_info::Connected;
-use axum::extract::{ConnectInfo, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::serve::IncomingStream;
@@ -33,6 +35,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use subtle::ConstantTimeEq;
@@ -89,7 +92,7 @@ pub(super) async fn run(
 ) {
     let Ok(local) = listener.local_addr() else { return tracing::error!("the listener has no address") };
     let service = Arc::new(Service { entrance, settings: Arc::clone(&settings), token });
-    let router = Router::new().route("/hl7", post(take)).with_state(service);
+    let router = Router::new().route("/hl7", post(take)).with_state(service).layer(from_fn(watch_head));
     let (ready, connections) = mpsc::channel(READY_MAX);
     let accepting = tokio::spawn(accept(listener, Arc::clone(&settings), open, ready, shutdown.clone()));
     let mut stopping = shutdown.clone();
@@ -114,10 +117,18 @@ pub(super) async fn run(
     accepting.abort();
 }
 
+/// Tells the connection that the head of a request is there, and then that the next one may begin.
+async fn watch_head(ConnectInfo(sender): ConnectInfo<Sender>, request: Request, next: Next) -> Response {
+    sender.turns.fetch_add(1, Ordering::Relaxed);
+    let response = next.run(request).await;
+    sender.turns.fetch_add(1, Ordering::Relaxed);
+    response
+}
+
 /// Takes one message or batch.
 async fn take(
     State(service): State<Arc<Service>>,
-    ConnectInfo(Sender(peer)): ConnectInfo<Sender>,
+    ConnectInfo(Sender { peer, .. }): ConnectInfo<Sender>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
@@ -151,9 +162,10 @@ async fn take(
     if let Err((status, text)) = agree(charset, &raw) {
         return refuse(status, text);
     }
-    match service.entrance.accept_frame(raw, &peer).await.await {
+    match service.entrance.accept_frame(raw, &peer).await.await.settled().await {
         Answer::Acknowledge(ack) => ([(CONTENT_TYPE, content_type.to_owned())], ack).into_response(),
-        Answer::Silence => StatusCode::NO_CONTENT.into_response(),
+        // What came later is there.
+        Answer::Silence | Answer::Later(_) => StatusCode::NO_CONTENT.into_response(),
         Answer::NotStored { error, .. } => {
             tracing::error!("not acknowledged, not stored: {error}");
             let retry = [(RETRY_AFTER, RETRY_AFTER_SECONDS)];
@@ -253,7 +265,7 @@ async fn accept(
         let now = settings.load();
         let Some(place) = admit(&open, address, &now.options) else { continue };
         let _ = stream.set_nodelay(true);
-        let (tls, ready, idle) = (now.tls.clone(), ready.clone(), now.options.connection.idle_timeout);
+        let (tls, ready, limits) = (now.tls.clone(), ready.clone(), now.options.connection);
         shaking.spawn(async move {
             let (stream, names) = match tls {
                 None => (Stream::Plain(stream), Arc::default()),
@@ -266,8 +278,7 @@ async fn accept(
                 },
             };
             let peer = Peer { address: address.ip(), names };
-            let silence = Box::pin(sleep(idle));
-            let _ = ready.send(Connection { stream, address, peer, idle, silence, _place: place }).await;
+            let _ = ready.send(Connection::new(stream, address, peer, &limits, place)).await;
         });
     }
 }
@@ -299,21 +310,32 @@ impl serve::Listener for Incoming {
 
 /// Who sent a request.
 #[derive(Debug, Clone)]
-struct Sender(Peer);
+struct Sender {
+    peer: Peer,
+    /// Of its connection.
+    turns: Arc<AtomicU64>,
+}
 
 impl Connected<IncomingStream<'_, Incoming>> for Sender {
     fn connect_info(stream: IncomingStream<'_, Incoming>) -> Sender {
-        Sender(stream.io().peer.clone())
+        let connection = stream.io();
+        Sender { peer: connection.peer.clone(), turns: Arc::clone(&connection.turns) }
     }
 }
 
-/// A connection that is cut when it has been silent for too long.
+/// A connection that is cut when it has been silent for too long, or when the head of a request takes too long: one that comes byte by byte is never silent.
 struct Connection {
     stream: Stream,
     address: SocketAddr,
     peer: Peer,
     idle: Duration,
     silence: Pin<Box<Sleep>>,
+    /// For a head, from its first byte to its last.
+    head_timeout: Duration,
+    /// One more when the head of a request is there, and one more when it is answered: even while a head is waited for.
+    turns: Arc<AtomicU64>,
+    /// Ends when the head that has begun must be there, and the turn in which it began.
+    head: Option<(Pin<Box<Sleep>>, u64)>,
     _place: Place,
 }
 
@@ -323,9 +345,30 @@ enum Stream {
 }
 
 impl Connection {
+    fn new(stream: Stream, address: SocketAddr, peer: Peer, limits: &connection::Options, place: Place) -> Connection {
+        Connection {
+            stream,
+            address,
+            peer,
+            idle: limits.idle_timeout,
+            silence: Box::pin(sleep(limits.idle_timeout)),
+            head_timeout: limits.frame_timeout,
+            turns: Arc::default(),
+            head: None,
+            _place: place,
+        }
+    }
+
     fn is_alive(&mut self) {
         let deadline = Instant::now() + self.idle;
         self.silence.as_mut().reset(deadline);
+    }
+
+    /// Whether a head has been coming for too long.
+    fn is_slow(&mut self, context: &mut Context<'_>) -> bool {
+        let turn = self.turns.load(Ordering::Relaxed);
+        self.head.take_if(|(_, begun)| *begun != turn);
+        self.head.as_mut().is_some_and(|(head, _)| head.as_mut().poll(context).is_ready())
     }
 }
 
@@ -339,10 +382,18 @@ impl AsyncRead for Connection {
             Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
             Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
         };
+        if self.is_slow(context) {
+            tracing::warn!(peer = %self.address, "connection closed: the head of a request did not come in time");
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         if read.is_pending() {
             return self.silence.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()));
         }
         self.is_alive();
+        let turn = self.turns.load(Ordering::Relaxed);
+        if self.head.is_none() && turn.is_multiple_of(2) {
+            self.head = Some((Box::pin(sleep(self.head_timeout)), turn));
+        }
         read
     }
 }

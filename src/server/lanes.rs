@@ -4,6 +4,7 @@ use crate::delivery::channel::Channel;
 use crate::delivery::{Common, Gauge, Lane, OpenError, Options, Reading, Wish};
 use crate::facets::Facets;
 use crate::journal::{Item, Limits, Reader};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,8 @@ struct Route {
     state: RouteState,
     wish: watch::Sender<Wish>,
     gauge: Arc<Gauge>,
+    /// What stood in the files of its target when it started.
+    files: [u8; 32],
     /// None while it is stopped.
     task: Option<AbortHandle>,
 }
@@ -73,7 +76,9 @@ impl Lanes {
         for (name, route) in &self.routes {
             match named(name) {
                 None => changes.removed.push(name.clone()),
-                Some(options) if *options != route.options => changes.changed.push(name.clone()),
+                Some(options) if *options != route.options || contents(options) != route.files => {
+                    changes.changed.push(name.clone());
+                }
                 Some(_) => {}
             }
         }
@@ -115,12 +120,14 @@ impl Lanes {
     }
 
     fn open(&mut self, options: Options, state: RouteState) -> Result<(), OpenError> {
+        // Before they are read: what changes meanwhile is then taken up at the next reload.
+        let files = contents(&options);
         // Opened in any case: a new route begins with the next message, also if it is stopped.
         let lane = Lane::open(options.clone(), &self.common)?;
         let (wish, wishes) = watch::channel(if state == RouteState::Paused { Wish::Pause } else { Wish::Deliver });
         let (name, gauge) = (options.route.name.clone(), lane.gauge());
         let task = (state != RouteState::Stopped).then(|| self.tasks.spawn(lane.run(wishes)));
-        self.routes.insert(name, Route { options, state, wish, gauge, task });
+        self.routes.insert(name, Route { options, state, wish, gauge, files, task });
         Ok(())
     }
 
@@ -258,6 +265,17 @@ impl Lanes {
         let waiting = tasks.collect();
         self.wait_for(waiting).await;
     }
+}
+
+/// A hash of the files that a route reads when it starts; what cannot be read fails when it does.
+fn contents(options: &Options) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for file in options.target.files() {
+        let content = std::fs::read(file).unwrap_or_default();
+        hash.update((content.len() as u64).to_be_bytes());
+        hash.update(content);
+    }
+    hash.finalize().into()
 }
 
 /// When a message was received.

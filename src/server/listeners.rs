@@ -277,17 +277,21 @@ async fn listen(
             let peer = Peer { address: peer.address.ip(), names: peer.names };
             // Both boxed: a connection that does nothing must not carry the room for what a message needs, nor its queue of answers 32 times so.
             let answer = Box::pin(entrance.accept_frame(frame.bytes, &peer)).await;
-            Box::pin(async move {
-                match answer.await {
-                    Answer::Acknowledge(message) => Reply::Message(message),
-                    Answer::Silence => Reply::Nothing,
-                    Answer::NotStored { error, reply } => {
-                        tracing::error!("not acknowledged, not stored: {error}");
-                        reply.map_or(Reply::Stop, Reply::Message)
-                    }
-                }
-            })
+            Box::pin(async move { said(answer.await) })
         }
     };
     listener::run(socket, settings, open, handler, stopping).await;
+}
+
+/// What a connection is told of a frame.
+fn said(answer: Answer) -> Reply {
+    match answer {
+        Answer::Acknowledge(message) => Reply::Message(message),
+        Answer::Silence => Reply::Nothing,
+        later @ Answer::Later(_) => Reply::Later(Box::pin(async { said(later.settled().await) })),
+        Answer::NotStored { error, reply } => {
+            tracing::error!("not acknowledged, not stored: {error}");
+            Reply::NotKept(reply)
+        }
+    }
 }

@@ -4,9 +4,11 @@ use crate::fixtures;
 use crate::twin::mutate::{Random, mutant};
 use handoff::facets::Facets;
 use handoff::hl7::{Index, ack};
+use handoff::journal::{self, DeadLetter, Directory, Durability, Item, Journal, Limits, Record, State, Step};
 use handoff::mapping::source::SourceFile;
 use handoff::mapping::{Context, Plan, Scratch};
 use handoff::mllp::decoder::{Decoder, Framing, Options};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Calls `one` with bent inputs until the time is over; how many it were.
@@ -172,4 +174,100 @@ fn any_configuration_is_read_or_explained() {
             assert!(!problems.problems.is_empty() && !problems.to_string().is_empty());
         }
     });
+}
+
+const FIRST: &str = "journal/00000000000000000001.sqlite";
+const KEPT: u64 = 24;
+
+/// Messages of fixtures, some with a tail that fills pages of its own.
+fn record(seq: u64, messages: &[Vec<u8>]) -> Record {
+    let mut raw = messages[usize::try_from(seq).unwrap() % messages.len()].clone();
+    raw.extend(std::iter::repeat_n(b'x', usize::try_from(seq % 3).unwrap() * 3000));
+    Record { received_ms: seq.cast_signed(), facets: vec![7; 40], raw, ack: b"MSA|AA".to_vec() }
+}
+
+fn append(journal: &Journal, seq: u64, record: Record) -> Result<u64, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime
+        .block_on(async { journal.append(Arc::new(record), |_| {}).await.await.map_err(|error| error.to_string()) })?;
+    Ok(seq)
+}
+
+/// The files of a data directory as kill -9 leaves them (all records in the log), and as a stop does (all in the partition), by their names.
+fn journals(messages: &[Vec<u8>]) -> Vec<Vec<(String, Vec<u8>)>> {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = Arc::new(Directory::open(folder.path()).unwrap());
+    let state = State::open(&directory).unwrap();
+    state.register("ehr", 1).unwrap();
+    let letter = DeadLetter { seq: 3, last: 3, at_ms: 5, attempts: 2, reason: "refused".into() };
+    let step = Step { cursor: 5, ahead: 9, parked: vec![5, 7], given_up: vec![letter], ..Step::default() };
+    state.advance("ehr", &step).unwrap();
+    let options = journal::Options { durability: Durability::Memory, ..journal::Options::default() };
+    let journal = Journal::open(&directory, options).unwrap();
+    for seq in 1..=KEPT {
+        append(&journal, seq, record(seq, messages)).unwrap();
+    }
+    let read = || {
+        let names = ["format".to_owned(), FIRST.to_owned(), format!("{FIRST}-wal"), "state.sqlite".to_owned()];
+        let files =
+            names.into_iter().filter_map(|name| Some((name.clone(), std::fs::read(folder.path().join(name)).ok()?)));
+        files.collect::<Vec<_>>()
+    };
+    let killed = read();
+    drop((journal, state));
+    let stopped = read();
+    assert!(killed.iter().any(|(name, bytes)| name.ends_with("-wal") && !bytes.is_empty()));
+    vec![killed, stopped]
+}
+
+/// Whatever stands in the files of a data directory: it opens or says why not, gives back what was written or tells what is damaged, and goes on with numbers of its own.
+#[test]
+fn any_journal_is_opened_or_refused_and_never_silently_wrong() {
+    let messages = messages();
+    let journals = journals(&messages);
+    let inputs: Vec<Vec<u8>> =
+        journals.iter().flatten().filter(|(name, _)| name != "format").map(|(_, bytes)| bytes.clone()).collect();
+    let memory = std::path::Path::new("/dev/shm");
+    let place = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+    let (mut opened, mut whole) = (0_u32, 0_u32);
+    try_all("journal", &inputs, |bytes, random| {
+        let data = place.path().join("data");
+        let _ = std::fs::remove_dir_all(&data);
+        std::fs::create_dir_all(data.join("journal")).unwrap();
+        let files = &journals[random.below(journals.len())];
+        for (name, content) in files {
+            std::fs::write(data.join(name), content).unwrap();
+        }
+        // In the place of the partition, of its log, of the state, or of a newer partition.
+        let names = [FIRST.to_owned(), format!("{FIRST}-wal"), "state.sqlite".to_owned(), FIRST.replace("01.", "25.")];
+        std::fs::write(data.join(&names[random.below(names.len())]), bytes).unwrap();
+        let directory = Arc::new(Directory::open(&data).unwrap());
+        if let Ok(state) = State::open(&directory) {
+            let _ = (state.position("ehr"), state.dead_letters("ehr"), state.wanted_from(&["ehr".into()]));
+        }
+        let options = journal::Options { durability: Durability::Memory, ..journal::Options::default() };
+        let Ok(journal) = Journal::open(&directory, options) else { return };
+        opened += 1;
+        let (mut reader, mut from, mut read) = (journal.reader(), 1, 0);
+        let head = *journal.head().borrow();
+        while let Ok(items) = reader.read(from, Limits { records_max: 5, ..Limits::default() }) {
+            let Some(last) = items.last() else { break };
+            assert!(last.next() > from, "it goes on");
+            for item in items {
+                if let Item::Record(seq, found) = &item {
+                    assert!(*seq >= from && *seq <= head, "in order, and known");
+                    assert_eq!(found, &record(*seq, &messages), "what is read is what was written");
+                    read += 1;
+                }
+                from = item.next();
+            }
+        }
+        whole += u32::from(read == KEPT);
+        if append(&journal, head + 1, record(head + 1, &messages)).is_ok() {
+            let items = journal.reader().read(head + 1, Limits::default()).unwrap();
+            assert_eq!(items, [Item::Record(head + 1, record(head + 1, &messages))]);
+        }
+    });
+    eprintln!("journal: {opened} were opened, {whole} with all records");
+    assert!(opened > 0);
 }

@@ -5,6 +5,7 @@ mod cases;
 mod cli;
 mod corpus;
 mod difference;
+mod coverage;
 mod explain;
 mod fixtures;
 mod fuzz;

@@ -44,7 +44,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("admin", &["facets", "journal", "mllp", "delivery", "server", "telemetry"]),
-    ("alerts", &["journal", "server", "telemetry"]),
+    ("alerts", &["journal", "delivery", "server", "telemetry"]),
     (
         "config",
         &[

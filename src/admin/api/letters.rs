@@ -158,7 +158,8 @@ pub(in super::super) async fn forget(
     blocking(move || {
         let view = view(&shared.data)?;
         find(&view, &named, seq)?;
-        view.state().drop_dead_letter(&named, seq).map_err(failed)
+        let now_ms = jiff::Timestamp::now().as_millisecond();
+        view.state().drop_dead_letter(&named, seq, now_ms).map_err(failed)
     })
     .await?;
     tracing::info!(audit = true, token = %who, route, seq, "dead letter dropped");

@@ -129,6 +129,10 @@ fn facts(found: &Found, phi: bool) -> Value {
                 told["attempts"] = letter.attempts.into();
                 told["at"] = shown_time(letter.at_ms).into();
             }
+            if let Status::Unsent(unsent) = status {
+                told["reason"] = unsent.reason.as_str().into();
+                told["at"] = shown_time(unsent.at_ms).into();
+            }
             (route.clone(), told)
         })
         .collect();

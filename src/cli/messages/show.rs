@@ -118,6 +118,10 @@ fn write_text(
                 letter.attempts,
                 plain(&letter.reason)
             )?,
+            Status::Unsent(unsent) => {
+                let (how, at) = (status.name(), shown_time(unsent.at_ms));
+                writeln!(out, "route {route}: {how} {at}, it has not arrived: {}", plain(&unsent.reason))?
+            }
             status => writeln!(out, "route {route}: {}", status.name())?,
         }
     }

@@ -133,7 +133,7 @@ impl Source {
     /// A message has arrived.
     pub fn arrived(&mut self, message: &Replayed) -> anyhow::Result<()> {
         if let Source::Journal { data, letters: Some(route), .. } = self {
-            data.view.state().drop_dead_letter(route, message.seq)?;
+            data.view.state().forget_dead_letter(route, message.seq)?;
         }
         Ok(())
     }

@@ -1,10 +1,12 @@
 //! Where a replay goes.
 use super::source::Replayed;
 use crate::config::Config;
+use crate::delivery::channel::egress::Egress;
 use crate::delivery::channel::replies::Replies;
 use crate::delivery::channel::{Channel, Envelope, Failure, Target, file, mllp};
 use crate::delivery::{Plans, resend};
 use crate::facets::Facets;
+use crate::mllp::Release;
 use crate::routing::{Live, Route};
 use anyhow::{Context as _, bail};
 use std::path::PathBuf;
@@ -90,7 +92,8 @@ impl Sender {
                 (Some(options.route.clone()), Some(options.target.clone()), options.replies.clone())
             }
             To::File(path) => {
-                let target = Target::File(file::Options { path: path.clone(), envelope: Envelope::Message });
+                let target =
+                    Target::File(file::Options { path: path.clone(), envelope: Envelope::Message, roll: None });
                 (None, Some(target), Replies::default())
             }
             To::Mllp(address) => {
@@ -100,6 +103,9 @@ impl Sender {
                     tls: None,
                     connect_timeout,
                     acknowledges: false,
+                    release: Release::One,
+                    commit_only: false,
+                    egress: Egress::default(),
                     timeout,
                 };
                 (None, Some(Target::Mllp(options)), Replies::default())

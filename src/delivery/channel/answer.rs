@@ -30,6 +30,13 @@ pub(super) struct Taken {
     pub is_empty: bool,
 }
 
+impl Taken {
+    /// How long the server asks to be left alone, though it took the request.
+    pub fn after(&self) -> Option<Duration> {
+        retry_after(&self.headers, SystemTime::now())
+    }
+}
+
 /// What is asked of the JSON of an answer; the rest of it is passed over, for a server may show all that it has stored.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -139,8 +146,9 @@ pub(super) fn proven<'t>(taken: &'t Taken, kind: &str, count: usize) -> Result<&
     }
 }
 
-/// A server may take a Bundle and refuse what is in it: each entry has a status of its own.
-pub(super) fn entries(entries: &[Entry], replies: &Replies) -> Result<(), Failure> {
+/// A server may take a Bundle and refuse what is in it: each entry has a status of its own, and FHIR has no place in it for how long to wait; `after` is what the whole
+/// answer says of that.
+pub(super) fn entries(entries: &[Entry], after: Option<Duration>, replies: &Replies) -> Result<(), Failure> {
     for (at, entry) in entries.iter().enumerate() {
         let Some(response) = &entry.response else { continue };
         let Some(status) = response.status.as_deref() else { continue };
@@ -150,7 +158,7 @@ pub(super) fn entries(entries: &[Entry], replies: &Replies) -> Result<(), Failur
                 "entry {at}: status {code}{}",
                 issues(response.outcome.as_ref().and_then(|outcome| outcome.issue.as_ref()))
             );
-            return Err(judged(code, reason, None, replies));
+            return Err(judged(code, reason, after, replies));
         }
     }
     Ok(())
@@ -176,7 +184,7 @@ pub(super) fn whole_proven(taken: &Taken, replies: &Replies) -> Result<(), Failu
             _ => {}
         }
     }
-    entries(found, replies)
+    entries(found, taken.after(), replies)
 }
 
 /// The same for one resource: it is shown or named by the answer. Gives where the server put it, as `Type/id`.
@@ -297,14 +305,18 @@ mod tests {
     #[test]
     fn an_accepted_bundle_with_a_refused_entry_is_not_delivered() {
         let answer = |status: &str| json!([{"response": {"status": "201 Created"}}, {"response": {"status": status, "outcome": {"issue": [{"severity": "error", "code": "invalid", "diagnostics": "CANARY"}]}}}]);
-        let judge = |status: &str| entries(&read::<Vec<_>>(answer(status)), &none());
+        let after = Some(Duration::from_secs(9));
+        let judge = |status: &str| entries(&read::<Vec<_>>(answer(status)), after, &none());
         assert_eq!(judge("200"), Ok(()));
         assert_eq!(judge("422 Unprocessable"), Err(Failure::Refused("entry 1: status 422 (error invalid)".into())));
         assert!(matches!(judge("412 Precondition Failed"), Err(Failure::Refused(_))));
-        assert!(matches!(judge("503"), Err(Failure::Again { .. })));
-        assert!(matches!(judge("401"), Err(Failure::Endpoint { .. })));
+        assert!(matches!(judge("503"), Err(Failure::Again { after: Some(_), .. })));
+        for status in ["401", "429 Too Many Requests"] {
+            let Err(Failure::Endpoint { after: asked, .. }) = judge(status) else { panic!("{status}") };
+            assert_eq!(asked, after, "the whole answer says how long");
+        }
         let replies = Replies(vec![(Reply::Status(422), crate::delivery::channel::replies::Action::Skip)]);
-        assert!(matches!(entries(&read::<Vec<_>>(answer("422")), &replies), Err(Failure::Skipped(_))));
+        assert!(matches!(entries(&read::<Vec<_>>(answer("422")), None, &replies), Err(Failure::Skipped(_))));
     }
 
     #[test]

@@ -131,7 +131,7 @@ impl Shared {
         rendered.map_err(|error| Failure::Refused(error.to_string()))?;
         let taken = self.request(self.client.post(self.options.base.clone()), body, key).await?;
         let entries = answer::proven(&taken, kind, part.len())?;
-        answer::entries(entries, &self.replies)?;
+        answer::entries(entries, taken.after(), &self.replies)?;
         for (&at, entry) in part.iter().zip(entries) {
             if let Some(address) = answer::entry_address(entry, requests.resource_type(at)) {
                 requests.told(at, address);

@@ -1,6 +1,6 @@
 //! HTTP as all channels speak it: no redirects, bounded answers, reasons without values, `Retry-After`, certificates of one's own.
 use super::Failure;
-use super::egress::{self, NotPublic, PublicOnly};
+use super::egress::{Egress, Refused, Resolver};
 use super::replies::{Replies, Reply};
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Certificate, Client, Identity, Response, Url, redirect};
@@ -17,18 +17,18 @@ pub struct Options {
     pub timeout: Duration,
     /// Certificates other than those that everybody trusts.
     pub tls: Option<Tls>,
-    /// Only addresses of the public internet ([`super::egress`]).
-    pub public_only: bool,
+    /// Where it may lead.
+    pub egress: Egress,
 }
 
 impl Default for Options {
     fn default() -> Options {
         let second = Duration::from_secs(1);
-        Options { connect_timeout: 5 * second, timeout: 30 * second, tls: None, public_only: false }
+        Options { connect_timeout: 5 * second, timeout: 30 * second, tls: None, egress: Egress::default() }
     }
 }
 
-/// Files in PEM, read when a route starts.
+/// Files in PEM, read when a route starts; a reload starts it anew when they have changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
     /// Whose certificate the server must have; without it, that of an authority that browsers trust.
@@ -53,7 +53,7 @@ pub enum ClientError {
     },
     /// An address that the target may not have.
     #[error(transparent)]
-    NotPublic(#[from] NotPublic),
+    Refused(#[from] Refused),
     /// TLS of an MLLP target.
     #[error("tls: {0}")]
     Mllp(#[from] crate::mllp::tls::Error),
@@ -73,10 +73,10 @@ pub(super) fn client(base: &Url, options: &Options) -> Result<Client, ClientErro
     if is_loopback(base) {
         builder = builder.no_proxy();
     }
-    if options.public_only {
-        egress::check(base)?;
+    if !options.egress.is_free() {
+        options.egress.check(base)?;
         // A proxy would look names up by itself.
-        builder = builder.no_proxy().dns_resolver(Arc::new(PublicOnly));
+        builder = builder.no_proxy().dns_resolver(Arc::new(Resolver(options.egress.clone())));
     }
     if let Some(tls) = &options.tls {
         if let Some(path) = &tls.ca {

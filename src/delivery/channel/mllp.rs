@@ -8,10 +8,14 @@
 //! | no connection | again; no message's fault, so the route rests |
 //!
 //! `replies` of the route may say otherwise of AE, AR, CE, CR and of no answer in time.
+//!
+//! With release 2 the receiver says before that whether it has the message in safe storage: if not, the same bytes again. Where `wait_for = "commit"` that is all that is waited for.
+use super::egress::Egress;
 use super::replies::{Replies, Reply};
 use super::{ClientError, Failure, Progress};
 use crate::hl7::header::holds_frame_end;
 use crate::hl7::{Index, SegmentId};
+use crate::mllp::Release;
 use crate::mllp::client::{self, Client};
 use crate::mllp::connector::{self, Connector};
 use crate::routing::Live;
@@ -28,6 +32,12 @@ pub struct Options {
     pub connect_timeout: std::time::Duration,
     /// Whether it gets the application's acknowledgements of messages instead of the messages.
     pub acknowledges: bool,
+    /// What is spoken.
+    pub release: Release,
+    /// Whether a message has arrived once the receiver says that it is in safe storage (release 2).
+    pub commit_only: bool,
+    /// Where it may lead.
+    pub egress: Egress,
     /// To acknowledge a message.
     pub timeout: std::time::Duration,
 }
@@ -58,9 +68,16 @@ impl Setup {
         let options = client::Options {
             connect_timeout: self.options.connect_timeout,
             reply_timeout: self.options.timeout,
+            release: self.options.release,
+            commit_only: self.options.commit_only,
             ..client::Options::default()
         };
-        Client::connect(&self.options.address, self.connector.as_deref(), options).await
+        let (address, egress) = (&self.options.address, &self.options.egress);
+        let look_up = async {
+            let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+            egress.look_up(host, port.parse().unwrap_or_default()).await
+        };
+        Client::connect_where(address, look_up, self.connector.as_deref(), options).await
     }
 }
 
@@ -94,9 +111,18 @@ impl MllpChannel {
         };
         let replies = &self.setup.replies;
         let answer = client.exchange(raw).await.map_err(|error| {
-            let failure = Failure::Again { reason: error.to_string(), after: None };
-            if matches!(error, client::Error::Timeout(_)) { replies.apply(Reply::Timeout, failure) } else { failure }
+            let (reason, after) = (error.to_string(), None);
+            match error {
+                client::Error::Timeout(_) => replies.apply(Reply::Timeout, Failure::Again { reason, after }),
+                // No message will fare better.
+                client::Error::NoCommit => Failure::Endpoint { reason, after },
+                _ => Failure::Again { reason, after },
+            }
         })?;
+        if self.setup.options.commit_only {
+            self.client = Some(client);
+            return Ok(());
+        }
         let sent = control_id(&mut self.index, raw);
         let judged = judge(&mut self.index, &answer, &sent);
         // Without a control id nothing tells the answer to one message from that to the next.

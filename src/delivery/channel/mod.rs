@@ -15,6 +15,7 @@ pub use http::ClientError;
 
 use crate::routing::Live;
 use replies::Replies;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,22 @@ impl Target {
     /// Whether it gets acknowledgements of messages instead of the messages.
     pub fn acknowledges(&self) -> bool {
         matches!(self, Target::Mllp(options) if options.acknowledges)
+    }
+
+    /// Files that are read when its route starts, and may be renewed: certificates.
+    pub fn files(&self) -> Vec<&Path> {
+        let (ca, identity) = match self {
+            Target::File(_) => (None, None),
+            Target::Fhir(fhir::Options { http, .. }) | Target::RestHook(rest_hook::Options { http, .. }) => (
+                http.tls.as_ref().and_then(|tls| tls.ca.as_ref()),
+                http.tls.as_ref().and_then(|tls| tls.identity.as_ref()),
+            ),
+            Target::Mllp(mllp::Options { tls, .. }) => {
+                (tls.as_ref().map(|tls| &tls.ca), tls.as_ref().and_then(|tls| tls.identity.as_ref()))
+            }
+        };
+        let identity = identity.into_iter().flat_map(|(certificate, key)| [certificate, key]);
+        ca.into_iter().chain(identity).map(PathBuf::as_path).collect()
     }
 
     /// The word for its kind, as it stands in the configuration.
@@ -172,6 +189,20 @@ impl Channel {
             Channel::File(_) | Channel::Fhir(_) => true,
             Channel::Mllp(_) => false,
             Channel::RestHook(channel) => channel.wants_bundle(),
+        }
+    }
+
+    /// Its route begins to work.
+    pub fn begin(&mut self) {
+        if let Channel::File(channel) = self {
+            channel.begin();
+        }
+    }
+
+    /// Its route has ended; nothing is under way.
+    pub async fn end(&mut self) {
+        if let Channel::File(channel) = self {
+            channel.end().await;
         }
     }
 

@@ -2,8 +2,9 @@
 //!
 //! All channels of a route share one token; whoever finds it missing or about to run out fetches the next, the others wait for it. It goes to the origin of the FHIR
 //! base and nowhere else. Whatever goes wrong here concerns the credentials, not a message: the route rests, nothing is given up.
+use super::egress::Egress;
 use super::replies::Replies;
-use super::{Failure, Secret, egress, fhir, http};
+use super::{Failure, Secret, fhir, http};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::header::ACCEPT;
@@ -56,7 +57,7 @@ pub(super) struct Tokens {
     options: Options,
     base: Url,
     /// As [`http::Options`] of the server says, for a token server that it names.
-    public_only: bool,
+    egress: Egress,
     client: Client,
     /// Held while a token is fetched, so that it is fetched once.
     cached: Mutex<Option<Cached>>,
@@ -133,8 +134,8 @@ impl Eq for Key {}
 
 impl Tokens {
     pub fn new(options: Options, server: &fhir::Options, client: Client) -> Tokens {
-        let (base, public_only) = (server.base.clone(), server.http.public_only);
-        Tokens { options, base, public_only, client, cached: Mutex::new(None) }
+        let (base, egress) = (server.base.clone(), server.http.egress.clone());
+        Tokens { options, base, egress, client, cached: Mutex::new(None) }
     }
 
     /// A token that holds.
@@ -161,9 +162,7 @@ impl Tokens {
             Some(url) => url.clone(),
             None => self.discover().await?,
         };
-        if self.public_only {
-            egress::check(&url).map_err(|error| endpoint(&format!("no token: {error}")))?;
-        }
+        self.egress.check(&url).map_err(|error| endpoint(&format!("no token: {error}")))?;
         let jti = random().ok_or_else(|| endpoint("no random numbers"))?;
         let expires = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + ASSERTION;
         let client_id = &self.options.client_id;

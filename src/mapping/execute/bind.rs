@@ -1,4 +1,5 @@
 //! The first pass: segments → instances of resources, names, links; and the identities of all instances.
+use super::reads::{Outcome, Role};
 use super::{Bound, Frame, Instance, LinkOf, Made, NameSlot, PartOf, Pending, Run, SEGMENT};
 use crate::fhir::identity;
 use crate::hl7::{SegmentId, Span};
@@ -73,17 +74,21 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     fn statement(&mut self, statement: &Statement, frame: &Frame<'static>, pending: Pending) {
-        if !self.holds(statement.guard, frame) {
-            return;
+        let outside = self.reading(Some(statement.rule), None);
+        let holds = self.holds(statement.guard, frame);
+        self.reading_again(outside);
+        if !holds {
+            return self.statement_came_to(frame.segment, statement.rule, Outcome::GuardFalse);
         }
         if statement.add {
             self.state.pending.push(pending);
             return;
         }
         if !self.required(statement.part, frame) {
-            return;
+            return self.statement_came_to(frame.segment, statement.rule, Outcome::RequiredMissing);
         }
         if let Some(instance) = self.instance_of(statement.part, *frame, statement.rule) {
+            self.statement_came_to(frame.segment, statement.rule, Outcome::Ran);
             self.bound_to(statement.binding, frame, instance);
             self.state.pending.push(Pending { instance, ..pending });
         }
@@ -204,8 +209,10 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             let statement = self.statement_of(pending);
             match self.named(statement.binding, pending.scope, pending.segment) {
                 Some(instance) => {
+                    let (part, rule) = (statement.part, statement.rule);
                     let frame = self.segment_frame(pending.segment, pending.scope);
-                    self.add_part(instance, statement.part, frame);
+                    self.statement_came_to(pending.segment, rule, Outcome::Ran);
+                    self.add_part(instance, part, frame);
                     self.state.pending[number].instance = instance;
                 }
                 None => self.find(
@@ -315,6 +322,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let plan = self.plan;
         let definition = &plan.parts[usize::from(part)];
         let mut known = false;
+        let outside = self.reading(None, Some(Role::Identity));
         for node in &definition.identity {
             known |= self.identity_text(*node, frame);
             self.state.temporary.push(0x1f);
@@ -332,7 +340,9 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 self.state.temporary.push(0x1f);
                 self.state.temporary.extend_from_slice(piece);
             }
+            self.read(self.message.field(header, 10));
         }
+        self.reading_again(outside);
         known
     }
 
@@ -342,7 +352,10 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let plan = self.plan;
         let Node::Value { alternatives, .. } = &plan.nodes[node as usize] else { return false };
         for alternative in &plan.alternatives[alternatives.start as usize..alternatives.end as usize] {
-            if !self.holds(alternative.guard, frame) {
+            let outside = self.reading(Some(alternative.rule), None);
+            let holds = self.holds(alternative.guard, frame);
+            self.reading_again(outside);
+            if !holds {
                 continue;
             }
             match &alternative.emit {
@@ -352,7 +365,9 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 }
                 Emit::Primitive { source, table, .. } => {
                     let start = self.state.temporary.len();
+                    let outside = self.reading(Some(alternative.rule), None);
                     let piece = self.plain_text(*source, frame);
+                    self.reading_again(outside);
                     if piece == super::text::Piece::Nothing {
                         continue;
                     }
@@ -485,7 +500,12 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 made.part == part && made.level == level && message.bytes(made.value) == message.bytes(span)
             })
         {
-            return Some(made.instance);
+            let instance = made.instance;
+            if TRACE {
+                let first = made.value;
+                self.state.reads.copies.push((span, first));
+            }
+            return Some(instance);
         }
         let inner = Frame { parent: None, ..self.enter(span, level, frame) };
         let findings = self.state.findings.len();
@@ -534,12 +554,17 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         }
     }
 
+    /// Notes a code that a table lacks.
+    pub(super) fn find_unmapped(&mut self, table: u16, span: Span) {
+        self.state.findings.push(Finding { code: FindingCode::UnmappedCode, rule: NONE, table, span });
+    }
+
     pub(super) fn find(&mut self, code: FindingCode, rule: RuleId, span: Span) {
         // One line for each rule that leads nowhere: a result without specimens would say so for every OBX.
         let repeated =
             code == FindingCode::LinkToNothing && self.state.findings.iter().any(|f| f.code == code && f.rule == rule);
         if !repeated {
-            self.state.findings.push(Finding { code, rule, span });
+            self.state.findings.push(Finding { code, rule, table: 0, span });
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One value: alternatives, codes through tables, codings, references.
 use super::memory::VALUE_BYTES_MAX;
+use super::reads::{Fate, Role};
 use super::text::Piece;
 use super::{Frame, Run, SEGMENT, Wrote};
 use crate::fhir::json;
@@ -19,7 +20,8 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     ) -> Wrote {
         let plan = self.plan;
         let empty = frame.level != SEGMENT && frame.span.is_empty();
-        for alternative in &plan.alternatives[alternatives.start as usize..alternatives.end as usize] {
+        for number in alternatives.start as usize..alternatives.end as usize {
+            let alternative = &plan.alternatives[number];
             if alternative.inner && empty {
                 continue;
             }
@@ -29,6 +31,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 }
                 let wrote = self.alternative(alternative, codes, frame);
                 if wrote != Wrote::Nothing {
+                    self.look_at_later(&plan.alternatives[number + 1..alternatives.end as usize], frame);
                     return wrote;
                 }
                 continue;
@@ -41,6 +44,8 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                     let frame = part.frame;
                     let wrote = self.alternative(alternative, codes, &frame);
                     if wrote != Wrote::Nothing {
+                        // From this one on: other parts may hold it as well.
+                        self.look_at_later(&plan.alternatives[number..alternatives.end as usize], &frame);
                         return wrote;
                     }
                 }
@@ -50,10 +55,10 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     fn alternative(&mut self, alternative: &Alternative, codes: Option<&'static CodeSet>, frame: &Frame<'_>) -> Wrote {
-        if !self.holds(alternative.guard, frame) {
+        if !self.guarded(alternative, frame) {
             return Wrote::Nothing;
         }
-        let (start, traces) = (self.state.out.len(), self.state.traces.len());
+        let (start, traces, reads) = (self.state.out.len(), self.state.traces.len(), self.reads());
         let temporary = self.state.temporary.len();
         self.write(alternative.key);
         let wrote = self.emit(alternative, codes, frame);
@@ -61,6 +66,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         if wrote == Wrote::Nothing {
             self.state.out.truncate(start);
             self.state.traces.truncate(traces);
+            self.reads_end_in(reads, Fate::Left);
             if alternative.warn {
                 self.find(FindingCode::MissingValue, alternative.rule, frame.span);
             }
@@ -68,12 +74,33 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         wrote
     }
 
+    /// Whether the guard of an alternative holds.
+    #[inline]
+    pub(super) fn guarded(&mut self, alternative: &Alternative, frame: &Frame<'_>) -> bool {
+        let outside = self.reading(Some(alternative.rule), None);
+        let holds = self.holds(alternative.guard, frame);
+        if !holds {
+            self.look_at(alternative, frame, Role::Guarded);
+        }
+        self.reading_again(outside);
+        holds
+    }
+
+    /// Writes what an alternative says, its guard left aside.
+    #[inline]
     pub(super) fn emit(
         &mut self,
         alternative: &Alternative,
         codes: Option<&'static CodeSet>,
         frame: &Frame<'_>,
     ) -> Wrote {
+        let outside = self.reading(Some(alternative.rule), None);
+        let wrote = self.emitted(alternative, codes, frame);
+        self.reading_again(outside);
+        wrote
+    }
+
+    fn emitted(&mut self, alternative: &Alternative, codes: Option<&'static CodeSet>, frame: &Frame<'_>) -> Wrote {
         let rule = alternative.rule;
         match &alternative.emit {
             Emit::Literal(text) => {
@@ -104,6 +131,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             }
             Emit::Map { source, node, keeps } => {
                 let Some((span, level)) = self.source_span(*source, frame) else { return Wrote::Nothing };
+                self.entering(rule, span);
                 self.trace(rule, Some(span), None);
                 if *keeps != Keeps::Not && !TRACE && span.len() <= VALUE_BYTES_MAX {
                     return self.remembered(*keeps, *node, span, level, frame);
@@ -132,6 +160,9 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                     },
                     None => None,
                 };
+                if let Some((span, _)) = value {
+                    self.entering(rule, span);
+                }
                 match self.made(*part, value, *extra, frame) {
                     Some(instance) => self.reference(instance, rule, value.map(|v| v.0), alternative.bare),
                     None => Wrote::Nothing,
@@ -165,6 +196,10 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         if let Piece::Raw(span) = piece {
             return Some(span);
         }
+        self.unread(|run| run.origin_of(source, frame))
+    }
+
+    fn origin_of(&mut self, source: SourceId, frame: &Frame<'_>) -> Option<Span> {
         let plan = self.plan;
         let first = match &plan.sources[source as usize] {
             Source::Lines(path) | Source::PatientId(path) => return self.locate(*path, frame).map(|f| f.0),
@@ -226,7 +261,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let found = self.plan.tables[usize::from(table)].find(self.bytes(text).trim_ascii());
         self.state.temporary.truncate(mark);
         if found.is_none() {
-            self.find_piece(FindingCode::UnmappedCode, piece);
+            self.find_unmapped(table, if let Piece::Raw(span) = piece { span } else { Span::default() });
         }
         found
     }
@@ -282,6 +317,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         if code.is_empty() || is_null(self.message.bytes(code)) {
             return None;
         }
+        self.read(code);
         let (text, mark) = self.resolved(Piece::Raw(code));
         let found = self.plan.tables[usize::from(table)].find(self.bytes(text).trim_ascii());
         self.state.temporary.truncate(mark);
@@ -292,7 +328,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let Some((code, row)) = self.first_code(table, frame) else {
             let piece = self.piece(frame, 1);
             if !piece.is_empty() && !is_null(self.message.bytes(piece)) {
-                self.find(FindingCode::UnmappedCode, NONE, piece);
+                self.find_unmapped(table, piece);
             }
             return Wrote::Nothing;
         };
@@ -335,7 +371,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         rule: u32,
         frame: &Frame<'_>,
     ) -> Wrote {
-        let mark = self.mark();
+        let (mark, reads) = (self.mark(), self.reads());
         let code_piece = self.text(code, frame);
         if code_piece == Piece::Nothing {
             return Wrote::Nothing;
@@ -350,20 +386,23 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             self.state.out.push(b',');
         }
         self.state.out.extend_from_slice(b"\"code\":");
+        self.reads_lead_here(reads);
         self.trace(rule, span, None);
         if self.primitive(code_piece, Conversion::Code, None) == Wrote::Nothing {
             self.back_to(&mark);
             return Wrote::Nothing;
         }
+        let before_display = self.reads();
         let display_piece = self.text(display, frame);
         if display_piece != Piece::Nothing {
-            let (start, traces, span) =
-                (self.state.out.len(), self.state.traces.len(), self.origin(display, display_piece, frame));
+            let (start, traces) = (self.state.out.len(), self.state.traces.len());
+            let span = self.origin(display, display_piece, frame);
             self.state.out.extend_from_slice(b",\"display\":");
             self.trace(rule, span, None);
             if self.primitive(display_piece, Conversion::String, None) == Wrote::Nothing {
                 self.state.out.truncate(start);
                 self.state.traces.truncate(traces);
+                self.reads_end_in(before_display, Fate::Left);
             }
         }
         self.state.out.extend_from_slice(if concept { b"}]}" } else { b"}" });

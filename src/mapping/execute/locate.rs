@@ -1,4 +1,5 @@
 //! Paths → bytes of the message: fields, repetitions, components, subcomponents; and the conditions that guard rows.
+use super::reads::Role;
 use super::{COMPONENT, Frame, HOLDS, REPETITION, Run, SEGMENT, SPLITS, SUBCOMPONENT, Split};
 use crate::hl7::{Span, is_null};
 use crate::mapping::plan::{
@@ -282,7 +283,13 @@ impl<const TRACE: bool> Run<'_, TRACE> {
 
     #[inline]
     pub(super) fn holds(&mut self, condition: ConditionId, frame: &Frame<'_>) -> bool {
-        condition == NONE || self.condition(condition, frame)
+        if condition == NONE {
+            return true;
+        }
+        let outside = self.reading(None, Some(Role::Condition));
+        let holds = self.condition(condition, frame);
+        self.reading_again(outside);
+        holds
     }
 
     fn condition(&mut self, condition: ConditionId, frame: &Frame<'_>) -> bool {
@@ -347,6 +354,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let segment = if path.segment == CURRENT { Some(frame.segment) } else { self.lookup(frame, path) };
         let Some(segment) = segment.filter(|s| *s != NONE) else { return 0 };
         let field = self.message.field(segment as usize, usize::from(path.field));
+        self.read_presence(field);
         // A guard on a repeating slot asks this for every repetition: counting each time would be quadratic.
         if let Some((counted, count)) = self.counted
             && counted == field

@@ -9,6 +9,7 @@ mod emit;
 mod locate;
 mod memory;
 mod range;
+pub(super) mod reads;
 mod text;
 mod uri;
 mod write;
@@ -28,6 +29,8 @@ pub struct State {
     pub entries: Vec<Entry>,
     pub findings: Vec<Finding>,
     pub traces: Vec<Trace>,
+    /// What was read for them, and what led to none; empty but in a traced run.
+    pub reads: reads::Reads,
     /// Text being built: decoded values, joined pieces, identities. Used as a stack.
     temporary: Vec<u8>,
     /// Components of the values entered.
@@ -260,6 +263,7 @@ pub fn run<const TRACE: bool>(
         leaf_ends: leaf_ends(message.delimiters()),
     };
     run.begin_memory(plan.hash());
+    run.read_header(plan.namespace().is_none());
     run.bind();
     run.bundle(context, sent.as_ref());
     match run.failure.take() {
@@ -279,6 +283,7 @@ impl State {
         self.entries.clear();
         self.findings.clear();
         self.traces.clear();
+        self.reads.clear();
         self.temporary.clear();
         self.pieces.clear();
         self.elements.clear();

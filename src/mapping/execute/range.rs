@@ -69,7 +69,8 @@ impl<'a, const TRACE: bool> Run<'a, TRACE> {
     pub(super) fn plain_range(&mut self, source: SourceId, frame: &Frame<'_>) -> Option<Range<'a>> {
         let plan = self.plan;
         let Source::Path(path) = &plan.sources[source as usize] else { return None };
-        let own = path.plain && frame.level == SEGMENT && frame.driver != path.field;
+        // A traced run reads anew each time, to know for whom.
+        let own = !TRACE && path.plain && frame.level == SEGMENT && frame.driver != path.field;
         let key = (frame.segment, path.field);
         if let (true, Some((known, range))) = (own, self.ranged)
             && known == key

@@ -31,9 +31,18 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             return !range.part(*part).is_empty();
         }
         match &plan.sources[source as usize] {
-            Source::Path(path) if path.plain && self.plainly_valued(path.field, frame) => true,
+            Source::Path(path) if path.plain && self.plainly_valued(path.field, frame) => {
+                if TRACE && let Some((span, _)) = self.own_value(path.field, frame) {
+                    self.read_presence(span);
+                }
+                true
+            }
             Source::Path(path) | Source::Lines(path) => {
-                self.locate(*path, frame).is_some_and(|(span, level)| !self.hollow(span, level))
+                let found = self.locate(*path, frame).filter(|(span, level)| !self.hollow(*span, *level));
+                if let Some((span, _)) = found {
+                    self.read_presence(span);
+                }
+                found.is_some()
             }
             _ => {
                 let mark = self.state.temporary.len();
@@ -85,7 +94,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
 
     /// The first leaf of a field or component of the frame itself.
     #[inline]
-    pub(super) fn own_leaf(&self, number: u16, frame: &Frame<'_>) -> Option<Span> {
+    pub(super) fn own_leaf(&mut self, number: u16, frame: &Frame<'_>) -> Option<Span> {
         if frame.present & field_bit(number) == 0 {
             return None;
         }
@@ -98,7 +107,11 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             self.first_leaf(self.message.field(frame.segment as usize, usize::from(number)))
         };
         let span = self.trim(span);
-        (!span.is_empty() && !is_null(self.message.bytes(span))).then_some(span)
+        if span.is_empty() || is_null(self.message.bytes(span)) {
+            return None;
+        }
+        self.read(span);
+        Some(span)
     }
 
     /// What stands before the first separator.
@@ -118,6 +131,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         // A component without subcomponents is its own text.
         if level == SUBCOMPONENT || (level == COMPONENT && !frame.composite && path.up == 0 && path.segment == CURRENT)
         {
+            self.read(span);
             return Some(span);
         }
         let delimiters = self.message.delimiters();
@@ -129,7 +143,11 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             span = self.message.part(span, delimiters.subcomponent, 1);
         }
         let span = self.trim(span);
-        (!span.is_empty() && !is_null(self.message.bytes(span))).then_some(span)
+        if span.is_empty() || is_null(self.message.bytes(span)) {
+            return None;
+        }
+        self.read(span);
+        Some(span)
     }
 
     /// The text of a source. What is built stands at the end of the temporary buffer; the caller cuts it.
@@ -276,6 +294,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         }
         if frame.level != SEGMENT || path.component != 0 {
             if let Some((span, _)) = self.locate(path, frame) {
+                self.read(span);
                 self.decode(span);
             }
             return;
@@ -290,6 +309,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             }
             first = false;
             if !is_null(self.message.bytes(part)) {
+                self.read(part);
                 self.decode(part);
             }
         }
@@ -307,6 +327,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         match &plan.sources[source as usize] {
             Source::Path(path) => {
                 if let Some((span, _)) = self.locate(*path, frame) {
+                    self.read(span);
                     self.decode(span);
                 }
             }
@@ -325,9 +346,13 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let typed =
             plan.patient_types.iter().find_map(|kind| repetitions().find(|r| component(*r, 5) == kind.as_slice()));
         let Some(chosen) = typed.or_else(|| repetitions().find(|r| component(*r, 5) != b"SS")) else { return };
+        let authority = self.message.part(chosen, delimiters.component, 4);
+        for span in [self.message.part(chosen, delimiters.component, 1), authority] {
+            self.read(span);
+        }
+        self.read(self.message.part(chosen, delimiters.component, 5));
         self.decode(self.message.part(chosen, delimiters.component, 1));
         self.state.temporary.push(0x1f);
-        let authority = self.message.part(chosen, delimiters.component, 4);
         let split = |n| Some(self.message.part(authority, delimiters.subcomponent, n)).filter(|s| !s.is_empty());
         let [namespace, id, kind] = [split(1), split(2), split(3)];
         let known = [namespace, id].into_iter().flatten().any(|key| self.registered(&plan.authorities, key));
@@ -369,6 +394,9 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                 continue;
             }
             seen = true;
+            let outside = self.reading(None, Some(super::reads::Role::Condition));
+            self.read(self.message.field(frame.segment as usize, 11));
+            self.reading_again(outside);
             match self.message.text(frame.segment as usize, 11) {
                 b"C" => corrected = true,
                 b"P" | b"R" | b"S" | b"I" | b"O" | b"" => open = true,

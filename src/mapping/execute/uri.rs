@@ -20,7 +20,10 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                         Some(self.message.part(span, separator, n))
                     }
                 };
-                [split(1), split(2), split(3)].map(|s| s.filter(|s| !s.is_empty() && !is_null(self.message.bytes(*s))))
+                let parts = [split(1), split(2), split(3)];
+                let parts = parts.map(|s| s.filter(|s| !s.is_empty() && !is_null(self.message.bytes(*s))));
+                parts.into_iter().flatten().for_each(|part| self.read(part));
+                parts
             }
             _ => {
                 let mut found = [None; 3];
@@ -94,6 +97,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let delimiters = self.message.delimiters();
         for field in [3, 4] {
             let part = self.message.part(self.message.field(header, field), delimiters.component, 1);
+            self.read(part);
             if field == 4 {
                 self.state.temporary.push(b'.');
             }

@@ -1,5 +1,6 @@
 //! Nodes → JSON: objects, lists, values, references. What turns out empty is rolled back.
 use super::convert::{write_date, write_time};
+use super::reads::{Fate, Role};
 use super::text::Piece;
 use super::{COMPONENT, Frame, Instance, PartOf, REPETITION, Run, SEGMENT, Wrote};
 use crate::fhir::bundle::Entry;
@@ -24,6 +25,7 @@ const OUTPUT_RATIO_MAX: (usize, usize) = (32, 1 << 16);
 pub(super) struct Mark {
     out: usize,
     traces: usize,
+    reads: usize,
     instances: usize,
     contained: usize,
 }
@@ -68,6 +70,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         }
         let start = self.state.out.len();
         self.state.out.extend_from_slice(b",\"identifier\":{\"value\":");
+        self.read(control_id);
         self.trace(NONE, Some(control_id), None);
         match self.primitive(Piece::Raw(control_id), Conversion::String, None) {
             Wrote::Nothing => self.state.out.truncate(start),
@@ -85,6 +88,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         {
             let header = self.message.find(crate::hl7::SegmentId(*b"MSH")).unwrap_or(0);
             self.state.out.extend_from_slice(KEY);
+            self.read(self.message.field(header, 7));
             self.trace(NONE, Some(self.message.field(header, 7)), None);
             self.state.out.push(b'"');
             write_date(&mut self.state.out, time);
@@ -184,6 +188,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         Mark {
             out: self.state.out.len(),
             traces: self.state.traces.len(),
+            reads: self.reads(),
             instances: self.state.instances.len(),
             contained: self.state.contained.len(),
         }
@@ -192,6 +197,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     pub(super) fn back_to(&mut self, mark: &Mark) {
         self.state.out.truncate(mark.out);
         self.state.traces.truncate(mark.traces);
+        self.reads_end_in(mark.reads, Fate::Left);
         if self.state.instances.len() > mark.instances {
             self.forget_instances(mark.instances);
             self.state.contained.truncate(mark.contained);
@@ -231,11 +237,12 @@ impl<const TRACE: bool> Run<'_, TRACE> {
                     return None;
                 }
             }
-            let (start, traces) = (self.state.out.len(), self.state.traces.len());
+            let (start, traces, reads) = (self.state.out.len(), self.state.traces.len(), self.reads());
             let written = if TRACE { self.traced(number, first, frame) } else { self.row(row, first, frame) };
             if written == Wrote::Nothing {
                 self.state.out.truncate(start);
                 self.state.traces.truncate(traces);
+                self.reads_end_in(reads, Fate::Left);
                 let child = &plan.children[number];
                 if row.asks && child.required {
                     self.find(FindingCode::RequiredMissing, child.rule, frame.span);
@@ -292,7 +299,10 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             self.state.out.push(b',');
         }
         self.write(child.key);
-        self.value(child.node, frame)
+        let outside = self.reading(Some(child.rule), None);
+        let wrote = self.value(child.node, frame);
+        self.reading_again(outside);
+        wrote
     }
 
     /// Whether any field that a child reads holds anything.
@@ -335,13 +345,21 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     fn switch(&mut self, on: SourceId, cases: Range<u32>, default: NodeId, frame: &Frame<'_>) -> Wrote {
         let plan = self.plan;
         let mark = self.state.temporary.len();
+        let outside = self.reading(None, Some(Role::Condition));
         let found = self.plain_text(on, frame);
+        self.reading_again(outside);
         let text = self.bytes(found);
         let case =
             plan.cases[cases.start as usize..cases.end as usize].iter().find(|(code, _)| plan.text(*code) == text);
         let chosen = case.map_or(default, |(_, node)| *node);
         self.state.temporary.truncate(mark);
-        if chosen == NONE { Wrote::Nothing } else { self.value(chosen, frame) }
+        if chosen != NONE {
+            return self.value(chosen, frame);
+        }
+        for (_, node) in &plan.cases[cases.start as usize..cases.end as usize] {
+            self.look_at_guarded(*node, frame);
+        }
+        Wrote::Nothing
     }
 
     /// A period must not end before it starts (R4, per-1): such an end is left out.
@@ -406,7 +424,10 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             }
         }
         match last {
-            Some(frame) => self.spread(&enter.sources, enter.rule, children, has_source, &frame),
+            Some(frame) => {
+                self.look_at_parts(enter, &frame);
+                self.spread(&enter.sources, enter.rule, children, has_source, &frame)
+            }
             // Rows of other parts may still write the element.
             None => self.spread(&[], NONE, children, has_source, &Frame::nothing()),
         }
@@ -426,12 +447,16 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         has_source: bool,
         frame: &Frame<'_>,
     ) -> Wrote {
+        let outside = self.reading(Some(rule), None);
         let found = self.first_source(sources, frame);
+        self.reading_again(outside);
         if let Some((span, _)) = found {
             self.trace(rule, Some(span), None);
         }
         let (span, level) = found.unwrap_or((Span::default(), REPETITION));
+        self.entering(rule, span);
         let inner = self.enter(span, level, frame);
+        self.look_at_entries(sources, rule, span, frame);
         self.object(children, has_source, &inner)
     }
 
@@ -528,13 +553,14 @@ impl<const TRACE: bool> Run<'_, TRACE> {
 
     fn element(&mut self, item: &Item, frame: &Frame<'_>, first: usize) -> Wrote {
         if !self.holds(item.guard, frame) {
+            self.look_at_guarded(item.node, frame);
             return Wrote::Nothing;
         }
         let (plan, mark) = (self.plan, self.mark());
         self.comma();
         let start = self.state.out.len();
         let wrote = match plan.alternatives.get(item.only as usize) {
-            Some(only) if !self.holds(only.guard, frame) => Wrote::Nothing,
+            Some(only) if !self.guarded(only, frame) => Wrote::Nothing,
             Some(only) => {
                 let temporary = self.state.temporary.len();
                 let wrote = self.emit(only, None, frame);
@@ -545,6 +571,9 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         };
         let linked = matches!(item.repeat, Repeat::Links(_));
         if wrote == Wrote::Nothing || (!linked && self.seen_before(start, first)) {
+            if wrote != Wrote::Nothing {
+                self.reads_end_in(mark.reads, Fate::Equal);
+            }
             self.back_to(&mark);
             return if wrote == Wrote::Nothing { Wrote::Nothing } else { Wrote::Sourced };
         }

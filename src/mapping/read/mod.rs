@@ -311,9 +311,18 @@ impl Reader<'_> {
             }
             self.chain = chain;
             if let Some(row) = self.row_source(key, value) {
+                let whole = self.location(key.span().start..value.span().end);
+                self.replace(whole, rows.iter().find(|old| old.key == row.key).map(|old| old.location));
                 put(rows, row);
             }
             self.chain = false;
+        }
+    }
+
+    /// Notes that a row takes the place of another one.
+    fn replace(&mut self, new: Location, old: Option<Location>) {
+        if let Some(old) = old {
+            self.sources.replaced.push((new, old));
         }
     }
 
@@ -398,7 +407,9 @@ impl Reader<'_> {
                     on = expression::parse_path(&text).map_err(|e| self.syntax(e, at)).ok();
                 } else if let Some(row) = self.row(&text, at) {
                     let codes: Vec<String> = code.get_ref().split(',').map(|c| c.trim().to_owned()).collect();
-                    cases.retain(|(old, _, _): &(Vec<String>, Row, Location)| *old != codes);
+                    let same = |(old, _, _): &(Vec<String>, Row, Location)| *old == codes;
+                    self.replace(at, cases.iter().find(|case| same(case)).map(|(.., old)| *old));
+                    cases.retain(|case| !same(case));
                     cases.push((codes, row, at));
                 }
             }
@@ -444,7 +455,10 @@ impl Reader<'_> {
                 _ => {
                     let statements = self.statements(value);
                     let place = PlaceSource { group: path.to_owned(), key: name.to_owned(), location: at, statements };
-                    message.places.retain(|p| (p.group.as_str(), p.key.as_str()) != (path, name));
+                    let same = |p: &PlaceSource| (p.group.as_str(), p.key.as_str()) == (path, name);
+                    let whole = self.location(key.span().start..value.span().end);
+                    self.replace(whole, message.places.iter().find(|p| same(p)).map(|p| p.location));
+                    message.places.retain(|p| !same(p));
                     message.places.push(place);
                 }
             }

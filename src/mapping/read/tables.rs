@@ -118,7 +118,8 @@ impl Reader<'_> {
             Some(old) if old.location.file != location.file => {
                 // A site row that only names a code keeps the system of the core table, which it overlays.
                 let system = if row.system.is_empty() { std::mem::take(&mut old.system) } else { row.system.clone() };
-                *old = TableRow { system, ..row };
+                let before = std::mem::replace(old, TableRow { system, ..row });
+                self.sources.replaced.push((location, before.location));
             }
             Some(_) => {}
             None => {

@@ -37,10 +37,10 @@ int fdatasync(int fd) { return fails(fd) ? -1 : (int)syscall(SYS_fdatasync, fd);
 const FAILS: [u32; 6] = [3, 4, 5, 9, 20, 60];
 const CONFIGURATION: &str = "[[listener]]\nname = \"adt\"\nmllp = \"127.0.0.1:0\"\n[[route]]\nname = \"bundles\"\nto = { file = \"bundles.ndjson\" }\n";
 
-/// The shim as a library, where there is a C compiler.
-fn shim(folder: &Path) -> Option<PathBuf> {
+/// A shim as a library, where there is a C compiler.
+pub fn shim(folder: &Path, code: &str) -> Option<PathBuf> {
     let (source, library) = (folder.join("shim.c"), folder.join("shim.so"));
-    std::fs::write(&source, SHIM).unwrap();
+    std::fs::write(&source, code).unwrap();
     let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).output();
     match compiled {
         Ok(output) => {
@@ -48,7 +48,7 @@ fn shim(folder: &Path) -> Option<PathBuf> {
             Some(library)
         }
         Err(error) => {
-            eprintln!("NOT RUN: no C compiler (cc: {error}), so no sync can be made to fail");
+            eprintln!("NOT RUN: no C compiler (cc: {error}), so no call can be made to fail");
             None
         }
     }
@@ -58,7 +58,7 @@ fn shim(folder: &Path) -> Option<PathBuf> {
 #[test]
 fn after_a_sync_that_failed_nothing_is_acknowledged_and_what_was_is_there() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(library) = shim(folder.path()) else { return };
+    let Some(library) = shim(folder.path(), SHIM) else { return };
     let fails = match std::env::var("HANDOFF_FAILS").ok().and_then(|last| last.parse::<u32>().ok()) {
         Some(last) => (3..=last).collect(),
         None => FAILS.to_vec(),

@@ -92,6 +92,19 @@ fn a_route_says_what_replies_mean_and_how_fast() {
     }
     web.wait_for(4);
     let data = gateway.data();
+    let config = gateway.folder().join("handoff.toml");
+    let command = |arguments: &[&str]| {
+        let mut command = handoff();
+        command.args(arguments).arg("--config").arg(&config).stdout(std::process::Stdio::piped());
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let shown = |number: &str, expected: &str| {
+        wait_for(expected, || command(&["messages", "show", number]).contains(expected).then_some(()));
+    };
+    shown("1", "route hook: skipped ");
+    shown("2", "route hook: dead, given up ");
+    shown("3", "route hook: sent\n");
+    assert!(command(&["messages", "show", "1"]).contains(", it has not arrived: HTTP 404 Not Found\n"));
     let log = gateway.stop();
     assert_eq!(web.requests().len(), 4);
     assert_eq!(dead_letters(&data, "hook"), [2], "{log}");
@@ -99,6 +112,13 @@ fn a_route_says_what_replies_mean_and_how_fast() {
         log.contains("not delivered, passed over as the route says: HTTP 404 Not Found route=\"hook\" seq=1"),
         "{log}"
     );
+    assert_eq!(command(&["dead-letters", "drop", "hook", "2"]), "dropped hook 2\n");
+    shown("2", "route hook: dropped ");
+    assert!(command(&["messages", "show", "2", "--format", "json"]).contains("\"status\":\"dropped\""));
+    for (status, number) in [("sent", "3 "), ("skipped", "1 "), ("dropped", "2 ")] {
+        let found = command(&["messages", "search", "--route", "hook", "--status", status]);
+        assert!(found.lines().count() == 1 && found.starts_with(number), "{status}: {found}");
+    }
 }
 
 #[test]

@@ -131,6 +131,40 @@ fn mllp_to_others_over_tls() {
 }
 
 #[test]
+fn renewed_certificates_are_taken_up_when_the_configuration_is_read_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    files(folder.path());
+    let file = |name: &str| folder.path().join(name);
+    let receiver = Gateway::start(&format!(
+        "[[listener]]\nname = \"adt\"\nmllp = \"127.0.0.1:0\"\ntls = {{ certificate = \"{}\", key = \"{}\", client_ca = \"{}\" }}\n",
+        file("server.pem").display(),
+        file("server.key").display(),
+        file("ours.pem").display()
+    ));
+    let port = receiver.address().rsplit_once(':').unwrap().1.to_owned();
+    let gateway = Gateway::start(&format!(
+        "[[route]]\nname = \"lab\"\nto = {{ mllp = \"localhost:{port}\", timeout = \"1s\", {} }}\n{}\n",
+        tls(folder.path(), "ours", Some("stranger")),
+        retry()
+    ));
+    let sent = message("a", "A01");
+    Peer::connect(&gateway).exchange(&sent);
+    gateway.wait_for_log("route=\"lab\" seq=1");
+    gateway.hang_up();
+    gateway.wait_for_log("configuration read anew");
+    assert!(!gateway.log().contains("routes changed"), "nothing has");
+    std::fs::copy(file("client.pem"), file("stranger.pem")).unwrap();
+    std::fs::copy(file("client.key"), file("stranger.key")).unwrap();
+    gateway.hang_up();
+    gateway.wait_for_log("routes changed: lab");
+    receiver.wait_for_bundles(1);
+    let data = receiver.data();
+    gateway.stop();
+    receiver.stop();
+    assert_eq!(journal(&data), [sent]);
+}
+
+#[test]
 fn files_that_cannot_be_used_are_told_before_anything_starts() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("handoff.toml");

@@ -163,6 +163,29 @@ fn networks_are_kept_out_and_what_was_taken_is_answered_at_a_stop() {
     assert_eq!(journal(&data).len(), 2);
 }
 
+/// One that sends a byte now and then is never silent.
+#[test]
+fn a_head_that_comes_too_slowly_is_cut_off_and_an_idle_connection_is_not() {
+    let gateway = Gateway::start(&listener("frame_timeout = \"300ms\""));
+    let mut idle = Client::connect(&gateway);
+    assert!(idle.post(HL7, message("one", "A01").as_bytes()).2.contains("MSA|AA|one"));
+    let mut slow = Client::connect(&gateway);
+    for attempt in ["first request", "later one"] {
+        if attempt == "later one" {
+            slow = Client::connect(&gateway);
+            assert!(slow.post(HL7, message("two", "A01").as_bytes()).2.contains("MSA|AA|two"));
+        }
+        slow.write(b"POST /hl7 HTTP/1.1\r\nX-Slow: ");
+        let cut = (0..600).any(|_| {
+            std::thread::sleep(Duration::from_millis(50));
+            slow.0.get_mut().write_all(b"x").is_err()
+        });
+        assert!(cut && slow.receive().is_none(), "{attempt}");
+    }
+    assert!(idle.post(HL7, message("three", "A01").as_bytes()).2.contains("MSA|AA|three"), "it was only idle");
+    assert!(gateway.stop().contains("the head of a request did not come in time"));
+}
+
 /// Over MLLP it would be two messages, and nobody would have asked whether the second is wanted.
 #[test]
 fn a_message_that_holds_the_end_of_a_frame_goes_nowhere() {

@@ -167,7 +167,7 @@ fn route(name: &str, folder: &Path) -> delivery::Options {
     let path = folder.join(format!("{name}.ndjson"));
     delivery::Options {
         route: Route { name: name.into(), filter: None },
-        target: Target::File(file::Options { path, envelope: Envelope::Message }),
+        target: Target::File(file::Options { path, envelope: Envelope::Message, roll: None }),
         retry: Retry::default(),
         replies: handoff::delivery::channel::replies::Replies::default(),
         rate: 0,
