@@ -99,10 +99,11 @@ pub fn differences(before: &Plan, after: &Plan) -> Vec<RuleDifference> {
 }
 
 impl RuleDifference {
-    /// Whether another says the same, wherever it holds.
+    /// Whether another says the same, wherever it holds and stands.
     fn says(&self, other: &RuleDifference) -> bool {
-        (self.kind, &self.owner, &self.path, &self.before, &self.after)
-            == (other.kind, &other.owner, &other.path, &other.before, &other.after)
+        let text = |side: &Option<Written>| side.as_ref().map(|written| written.text.clone());
+        let sides = |one: &RuleDifference| (text(&one.before), text(&one.after));
+        (self.kind, &self.owner, &self.path) == (other.kind, &other.owner, &other.path) && sides(self) == sides(other)
     }
 }
 
