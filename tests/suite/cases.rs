@@ -67,7 +67,7 @@ fn cases_of_the_example_site_pass() {
 fn fixtures_are_cases_as_well() {
     let (code, told, errors) = handoff(
         Path::new(ROOT),
-        &["test", "fixtures", "--format", "json", "--filter", "batch/", "--filter", "refused/", "--filter", "/a0"],
+        &["test", "fixtures", "--format", "json", "--filter", "batch/", "--filter", "refused/", "--filter", "ORU_R01/"],
     );
     let report: Value = serde_json::from_str(&told).unwrap();
     let failed: Vec<&Value> = report["cases"].as_array().unwrap().iter().filter(|c| c["status"] != "ok").collect();
@@ -90,7 +90,7 @@ fn a_changed_rule_is_told_with_its_field_and_line() {
         "    changed Patient.gender\n      expected \"female\"\n      found    \"other\"\n      from     PID-8, rule PID.Patient `gender` (",
         "    missing Patient.birthDate\n      expected \"1958-04-17\"\n      found    nothing\n",
         "    extra Patient.identifier[1]\n      expected nothing\n",
-        "from     rule PID.Patient `identifier[ssn].",
+        "rule PID.Patient `identifier[ssn].",
         "    facts.toml:4: Patient.birthDate\n      expected \"1958-04-17\"\n      found    nothing\n",
         "3 cases: 1 passed, 2 failed; ",
     ] {
