@@ -52,7 +52,7 @@ pub(super) enum Problem {
 pub(super) struct Judge<'p> {
     pub plan: &'p Plan,
     pub scratch: Scratch,
-    pub coverage: Coverage,
+    pub coverage: Coverage<'p>,
     /// Expectations are written anew.
     pub update: bool,
 }
@@ -80,7 +80,7 @@ impl Judge<'_> {
                 return Ok(Outcome { name, status: Status::Unreadable, messages: 0, problems, written: Vec::new() });
             }
         };
-        let translated = self.translate(&case.raw);
+        let translated = self.translate(&case.name, &case.raw);
         let mut problems = Vec::new();
         self.bundles(&case, &translated, &mut problems);
         refusals(&case, &translated, &mut problems);
@@ -108,7 +108,7 @@ impl Judge<'_> {
         Ok(Outcome { name: case.name, status, messages: translated.messages, problems, written })
     }
 
-    fn translate(&mut self, raw: &[u8]) -> Translated {
+    fn translate(&mut self, case: &str, raw: &[u8]) -> Translated {
         let mut translated = Translated { bundles: Vec::new(), sources: Vec::new(), refusals: Vec::new(), messages: 0 };
         for span in split(raw) {
             let raw = &raw[span.clone()];
@@ -118,9 +118,7 @@ impl Judge<'_> {
                     // What the engine writes is JSON; were it not, the comparison says so.
                     translated.bundles.push(serde_json::from_slice(self.scratch.bundle()).unwrap_or(Value::Null));
                     let explained = explained(self.plan, raw, &mut self.scratch);
-                    if let Some(explained) = &explained {
-                        self.coverage.add(raw, explained);
-                    }
+                    self.coverage.add(case, raw, &mut self.scratch);
                     translated.sources.push((span, explained));
                 }
                 Err(failure) => translated.refusals.push(refusal(&failure)),
