@@ -33,6 +33,7 @@ struct Group {
 }
 
 /// The first of them.
+#[derive(Default)]
 struct Example {
     message: String,
     place: String,
@@ -122,11 +123,11 @@ impl Comparison {
                 let origins = match (&difference.found, &difference.expected, known) {
                     (Some(side), _, [_, Some(after)]) => of_path(after, &side.path),
                     (None, Some(side), [Some(before), _]) => of_path(before, &side.path),
-                    _ => candidates(plans[1], &difference.pattern()),
+                    _ => candidates(plans[1], raw, None, &difference.pattern()),
                 };
                 self.example(label, &difference, origins)
             });
-            self.count(key, || example.unwrap_or_else(|| Example::none()));
+            self.count(key, || example.unwrap_or_default());
         }
     }
 
@@ -205,13 +206,6 @@ impl Comparison {
             "messages": self.messages, "differing": self.differing, "renamed": self.renamed, "refused": self.refused,
             "groups": self.sorted().into_iter().map(group).collect::<Vec<_>>(), "beyond": self.beyond,
         })
-    }
-}
-
-impl Example {
-    /// For a group that has one already.
-    fn none() -> Example {
-        Example { message: String::new(), place: String::new(), before: None, after: None, origins: Vec::new() }
     }
 }
 

@@ -1,4 +1,5 @@
 //! Where a value of a translation came from, for reports of differences.
+use crate::hl7::Index;
 use crate::mapping::explain::{Explained, Explanation, Origin as Wrote, without_indices};
 use crate::mapping::{Context, Plan, Scratch};
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ pub(super) struct Origin {
 }
 
 /// Rules named for one difference.
-const ORIGINS_MAX: usize = 3;
+pub(super) const ORIGINS_MAX: usize = 3;
 
 /// The explanation of a message's translation; none where it cannot be had.
 pub(super) fn explained(plan: &Plan, raw: &[u8], scratch: &mut Scratch) -> Option<Explained> {
@@ -56,22 +57,35 @@ fn of_value(value: &Explanation) -> Option<Origin> {
     }
 }
 
-/// The rules that could have written something that is missing: those of the resource's maps for the same element, or for what is in it.
-pub(super) fn candidates(plan: &Plan, name: &str) -> Vec<Origin> {
+/// The rules that could have written something that is missing: those for the same element, or for what is in it, of the resource's maps. Where the message went through some of
+/// these maps, the others are passed over.
+pub(super) fn candidates(plan: &Plan, raw: &[u8], explained: Option<&Explained>, name: &str) -> Vec<Origin> {
+    let mut index = Index::new();
+    let plan = if index.parse(raw).is_ok() { plan.of_message(index.message(raw)) } else { plan };
     let pattern = without_indices(name);
     let Some((resource, wanted)) = pattern.split_once('.') else { return Vec::new() };
     let (sources, mut found) = (plan.sources(), Vec::new());
     for map in sources.maps.values().filter(|map| map.to == resource) {
         for row in &map.rows {
             let choice = row.key.strip_suffix("[x]").is_some_and(|base| wanted.starts_with(base));
-            if (choice || writes(&without_indices(&row.key), wanted)) && found.len() < ORIGINS_MAX {
+            if choice || writes(&without_indices(&row.key), wanted) {
                 let (file, line, ..) = sources.position(row.location);
                 let rule = format!("{} `{}`", map.name, row.key);
-                found.push(Origin { field: None, rule, file: file.to_owned(), line, candidate: true });
+                let origin = Origin { field: None, rule, file: file.to_owned(), line, candidate: true };
+                found.push((map.name.as_str(), origin));
             }
         }
     }
-    found
+    let used = |map: &str| explained.is_some_and(|explained| explained.values.iter().any(|value| wrote(value, map)));
+    if found.iter().any(|(map, _)| used(map)) {
+        found.retain(|(map, _)| used(map));
+    }
+    found.into_iter().map(|(_, origin)| origin).take(ORIGINS_MAX).collect()
+}
+
+fn wrote(value: &Explanation, map: &str) -> bool {
+    let own = matches!(&value.origin, Wrote::Rule(rule) if rule.map == map);
+    own || value.via.iter().any(|rule| rule.map == map)
 }
 
 /// Whether a row for one path may write another: the same, one around it, or one within, which an extension beside a value is not.

@@ -31,7 +31,7 @@ pub struct TestArgs {
     /// Write the results for CI as JUnit XML
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
-    /// At least so many of a hundred populated fields must have reached FHIR
+    /// At least so many of a hundred populated values must have reached FHIR, as `handoff coverage` counts
     #[arg(long, value_name = "PERCENT")]
     min_coverage: Option<f64>,
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -73,7 +73,7 @@ pub fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
         bail!("none of the {all} cases has {} in its name", args.filter.join(" or "));
     }
     let mut judge =
-        Judge { plan: &plan, scratch: Scratch::new(), coverage: coverage::Coverage::default(), update: args.update };
+        Judge { plan: &plan, scratch: Scratch::new(), coverage: coverage::Coverage::new(&plan), update: args.update };
     let mut outcomes = Vec::with_capacity(folders.len());
     for folder in folders {
         let outcome = judge.judge(&root, &folder)?;

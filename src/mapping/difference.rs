@@ -1,12 +1,15 @@
 //! What two sets of mapping files say differently, rule by rule. Layers, files and the order of rows do not matter, nor do spaces: what is compared is what was read.
+use super::Plan;
 use super::expression::Row;
 use super::listing::written;
-use super::source::{Location, MapSource, MessageSource, RowSource, RowValue, Sources, TableSource};
+use super::source::{Layer, Location, MapSource, MessageSource, RowSource, RowValue, Sources, TableSource};
 use std::collections::BTreeMap;
 
 /// One rule that only one side has, or that the sides have differently.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleDifference {
+    /// Only for the messages of this site or feed; none: for all.
+    pub layer: Option<Layer>,
     /// What kind of rule.
     pub kind: RuleKind,
     /// `PID.Patient`, `AdministrativeSex`, `ADT_A01`; empty where the kind has no owners.
@@ -80,8 +83,38 @@ struct Rule {
     location: Option<Location>,
 }
 
-/// All differences, by kind, owner and path.
-pub fn differences(before: &Sources, after: &Sources) -> Vec<RuleDifference> {
+/// All differences: for all messages first, then what differs for those of a site or a feed alone.
+pub fn differences(before: &Plan, after: &Plan) -> Vec<RuleDifference> {
+    let mut found = of_sources(before.sources(), after.sources(), None);
+    let all = before.feeds().iter().chain(after.feeds()).map(|feed| feed.layer().clone());
+    // The site before its feeds, which have what it has.
+    let layers: std::collections::BTreeSet<Layer> = all.collect();
+    for layer in layers {
+        let own = of_sources(of_layer(before, &layer).sources(), of_layer(after, &layer).sources(), Some(&layer));
+        let fresh: Vec<RuleDifference> =
+            own.into_iter().filter(|one| !found.iter().any(|known| known.says(one))).collect();
+        found.extend(fresh);
+    }
+    found
+}
+
+impl RuleDifference {
+    /// Whether another says the same, wherever it holds and stands.
+    fn says(&self, other: &RuleDifference) -> bool {
+        let text = |side: &Option<Written>| side.as_ref().map(|written| written.text.clone());
+        let sides = |one: &RuleDifference| (text(&one.before), text(&one.after));
+        (self.kind, &self.owner, &self.path) == (other.kind, &other.owner, &other.path) && sides(self) == sides(other)
+    }
+}
+
+/// The plan of a layer; where it is missing, the one that its messages get instead.
+fn of_layer<'p>(plan: &'p Plan, layer: &Layer) -> &'p Plan {
+    let of = |wanted: &Layer| plan.feeds().iter().find(|feed| feed.layer() == wanted).map(|feed| feed.plan());
+    of(layer).or_else(|| of(&Layer::Site)).unwrap_or(plan)
+}
+
+/// By kind, owner and path.
+fn of_sources(before: &Sources, after: &Sources, layer: Option<&Layer>) -> Vec<RuleDifference> {
     let (old, mut new) = (rules(before), rules(after));
     let mut found = Vec::new();
     for (key, rule) in old {
@@ -94,7 +127,14 @@ pub fn differences(before: &Sources, after: &Sources) -> Vec<RuleDifference> {
     }
     found.extend(new.into_iter().map(|(key, rule)| (key, None, Some(rule.written(after)))));
     found.sort_by(|a, b| a.0.cmp(&b.0));
-    let difference = |((kind, owner, path), before, after)| RuleDifference { kind, owner, path, before, after };
+    let difference = |((kind, owner, path), before, after)| RuleDifference {
+        layer: layer.cloned(),
+        kind,
+        owner,
+        path,
+        before,
+        after,
+    };
     found.into_iter().map(difference).collect()
 }
 
@@ -136,6 +176,13 @@ fn rules(sources: &Sources) -> BTreeMap<Key, Rule> {
     let lists = [("patient_types", profile.patient_types.join(", ")), ("nulls", format!("{:?}", profile.nulls))];
     for (name, text) in lists.iter().filter(|(_, text)| !text.is_empty()) {
         collector.plain(RuleKind::Profile, name, text, Some(profile.location));
+    }
+    for (layer, all) in &sources.when {
+        let when = |when: &super::source::When| {
+            format!("MSH-{}.{} in ({})", when.field, when.component, when.values.join(", "))
+        };
+        let text = all.iter().map(when).collect::<Vec<_>>().join(" and ");
+        collector.plain(RuleKind::Profile, &format!("when of the {layer}"), &text, None);
     }
     collector.rules
 }
@@ -259,14 +306,12 @@ impl Collector<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mapping::Plan;
     use crate::mapping::source::SourceFile;
 
-    fn with(text: &str) -> Sources {
+    fn with(text: &str) -> Plan {
         let mut files = Plan::embedded_files();
-        files.push(SourceFile { name: "site.toml".into(), text: text.into(), ..SourceFile::default() });
-        let (plan, _) = Plan::load(files).map_err(|(sources, d)| d.sorted()[0].render(&sources)).unwrap();
-        plan.sources().clone()
+        files.push(SourceFile { name: "site.toml".into(), text: text.into(), layer: Layer::Site });
+        Plan::load(files).map_err(|(sources, d)| d.sorted()[0].render(&sources)).unwrap().0
     }
 
     fn told(before: &str, after: &str) -> Vec<String> {
@@ -298,6 +343,16 @@ mod tests {
         );
         assert!(found.iter().any(|l| l.starts_with("structure  ADT_A01: ")), "{found:?}");
         assert_eq!(found.len(), 9, "{}", found.join("\n"));
+    }
+
+    #[test]
+    fn what_differs_for_some_messages_alone_is_told_once() {
+        let site = "[profile]\nwhen = { MSH-4 = \"A\" }\n[PID.Patient.set]\nbirthDate = \"\"\n";
+        let found = differences(&with(""), &with(site));
+        let told: Vec<(Option<Layer>, &str)> = found.iter().map(|d| (d.layer.clone(), d.path.as_str())).collect();
+        assert!(told.contains(&(Some(Layer::Site), "birthDate")), "{told:?}");
+        assert!(told.iter().any(|(_, path)| *path == "when of the site"), "{told:?}");
+        assert_eq!(told.iter().filter(|(_, path)| *path == "birthDate").count(), 1, "{told:?}");
     }
 
     #[test]

@@ -103,6 +103,8 @@ fn project_in(port: &str) -> tempfile::TempDir {
         fs::create_dir_all(to.parent().unwrap()).unwrap();
         fs::copy(Path::new(ROOT).join("examples").join(file), &to).unwrap();
     }
+    let cases = "examples/site/tests";
+    symlink(Path::new(ROOT).join(cases), folder.path().join(cases)).unwrap();
     let config = folder.path().join("examples/config/handoff.toml");
     let text = fs::read_to_string(&config).unwrap();
     assert!(text.contains(PORT), "the configuration listens on another port than the README says");

@@ -40,7 +40,7 @@ pub(super) struct DiffArgs {
 
 pub(super) fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     let (before, after) = (plan(args, &args.a)?, plan(args, &args.b)?);
-    let rules = differences(before.sources(), after.sources());
+    let rules = differences(&before, &after);
     let mut comparison = Comparison::new(true);
     let mut unread = false;
     for file in &args.files {
@@ -97,8 +97,9 @@ fn rules_text(rules: &[RuleDifference]) -> String {
             (_, None) => "removed",
             _ => "changed",
         };
+        let layer = rule.layer.as_ref().map(|layer| format!(" ({layer})")).unwrap_or_default();
         let owner = if rule.owner.is_empty() { String::new() } else { format!(" {}", rule.owner) };
-        let _ = writeln!(out, "  {sign} {}{owner} {}", rule.kind.name(), rule.path);
+        let _ = writeln!(out, "  {sign} {}{owner} {}{layer}", rule.kind.name(), rule.path);
         for (word, side) in [("before", &rule.before), ("after ", &rule.after)] {
             let Some(Written { text, file, line }) = side else { continue };
             let place = if file.is_empty() { String::new() } else { format!("  ({file}:{line})") };
@@ -111,5 +112,5 @@ fn rules_text(rules: &[RuleDifference]) -> String {
 fn rule_json(rule: &RuleDifference) -> Value {
     let side =
         |side: &Option<Written>| side.as_ref().map(|w| json!({ "text": w.text, "file": w.file, "line": w.line }));
-    json!({ "kind": rule.kind.name(), "owner": rule.owner, "path": rule.path, "before": side(&rule.before), "after": side(&rule.after) })
+    json!({ "layer": rule.layer.as_ref().map(ToString::to_string), "kind": rule.kind.name(), "owner": rule.owner, "path": rule.path, "before": side(&rule.before), "after": side(&rule.after) })
 }

@@ -1,5 +1,5 @@
 //! One case: translated and compared with what is expected of it.
-use super::super::provenance::{Origin, candidates, explained, of_path};
+use super::super::provenance::{ORIGINS_MAX, Origin, candidates, explained, of_path};
 use super::case::{Case, REFUSALS};
 use super::coverage::Coverage;
 use super::facts::Broken;
@@ -9,6 +9,7 @@ use crate::mapping::explain::Explained;
 use crate::mapping::{Context, Failure, Plan, Scratch};
 use anyhow::Context as _;
 use serde_json::Value;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// What has come of a case.
@@ -51,7 +52,7 @@ pub(super) enum Problem {
 pub(super) struct Judge<'p> {
     pub plan: &'p Plan,
     pub scratch: Scratch,
-    pub coverage: Coverage,
+    pub coverage: Coverage<'p>,
     /// Expectations are written anew.
     pub update: bool,
 }
@@ -59,7 +60,8 @@ pub(super) struct Judge<'p> {
 /// The messages of a case, translated.
 struct Translated {
     bundles: Vec<Value>,
-    explained: Vec<Option<Explained>>,
+    /// Of each Bundle, its message and where its values came from.
+    sources: Vec<(Range<usize>, Option<Explained>)>,
     refusals: Vec<String>,
     messages: usize,
 }
@@ -78,7 +80,7 @@ impl Judge<'_> {
                 return Ok(Outcome { name, status: Status::Unreadable, messages: 0, problems, written: Vec::new() });
             }
         };
-        let translated = self.translate(&case.raw);
+        let translated = self.translate(&case.name, &case.raw);
         let mut problems = Vec::new();
         self.bundles(&case, &translated, &mut problems);
         refusals(&case, &translated, &mut problems);
@@ -89,7 +91,7 @@ impl Judge<'_> {
         for (file, facts) in &case.facts {
             let broken = facts.iter().filter_map(|fact| fact.judge(&translated.bundles));
             problems.extend(broken.map(|broken| {
-                let origins = fact_origins(self.plan, &broken, &translated.explained);
+                let origins = fact_origins(self.plan, &broken, &translated.sources, &case.raw);
                 Problem::Fact { file: file.clone(), broken, origins }
             }));
         }
@@ -106,21 +108,18 @@ impl Judge<'_> {
         Ok(Outcome { name: case.name, status, messages: translated.messages, problems, written })
     }
 
-    fn translate(&mut self, raw: &[u8]) -> Translated {
-        let mut translated =
-            Translated { bundles: Vec::new(), explained: Vec::new(), refusals: Vec::new(), messages: 0 };
+    fn translate(&mut self, case: &str, raw: &[u8]) -> Translated {
+        let mut translated = Translated { bundles: Vec::new(), sources: Vec::new(), refusals: Vec::new(), messages: 0 };
         for span in split(raw) {
-            let raw = &raw[span];
+            let raw = &raw[span.clone()];
             translated.messages += 1;
             match self.plan.translate(raw, &Context::default(), &mut self.scratch) {
                 Ok(()) => {
                     // What the engine writes is JSON; were it not, the comparison says so.
                     translated.bundles.push(serde_json::from_slice(self.scratch.bundle()).unwrap_or(Value::Null));
                     let explained = explained(self.plan, raw, &mut self.scratch);
-                    if let Some(explained) = &explained {
-                        self.coverage.add(raw, explained);
-                    }
-                    translated.explained.push(explained);
+                    self.coverage.add(case, raw, &mut self.scratch);
+                    translated.sources.push((span, explained));
                 }
                 Err(failure) => translated.refusals.push(refusal(&failure)),
             }
@@ -135,10 +134,10 @@ impl Judge<'_> {
             problems.push(Problem::Bundles { expected: expected.len(), found: found.len() });
         }
         for (number, (expected, found)) in expected.iter().zip(found).enumerate() {
-            let explained = translated.explained.get(number).and_then(Option::as_ref);
+            let (span, explained) = &translated.sources[number];
             let message = (translated.messages > 1).then_some(number + 1);
             for difference in differences(expected, found) {
-                let origins = origins(self.plan, &difference, explained);
+                let origins = origins(self.plan, &difference, &case.raw[span.clone()], explained.as_ref());
                 problems.push(Problem::Value { message, difference: Box::new(difference), origins });
             }
         }
@@ -146,24 +145,34 @@ impl Judge<'_> {
 }
 
 /// Where a difference has its cause, as far as the engine knows.
-pub(super) fn origins(plan: &Plan, difference: &Difference, explained: Option<&Explained>) -> Vec<Origin> {
+fn origins(plan: &Plan, difference: &Difference, raw: &[u8], explained: Option<&Explained>) -> Vec<Origin> {
     match (&difference.found, explained) {
         (Some(found), Some(explained)) => of_path(explained, &found.path),
-        _ => candidates(plan, &difference.pattern()),
+        _ => candidates(plan, raw, explained, &difference.pattern()),
     }
 }
 
-fn fact_origins(plan: &Plan, broken: &Broken, explained: &[Option<Explained>]) -> Vec<Origin> {
+fn fact_origins(
+    plan: &Plan,
+    broken: &Broken,
+    sources: &[(Range<usize>, Option<Explained>)],
+    raw: &[u8],
+) -> Vec<Origin> {
+    if broken.places.is_empty() {
+        // Facts are of all Bundles; the mappings of the first are as good as any.
+        let Some((span, explained)) = sources.first() else { return Vec::new() };
+        return candidates(plan, &raw[span.clone()], explained.as_ref(), &broken.path);
+    }
     let mut found = Vec::new();
     for (bundle, path) in &broken.places {
-        let Some(explained) = explained.get(*bundle).and_then(Option::as_ref) else { continue };
+        let Some((_, Some(explained))) = sources.get(*bundle) else { continue };
         for origin in of_path(explained, path) {
-            if found.len() < 3 && !found.contains(&origin) {
+            if found.len() < ORIGINS_MAX && !found.contains(&origin) {
                 found.push(origin);
             }
         }
     }
-    if broken.places.is_empty() { candidates(plan, &broken.path) } else { found }
+    found
 }
 
 /// A refusal as `error.txt` has it: the code, the place, the reason.

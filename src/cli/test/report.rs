@@ -93,7 +93,7 @@ fn cut(text: &str) -> String {
 }
 
 /// The last lines.
-pub(super) fn summary(outcomes: &[Outcome], coverage: &Coverage, least: Option<f64>) -> String {
+pub(super) fn summary(outcomes: &[Outcome], coverage: &Coverage<'_>, least: Option<f64>) -> String {
     let count = |status| outcomes.iter().filter(|outcome| outcome.status == status).count();
     let mut out = format!("{} cases: {} passed", outcomes.len(), count(Status::Passed));
     for (status, word) in [(Status::Failed, "failed"), (Status::Updated, "updated"), (Status::Unreadable, "unreadable")]
@@ -102,7 +102,7 @@ pub(super) fn summary(outcomes: &[Outcome], coverage: &Coverage, least: Option<f
             let _ = write!(out, ", {} {word}", count(status));
         }
     }
-    let _ = writeln!(out, "; {:.1} % of {} populated fields reached FHIR", coverage.percent(), coverage.populated);
+    let _ = writeln!(out, "; {:.1} % of {} populated values reached FHIR", coverage.percent(), coverage.populated());
     if let Some(least) = least
         && coverage.percent() < least
     {
@@ -111,13 +111,13 @@ pub(super) fn summary(outcomes: &[Outcome], coverage: &Coverage, least: Option<f
     out
 }
 
-fn too_little(least: f64, coverage: &Coverage) -> String {
+fn too_little(least: f64, coverage: &Coverage<'_>) -> String {
     let lost: Vec<String> =
         coverage.most_lost(LOST_SHOWN).iter().map(|(name, count)| format!("{name} ({count})")).collect();
     format!("less than the {least} % of --min-coverage; most often lost: {}", lost.join(", "))
 }
 
-pub(super) fn json(outcomes: &[Outcome], coverage: &Coverage) -> Value {
+pub(super) fn json(outcomes: &[Outcome], coverage: &Coverage<'_>) -> Value {
     let cases: Vec<Value> = outcomes
         .iter()
         .map(|outcome| {
@@ -134,7 +134,7 @@ pub(super) fn json(outcomes: &[Outcome], coverage: &Coverage) -> Value {
     json!({
         "cases": cases,
         "passed": count(Status::Passed), "failed": count(Status::Failed), "updated": count(Status::Updated), "unreadable": count(Status::Unreadable),
-        "coverage": { "populated": coverage.populated, "reached": coverage.reached, "percent": (coverage.percent() * 10.0).round() / 10.0 },
+        "coverage": { "populated": coverage.populated(), "reached": coverage.reached(), "percent": (coverage.percent() * 10.0).round() / 10.0 },
     })
 }
 
@@ -159,7 +159,7 @@ fn problem(problem: &Problem) -> Value {
 }
 
 /// What Jenkins, GitLab and others read; too little coverage is a failed case of its own.
-pub(super) fn junit(outcomes: &[Outcome], coverage: Option<(f64, &Coverage)>) -> String {
+pub(super) fn junit(outcomes: &[Outcome], coverage: Option<(f64, &Coverage<'_>)>) -> String {
     let count = |status| outcomes.iter().filter(|outcome| outcome.status == status).count();
     let short = coverage.filter(|(least, coverage)| coverage.percent() < *least);
     let tests = outcomes.len() + usize::from(coverage.is_some());

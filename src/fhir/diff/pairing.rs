@@ -128,6 +128,9 @@ impl<'g> Links<'g> {
     }
 }
 
+/// By type and by whether they are contained, nodes of the expected side and of the found one.
+type OpenByKind<'g> = BTreeMap<(&'g str, bool), (Vec<usize>, Vec<usize>)>;
+
 struct Pairer<'g> {
     expected: Links<'g>,
     found: Links<'g>,
@@ -288,8 +291,8 @@ impl Pairer<'_> {
     }
 
     /// What is not paired, by type and by whether it is contained.
-    fn open_by_kind(&self) -> BTreeMap<(&str, bool), (Vec<usize>, Vec<usize>)> {
-        let mut open: BTreeMap<(&str, bool), (Vec<usize>, Vec<usize>)> = BTreeMap::new();
+    fn open_by_kind(&self) -> OpenByKind<'_> {
+        let mut open = OpenByKind::new();
         let all = |paired: &[Option<usize>]| (0..paired.len()).filter(|n| paired[*n].is_none()).collect::<Vec<_>>();
         for number in all(&self.pairs.to_found) {
             let node = &self.expected.graph.nodes[number];
