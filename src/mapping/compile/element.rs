@@ -176,7 +176,9 @@ impl Compiler<'_, '_> {
 
     /// One element: its child entry, and `_name` for extensions of a primitive.
     fn child(&mut self, slot: &Slot<'_>, name: &str, group: &[One<'_>], depth: u8, root: bool) -> Vec<(Child, bool)> {
-        let primitive = slot.element.types.len() == 1 && shape::is_primitive(slot.element.types[0].name);
+        // A choice whose type is spelled out (`occurrenceDateTime`) is that type.
+        let only = || slot.element.types.first().filter(|_| slot.element.types.len() == 1).map(|kind| kind.name);
+        let primitive = slot.chosen.as_deref().or_else(only).is_some_and(shape::is_primitive);
         let mut out = Vec::new();
         let choice = slot.element.name.ends_with("[x]") && slot.chosen.is_none();
         let key = if choice { Text::default() } else { self.key_text(name) };

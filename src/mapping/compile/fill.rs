@@ -19,9 +19,13 @@ impl Compiler<'_, '_> {
                 .suggest_last("write `extension(patient-religion)` or `extension(http://…)`");
             return None;
         };
-        // Inner extensions and those of a table with full URLs keep their names as they are.
-        let nested = trie.key.matches("extension(").count() > 1
-            || trie.key.contains(".extension(") && trie.key.starts_with("extension(");
+        // An extension right below another one is named by what stands there; one of an element within its value is not.
+        let nested = trie.key.rfind(".extension(").is_some_and(|at| {
+            let above = &trie.key[..at];
+            let above =
+                if above.ends_with(']') { above.rfind('[').map_or(above, |slot| &above[..slot]) } else { above };
+            above.ends_with(')')
+        });
         let url = if name.contains(':') || nested {
             name.clone()
         } else {

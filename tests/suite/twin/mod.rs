@@ -253,7 +253,10 @@ impl Slot {
     }
 
     fn is_primitive(&self) -> bool {
-        self.element.types.len() == 1 && shape::is_primitive(self.element.types[0].name)
+        match &self.chosen {
+            Some(kind) => shape::is_primitive(kind),
+            None => self.element.types.len() == 1 && shape::is_primitive(self.element.types[0].name),
+        }
     }
 }
 
