@@ -20,6 +20,9 @@ pub struct SendArgs {
     /// Release of MLLP that the receiver speaks; 2 has commit acknowledgements
     #[arg(long, value_name = "1|2", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
     release: u8,
+    /// Seconds for which a receiver that is not there yet is waited for
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    wait: u64,
     /// Files of messages or batches; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -48,7 +51,8 @@ pub fn run(args: SendArgs) -> anyhow::Result<ExitCode> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let release = if args.release == 2 { Release::Two } else { Release::One };
-    let receiver = Receiver { address: &args.to, options: Options { release, ..Options::default() } };
+    let until = Instant::now() + Duration::from_secs(args.wait.min(86_400));
+    let receiver = Receiver { address: &args.to, options: Options { release, ..Options::default() }, until };
     let totals = runtime.block_on(send_all(&receiver, &files));
     eprintln!("{}", totals.line());
     Ok(ExitCode::from(u8::from(totals.failed + totals.unsent > 0)))
@@ -58,6 +62,8 @@ pub fn run(args: SendArgs) -> anyhow::Result<ExitCode> {
 struct Receiver<'a> {
     address: &'a str,
     options: Options,
+    /// Until then it may be still starting.
+    until: Instant,
 }
 
 #[derive(Debug)]
@@ -156,6 +162,10 @@ async fn deliver(receiver: &Receiver<'_>, connection: &mut Option<Client>, messa
     loop {
         match exchange(receiver, connection, message).await {
             Ok(answer) => return judge(message, &answer).map_err(Problem::Answered),
+            Err(_) if Instant::now() < receiver.until => {
+                sleep(PAUSE).await;
+                continue;
+            }
             Err(error) if attempt == ATTEMPTS_MAX => return Err(Problem::Unanswered(error)),
             Err(error) => eprintln!("{error}; trying again ({attempt} of {})", ATTEMPTS_MAX - 1),
         }

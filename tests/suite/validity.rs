@@ -17,7 +17,11 @@ const R4B_DIFFERS: &[(&str, &str, &str)] = &[
     ),
     ("MessageHeader", "missing field `identifier`", "the same of response.identifier, where MSA-2 is no FHIR id"),
     ("ChargeItemDefinition", "missing field `url`", "the same of url, which MFN-M04 does not tell"),
-    ("Immunization", "no variant of enum ImmunizationOccurrence", "the same of occurrenceDateTime, where RXA-3 is empty"),
+    (
+        "Immunization",
+        "no variant of enum ImmunizationOccurrence",
+        "the same of occurrenceDateTime, where RXA-3 is empty",
+    ),
 ];
 
 #[test]
