@@ -51,10 +51,7 @@ const OWN: &[(&str, &str)] = &[
          [{PRT}]}] [{CONTAINER: SAC [{CONTAINER_OBSERVATION: OBX [{PRT}]}]}] {OBSERVATION_REQUEST: ORC [{PRT}] OBR [{PRT}] [{TIMING: TQ1 \
          [{TQ2}]}] [TCD] [{DG1}] [{ORDER_RELATED_OBSERVATION: OBX [{PRT}]}]}} [SGH] [SGT] [{FT1}] [{CTI}] [BLG]}",
     ),
-    (
-        "ORD_O02",
-        "MSH MSA [ERR] [{NTE}] [RESPONSE: [PATIENT: PID [{NTE}]] {ORDER_DIET: ORC [{<ODS|ODT>}] [{NTE}]}]",
-    ),
+    ("ORD_O02", "MSH MSA [ERR] [{NTE}] [RESPONSE: [PATIENT: PID [{NTE}]] {ORDER_DIET: ORC [{<ODS|ODT>}] [{NTE}]}]"),
     (
         "ORD_O04",
         "MSH MSA [{ERR}] [{SFT}] [UAC] [{NTE}] [RESPONSE: [PATIENT: PID [{PRT}] [{ARV}] [{NTE}]] {ORDER_DIET: ORC [{PRT}] [{TIMING_DIET: \

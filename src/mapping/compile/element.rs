@@ -325,7 +325,7 @@ impl Compiler<'_, '_> {
     fn row_driver(&self, row: &Row, place: &Place) -> Option<u16> {
         row.alternatives.iter().find_map(|alternative| match &alternative.value {
             Value::Path(path) => self.repeating_field(path, place),
-            Value::Call(name, arguments) if !["lines", "patient_id"].contains(&name.as_str()) => {
+            Value::Call(name, arguments) if !["lines", "patient_id", "all_lines"].contains(&name.as_str()) => {
                 arguments.iter().find_map(|a| match a {
                     crate::mapping::expression::Argument::Value(Value::Path(path)) => self.repeating_field(path, place),
                     _ => None,

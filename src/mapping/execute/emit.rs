@@ -215,6 +215,8 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             Source::System(source)
             | Source::Ssn(source)
             | Source::TextOf(source)
+            | Source::Base64(source)
+            | Source::Later([source, ..])
             | Source::Uri(source, _)
             | Source::Range(source, _) => *source,
             _ => return None,
