@@ -78,7 +78,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         self.state.temporary.truncate(mark);
         let (Some(time), Some(unit), Some(amount)) = (time, unit, amount) else { return };
         let seconds = (amount * unit).round();
-        if !(seconds >= 1.0 && seconds <= SECONDS_MAX) {
+        if !(1.0..=SECONDS_MAX).contains(&seconds) {
             return;
         }
         // The zone that holds at the start holds at the end: what lies between is a number of seconds.
