@@ -56,9 +56,17 @@ def declined():
     return set(re.findall(r"`([A-Z][A-Za-z]+(?:\.[^`]+)?)`", page.read_text())) if page.exists() else set()
 
 
+BY_OPERATOR = {"reftype": 0.5, "exists": 0.5, "count": 0.25, "rescount": 0.25, "resmin": 0.5, "absent": 0.1, "ne": 0.25}
+
+
+def weight_of(fact):
+    """As the comparator weighs it; a fact of a whole Bundle, which names no operator, about evenly."""
+    return float(fact.get("weight") or BY_OPERATOR.get(fact.get("op"), 1.0))
+
+
 def without_declined(record, explained):
     """The weighted recall over the facts that we have not declined with a reason."""
-    missing = [(key_of(fact).rstrip("."), fact.get("weight", 1)) for fact in record.get("missing", ())]
+    missing = [(key_of(fact).rstrip("."), weight_of(fact)) for fact in record.get("missing", ())]
     lost = sum(weight for _, weight in missing)
     if not lost or record["wrecall"] >= 1:
         return record["wrecall"]
