@@ -225,6 +225,8 @@ enum Again {
     Sent,
     Failed(String),
     Overtaken(u64),
+    /// The lanes of these routes have it still before them.
+    Waiting(Vec<String>),
     Gone,
     Unwanted,
 }
@@ -266,6 +268,7 @@ pub(in super::super) async fn resend(
                 Again::Overtaken(newer) => {
                     ("overtaken", Some(format!("message {newer} of the same patient has gone out since")))
                 }
+                Again::Waiting(routes) => ("waiting", Some(still_due(&routes))),
                 Again::Gone => ("gone", None),
                 Again::Unwanted => ("unwanted", None),
             };
@@ -280,21 +283,36 @@ pub(in super::super) async fn resend(
     Ok(Json(answer))
 }
 
-/// One message once more, to the routes that take Bundles and want it.
+fn still_due(routes: &[String]) -> String {
+    format!(
+        "{} has not delivered it yet, and will as it was translated when it came; send it once more after that",
+        routes.join(", ")
+    )
+}
+
+/// One message once more, to the routes that take Bundles, want it, and are done with it.
 async fn again(view: &mut View, seq: u64, outlets: &Outlets, anyway: bool) -> Result<Again, Problem> {
     let Ok(record) = record(view, seq) else { return Ok(Again::Gone) };
     // What routes take messages as they came has not changed.
-    let routes = outlets.routes.iter().filter(|options| options.target.wants_bundle()).cloned().collect();
+    let (mut routes, mut due) = (Vec::new(), Vec::new());
+    for options in outlets.routes.iter().filter(|options| options.target.wants_bundle()) {
+        match resend::is_due(view.state(), &options.route, seq, &record).map_err(failed)? {
+            true => due.push(options.route.name.clone()),
+            false => routes.push(options.clone()),
+        }
+    }
     let outlets = Outlets { plans: Arc::clone(&outlets.plans), routes };
     let at_ms = jiff::Timestamp::now().as_millisecond();
     let letter = DeadLetter { seq, last: seq, at_ms, attempts: 0, reason: String::new() };
     Ok(match resend::letter(view, UNTRANSLATED, &letter, record, &outlets, anyway).await {
         Ok(sent) => match sent.into_iter().find_map(|sent| sent.failure.map(|why| format!("{}: {why}", sent.route))) {
-            None => Again::Sent,
+            None if due.is_empty() => Again::Sent,
+            None => Again::Waiting(due),
             Some(why) => Again::Failed(why),
         },
         Err(ResendError::Overtaken { newer, .. }) => Again::Overtaken(newer),
-        Err(ResendError::NoRoute) => Again::Unwanted,
+        Err(ResendError::NoRoute) if due.is_empty() => Again::Unwanted,
+        Err(ResendError::NoRoute) => Again::Waiting(due),
         Err(ResendError::Store(error)) => return Err(failed(error)),
         Err(error) => Again::Failed(error.to_string()),
     })

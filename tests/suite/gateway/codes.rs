@@ -189,6 +189,38 @@ fn what_is_not_taken_on_is_put_back() {
     admin.gateway.stop();
 }
 
+/// What the lane of a route has still before it is its own to deliver; what it gave up and arrives now is no dead letter any more.
+#[test]
+fn a_lane_is_not_overtaken_and_what_arrives_is_no_dead_letter() {
+    let server = Server::start(|request| match (request.patient.as_str(), request.earlier) {
+        ("patient-one", 0) => "422 Unprocessable Entity",
+        _ => "200 OK",
+    });
+    let admin = Administered::start("", &format!("{}{}", listener(""), server.configuration("", "")));
+    let letters = || admin.get("/api/v1/dead-letters")["dead_letters"].as_array().unwrap().len();
+    let mut peer = Peer::connect(&admin.gateway);
+    assert!(peer.exchange(&with_sex("one", "X7")).contains("MSA|AA|one"));
+    wait_for("the dead letter", || (letters() == 1).then_some(()));
+    assert_eq!(admin.ask("operator", "POST", "/api/v1/routes/ehr/pause").status, 200);
+    assert!(peer.exchange(&with_sex("two", "X7")).contains("MSA|AA|two"));
+    let item = wait_for("the item", || admin.open_codes().into_iter().find(|item| item["count"] == 2));
+    let id = item["id"].to_string();
+
+    let (code, told, said) = admin.codes("operator", &["resend", &id]);
+    assert_eq!((code, told.as_str()), (Some(1), "1 of 2 messages sent again\n"), "{said}");
+    assert!(said.contains("2 waiting: ehr has not delivered it yet"), "{said}");
+    assert_eq!(letters(), 0);
+    let requests = |patient: &str| server.requests().iter().filter(|request| request.patient == patient).count();
+    assert_eq!((requests("patient-one"), requests("patient-two")), (2, 0));
+
+    assert_eq!(admin.ask("operator", "POST", "/api/v1/routes/ehr/start").status, 200);
+    wait_for("the second message", || (requests("patient-two") == 1).then_some(()));
+    let again = || admin.codes("operator", &["resend", &id]);
+    wait_for("its lane to be done with it", || (again().0 == Some(0)).then_some(()));
+    assert_eq!((requests("patient-two"), letters()), (2, 0));
+    admin.gateway.stop();
+}
+
 #[test]
 fn the_api_says_what_is_wrong_with_a_question() {
     let admin = Administered::start("", "");
