@@ -152,7 +152,7 @@ fn list(gateway: &Remote, standing: Standing, csv: bool) -> anyhow::Result<bool>
         print!("{}", table(&columns, codes.iter(), |code| keys.map(|key| text(&code[key]))));
     }
     if full {
-        eprintln!("there are as many codes as are kept: new ones are not, until some are resolved");
+        eprintln!("there are as many codes as are kept: new ones are not, until some are resolved or dismissed");
     }
     Ok(true)
 }

@@ -9,7 +9,7 @@ use super::{blocking, time, view};
 use crate::delivery::UNTRANSLATED;
 use crate::delivery::resend::{self, Outlets, ResendError};
 use crate::facets::Facets;
-use crate::journal::{CODE_MESSAGES_MAX, CODES_MAX, CodeItem, CodeStanding, DeadLetter, Error, View};
+use crate::journal::{CODE_MESSAGES_MAX, CodeItem, CodeStanding, DeadLetter, Error, View};
 use crate::server::{CodeRow, ResolveError};
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -90,9 +90,10 @@ pub(in super::super) async fn list(
         let view = view(&shared.data)?;
         let found = view.state().codes(standing, after, limit).map_err(failed)?;
         let count = view.state().code_count().map_err(failed)?;
+        let full = view.state().codes_full().map_err(failed)?;
         let next = found.last().filter(|_| found.len() == limit).map(|item| item.id);
         let codes: Vec<_> = found.iter().map(shown).collect();
-        Ok(Json(json!({ "codes": codes, "next": next, "count": count, "full": count >= CODES_MAX })))
+        Ok(Json(json!({ "codes": codes, "next": next, "count": count, "full": full })))
     })
     .await
 }
