@@ -164,6 +164,17 @@ pub(in super::super) async fn resolve(
     })
     .await?;
     tracing::info!(audit = true, token = %who, rows = ids.len(), "codes to be resolved");
+    // On its own: what was taken on must be settled also where the answer comes too late for whoever asked.
+    let done = tokio::spawn(write_rows(shared, who, ids, wanted)).await;
+    done.unwrap_or_else(|error| Err(Problem::internal(format!("an answer was not finished: {error}"))))
+}
+
+async fn write_rows(
+    shared: Arc<Shared>,
+    who: Arc<str>,
+    ids: Vec<u64>,
+    wanted: Vec<CodeRow>,
+) -> Result<Json<Value>, Problem> {
     let resolved = shared.control.resolve(wanted).await.ok_or_else(Problem::stopping)?.map_err(unresolved)?;
     let at_ms = jiff::Timestamp::now().as_millisecond();
     let (data, settled) = (shared.data.clone(), ids.clone());
