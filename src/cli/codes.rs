@@ -280,13 +280,20 @@ fn rows_of(gateway: &Remote, path: &Path) -> anyhow::Result<Option<Vec<Value>>> 
                 let Some((codes, _)) = items(gateway, Standing::Open)? else { return Ok(None) };
                 open = Some(codes);
             }
-            let is = |code: &&Value| code["table"] == cell("table") && code["code"] == cell("v2_code");
+            // `<16 bytes>` stands for codes that are not shown, and may be that of several.
+            let is_shown = !cell("v2_code").starts_with('<');
+            let is = |code: &&Value| is_shown && code["table"] == cell("table") && code["code"] == cell("v2_code");
             open.iter().flatten().filter(is).filter_map(|code| code["id"].as_u64()).collect()
         } else {
             vec![cell("id").parse().with_context(|| format!("{}:{line}: id is no number", path.display()))?]
         };
         if ids.is_empty() {
-            bail!("{}:{line}: there is no open code `{}` of table {}", path.display(), cell("v2_code"), cell("table"));
+            bail!(
+                "{}:{line}: there is no open code `{}` of table {} (name one that is not shown by its id)",
+                path.display(),
+                cell("v2_code"),
+                cell("table")
+            );
         }
         let row = |id| json!({ "id": id, "fhir_code": cell("fhir_code"), "display": cell("display"), "system": cell("system") });
         rows.extend(ids.into_iter().map(row));

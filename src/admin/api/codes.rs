@@ -1,7 +1,9 @@
 //! Codes that no code table has: which, in which messages, and what is to become of them.
 //!
-//! A code is what a sender put where a code belongs, at most 64 bytes of it; so this needs somebody who operates, not one who only looks.
+//! A code is what a sender put where a code belongs, at most 64 bytes of it; so this needs somebody who operates, not one who only looks. And what does not look like
+//! a code may be a patient's: only who may read messages sees that.
 use super::super::Shared;
+use super::super::credentials::{Need, Role};
 use super::super::gate::Who;
 use super::super::problem::Problem;
 use super::messages::{kind, record};
@@ -10,6 +12,7 @@ use crate::delivery::UNTRANSLATED;
 use crate::delivery::resend::{self, Outlets, ResendError};
 use crate::facets::Facets;
 use crate::journal::{CODE_MESSAGES_MAX, CodeItem, CodeStanding, DeadLetter, Error, View};
+use crate::mapping::finding::masked_code;
 use crate::server::{CodeRow, ResolveError};
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -17,6 +20,7 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -76,6 +80,8 @@ type Id = Result<Path<u64>, PathRejection>;
 
 pub(in super::super) async fn list(
     State(shared): State<Arc<Shared>>,
+    Extension(Who(who)): Extension<Who>,
+    Extension(role): Extension<Role>,
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
     let Query(page) = page?;
@@ -86,21 +92,30 @@ pub(in super::super) async fn list(
         None => None,
     };
     let after = number(page.after)?;
-    blocking(move || {
+    let (count, answer) = blocking(move || {
         let view = view(&shared.data)?;
         let found = view.state().codes(standing, after, limit).map_err(failed)?;
         let count = view.state().code_count().map_err(failed)?;
         let full = view.state().codes_full().map_err(failed)?;
         let next = found.last().filter(|_| found.len() == limit).map(|item| item.id);
-        let codes: Vec<_> = found.iter().map(shown).collect();
-        Ok(Json(json!({ "codes": codes, "next": next, "count": count, "full": full })))
+        let codes: Vec<_> = found.iter().map(|item| shown(item, role)).collect();
+        Ok((codes.len(), json!({ "codes": codes, "next": next, "count": count, "full": full })))
     })
-    .await
+    .await?;
+    tracing::info!(audit = true, token = %who, count, "codes read");
+    Ok(Json(answer))
 }
 
-pub(in super::super) async fn show(State(shared): State<Arc<Shared>>, id: Id) -> Result<Json<Value>, Problem> {
+pub(in super::super) async fn show(
+    State(shared): State<Arc<Shared>>,
+    Extension(Who(who)): Extension<Who>,
+    Extension(role): Extension<Role>,
+    id: Id,
+) -> Result<Json<Value>, Problem> {
     let Path(id) = id?;
-    blocking(move || Ok(Json(shown(&find(&view(&shared.data)?, id)?)))).await
+    let item = blocking(move || find(&view(&shared.data)?, id)).await?;
+    tracing::info!(audit = true, token = %who, id, "code read");
+    Ok(Json(shown(&item, role)))
 }
 
 /// The messages that had it, the first of them: what routing knows of each.
@@ -217,6 +232,7 @@ fn unresolved(error: ResolveError) -> Problem {
 pub(in super::super) async fn dismiss(
     State(shared): State<Arc<Shared>>,
     Extension(Who(who)): Extension<Who>,
+    Extension(role): Extension<Role>,
     id: Id,
 ) -> Result<Json<Value>, Problem> {
     let Path(id) = id?;
@@ -229,7 +245,7 @@ pub(in super::super) async fn dismiss(
     })
     .await?;
     tracing::info!(audit = true, token = %who, id, "code dismissed");
-    Ok(Json(shown(&item)))
+    Ok(Json(shown(&item, role)))
 }
 
 /// What has come of one message.
@@ -330,13 +346,14 @@ async fn again(view: &mut View, seq: u64, outlets: &Outlets, anyway: bool) -> Re
     })
 }
 
-fn shown(item: &CodeItem) -> Value {
+fn shown(item: &CodeItem, role: Role) -> Value {
+    let code = if role.may(Need::Phi) { Cow::Borrowed(item.code.as_str()) } else { masked_code(&item.code) };
     json!({
         "id": item.id,
         "listener": item.listener,
         "feed": item.feed,
         "table": item.table,
-        "code": item.code,
+        "code": code,
         "count": item.count,
         "first_seen": time(item.seen_ms.0),
         "last_seen": time(item.seen_ms.1),

@@ -164,6 +164,35 @@ fn what_is_translated_later_is_noticed_as_well() {
     admin.gateway.stop();
 }
 
+/// What stands where a code belongs may be a patient's name: whoever operates sees how long it is, and settles it all the same.
+#[test]
+fn what_does_not_look_like_a_code_is_for_who_may_read_messages() {
+    let site = site();
+    let admin = Administered::start("", &with_site(site.path()));
+    let mut peer = Peer::connect(&admin.gateway);
+    assert!(peer.exchange(&with_sex("one", "CANARY Theodora")).contains("MSA|AA|one"));
+    let item = wait_for("the item", || admin.open_codes().pop());
+    assert_eq!(item["code"], "<15 bytes>");
+    let id = item["id"].to_string();
+    for (role, shown) in [("operator", "code: <15 bytes>\n"), ("phi-reader", "code: CANARY Theodora\n")] {
+        let (code, told, said) = admin.codes(role, &["show", &id]);
+        assert!(code == Some(0) && told.contains(shown), "{role}: {told}{said}");
+    }
+    let (_, sheet, _) = admin.codes("operator", &["list", "--csv"]);
+    assert!(sheet.contains(",<15 bytes>,") && !sheet.contains("CANARY"), "{sheet}");
+    assert!(admin.codes("phi-reader", &["list"]).1.contains("CANARY Theodora"));
+    let filled = site.path().join("filled.txt");
+    std::fs::write(&filled, "table,v2_code,fhir_code\nAdministrativeSex,<15 bytes>,other\n").unwrap();
+    let (code, _, said) = admin.codes("admin", &["resolve", "--csv", filled.to_str().unwrap()]);
+    assert!(code == Some(2) && said.contains("by its id"), "{said}");
+    assert_eq!(admin.codes("admin", &["resolve", &id, "other"]).0, Some(0));
+    let table = std::fs::read_to_string(site.path().join("tables/AdministrativeSex.csv")).unwrap();
+    assert!(table.ends_with("CANARY Theodora,other,,\n"), "{table}");
+    let log = admin.gateway.log();
+    assert!(log.contains("codes read") && log.contains("code read") && !log.contains("CANARY"));
+    admin.gateway.stop();
+}
+
 /// A configuration that is broken on the disk: the row compiles, the reload fails, and the file is as it was.
 #[test]
 fn what_is_not_taken_on_is_put_back() {
@@ -226,7 +255,11 @@ fn the_api_says_what_is_wrong_with_a_question() {
     let admin = Administered::start("", "");
     for (role, method, path, status) in [
         ("viewer", "GET", "/api/v1/codes", 403),
-        ("phi-reader", "GET", "/api/v1/codes", 403),
+        ("viewer", "GET", "/api/v1/codes/99", 403),
+        ("phi-reader", "GET", "/api/v1/codes", 200),
+        ("phi-reader", "GET", "/api/v1/codes/99", 404),
+        ("phi-reader", "GET", "/api/v1/codes/99/messages", 403),
+        ("phi-reader", "POST", "/api/v1/codes/99/dismiss", 403),
         ("operator", "GET", "/api/v1/codes", 200),
         ("operator", "GET", "/api/v1/codes?limit=0", 400),
         ("operator", "GET", "/api/v1/codes?standing=gone", 400),
