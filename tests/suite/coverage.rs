@@ -203,6 +203,16 @@ fn the_page_is_escaped_and_needs_nothing() {
     }
 }
 
+/// A coding by table looks up the first subcomponent: that is what a row would have to name.
+#[test]
+fn the_code_that_was_looked_up_is_named() {
+    let message = "MSH|^~\\&|A|B|||20240401||ADT^A01^ADT_A01|1|P|2.5.1\rPID|1||1^^^H^MR||Doe||19700101|F\rNK1|1|Roe^Ann|QQ&rest^of old\rPV1|1|I\r";
+    let report = json(&["coverage", "--format", "json", "-"], message.as_bytes());
+    let codes = report["unmapped_codes"].as_array().unwrap();
+    let found: Vec<_> = codes.iter().filter(|code| code["table"] == "Relationship").map(|code| &code["code"]).collect();
+    assert_eq!(found, ["QQ"]);
+}
+
 #[test]
 fn a_pile_of_files_folders_and_standard_input() {
     let input = fs::read(Path::new(ROOT).join("fixtures/batch/three-messages/message.hl7")).unwrap();
