@@ -51,7 +51,9 @@ def key_of(fact):
 
 def print_differences(records):
     page = ROOT / "docs" / "declined.md"
-    explained = set(re.findall(r"`([A-Z][A-Za-z]+\.[^`]+)`", page.read_text())) if page.exists() else set()
+    # A row names its elements in the first column; `Organization.` with nothing behind it is a count of the resource.
+    rows = [line.split(" | ")[0] for line in page.read_text().splitlines() if line.startswith("| `")] if page.exists() else []
+    explained = {element for row in rows for element in re.findall(r"`([A-Z][A-Za-z]+\.[^`]*)`", row)}
     count, example = collections.Counter(), {}
     for record in records:
         for fact in record.get("different", ()):
