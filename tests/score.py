@@ -5,7 +5,8 @@
 
 Three groups: `consensus` (what two or more engines agree on), `linuxforhealth` (hand-written assertions) and `pairs` (whole Bundles of other
 engines), each for every message type there is, and `ALL` of them together. A figure is the mean weighted recall over the messages of the type; a
-message that failed counts as 0. The floors stand in `tests/thresholds.json`; `--raise` lifts them to what was measured, and never lowers one.
+message that failed counts as 0. `undeclined` leaves out the missing facts about elements that
+`docs/declined.md` declines with a reason; it is printed, not judged. The floors stand in `tests/thresholds.json`; `--raise` lifts them to what was measured, and never lowers one.
 `--differences` lists the facts of `pairs` where our value contradicts theirs, and which of them `docs/declined.md` explains.
 """
 import argparse
@@ -49,11 +50,35 @@ def key_of(fact):
     return fact["res"] + "." + re.sub(r"\[-?\d+\]", "", fact["path"])
 
 
-def print_differences(records):
+def declined():
+    """The elements that `docs/declined.md` names, as `Resource.path`."""
     page = ROOT / "docs" / "declined.md"
     # A row names its elements in the first column; `Organization.` with nothing behind it is a count of the resource.
     rows = [line.split(" | ")[0] for line in page.read_text().splitlines() if line.startswith("| `")] if page.exists() else []
-    explained = {element for row in rows for element in re.findall(r"`([A-Z][A-Za-z]+\.[^`]*)`", row)}
+    return {element.rstrip(".") for row in rows for element in re.findall(r"`([A-Z][A-Za-z]+\.[^`]*)`", row)}
+
+
+BY_OPERATOR = {"reftype": 0.5, "exists": 0.5, "count": 0.25, "rescount": 0.25, "resmin": 0.5, "absent": 0.1, "ne": 0.25}
+
+
+def weight_of(fact):
+    """As the comparator weighs it; a fact of a whole Bundle, which names no operator, about evenly."""
+    return float(fact.get("weight") or BY_OPERATOR.get(fact.get("op"), 1.0))
+
+
+def without_declined(record, explained):
+    """The weighted recall over the facts that we have not declined with a reason."""
+    missing = [(key_of(fact).rstrip("."), weight_of(fact)) for fact in record.get("missing", ())]
+    lost = sum(weight for _, weight in missing)
+    if not lost or record["wrecall"] >= 1:
+        return record["wrecall"]
+    everything = lost / (1 - record["wrecall"])
+    counted = everything - sum(weight for key, weight in missing if key in explained)
+    return (everything - lost) / counted if counted > 0 else 1.0
+
+
+def print_differences(records):
+    explained = declined()
     count, example = collections.Counter(), {}
     for record in records:
         for fact in record.get("different", ()):
@@ -61,7 +86,7 @@ def print_differences(records):
             example.setdefault(key_of(fact), (record["id"], fact.get("value"), fact.get("actual")))
     for key, number in count.most_common():
         where, theirs, ours = example[key]
-        print(f"{number:5} {'explained' if key in explained else 'OPEN':9} {key}  theirs {theirs!r} ours {ours!r}  ({where})")
+        print(f"{number:5} {'explained' if key.rstrip('.') in explained else 'OPEN':9} {key}  theirs {theirs!r} ours {ours!r}  ({where})")
 
 
 def main():
@@ -97,7 +122,8 @@ def main():
         if not (arguments.types and message_type == "ALL"):
             floors.setdefault(group, {}).setdefault(message_type, 0.0)
     passed = failed = 0
-    print(f"{'group':16} {'type':5} {'messages':>8} {'failed':>6} {'recall':>7} {'weighted':>8} {'contradicted':>12} {'floor':>6}")
+    explained = declined()
+    print(f"{'group':16} {'type':5} {'messages':>8} {'failed':>6} {'recall':>7} {'weighted':>8} {'undeclined':>10} {'contradicted':>12} {'floor':>6}")
     for group, of_type in floors.items():
         for message_type, floor in of_type.items():
             records = scores.get((group, message_type), [])
@@ -107,10 +133,11 @@ def main():
                 continue
             figure = sum(r["wrecall"] for r in records) / len(records)
             recall = sum(r["recall"] for r in records) / len(records)
+            undeclined = sum(without_declined(r, explained) for r in records) / len(records)
             contradicted = sum(r.get("n_different", 0) for r in records)
             good = figure >= floor
             passed, failed = passed + good, failed + (not good)
-            print(f"{group:16} {message_type:5} {len(records):8} {errors[(group, message_type)]:6} {recall:7.3f} {figure:8.3f} {contradicted:12} {floor:6.3f}"
+            print(f"{group:16} {message_type:5} {len(records):8} {errors[(group, message_type)]:6} {recall:7.3f} {figure:8.3f} {undeclined:10.3f} {contradicted:12} {floor:6.3f}"
                   + ("" if good else "  FELL BELOW ITS FLOOR"))
             if arguments.lift:
                 of_type[message_type] = max(floor, math.floor(figure * 1000) / 1000)

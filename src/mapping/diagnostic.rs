@@ -64,6 +64,7 @@ codes! {
     Duplicate = "M024", "Two rows for one target.";
     Cycle = "M025", "Maps that call one another in a circle.";
     Table = "M026", "A code table that cannot be read.";
+    Replaces = "M027", "A row that takes the place of what a map spread beside it gives.";
     Unused = "M030", "A map or table that nothing uses.";
 }
 

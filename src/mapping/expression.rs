@@ -341,7 +341,9 @@ fn literal(input: &str) -> Read<'_, String> {
 }
 
 fn call(input: &str) -> Read<'_, Value> {
-    let (rest, name) = terminated(take_while1(|c: char| c.is_ascii_lowercase() || c == '_'), char('(')).parse(input)?;
+    let letters = take_while1(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    let name = verify(letters, |name: &str| name.starts_with(|c: char| c.is_ascii_lowercase()));
+    let (rest, name) = terminated(name, char('(')).parse(input)?;
     let (rest, arguments) = separated_list0(token(","), argument).parse(rest)?;
     let (rest, _) = cut(expect("`,` or `)`", token(")"))).parse(rest)?;
     Ok((rest, Value::Call(name.to_owned(), arguments)))

@@ -325,6 +325,13 @@ pub enum Source {
     PatientId(Path),
     Patient,
     Position,
+    /// A field of all segments of its name in the own group and right below; with a field and codes: of those whose field has one of them.
+    AllLines(Path, Option<(Path, Vec<Vec<u8>>)>),
+    Base64(SourceId),
+    /// Which occurrence of its group the segment stands in, from 1.
+    Occurrence,
+    /// A time, an amount, and the unit of the amount.
+    Later([SourceId; 3]),
     /// OBR-25 is empty: the status that the linked Observations add up to.
     DerivedStatus,
     /// A part of a range written as text (`3.5-5.0`, `>5 g/dL`).

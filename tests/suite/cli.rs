@@ -86,6 +86,20 @@ const WRONG: &[Wrong] = &[
         help: "table of functions",
     },
     Wrong {
+        what: "lines of the own segment",
+        text: "[OBX.Observation.set]\n\"note[lines]\" = { text = \"all_lines(5)\" }\n",
+        code: "M016",
+        at: (2, 26),
+        help: "table of functions",
+    },
+    Wrong {
+        what: "a link that spells out a choice",
+        text: "[RDE_O11.ORDER]\nRXC = \"drug += RXC.Medication; enc.medicationReference -> drug\"\n",
+        code: "M020",
+        at: (2, 7),
+        help: "enc.medication[x]",
+    },
+    Wrong {
         what: "a function with too many arguments",
         text: "[OBX.Observation.set]\nissued = \"19 : instant if range_unit(6, 7) valued\"\n",
         code: "M016",

@@ -3,6 +3,7 @@
 mod bench_cases;
 mod cases;
 mod cli;
+mod computed;
 mod corpus;
 mod coverage;
 mod difference;

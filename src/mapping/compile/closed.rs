@@ -163,11 +163,25 @@ impl<'p> Walk<'p> {
             Source::Join { arguments, .. } | Source::Phone(arguments) | Source::Authority(arguments) => {
                 arguments.iter().for_each(|argument| self.source(*argument, depth));
             }
-            Source::Ssn(inner) | Source::System(inner) | Source::TextOf(inner) | Source::Range(inner, _) => {
+            Source::Ssn(inner)
+            | Source::System(inner)
+            | Source::TextOf(inner)
+            | Source::Range(inner, _)
+            | Source::Base64(inner) => {
                 self.source(*inner, depth);
             }
             Source::Uri(id, kind) => [id, kind].into_iter().for_each(|s| self.source(*s, depth)),
-            Source::PatientId(_) | Source::Patient | Source::Position | Source::DerivedStatus => self.open = true,
+            Source::Later(parts) => {
+                // The offset of the message is that of its header.
+                self.open = true;
+                parts.iter().for_each(|part| self.source(*part, depth));
+            }
+            Source::PatientId(_)
+            | Source::Patient
+            | Source::Position
+            | Source::Occurrence
+            | Source::AllLines(..)
+            | Source::DerivedStatus => self.open = true,
             Source::Literal(_) | Source::Nothing => {}
         }
     }

@@ -266,6 +266,7 @@ impl Compiler<'_, '_> {
         for (trie, place) in group {
             // A list that the rows around write replaces the list of the datatype map; extensions unite.
             if place.inner && own_list && trie.name != "extension" {
+                self.replaced(group, trie);
                 continue;
             }
             let (part, mut inside, depth) = Self::enter_part(place, depth);
@@ -290,6 +291,17 @@ impl Compiler<'_, '_> {
         self.plan.items.extend(items);
         let end = self.plan.items.len() as u32;
         Some((self.node(Node::List { items: start..end }), sourced, None))
+    }
+
+    /// Codings that come from the message and are not written are lost in silence: that is seldom meant.
+    fn replaced(&mut self, group: &[One<'_>], inner: &Trie) {
+        let Some((own, _)) = group.iter().find(|(_, place)| !place.inner).filter(|_| inner.name == "coding") else {
+            return;
+        };
+        let text = format!("`{}` takes the place of all codings that the map spread here gives", own.key);
+        self.diagnostics.warning(Code::Replaces, own.location, text).suggest_last(
+            "to have both, give `x : CWE.CodeableConcept @Table`, or spread the map into a slot of its own",
+        );
     }
 
     /// The field that makes a slot repeat: the first repeating one that it reads for a part that is not itself a list.
@@ -327,7 +339,7 @@ impl Compiler<'_, '_> {
     fn row_driver(&self, row: &Row, place: &Place) -> Option<u16> {
         row.alternatives.iter().find_map(|alternative| match &alternative.value {
             Value::Path(path) => self.repeating_field(path, place),
-            Value::Call(name, arguments) if !["lines", "patient_id"].contains(&name.as_str()) => {
+            Value::Call(name, arguments) if !["lines", "patient_id", "all_lines"].contains(&name.as_str()) => {
                 arguments.iter().find_map(|a| match a {
                     crate::mapping::expression::Argument::Value(Value::Path(path)) => self.repeating_field(path, place),
                     _ => None,

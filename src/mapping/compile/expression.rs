@@ -9,7 +9,11 @@ use crate::mapping::plan::{
 use crate::mapping::source::Location;
 
 /// The functions of the language, with the number of arguments each takes.
-const FUNCTIONS: [(&str, usize, usize); 15] = [
+const FUNCTIONS: [(&str, usize, usize); 19] = [
+    ("all_lines", 1, 20),
+    ("base64", 1, 1),
+    ("later", 3, 3),
+    ("occurrence", 0, 0),
     ("beside", 1, 1),
     ("range_low", 1, 1),
     ("range_high", 1, 1),
@@ -95,7 +99,9 @@ impl Compiler<'_, '_> {
                     arguments: arguments[1..].iter().map(|a| self.argument(a, place, depth, at)).collect(),
                 }
             }
+            "all_lines" => self.all_lines(arguments, place, depth, at),
             "position" => Source::Position,
+            "occurrence" => Source::Occurrence,
             "derived_status" => Source::DerivedStatus,
             _ => {
                 let sources: Vec<SourceId> = arguments.iter().map(|a| self.argument(a, place, depth, at)).collect();
@@ -104,6 +110,8 @@ impl Compiler<'_, '_> {
                     "system" => Source::System(sources[0]),
                     "uri" => Source::Uri(sources[0], sources[1]),
                     "text" => Source::TextOf(sources[0]),
+                    "base64" => Source::Base64(sources[0]),
+                    "later" => Source::Later([sources[0], sources[1], sources[2]]),
                     "phone" => Source::Phone(sources),
                     "range_low" => Source::Range(sources[0], RangePart::Low),
                     "range_high" => Source::Range(sources[0], RangePart::High),
@@ -111,6 +119,33 @@ impl Compiler<'_, '_> {
                     _ => Source::Ssn(sources[0]),
                 }
             }
+        }
+    }
+
+    /// `all_lines(OBX-5)`, `all_lines(OBX-5, OBX-2, TX, FT)`: whole fields of one other segment.
+    fn all_lines(&mut self, arguments: &[Argument], place: &Place, depth: u8, at: Location) -> Source {
+        let field = |argument: &Argument| match argument {
+            Argument::Value(Value::Path(path))
+                if path.segment.is_some() && path.component == 0 && path.repetition == ast::Repetition::Current =>
+            {
+                Some(path.clone())
+            }
+            _ => None,
+        };
+        let code = |argument: &Argument| match argument {
+            Argument::Word(code) | Argument::Value(Value::Literal(code)) => Some(code.clone().into_bytes()),
+            _ => None,
+        };
+        let paths: Vec<_> = arguments.iter().take(2).filter_map(field).collect();
+        let codes: Vec<_> = arguments.iter().skip(2).filter_map(code).collect();
+        let complete = paths.len() + codes.len() == arguments.len() && (arguments.len() == 1 || !codes.is_empty());
+        match &paths[..] {
+            [lines] if complete => Source::AllLines(self.path(lines, place, depth, at), None),
+            [lines, only] if complete && lines.segment == only.segment => {
+                let only = self.path(only, place, depth, at);
+                Source::AllLines(self.path(lines, place, depth, at), Some((only, codes)))
+            }
+            _ => self.bad_argument("all_lines(OBX-5, OBX-2, TX, FT)", at),
         }
     }
 

@@ -73,7 +73,11 @@ impl Compiler<'_, '_> {
             let wanted = self.wanted(slot, trie);
             if let Some(link) = self.link_of(trie) {
                 let rule = self.links[usize::from(link)].rule;
-                alternatives.push(Alternative::new(Emit::Link(link), rule));
+                let key = match &wanted.choice {
+                    Some(base) => self.key_text(&format!("{base}Reference")),
+                    None => Text::default(),
+                };
+                alternatives.push(Alternative { key, ..Alternative::new(Emit::Link(link), rule) });
                 continue;
             }
             if wholes_of_map.contains(&place.map.as_str()) && !place.inner || trie.wholes.len() > 1 {

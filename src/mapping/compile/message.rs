@@ -258,7 +258,7 @@ impl Compiler<'_, '_> {
             _ => (None, link.path.as_str()),
         };
         let from_type = type_of(from.unwrap_or(&statement.binding))?;
-        self.check_link(&from_type, path, &to_type, at)?;
+        self.check_link(&from_type, path, &to_type, &link.path, at)?;
         let slot = match self.links.iter().position(|l| l.resource_type == from_type && l.path == path) {
             Some(slot) => slot,
             None => {
@@ -271,7 +271,7 @@ impl Compiler<'_, '_> {
         Some(Link { from, slot, to, rule })
     }
 
-    fn check_link(&mut self, from_type: &str, path: &str, to_type: &str, at: Location) -> Option<()> {
+    fn check_link(&mut self, from_type: &str, path: &str, to_type: &str, link_path: &str, at: Location) -> Option<()> {
         let target = match target::parse(path) {
             Ok(target) => target,
             Err((_, expected)) => {
@@ -295,6 +295,15 @@ impl Compiler<'_, '_> {
                 let type_name = element.types.first()?.name.to_string();
                 parent = shape::child_type(&parent, element, &type_name).to_string();
             } else if let Some(reference) = reference {
+                // Rows write the choice by its own name: under another the link would stand beside them, and the resource would have it twice.
+                if element.name != step.name {
+                    let text = format!("`{from_type}.{path}` spells out a choice");
+                    let whole = link_path.strip_suffix(step.name.as_str()).unwrap_or_default();
+                    self.diagnostics
+                        .error(Code::WrongType, at, text)
+                        .suggest_last(format!("write `{whole}{} -> …`", element.name));
+                    return None;
+                }
                 let targets: Vec<String> = reference.targets.iter().map(|t| t.to_string()).collect();
                 if !targets.is_empty() && !targets.iter().any(|t| t == to_type || t == "Resource") {
                     let text = format!("`{from_type}.{path}` may not refer to {to_type}");

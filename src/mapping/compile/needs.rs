@@ -175,11 +175,23 @@ fn of_source(plan: &Compiled, source: SourceId, depth: u8) -> u64 {
         Source::Path(path) | Source::Lines(path) | Source::PatientId(path) => of_path(path, depth),
         Source::Join { arguments, .. } => all(arguments),
         Source::Phone(arguments) | Source::Authority(arguments) => all(arguments),
-        Source::Ssn(inner) | Source::System(inner) | Source::TextOf(inner) | Source::Range(inner, _) => {
-            of_source(plan, *inner, depth)
-        }
+        Source::Ssn(inner)
+        | Source::System(inner)
+        | Source::TextOf(inner)
+        | Source::Range(inner, _)
+        | Source::Base64(inner) => of_source(plan, *inner, depth),
         Source::Uri(id, _) => of_source(plan, *id, depth),
-        Source::Literal(_) | Source::Patient | Source::Position | Source::DerivedStatus => ALWAYS,
+        // Without an amount there is nothing, nor without a start.
+        Source::Later([start, amount, _]) => match of_source(plan, *amount, depth) {
+            ALWAYS => of_source(plan, *start, depth),
+            need => need,
+        },
+        Source::Literal(_)
+        | Source::Patient
+        | Source::Position
+        | Source::Occurrence
+        | Source::AllLines(..)
+        | Source::DerivedStatus => ALWAYS,
         Source::Nothing => 0,
     }
 }

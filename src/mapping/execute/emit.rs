@@ -215,11 +215,17 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             Source::System(source)
             | Source::Ssn(source)
             | Source::TextOf(source)
+            | Source::Base64(source)
+            | Source::Later([source, ..])
             | Source::Uri(source, _)
             | Source::Range(source, _) => *source,
             _ => return None,
         };
-        self.source_span(first, frame).map(|f| f.0)
+        // What is built on the way would end up behind the value that is being written.
+        let mark = self.state.temporary.len();
+        let found = self.source_span(first, frame).map(|f| f.0);
+        self.state.temporary.truncate(mark);
+        found
     }
 
     #[inline(never)]

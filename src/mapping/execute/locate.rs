@@ -63,7 +63,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     /// The nearest segment that a row reads beside its own.
-    fn lookup(&self, frame: &Frame<'_>, path: Path) -> Option<u32> {
+    pub(super) fn lookup(&mut self, frame: &Frame<'_>, path: Path) -> Option<u32> {
         let reference = usize::from(path.segment);
         let id = self.plan.segment_refs[reference];
         if frame.segment != NONE && self.message.segment_id(frame.segment as usize) == id {
@@ -76,12 +76,63 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             if found != NONE {
                 return Some(self.nearest_before(found, frame.segment));
             }
+            // What stands below belongs to the own group more than what stands around it.
+            if path.beside
+                && scope == frame.scope as usize
+                && let Some(found) = self.right_below(frame.scope, reference, frame.segment)
+            {
+                return Some(found);
+            }
             if scope == 0 {
                 break;
             }
             scope = self.matcher.instances()[scope].parent as usize;
         }
         if path.beside { self.beside(frame.scope, reference) } else { None }
+    }
+
+    /// The segment of a group right below: the first that stands behind the segment at hand (a timing follows what it times), else the first of all.
+    fn right_below(&mut self, scope: u32, reference: usize, segment: u32) -> Option<u32> {
+        let first = self.state.below[scope as usize * self.plan.segment_refs.len() + reference];
+        if first == NONE || first > segment || segment == NONE {
+            return (first != NONE).then_some(first);
+        }
+        self.order_beside();
+        let (beside, reference) = (&self.state.beside, reference as u16);
+        let behind = beside.partition_point(|entry| *entry <= (scope, reference, segment));
+        let found = beside.get(behind).filter(|entry| (entry.0, entry.1) == (scope, reference));
+        Some(found.map_or(first, |entry| entry.2))
+    }
+
+    /// Sorts the segments that rows read elsewhere by the group around theirs; under a reference of its own also by that and their own group.
+    fn order_beside(&mut self) {
+        if !self.state.beside.is_empty() {
+            return;
+        }
+        let plan = self.plan;
+        let width = plan.segment_refs.len() as u16;
+        for segment in 0..self.message.segment_count() {
+            let id = self.message.segment_id(segment);
+            let Some(reference) = plan.segment_refs.iter().position(|s| *s == id) else { continue };
+            let (own, reference, segment) =
+                (self.matcher.placement(segment).instance, reference as u16, segment as u32);
+            self.state.beside.push((own, width + reference, segment));
+            if own != 0 {
+                let around = self.matcher.instances()[own as usize].parent;
+                self.state.beside.push((around, reference, segment));
+                self.state.beside.push((around, width + reference, segment));
+            }
+        }
+        self.state.beside.sort_unstable();
+    }
+
+    /// The places in [`State::beside`](super::State) of the segments of a name in a group and right below it.
+    pub(super) fn in_and_below(&mut self, scope: u32, reference: u8) -> std::ops::Range<usize> {
+        self.order_beside();
+        let key = (scope, self.plan.segment_refs.len() as u16 + u16::from(reference));
+        let beside = &self.state.beside;
+        let start = beside.partition_point(|entry| (entry.0, entry.1) < key);
+        start..start + beside[start..].partition_point(|entry| (entry.0, entry.1) == key)
     }
 
     /// The first such segment of the groups beside: right below a group around, no further out than the nearest that repeats. What stands beyond may be

@@ -4,6 +4,7 @@
 //! walks the instances; values that go through a map to a resource (`XCN.Practitioner`) make further instances, which are written in their turn. An element that
 //! turns out to be empty is rolled back by cutting the buffer. Nothing allocates once the buffers of [`Scratch`] have grown to the largest message seen.
 mod bind;
+mod compute;
 mod convert;
 mod emit;
 mod locate;
@@ -57,6 +58,8 @@ pub struct State {
     /// For each group instance the first of each segment that rows elsewhere read: in it, and in the groups right below.
     references: Vec<u32>,
     below: Vec<u32>,
+    /// The same for all of them: group instance, segment reference, segment; made when it is first asked for.
+    beside: Vec<(u32, u16, u32)>,
     pending: Vec<Pending>,
     contained: Vec<u32>,
 }
@@ -303,6 +306,7 @@ impl State {
         self.slots.clear();
         self.references.clear();
         self.below.clear();
+        self.beside.clear();
         self.pending.clear();
         self.contained.clear();
     }

@@ -195,7 +195,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     /// Appends the text of a source.
-    fn append(&mut self, source: SourceId, frame: &Frame<'_>) {
+    pub(super) fn append(&mut self, source: SourceId, frame: &Frame<'_>) {
         match self.text(source, frame) {
             Piece::Raw(span) => self.decode(span),
             Piece::Fixed(text) => self.state.temporary.extend_from_slice(self.plan.text(text)),
@@ -229,6 +229,10 @@ impl<const TRACE: bool> Run<'_, TRACE> {
             Source::PatientId(path) => self.patient_id(*path, frame),
             Source::Patient => self.patient(frame),
             Source::Position => self.number(frame.segment + 1),
+            Source::Occurrence => self.number(self.occurrence(frame)),
+            Source::Base64(source) => self.base64(*source, frame),
+            Source::Later(parts) => self.later(*parts, frame),
+            Source::AllLines(path, only) => self.all_lines(*path, only.as_ref(), frame),
             Source::DerivedStatus => self.derived_status(),
             Source::Range(source, part) => self.range(*source, *part, frame),
             Source::Nothing | Source::Path(_) | Source::Literal(_) => {}

@@ -48,7 +48,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
     }
 
     /// Whether the output is still within its limit; a message made to explode fails instead of taking the memory of all others.
-    fn fits(&mut self) -> bool {
+    pub(super) fn fits(&mut self) -> bool {
         let most = OUTPUT_RATIO_MAX.0 * self.message.raw().len() + OUTPUT_RATIO_MAX.1;
         if self.state.out.len() <= most {
             return true;

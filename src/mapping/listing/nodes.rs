@@ -79,6 +79,14 @@ impl Compiled {
             Source::PatientId(path) => format!("patient_id({})", self.path_text(*path)),
             Source::Patient => "patient".to_owned(),
             Source::Position => "position()".to_owned(),
+            Source::Occurrence => "occurrence()".to_owned(),
+            Source::Base64(inner) => format!("base64({})", self.source_text(*inner)),
+            Source::Later(parts) => format!("later({})", all(parts)),
+            Source::AllLines(path, None) => format!("all_lines({})", self.path_text(*path)),
+            Source::AllLines(path, Some((field, codes))) => {
+                let codes: Vec<String> = codes.iter().map(|c| String::from_utf8_lossy(c).into_owned()).collect();
+                format!("all_lines({}, {}, {})", self.path_text(*path), self.path_text(*field), codes.join(", "))
+            }
             Source::DerivedStatus => "derived_status()".to_owned(),
             Source::Range(inner, part) => {
                 let name = match part {

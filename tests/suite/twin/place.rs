@@ -162,13 +162,26 @@ impl Twin<'_> {
         self.matcher.instances()[scope].parent as usize
     }
 
-    /// The segment of that name in scope, else the first in a group whose parent is one of the groups around, up to the nearest that repeats.
+    /// The segment of that name in the own group; else that of a group right below, the first behind the own segment before the first of all; else the one in scope; else
+    /// the first in a group whose parent is one of the groups around, up to the nearest that repeats.
     fn segment_beside(&self, name: &str, frame: &Frame) -> Option<usize> {
-        if let Some(found) = self.segment_in_scope(name, frame) {
-            return Some(found);
-        }
+        let around = self.segment_in_scope(name, frame);
         let place = |segment: usize| self.matcher.placement(segment).instance as usize;
         let is_named = |segment: &usize| self.message.segment_id(*segment).as_str() == name && place(*segment) != 0;
+        let below: Vec<usize> = (0..self.message.segment_count())
+            .filter(is_named)
+            .filter(|segment| self.parent(place(*segment)) == frame.scope)
+            .collect();
+        let own = |segment: &usize| *segment == frame.segment || self.seen_from(*segment, frame.scope);
+        if let Some(found) = around.filter(own) {
+            return Some(found);
+        }
+        if let Some(found) = below.iter().find(|segment| **segment > frame.segment).or(below.first()) {
+            return Some(*found);
+        }
+        if around.is_some() {
+            return around;
+        }
         let mut around = frame.scope;
         while around != 0 {
             let from = around;

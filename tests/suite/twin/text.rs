@@ -1,7 +1,8 @@
 //! Sources → text, and the functions of the language.
 use super::place::{Context, Located, trimmed};
 use super::{Twin, Wide};
-use handoff::hl7::{SegmentId, Span, is_null};
+use base64::Engine as _;
+use handoff::hl7::{Precision, SegmentId, Span, Timestamp, is_null};
 use handoff::mapping::expression::{Argument, Path, Value};
 use std::collections::BTreeMap;
 
@@ -107,6 +108,18 @@ impl Twin<'_> {
             ("patient_id", [Argument::Value(Value::Path(path))]) => self.patient_id(path, context),
             ("patient", []) => Some(self.instances[self.patient(context)?].id.clone().into_bytes()),
             ("position", []) => Some((context.frame.segment + 1).to_string().into_bytes()),
+            ("occurrence", []) => {
+                Some((self.matcher.instances()[context.frame.scope].index + 1).to_string().into_bytes())
+            }
+            ("base64", [one]) => {
+                let whole = match one {
+                    Argument::Value(Value::Call(name, inner)) => self.call(name, inner, context)?,
+                    one => text(one)?,
+                };
+                Some(base64::engine::general_purpose::STANDARD.encode(whole).into_bytes())
+            }
+            ("later", [start, amount, unit]) => self.later([text(start)?, text(amount)?, text(unit)?]),
+            ("all_lines", [Argument::Value(Value::Path(path)), only @ ..]) => self.all_lines(path, only, context),
             ("derived_status", []) => self.derived_status(),
             ("range_low" | "range_high" | "range_unit", [text_of]) => {
                 let text = text(text_of)?;
@@ -201,6 +214,94 @@ impl Twin<'_> {
             }
         };
         self.message.bytes(span).iter().map(one).collect()
+    }
+
+    /// A field of all segments of its name in a group or right below it: the own group, else the nearest around that has any, up to one that repeats.
+    fn all_lines(&self, path: &Path, only: &[Argument], context: &Context) -> Option<Vec<u8>> {
+        let name = path.segment.as_ref()?;
+        let place = |segment: usize| self.matcher.placement(segment).instance as usize;
+        let named = |segment: &usize| self.message.segment_id(*segment).as_str() == name;
+        let mut scope = context.frame.scope;
+        let found = loop {
+            let near = |segment: &usize| place(*segment) == scope || self.parent(place(*segment)) == scope;
+            let found: Vec<usize> = (0..self.message.segment_count()).filter(named).filter(near).collect();
+            if !found.is_empty() || scope == 0 || self.repeats(scope) {
+                break found;
+            }
+            scope = self.parent(scope);
+        };
+        let wanted = |segment: usize| {
+            let [Argument::Value(Value::Path(field)), codes @ ..] = only else { return true };
+            let code = String::from_utf8_lossy(self.message.text(segment, field.field.into())).trim().to_lowercase();
+            codes.iter().any(|one| match one {
+                Argument::Word(word) | Argument::Value(Value::Literal(word)) => word.to_lowercase() == code,
+                Argument::Value(_) => false,
+            })
+        };
+        let line = |span: Span| if is_null(self.message.bytes(span)) { Vec::new() } else { self.decoded(span) };
+        let lines = found
+            .into_iter()
+            .filter(|segment| wanted(*segment))
+            .flat_map(|segment| self.repetitions(self.message.field(segment, path.field.into())).into_iter().map(line));
+        let all = lines.collect::<Vec<_>>().join(&b'\n');
+        let end = all.iter().rposition(|byte| !b"\n ".contains(byte))?;
+        Some(all[..=end].to_vec())
+    }
+
+    /// A v2 time some while later: counted in seconds from the year 0.
+    fn later(&self, [start, amount, unit]: [Vec<u8>; 3]) -> Option<Vec<u8>> {
+        let time = Timestamp::parse(&start).ok()?;
+        let of_unit = match String::from_utf8(unit).ok()?.trim().to_lowercase().as_str() {
+            "s" | "sec" | "secs" | "second" | "seconds" => 1.0,
+            "min" | "mins" | "minute" | "minutes" | "m" => 60.0,
+            "h" | "hr" | "hrs" | "hour" | "hours" => 3600.0,
+            "d" | "day" | "days" => 86_400.0,
+            "wk" | "w" | "week" | "weeks" => 604_800.0,
+            _ => return None,
+        };
+        let amount = String::from_utf8(amount).ok()?;
+        let amount = amount.trim();
+        let amount: f64 = amount.parse().ok().filter(|_| amount.chars().all(|c| c.is_ascii_digit() || c == '.'))?;
+        let while_ = (amount * of_unit).round();
+        let is_day = time.precision == Precision::Day;
+        if !(1.0..=36_600.0 * 86_400.0).contains(&while_)
+            || time.precision < Precision::Day
+            || is_day && while_ % 86_400.0 != 0.0
+        {
+            return None;
+        }
+        let days_of = |year: u64| {
+            if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) { 366 } else { 365 }
+        };
+        let months = |year: u64| [31, days_of(year) - 337, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+        let (mut year, mut month) = (u64::from(time.year), usize::from(time.month) - 1);
+        let clock = u64::from(time.hour) * 3600 + u64::from(time.minute) * 60 + u64::from(time.second);
+        let seconds = clock + while_ as u64;
+        let mut day = u64::from(time.day) + seconds / 86_400;
+        while day > months(year)[month] {
+            day -= months(year)[month];
+            (year, month) = if month == 11 { (year + 1, 0) } else { (year, month + 1) };
+        }
+        if year > 9999 {
+            return None;
+        }
+        let mut text = format!("{year:04}{:02}{day:02}", month + 1);
+        if !is_day {
+            let [hour, minute, second] = [seconds % 86_400 / 3600, seconds % 3600 / 60, seconds % 60];
+            text += &format!("{hour:02}{minute:02}");
+            if second > 0 || time.precision == Precision::Second {
+                text += &format!("{second:02}");
+            }
+            if time.fraction_digits > 0 {
+                text += ".";
+                text += std::str::from_utf8(&time.fraction[..time.fraction_digits.into()]).ok()?;
+            }
+            if let Some(offset) = self.offset(&time) {
+                text +=
+                    &format!("{}{:02}{:02}", if offset < 0 { '-' } else { '+' }, offset.abs() / 60, offset.abs() % 60);
+            }
+        }
+        Some(text.into_bytes())
     }
 
     /// Id and authority of the repetition that identifies the patient.

@@ -54,7 +54,8 @@ impl Twin<'_> {
         if let Some(slot) = tree.link {
             let links = &self.instances[self.current].links;
             let at = self.link.or_else(|| links.iter().position(|(known, _)| *known == slot));
-            return at.map_or_else(Out::nothing, |at| self.reference(links[at].1));
+            let kind = wanted.choice.then(|| "Reference".to_owned());
+            return at.map_or_else(Out::nothing, |at| Out { kind, ..self.reference(links[at].1) });
         }
         if let (Some(behind), true) = (&tree.behind, tree.wholes.is_empty()) {
             return self.behind_alone(behind, context);
