@@ -105,10 +105,14 @@ pub async fn letter(
         return Err(ResendError::NoRoute);
     }
     // Where it has not arrived it stays a dead letter; where it has, it must not be sent once more.
-    for Sent { route: name, failure } in sent.iter().filter(|sent| sent.route != route) {
-        if let Some(reason) = failure.clone() {
-            let attempts = letter.attempts.saturating_add(1);
-            state.keep_dead_letter(name, &DeadLetter { attempts, reason, ..letter.clone() })?;
+    for Sent { route: name, failure } in &sent {
+        match failure.clone() {
+            None => state.forget_not_arrived(name, letter.seq)?,
+            Some(_) if name == route => {}
+            Some(reason) => {
+                let attempts = letter.attempts.saturating_add(1);
+                state.keep_dead_letter(name, &DeadLetter { attempts, reason, ..letter.clone() })?;
+            }
         }
     }
     if route == UNTRANSLATED || sent.iter().all(|sent| sent.failure.is_none()) {

@@ -364,6 +364,20 @@ impl State {
         Ok(found)
     }
 
+    /// A message has arrived after all, outside its reader's course: nothing says any more that it has not. What stands for a run of several stays.
+    ///
+    /// # Errors
+    /// A database that cannot be written.
+    pub fn forget_not_arrived(&self, reader: &str, seq: u64) -> Result<(), Error> {
+        self.write(|transaction| {
+            for table in ["dead_letter", "unsent"] {
+                let sql = format!("DELETE FROM {table} WHERE reader = ?1 AND seq = ?2 AND last = seq");
+                transaction.execute(&sql, params![reader, seq.cast_signed()])?;
+            }
+            Ok(())
+        })
+    }
+
     /// Drops a dead letter, and remembers that it was; the message stays in the journal. Whether there was one.
     ///
     /// # Errors
@@ -528,6 +542,12 @@ mod tests {
         assert!(state.unsent("lab", 0, u64::MAX).unwrap().is_empty());
         state.forget_unsent(5).unwrap();
         assert_eq!(state.unsent("ehr", 0, u64::MAX).unwrap(), [skipped]);
+        state.keep_dead_letter("ehr", &letter(11, 12)).unwrap();
+        for seq in [7, 9, 11] {
+            state.forget_not_arrived("ehr", seq).unwrap();
+        }
+        assert_eq!(state.dead_letters("ehr").unwrap(), [letter(11, 12)], "one message of a run is not all of it");
+        assert!(state.unsent("ehr", 0, u64::MAX).unwrap().is_empty());
     }
 
     #[test]

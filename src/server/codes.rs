@@ -252,20 +252,30 @@ fn write_all(texts: &Texts, before: &[(PathBuf, Option<Vec<u8>>)]) -> Result<(),
 /// A file whole or not at all, on stable storage.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
+    if !folder.exists() {
+        fs::create_dir_all(folder)?;
+        // Its name is in the folder of the site, which must be on the disk as well.
+        folder.parent().map_or(Ok(()), sync)?;
+    }
     let unfinished = path.with_extension("csv.new");
     let mut file = File::create(&unfinished)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&unfinished, path)?;
-    File::open(folder)?.sync_all()
+    sync(folder)
+}
+
+/// The names in a folder, on stable storage.
+fn sync(folder: &Path) -> io::Result<()> {
+    let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    File::open(here)?.sync_all()
 }
 
 fn put_back(before: &[(PathBuf, Option<Vec<u8>>)]) {
     for (path, bytes) in before {
         let done = match bytes {
             Some(bytes) => replace(path, bytes),
-            None if path.exists() => fs::remove_file(path),
+            None if path.exists() => fs::remove_file(path).and_then(|()| path.parent().map_or(Ok(()), sync)),
             None => Ok(()),
         };
         if let Err(error) = done {

@@ -239,13 +239,15 @@ pub(in super::super) async fn resend(
     let (Path(id), Query(asked)) = (id?, asked?);
     let after = number(asked.after)?;
     let outlets = shared.control.outlets().await.ok_or_else(Problem::stopping)?;
-    let Some(_claim) = super::letters::Claim::take(&shared, "codes", id) else {
+    let Some(claim) = super::letters::Claim::take(&shared, "codes", id) else {
         let remedy = "wait for the first to be answered";
         return Err(Problem::new(StatusCode::CONFLICT, "under way", "its messages are being sent just now", remedy));
     };
     tracing::info!(audit = true, token = %who, id, "messages of a code to be sent again");
     let (runtime, data) = (tokio::runtime::Handle::current(), shared.data.clone());
     let answer = blocking(move || {
+        // Here, as this goes on to its end even if whoever asked has gone.
+        let _claim = claim;
         let mut view = view(&data)?;
         find(&view, id)?;
         let began = Instant::now();

@@ -315,8 +315,8 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         Wrote::Sourced
     }
 
-    /// The code of the value at hand and what the table makes of it.
-    fn first_code(&mut self, table: u16, frame: &Frame<'_>) -> Option<(Span, u32)> {
+    /// The code of the value at hand and what the table makes of it, if it has it.
+    fn first_code(&mut self, table: u16, frame: &Frame<'_>) -> Option<(Span, Option<u32>)> {
         let piece = self.piece(frame, 1);
         let code = self.message.part(piece, self.message.delimiters().subcomponent, 1);
         let code = self.trim(code);
@@ -327,15 +327,14 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let (text, mark) = self.resolved(Piece::Raw(code));
         let found = self.plan.tables[usize::from(table)].find(self.bytes(text).trim_ascii());
         self.state.temporary.truncate(mark);
-        Some((code, found?))
+        Some((code, found))
     }
 
     pub(super) fn table_row(&mut self, table: u16, frame: &Frame<'_>) -> Wrote {
-        let Some((code, row)) = self.first_code(table, frame) else {
-            let piece = self.piece(frame, 1);
-            if !piece.is_empty() && !is_null(self.message.bytes(piece)) {
-                self.find_unmapped(table, piece);
-            }
+        let Some((code, row)) = self.first_code(table, frame) else { return Wrote::Nothing };
+        let Some(row) = row else {
+            // What was looked up, not all of the component: a row for that would never be found.
+            self.find_unmapped(table, code);
             return Wrote::Nothing;
         };
         self.trace(NONE, Some(code), Some((table, row)));
@@ -346,7 +345,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
 
     /// Whether the first coding of the message says no more than the table's: the same code in the same system, or in none.
     pub(super) fn is_from_table(&mut self, table: u16, frame: &Frame<'_>) -> bool {
-        let Some((code, row)) = self.first_code(table, frame) else { return false };
+        let Some((code, Some(row))) = self.first_code(table, frame) else { return false };
         let plan = self.plan;
         let row = &plan.tables[usize::from(table)].rows[row as usize];
         let (text, mark) = self.resolved(Piece::Raw(code));
