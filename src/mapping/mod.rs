@@ -288,14 +288,17 @@ impl Plan {
         scratch.feed = None;
         scratch.index.parse(raw).map_err(unreadable)?;
         let message = scratch.index.message(raw);
-        scratch.feed = self.feed_of(message);
-        let plan = self.of_feed(scratch.feed);
         let at = message.find(SegmentId(*b"MSH")).unwrap_or(0);
+        scratch.feed = self.feed_of(message);
+        let mut plan = self.of_feed(scratch.feed);
         if plan.charset(message.text(at, 18)).needs_transcoding() {
             let mut text = std::mem::take(&mut scratch.transcoded);
             text.clear();
             text.extend_from_slice(&transcode(raw));
             scratch.index.parse(&text).map_err(unreadable)?;
+            // Now the names of the header can be read.
+            scratch.feed = self.feed_of(scratch.index.message(&text));
+            plan = self.of_feed(scratch.feed);
             let result = plan.structured::<TRACE>(&text, context, scratch);
             scratch.transcoded = text;
             scratch.mark_findings();
