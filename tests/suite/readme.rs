@@ -44,7 +44,10 @@ fn handbook_of_mappings_runs() {
     for Block { line, file, before, text } in blocks {
         let text = text.replace(PORT, &port).replace(ADMIN_PORT, &admin);
         if let Some(file) = file {
-            assert!(before.contains(&format!("`{file}`")), "docs/mappings.md:{line}: the line before does not name {file}");
+            assert!(
+                before.contains(&format!("`{file}`")),
+                "docs/mappings.md:{line}: the line before does not name {file}"
+            );
             let to = folder.path().join(file);
             fs::create_dir_all(to.parent().unwrap()).unwrap();
             fs::write(to, text).unwrap();
@@ -83,7 +86,8 @@ fn demo_shows_every_message_at_the_endpoint() {
 
 #[test]
 fn blocks_are_found_with_their_line() {
-    let text = "a\n```bash run\none\ntwo\n```\n```bash\nthree\n```\n\nNow `b/c.toml`:\n\n```toml file=b/c.toml\nx = 1\n```\n";
+    let text =
+        "a\n```bash run\none\ntwo\n```\n```bash\nthree\n```\n\nNow `b/c.toml`:\n\n```toml file=b/c.toml\nx = 1\n```\n";
     let found = blocks(text);
     assert_eq!(found.len(), 2);
     assert_eq!((found[0].line, found[0].text.as_str(), &found[0].file), (2, "one\ntwo\n", &None));
