@@ -33,6 +33,8 @@ pub enum Need {
     View,
     /// To operate.
     Operate,
+    /// To see codes: to operate, or, and then whole, to read messages.
+    Codes,
     /// To change the configuration.
     Configure,
     /// To read messages.
@@ -58,6 +60,7 @@ impl Role {
         match need {
             Need::Nobody | Need::View => true,
             Need::Operate => matches!(self, Role::Operator | Role::Admin),
+            Need::Codes => self.may(Need::Operate) || self.may(Need::Phi),
             Need::Configure => self == Role::Admin,
             Need::Phi => self == Role::PhiReader,
         }
@@ -65,12 +68,12 @@ impl Role {
 }
 
 impl Need {
-    /// The role that has just that.
+    /// The least role that has it.
     pub fn role(self) -> Option<Role> {
         match self {
             Need::Nobody => None,
             Need::View => Some(Role::Viewer),
-            Need::Operate => Some(Role::Operator),
+            Need::Operate | Need::Codes => Some(Role::Operator),
             Need::Configure => Some(Role::Admin),
             Need::Phi => Some(Role::PhiReader),
         }
@@ -186,12 +189,13 @@ mod tests {
     #[test]
     fn roles_may_what_they_are_for() {
         let may = |role: Role| {
-            [Need::Nobody, Need::View, Need::Operate, Need::Configure, Need::Phi].map(|need| role.may(need))
+            [Need::Nobody, Need::View, Need::Operate, Need::Codes, Need::Configure, Need::Phi]
+                .map(|need| role.may(need))
         };
-        assert_eq!(may(Role::Viewer), [true, true, false, false, false]);
-        assert_eq!(may(Role::Operator), [true, true, true, false, false]);
-        assert_eq!(may(Role::Admin), [true, true, true, true, false]);
-        assert_eq!(may(Role::PhiReader), [true, true, false, false, true]);
+        assert_eq!(may(Role::Viewer), [true, true, false, false, false, false]);
+        assert_eq!(may(Role::Operator), [true, true, true, true, false, false]);
+        assert_eq!(may(Role::Admin), [true, true, true, true, true, false]);
+        assert_eq!(may(Role::PhiReader), [true, true, false, true, false, true]);
     }
 
     #[test]

@@ -103,8 +103,8 @@ pub(super) async fn authenticate(
     next: Next,
 ) -> Response {
     let address = request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| peer.address.ip());
-    let who = match admit(&shared, need, request.headers()) {
-        Ok(token) => Who(token.name.as_str().into()),
+    let (who, role) = match admit(&shared, need, request.headers()) {
+        Ok(token) => (Who(token.name.as_str().into()), token.role),
         Err(problem) => {
             // A good token that may not do this is no guess at one.
             let guessed = problem.status() == StatusCode::UNAUTHORIZED;
@@ -127,6 +127,7 @@ pub(super) async fn authenticate(
             .into_response();
     };
     request.extensions_mut().insert(who);
+    request.extensions_mut().insert(role);
     next.run(request).await
 }
 

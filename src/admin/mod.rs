@@ -11,7 +11,7 @@
 //!
 //! A request with a token that does not do is refused before any of its body is read, and one request of ours has a body (codes that are resolved). There is no account unless the configuration
 //! names a token. Answers hold nothing of a patient, but for those two that need the role `phi-reader`, which are noted in the
-//! log, and what a sender wrote where a code belongs, which operators see.
+//! log, and what a sender wrote where a code belongs: operators see it where it looks like a code, a `phi-reader` always.
 mod api;
 pub mod credentials;
 mod gate;
@@ -168,9 +168,9 @@ fn endpoints(metrics_open: bool) -> Vec<Endpoint> {
         ("get", "/api/v1/dead-letters/{route}/{seq}", Need::Phi, get(api::letters::show)),
         ("post", "/api/v1/dead-letters/{route}/{seq}/resend", Need::Operate, post(api::letters::resend)),
         ("post", "/api/v1/dead-letters/{route}/{seq}/drop", Need::Operate, post(api::letters::forget)),
-        ("get", "/api/v1/codes", Need::Operate, get(api::codes::list)),
+        ("get", "/api/v1/codes", Need::Codes, get(api::codes::list)),
         ("post", "/api/v1/codes/resolve", Need::Configure, post(api::codes::resolve)),
-        ("get", "/api/v1/codes/{id}", Need::Operate, get(api::codes::show)),
+        ("get", "/api/v1/codes/{id}", Need::Codes, get(api::codes::show)),
         ("get", "/api/v1/codes/{id}/messages", Need::Operate, get(api::codes::messages)),
         ("post", "/api/v1/codes/{id}/resend", Need::Operate, post(api::codes::resend)),
         ("post", "/api/v1/codes/{id}/dismiss", Need::Operate, post(api::codes::dismiss)),

@@ -69,7 +69,7 @@ struct ResolveArgs {
     /// Its system; default: that of the table's rows with the same FHIR code
     #[arg(long, value_name = "URI", default_value = "", conflicts_with = "csv")]
     system: String,
-    /// Many at once: columns `id`, or `table` and `v2_code`, then `fhir_code`, `display`, `system`; rows without fhir_code are passed over; `-` is standard input
+    /// Many at once: columns `id`, or `table` and `v2_code`, then `fhir_code`, `display`, `system`; rows without fhir_code are passed over, a hundred are taken on at a time; `-` is standard input
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
 }
@@ -84,6 +84,9 @@ enum Standing {
 
 /// Items that one answer holds.
 const PAGE: usize = 500;
+/// Rows that are resolved in one request, and the bytes of them: the gateway takes no body above 64 KiB.
+const ROWS_MAX: usize = 100;
+const BODY_BYTES_MAX: usize = 60 << 10;
 
 /// Runs the command: exit 0, 1 when the gateway refuses or a message did not arrive, 2 when it cannot be asked.
 ///
@@ -152,7 +155,7 @@ fn list(gateway: &Remote, standing: Standing, csv: bool) -> anyhow::Result<bool>
         print!("{}", table(&columns, codes.iter(), |code| keys.map(|key| text(&code[key]))));
     }
     if full {
-        eprintln!("there are as many codes as are kept: new ones are not, until some are resolved");
+        eprintln!("there are as many codes as are kept: new ones are not, until some are resolved or dismissed");
     }
     Ok(true)
 }
@@ -198,20 +201,55 @@ fn resolve(gateway: &Remote, args: &ResolveArgs) -> anyhow::Result<bool> {
     if rows.is_empty() {
         bail!("the file has no row with a fhir_code");
     }
-    let body = json!({ "rows": rows });
-    let Some(answer) = gateway.ask_with(Method::POST, &["codes", "resolve"], &[], Some(&body))? else {
-        return Ok(false);
-    };
-    if gateway.format == Format::Json {
-        println!("{answer}");
-        return Ok(true);
+    let mut all = json!({ "resolved": [], "files": [], "mappings_changed": [] });
+    let mut done = true;
+    for rows in chunks(rows) {
+        let body = json!({ "rows": rows });
+        let Some(mut answer) = gateway.ask_with(Method::POST, &["codes", "resolve"], &[], Some(&body))? else {
+            done = false;
+            break;
+        };
+        for key in ["resolved", "files", "mappings_changed"] {
+            let (Value::Array(more), Value::Array(known)) = (answer[key].take(), &mut all[key]) else { continue };
+            for value in more {
+                if !known.contains(&value) {
+                    known.push(value);
+                }
+            }
+        }
     }
-    for file in answer["files"].as_array().into_iter().flatten() {
+    let resolved: Vec<_> = all["resolved"].as_array().into_iter().flatten().map(text).collect();
+    if resolved.is_empty() && !done {
+        return Ok(false);
+    }
+    if gateway.format == Format::Json {
+        println!("{all}");
+        return Ok(done);
+    }
+    for file in all["files"].as_array().into_iter().flatten() {
         println!("written: {}", text(file));
     }
-    let resolved: Vec<_> = answer["resolved"].as_array().into_iter().flatten().map(text).collect();
     println!("in use; `handoff codes resend NUMBER` sends the messages again: {}", resolved.join(", "));
-    Ok(true)
+    Ok(done)
+}
+
+/// As many rows at a time as the gateway takes in one request, by their number and their length.
+fn chunks(rows: Vec<Value>) -> Vec<Vec<Value>> {
+    let (mut chunks, mut bytes): (Vec<Vec<Value>>, usize) = (Vec::new(), 0);
+    for row in rows {
+        let length = row.to_string().len() + 1;
+        match chunks.last_mut().filter(|chunk| chunk.len() < ROWS_MAX && bytes + length <= BODY_BYTES_MAX) {
+            Some(chunk) => {
+                chunk.push(row);
+                bytes += length;
+            }
+            None => {
+                chunks.push(vec![row]);
+                bytes = length;
+            }
+        }
+    }
+    chunks
 }
 
 /// The rows of a CSV file as the API wants them. Rows that name table and code are for every open item of these.
@@ -242,13 +280,20 @@ fn rows_of(gateway: &Remote, path: &Path) -> anyhow::Result<Option<Vec<Value>>> 
                 let Some((codes, _)) = items(gateway, Standing::Open)? else { return Ok(None) };
                 open = Some(codes);
             }
-            let is = |code: &&Value| code["table"] == cell("table") && code["code"] == cell("v2_code");
+            // `<16 bytes>` stands for codes that are not shown, and may be that of several.
+            let is_shown = !cell("v2_code").starts_with('<');
+            let is = |code: &&Value| is_shown && code["table"] == cell("table") && code["code"] == cell("v2_code");
             open.iter().flatten().filter(is).filter_map(|code| code["id"].as_u64()).collect()
         } else {
             vec![cell("id").parse().with_context(|| format!("{}:{line}: id is no number", path.display()))?]
         };
         if ids.is_empty() {
-            bail!("{}:{line}: there is no open code `{}` of table {}", path.display(), cell("v2_code"), cell("table"));
+            bail!(
+                "{}:{line}: there is no open code `{}` of table {} (name one that is not shown by its id)",
+                path.display(),
+                cell("v2_code"),
+                cell("table")
+            );
         }
         let row = |id| json!({ "id": id, "fhir_code": cell("fhir_code"), "display": cell("display"), "system": cell("system") });
         rows.extend(ids.into_iter().map(row));
@@ -283,4 +328,21 @@ fn resend(gateway: &Remote, id: u64, anyway: bool) -> anyhow::Result<bool> {
         Format::Text => println!("{sent} of {} messages sent again", list.len()),
     }
     Ok(all_arrived)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_go_in_bodies_that_the_gateway_takes() {
+        let row = |id: usize, length: usize| json!({ "id": id, "fhir_code": "x".repeat(length) });
+        let lengths = |rows: Vec<Value>| chunks(rows).iter().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(lengths((0..250).map(|id| row(id, 5)).collect()), [100, 100, 50]);
+        let long: Vec<_> = (0..90).map(|id| row(id, 1000)).collect();
+        let bodies: Vec<_> = chunks(long.clone()).into_iter().map(|rows| json!({ "rows": rows })).collect();
+        assert!(bodies.len() == 2 && bodies.iter().all(|body| body.to_string().len() <= 64 << 10));
+        assert_eq!(chunks(long.clone()).concat(), long);
+        assert!(chunks(Vec::new()).is_empty());
+    }
 }

@@ -6,7 +6,7 @@ use super::plans::Plans;
 use super::supply::again;
 use super::{Options, UNTRANSLATED};
 use crate::facets::{Facets, Outcome};
-use crate::journal::{DeadLetter, Error, Item, Record, View};
+use crate::journal::{DeadLetter, Error, Item, Record, State, View};
 use crate::mapping::Scratch;
 use crate::routing::{Live, Route};
 use std::sync::Arc;
@@ -183,6 +183,19 @@ fn overtaken(view: &mut View, live: &Live, route: &Route, target: &Target) -> Re
         }
     }
     Ok(None)
+}
+
+/// Whether the lane of a route has a message still before it: not looked at, or looked at and not settled. To send it once more would overtake that.
+///
+/// # Errors
+/// A state database that cannot be read.
+pub fn is_due(state: &State, route: &Route, seq: u64, record: &Record) -> Result<bool, Error> {
+    if Facets::decode(&record.facets).is_none_or(|facets| !route.wants(&facets, &record.raw)) {
+        return Ok(false);
+    }
+    // A route that was never open begins behind all that is there now.
+    let Some(position) = state.position(&route.name)? else { return Ok(false) };
+    Ok(seq >= position.ahead || position.waiting.binary_search(&seq).is_ok())
 }
 
 /// Delivers it; once.

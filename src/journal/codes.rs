@@ -70,7 +70,7 @@ fn run(state: &State, notices: &Receiver<CodeNotice>) {
                     "there are as many unmapped codes as are kept: settle some (`handoff codes list`), new ones are not kept; told once"
                 );
             }
-            Err(error) => tracing::error!(count = batch.len(), "unmapped codes were not written down: {error}"),
+            Err(error) => tracing::error!(count = batch.len(), "unmapped codes were not all written down: {error}"),
         }
     }
 }

@@ -2,6 +2,7 @@
 use super::plan::{NONE, RuleId, Table};
 use super::{Plan, Scratch};
 use crate::hl7::{Message, SegmentId, Span, decode_into};
+use std::borrow::Cow;
 
 /// One thing noticed, as positions only; [`Finding::render`] makes text of it, without field values.
 #[derive(Debug, Clone, Copy)]
@@ -141,6 +142,17 @@ impl Plan {
     }
 }
 
+/// A code as it is shown to whoever may not read messages: as it is where it looks like a code, else only how long it is. It may be a name in the wrong field.
+pub fn masked_code(code: &str) -> Cow<'_, str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._+/-".contains(&byte);
+    match code.len() <= SHOWN_BYTES_MAX && code.bytes().all(plain) {
+        true => Cow::Borrowed(code),
+        false => Cow::Owned(format!("<{} bytes>", code.len())),
+    }
+}
+
+/// What is longer is not shown as a code.
+const SHOWN_BYTES_MAX: usize = 20;
 /// Codes of one message that are noted.
 const OPEN_CODES_MAX: usize = 64;
 /// Findings of one message that are looked at for them: a field of free text may miss its table a million times.
@@ -186,4 +198,21 @@ pub fn place(message: Message<'_>, span: Span) -> String {
         whole = parts[at];
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_look_like_a_code_is_not_shown() {
+        for code in ["", "X7", "LOINC/8867-4", "a.b_c+d", "12345678901234567890"] {
+            assert_eq!(masked_code(code), code);
+        }
+        for (text, shown) in
+            [("Theodora Hollins", "<16 bytes>"), ("123456789012345678901", "<21 bytes>"), ("é", "<2 bytes>")]
+        {
+            assert_eq!(masked_code(text), shown);
+        }
+    }
 }

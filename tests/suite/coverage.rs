@@ -195,6 +195,9 @@ fn the_page_is_escaped_and_needs_nothing() {
     assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"));
     assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"), "the value is shown, escaped");
     assert!(page.contains("&lt;i&gt;"), "the code is shown, escaped");
+    let without = run(&["coverage", "--format", "html", "-"], message.as_bytes());
+    let masked = String::from_utf8(without.stdout).unwrap();
+    assert!(masked.contains("&lt;3 bytes&gt;") && !masked.contains("&lt;i&gt;"), "what looks like no code is not");
     for never in ["<script", "<i>", "src=", "href=", "url(", "@import"] {
         assert!(!page.contains(never), "{never}");
     }

@@ -1,7 +1,9 @@
 //! Codes that no code table has: which, in which messages, and what is to become of them.
 //!
-//! A code is what a sender put where a code belongs, at most 64 bytes of it; so this needs somebody who operates, not one who only looks.
+//! A code is what a sender put where a code belongs, at most 64 bytes of it; so this needs somebody who operates, not one who only looks. And what does not look like
+//! a code may be a patient's: only who may read messages sees that.
 use super::super::Shared;
+use super::super::credentials::{Need, Role};
 use super::super::gate::Who;
 use super::super::problem::Problem;
 use super::messages::{kind, record};
@@ -9,7 +11,8 @@ use super::{blocking, time, view};
 use crate::delivery::UNTRANSLATED;
 use crate::delivery::resend::{self, Outlets, ResendError};
 use crate::facets::Facets;
-use crate::journal::{CODE_MESSAGES_MAX, CODES_MAX, CodeItem, CodeStanding, DeadLetter, Error, View};
+use crate::journal::{CODE_MESSAGES_MAX, CodeItem, CodeStanding, DeadLetter, Error, View};
+use crate::mapping::finding::masked_code;
 use crate::server::{CodeRow, ResolveError};
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -17,6 +20,7 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -76,6 +80,8 @@ type Id = Result<Path<u64>, PathRejection>;
 
 pub(in super::super) async fn list(
     State(shared): State<Arc<Shared>>,
+    Extension(Who(who)): Extension<Who>,
+    Extension(role): Extension<Role>,
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
     let Query(page) = page?;
@@ -86,20 +92,30 @@ pub(in super::super) async fn list(
         None => None,
     };
     let after = number(page.after)?;
-    blocking(move || {
+    let (count, answer) = blocking(move || {
         let view = view(&shared.data)?;
         let found = view.state().codes(standing, after, limit).map_err(failed)?;
         let count = view.state().code_count().map_err(failed)?;
+        let full = view.state().codes_full().map_err(failed)?;
         let next = found.last().filter(|_| found.len() == limit).map(|item| item.id);
-        let codes: Vec<_> = found.iter().map(shown).collect();
-        Ok(Json(json!({ "codes": codes, "next": next, "count": count, "full": count >= CODES_MAX })))
+        let codes: Vec<_> = found.iter().map(|item| shown(item, role)).collect();
+        Ok((codes.len(), json!({ "codes": codes, "next": next, "count": count, "full": full })))
     })
-    .await
+    .await?;
+    tracing::info!(audit = true, token = %who, count, "codes read");
+    Ok(Json(answer))
 }
 
-pub(in super::super) async fn show(State(shared): State<Arc<Shared>>, id: Id) -> Result<Json<Value>, Problem> {
+pub(in super::super) async fn show(
+    State(shared): State<Arc<Shared>>,
+    Extension(Who(who)): Extension<Who>,
+    Extension(role): Extension<Role>,
+    id: Id,
+) -> Result<Json<Value>, Problem> {
     let Path(id) = id?;
-    blocking(move || Ok(Json(shown(&find(&view(&shared.data)?, id)?)))).await
+    let item = blocking(move || find(&view(&shared.data)?, id)).await?;
+    tracing::info!(audit = true, token = %who, id, "code read");
+    Ok(Json(shown(&item, role)))
 }
 
 /// The messages that had it, the first of them: what routing knows of each.
@@ -163,6 +179,17 @@ pub(in super::super) async fn resolve(
     })
     .await?;
     tracing::info!(audit = true, token = %who, rows = ids.len(), "codes to be resolved");
+    // On its own: what was taken on must be settled also where the answer comes too late for whoever asked.
+    let done = tokio::spawn(write_rows(shared, who, ids, wanted)).await;
+    done.unwrap_or_else(|error| Err(Problem::internal(format!("an answer was not finished: {error}"))))
+}
+
+async fn write_rows(
+    shared: Arc<Shared>,
+    who: Arc<str>,
+    ids: Vec<u64>,
+    wanted: Vec<CodeRow>,
+) -> Result<Json<Value>, Problem> {
     let resolved = shared.control.resolve(wanted).await.ok_or_else(Problem::stopping)?.map_err(unresolved)?;
     let at_ms = jiff::Timestamp::now().as_millisecond();
     let (data, settled) = (shared.data.clone(), ids.clone());
@@ -205,6 +232,7 @@ fn unresolved(error: ResolveError) -> Problem {
 pub(in super::super) async fn dismiss(
     State(shared): State<Arc<Shared>>,
     Extension(Who(who)): Extension<Who>,
+    Extension(role): Extension<Role>,
     id: Id,
 ) -> Result<Json<Value>, Problem> {
     let Path(id) = id?;
@@ -217,7 +245,7 @@ pub(in super::super) async fn dismiss(
     })
     .await?;
     tracing::info!(audit = true, token = %who, id, "code dismissed");
-    Ok(Json(shown(&item)))
+    Ok(Json(shown(&item, role)))
 }
 
 /// What has come of one message.
@@ -225,6 +253,8 @@ enum Again {
     Sent,
     Failed(String),
     Overtaken(u64),
+    /// The lanes of these routes have it still before them.
+    Waiting(Vec<String>),
     Gone,
     Unwanted,
 }
@@ -266,6 +296,7 @@ pub(in super::super) async fn resend(
                 Again::Overtaken(newer) => {
                     ("overtaken", Some(format!("message {newer} of the same patient has gone out since")))
                 }
+                Again::Waiting(routes) => ("waiting", Some(still_due(&routes))),
                 Again::Gone => ("gone", None),
                 Again::Unwanted => ("unwanted", None),
             };
@@ -280,33 +311,49 @@ pub(in super::super) async fn resend(
     Ok(Json(answer))
 }
 
-/// One message once more, to the routes that take Bundles and want it.
+fn still_due(routes: &[String]) -> String {
+    format!(
+        "{} has not delivered it yet, and will as it was translated when it came; send it once more after that",
+        routes.join(", ")
+    )
+}
+
+/// One message once more, to the routes that take Bundles, want it, and are done with it.
 async fn again(view: &mut View, seq: u64, outlets: &Outlets, anyway: bool) -> Result<Again, Problem> {
     let Ok(record) = record(view, seq) else { return Ok(Again::Gone) };
     // What routes take messages as they came has not changed.
-    let routes = outlets.routes.iter().filter(|options| options.target.wants_bundle()).cloned().collect();
+    let (mut routes, mut due) = (Vec::new(), Vec::new());
+    for options in outlets.routes.iter().filter(|options| options.target.wants_bundle()) {
+        match resend::is_due(view.state(), &options.route, seq, &record).map_err(failed)? {
+            true => due.push(options.route.name.clone()),
+            false => routes.push(options.clone()),
+        }
+    }
     let outlets = Outlets { plans: Arc::clone(&outlets.plans), routes };
     let at_ms = jiff::Timestamp::now().as_millisecond();
     let letter = DeadLetter { seq, last: seq, at_ms, attempts: 0, reason: String::new() };
     Ok(match resend::letter(view, UNTRANSLATED, &letter, record, &outlets, anyway).await {
         Ok(sent) => match sent.into_iter().find_map(|sent| sent.failure.map(|why| format!("{}: {why}", sent.route))) {
-            None => Again::Sent,
+            None if due.is_empty() => Again::Sent,
+            None => Again::Waiting(due),
             Some(why) => Again::Failed(why),
         },
         Err(ResendError::Overtaken { newer, .. }) => Again::Overtaken(newer),
-        Err(ResendError::NoRoute) => Again::Unwanted,
+        Err(ResendError::NoRoute) if due.is_empty() => Again::Unwanted,
+        Err(ResendError::NoRoute) => Again::Waiting(due),
         Err(ResendError::Store(error)) => return Err(failed(error)),
         Err(error) => Again::Failed(error.to_string()),
     })
 }
 
-fn shown(item: &CodeItem) -> Value {
+fn shown(item: &CodeItem, role: Role) -> Value {
+    let code = if role.may(Need::Phi) { Cow::Borrowed(item.code.as_str()) } else { masked_code(&item.code) };
     json!({
         "id": item.id,
         "listener": item.listener,
         "feed": item.feed,
         "table": item.table,
-        "code": item.code,
+        "code": code,
         "count": item.count,
         "first_seen": time(item.seen_ms.0),
         "last_seen": time(item.seen_ms.1),

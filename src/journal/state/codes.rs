@@ -1,10 +1,11 @@
 //! Codes of messages that no code table has: work items, one for each listener, sender, table and code, until somebody settles them.
 //!
-//! Both lists are bounded. When there is no room for another item the oldest that was resolved goes; where none was, the new one is not kept, and the caller is
-//! told. Of an item the first messages are kept by their numbers, so that they can be sent again; later ones are only counted.
+//! Both lists are bounded. When there is no room for another item the oldest that was resolved goes, then the oldest that was dismissed; where none was, the new one
+//! is not kept, and the caller is told. Of an item the first messages are kept by their numbers, so that they can be sent again; later ones are only counted.
 use super::State;
 use crate::journal::Error;
 use rusqlite::{OptionalExtension, Transaction, params};
+use std::time::Duration;
 
 pub(super) const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS code_item (
@@ -12,7 +13,8 @@ CREATE TABLE IF NOT EXISTS code_item (
     count INTEGER NOT NULL, first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, last_seq INTEGER NOT NULL,
     standing TEXT NOT NULL, settled_ms INTEGER NOT NULL, UNIQUE (listener, feed, code_table, code)
 ) STRICT;
-CREATE TABLE IF NOT EXISTS code_message (item INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (item, seq)) STRICT, WITHOUT ROWID;";
+CREATE TABLE IF NOT EXISTS code_message (item INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (item, seq)) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS code_item_settled ON code_item (standing DESC, settled_ms) WHERE standing <> 'open';";
 
 /// Items that are kept.
 pub const CODES_MAX: u64 = 10_000;
@@ -82,23 +84,34 @@ impl CodeStanding {
     }
 }
 
+/// Codes that are written in one transaction: lanes that want to write down how far they have come wait for no more.
+const WRITE_MAX: usize = 100;
+/// Between two transactions, as a lock goes to who asks first, and that would be this one again.
+const PAUSE: Duration = Duration::from_millis(1);
+
 const COLUMNS: &str = "id, listener, feed, code_table, code, count, first_ms, last_ms, standing";
 
 impl State {
-    /// Adds what messages had; returns how many new items had no room.
+    /// Adds what messages had, some at a time; returns how many new items had no room.
     ///
     /// # Errors
-    /// A database that cannot be written; nothing has changed then.
+    /// A database that cannot be written; what was added before that stays.
     pub fn note_codes(&self, notices: &[CodeNotice]) -> Result<u64, Error> {
+        let all: Vec<_> =
+            notices.iter().flat_map(|notice| notice.codes.iter().map(move |code| (notice, code))).collect();
         let mut left_out = 0;
-        self.write(|transaction| {
-            for notice in notices {
-                for (table, code) in &notice.codes {
-                    left_out += u64::from(!note(transaction, notice, table, code)?);
-                }
+        for (number, some) in all.chunks(WRITE_MAX).enumerate() {
+            if number > 0 {
+                std::thread::sleep(PAUSE);
             }
-            Ok(())
-        })?;
+            self.write(|transaction| {
+                let mut room = Room::Unknown;
+                for (notice, (table, code)) in some {
+                    left_out += u64::from(!note(transaction, notice, table, code, &mut room)?);
+                }
+                Ok(())
+            })?;
+        }
         Ok(left_out)
     }
 
@@ -129,6 +142,16 @@ impl State {
         let Ok(id) = i64::try_from(id) else { return Ok(None) };
         let sql = format!("SELECT {COLUMNS} FROM code_item WHERE id = ?1");
         self.lock().query_row(&sql, [id], item).optional().map_err(Error::database(&self.path))
+    }
+
+    /// Whether a new code finds no room: all that are kept are open.
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub fn codes_full(&self) -> Result<bool, Error> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM code_item WHERE standing <> 'open')";
+        let settled: bool = self.lock().query_row(sql, [], |row| row.get(0)).map_err(Error::database(&self.path))?;
+        Ok(!settled && self.code_count()? >= CODES_MAX)
     }
 
     /// How many items there are; no more than [`CODES_MAX`].
@@ -173,29 +196,75 @@ impl State {
     }
 }
 
+/// For how many more items there is room, as far as a transaction knows: looked up once in it, not for each new code.
+#[derive(Clone, Copy)]
+enum Room {
+    Unknown,
+    For(u64),
+    /// Only in the place of one that is settled.
+    Full,
+    /// None is settled either, and none will be while the transaction lasts.
+    None,
+}
+
+impl Room {
+    /// Room for another item; whether there is any.
+    fn take(&mut self, transaction: &Transaction<'_>) -> rusqlite::Result<bool> {
+        if let Room::Unknown = self {
+            let sql = "SELECT count(*) FROM code_item";
+            let count: i64 = transaction.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+            *self = Room::For(CODES_MAX.saturating_sub(count.unsigned_abs()));
+        }
+        match *self {
+            Room::For(more) if more > 0 => {
+                *self = Room::For(more - 1);
+                return Ok(true);
+            }
+            Room::None => return Ok(false),
+            _ => *self = Room::Full,
+        }
+        // As the index has them: resolved before dismissed, then the oldest.
+        let sql = "SELECT id FROM code_item WHERE standing <> 'open' ORDER BY standing DESC, settled_ms LIMIT 1";
+        let settled = transaction.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0)).optional()?;
+        let Some(settled) = settled else {
+            *self = Room::None;
+            return Ok(false);
+        };
+        transaction.prepare_cached("DELETE FROM code_message WHERE item = ?1")?.execute([settled])?;
+        transaction.prepare_cached("DELETE FROM code_item WHERE id = ?1")?.execute([settled])?;
+        Ok(true)
+    }
+}
+
 /// One code of one message; whether there was room for it.
-fn note(transaction: &Transaction<'_>, notice: &CodeNotice, table: &str, code: &str) -> rusqlite::Result<bool> {
+fn note(
+    transaction: &Transaction<'_>,
+    notice: &CodeNotice,
+    table: &str,
+    code: &str,
+    room: &mut Room,
+) -> rusqlite::Result<bool> {
     let CodeNotice { seq, at_ms, listener, feed, .. } = notice;
-    let sql = "SELECT id, last_seq FROM code_item WHERE listener = ?1 AND feed = ?2 AND code_table = ?3 AND code = ?4";
+    let sql = "SELECT id, last_seq, count FROM code_item
+               WHERE listener = ?1 AND feed = ?2 AND code_table = ?3 AND code = ?4";
     let known = transaction
         .prepare_cached(sql)?
-        .query_row(params![listener, feed, table, code], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
+        .query_row(params![listener, feed, table, code], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+        })
         .optional()?;
-    let (id, last_seq) = match known {
+    let (id, last_seq, count) = match known {
         Some(known) => known,
-        None if !has_room(transaction)? => return Ok(false),
+        None if !room.take(transaction)? => return Ok(false),
         None => {
             let sql = "INSERT INTO code_item (listener, feed, code_table, code, count, first_ms, last_ms, last_seq, standing, settled_ms)
                        VALUES (?1, ?2, ?3, ?4, 0, ?5, ?5, 0, 'open', 0)";
             transaction.prepare_cached(sql)?.execute(params![listener, feed, table, code, at_ms])?;
-            (transaction.last_insert_rowid(), 0)
+            (transaction.last_insert_rowid(), 0, 0)
         }
     };
-    let kept: i64 = transaction
-        .prepare_cached("SELECT count(*) FROM code_message WHERE item = ?1")?
-        .query_row([id], |row| row.get(0))?;
-    // The same message may be translated by several routes: it counts once.
-    let new = if kept.unsigned_abs() < CODE_MESSAGES_MAX {
+    // All that are counted are kept until there is no more room for them. The same message may be translated by several routes: it counts once.
+    let new = if count.unsigned_abs() < CODE_MESSAGES_MAX {
         let sql = "INSERT OR IGNORE INTO code_message VALUES (?1, ?2)";
         transaction.prepare_cached(sql)?.execute(params![id, seq.cast_signed()])? > 0
     } else {
@@ -207,20 +276,6 @@ fn note(transaction: &Transaction<'_>, notice: &CodeNotice, table: &str, code: &
                    WHERE id = ?1";
         transaction.prepare_cached(sql)?.execute(params![id, at_ms, seq.cast_signed()])?;
     }
-    Ok(true)
-}
-
-fn has_room(transaction: &Transaction<'_>) -> rusqlite::Result<bool> {
-    let count: i64 = transaction.prepare_cached("SELECT count(*) FROM code_item")?.query_row([], |row| row.get(0))?;
-    if count.unsigned_abs() < CODES_MAX {
-        return Ok(true);
-    }
-    let oldest = "SELECT id FROM code_item WHERE standing = 'resolved' ORDER BY settled_ms LIMIT 1";
-    let Some(oldest) = transaction.query_row(oldest, [], |row| row.get::<_, i64>(0)).optional()? else {
-        return Ok(false);
-    };
-    transaction.execute("DELETE FROM code_message WHERE item = ?1", [oldest])?;
-    transaction.execute("DELETE FROM code_item WHERE id = ?1", [oldest])?;
     Ok(true)
 }
 
@@ -290,6 +345,19 @@ mod tests {
         assert_eq!(state.note_codes(&[notice(20_001, "room again")]).unwrap(), 0);
         assert_eq!((state.code_count().unwrap(), state.code(7).unwrap()), (CODES_MAX, None));
         assert!(state.code_messages(7, 0, 10).unwrap().is_empty());
+        // What was dismissed goes when nothing that was resolved is left; with room for two, the third of a batch finds none.
+        assert!(state.codes_full().unwrap());
+        state.settle_code(8, CodeStanding::Dismissed, 1).unwrap();
+        state.settle_code(9, CodeStanding::Resolved, 2).unwrap();
+        assert!(!state.codes_full().unwrap());
+        assert_eq!(state.note_codes(&[notice(20_002, "in the place of 9")]).unwrap(), 0);
+        assert_eq!(state.code(9).unwrap(), None);
+        assert!(state.code(8).unwrap().is_some());
+        state.settle_code(10, CodeStanding::Resolved, 3).unwrap();
+        let three = [notice(20_003, "A"), notice(20_004, "B"), notice(20_005, "C"), notice(20_006, "A")];
+        assert_eq!(state.note_codes(&three).unwrap(), 1);
+        assert_eq!((state.code(8).unwrap(), state.code(10).unwrap()), (None, None));
+        assert_eq!(state.code_count().unwrap(), CODES_MAX);
         let often: Vec<_> = (1..=CODE_MESSAGES_MAX + 5).map(|seq| notice(30_000 + seq, "C1")).collect();
         state.note_codes(&often).unwrap();
         let count = state.codes(None, 0, 1).unwrap()[0].count;

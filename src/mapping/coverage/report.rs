@@ -3,6 +3,7 @@ use super::{Counted, Coverage, Example, Place, Tally, percent};
 use crate::hl7::names;
 use crate::mapping::Plan;
 use crate::mapping::explain::RulePlace;
+use crate::mapping::finding::masked_code;
 use crate::mapping::source::Location;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
@@ -65,7 +66,7 @@ pub struct FieldLine {
 pub struct CodeLine {
     /// `AdministrativeSex`.
     pub table: String,
-    /// As the messages have it; empty for what is too long for a code.
+    /// As the messages have it, or masked where no values are shown; empty for what is too long for a code.
     pub code: String,
     /// No table beside it has the code either (see [`UnmappedCode`](crate::mapping::finding::UnmappedCode)).
     pub is_open: bool,
@@ -109,7 +110,7 @@ impl Coverage {
             tally: *tally,
         });
         let (lost, read_only) = self.fields();
-        let mut codes: Vec<CodeLine> = self.codes.iter().map(code_line).collect();
+        let mut codes: Vec<CodeLine> = self.codes.iter().map(|counted| self.code_line(counted)).collect();
         codes.sort_by_key(|line| (!line.is_open, std::cmp::Reverse(line.count)));
         let mut failures: Vec<FailureLine> = self
             .failures
@@ -205,11 +206,17 @@ impl Coverage {
         maps.retain(|map| !map.unused.is_empty());
         (maps, (used, all))
     }
-}
 
-fn code_line(((settled, table, code), counted): (&(bool, String, String), &Counted)) -> CodeLine {
-    let (table, code) = (table.clone(), code.clone());
-    CodeLine { table, code, is_open: !settled, count: counted.count, example: counted.example.clone() }
+    fn code_line(&self, ((settled, table, code), counted): (&(bool, String, String), &Counted)) -> CodeLine {
+        let code = if self.values { code.clone() } else { masked_code(code).into_owned() };
+        CodeLine {
+            table: table.clone(),
+            code,
+            is_open: !settled,
+            count: counted.count,
+            example: counted.example.clone(),
+        }
+    }
 }
 
 /// Which message map wrote the statement at a place.

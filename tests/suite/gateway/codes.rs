@@ -164,6 +164,35 @@ fn what_is_translated_later_is_noticed_as_well() {
     admin.gateway.stop();
 }
 
+/// What stands where a code belongs may be a patient's name: whoever operates sees how long it is, and settles it all the same.
+#[test]
+fn what_does_not_look_like_a_code_is_for_who_may_read_messages() {
+    let site = site();
+    let admin = Administered::start("", &with_site(site.path()));
+    let mut peer = Peer::connect(&admin.gateway);
+    assert!(peer.exchange(&with_sex("one", "CANARY Theodora")).contains("MSA|AA|one"));
+    let item = wait_for("the item", || admin.open_codes().pop());
+    assert_eq!(item["code"], "<15 bytes>");
+    let id = item["id"].to_string();
+    for (role, shown) in [("operator", "code: <15 bytes>\n"), ("phi-reader", "code: CANARY Theodora\n")] {
+        let (code, told, said) = admin.codes(role, &["show", &id]);
+        assert!(code == Some(0) && told.contains(shown), "{role}: {told}{said}");
+    }
+    let (_, sheet, _) = admin.codes("operator", &["list", "--csv"]);
+    assert!(sheet.contains(",<15 bytes>,") && !sheet.contains("CANARY"), "{sheet}");
+    assert!(admin.codes("phi-reader", &["list"]).1.contains("CANARY Theodora"));
+    let filled = site.path().join("filled.txt");
+    std::fs::write(&filled, "table,v2_code,fhir_code\nAdministrativeSex,<15 bytes>,other\n").unwrap();
+    let (code, _, said) = admin.codes("admin", &["resolve", "--csv", filled.to_str().unwrap()]);
+    assert!(code == Some(2) && said.contains("by its id"), "{said}");
+    assert_eq!(admin.codes("admin", &["resolve", &id, "other"]).0, Some(0));
+    let table = std::fs::read_to_string(site.path().join("tables/AdministrativeSex.csv")).unwrap();
+    assert!(table.ends_with("CANARY Theodora,other,,\n"), "{table}");
+    let log = admin.gateway.log();
+    assert!(log.contains("codes read") && log.contains("code read") && !log.contains("CANARY"));
+    admin.gateway.stop();
+}
+
 /// A configuration that is broken on the disk: the row compiles, the reload fails, and the file is as it was.
 #[test]
 fn what_is_not_taken_on_is_put_back() {
@@ -189,12 +218,48 @@ fn what_is_not_taken_on_is_put_back() {
     admin.gateway.stop();
 }
 
+/// What the lane of a route has still before it is its own to deliver; what it gave up and arrives now is no dead letter any more.
+#[test]
+fn a_lane_is_not_overtaken_and_what_arrives_is_no_dead_letter() {
+    let server = Server::start(|request| match (request.patient.as_str(), request.earlier) {
+        ("patient-one", 0) => "422 Unprocessable Entity",
+        _ => "200 OK",
+    });
+    let admin = Administered::start("", &format!("{}{}", listener(""), server.configuration("", "")));
+    let letters = || admin.get("/api/v1/dead-letters")["dead_letters"].as_array().unwrap().len();
+    let mut peer = Peer::connect(&admin.gateway);
+    assert!(peer.exchange(&with_sex("one", "X7")).contains("MSA|AA|one"));
+    wait_for("the dead letter", || (letters() == 1).then_some(()));
+    assert_eq!(admin.ask("operator", "POST", "/api/v1/routes/ehr/pause").status, 200);
+    assert!(peer.exchange(&with_sex("two", "X7")).contains("MSA|AA|two"));
+    let item = wait_for("the item", || admin.open_codes().into_iter().find(|item| item["count"] == 2));
+    let id = item["id"].to_string();
+
+    let (code, told, said) = admin.codes("operator", &["resend", &id]);
+    assert_eq!((code, told.as_str()), (Some(1), "1 of 2 messages sent again\n"), "{said}");
+    assert!(said.contains("2 waiting: ehr has not delivered it yet"), "{said}");
+    assert_eq!(letters(), 0);
+    let requests = |patient: &str| server.requests().iter().filter(|request| request.patient == patient).count();
+    assert_eq!((requests("patient-one"), requests("patient-two")), (2, 0));
+
+    assert_eq!(admin.ask("operator", "POST", "/api/v1/routes/ehr/start").status, 200);
+    wait_for("the second message", || (requests("patient-two") == 1).then_some(()));
+    let again = || admin.codes("operator", &["resend", &id]);
+    wait_for("its lane to be done with it", || (again().0 == Some(0)).then_some(()));
+    assert_eq!((requests("patient-two"), letters()), (2, 0));
+    admin.gateway.stop();
+}
+
 #[test]
 fn the_api_says_what_is_wrong_with_a_question() {
     let admin = Administered::start("", "");
     for (role, method, path, status) in [
         ("viewer", "GET", "/api/v1/codes", 403),
-        ("phi-reader", "GET", "/api/v1/codes", 403),
+        ("viewer", "GET", "/api/v1/codes/99", 403),
+        ("phi-reader", "GET", "/api/v1/codes", 200),
+        ("phi-reader", "GET", "/api/v1/codes/99", 404),
+        ("phi-reader", "GET", "/api/v1/codes/99/messages", 403),
+        ("phi-reader", "POST", "/api/v1/codes/99/dismiss", 403),
         ("operator", "GET", "/api/v1/codes", 200),
         ("operator", "GET", "/api/v1/codes?limit=0", 400),
         ("operator", "GET", "/api/v1/codes?standing=gone", 400),
