@@ -192,8 +192,31 @@ pub async fn deliver(live: Live, target: Target) -> Result<(), String> {
     // Nothing is passed over here: whoever sends a message again wants to know whether it has arrived.
     let mut channels = Channel::several(target, &Replies::default(), 1).map_err(|error| error.to_string())?;
     let Some(channel) = channels.first_mut() else { return Err("the target has no channel".into()) };
-    match channel.deliver(&[Arc::new(live)]).await.failure {
+    let failure = channel.deliver(&[Arc::new(live)]).await.failure;
+    // A file that is published later would wait for a route that may not run.
+    channel.end().await;
+    match failure {
         None => Ok(()),
         Some(failure) => Err(failure.reason().to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::channel::{Envelope, file};
+
+    #[tokio::test]
+    async fn what_is_sent_again_to_a_target_of_many_files_is_published() {
+        let folder = tempfile::tempdir().unwrap();
+        let roll = Some(file::Roll { bytes_max: Some(1 << 20), age: None });
+        let path = folder.path().join("out.ndjson");
+        let target = Target::File(file::Options { path, envelope: Envelope::Message, roll });
+        let bundle = br#"{"resourceType":"Bundle","type":"message"}"#.to_vec();
+        deliver(Live { bundle, ..Live::default() }, target).await.unwrap();
+        let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        assert!(names.len() == 2 && names[0].ends_with("Z.ndjson"), "{names:?}");
     }
 }
