@@ -53,7 +53,9 @@ def key_of(fact):
 def declined():
     """The elements that `docs/declined.md` names, as `Resource.path`."""
     page = ROOT / "docs" / "declined.md"
-    return set(re.findall(r"`([A-Z][A-Za-z]+(?:\.[^`]+)?)`", page.read_text())) if page.exists() else set()
+    # A row names its elements in the first column; `Organization.` with nothing behind it is a count of the resource.
+    rows = [line.split(" | ")[0] for line in page.read_text().splitlines() if line.startswith("| `")] if page.exists() else []
+    return {element.rstrip(".") for row in rows for element in re.findall(r"`([A-Z][A-Za-z]+\.[^`]*)`", row)}
 
 
 BY_OPERATOR = {"reftype": 0.5, "exists": 0.5, "count": 0.25, "rescount": 0.25, "resmin": 0.5, "absent": 0.1, "ne": 0.25}
@@ -84,7 +86,7 @@ def print_differences(records):
             example.setdefault(key_of(fact), (record["id"], fact.get("value"), fact.get("actual")))
     for key, number in count.most_common():
         where, theirs, ours = example[key]
-        print(f"{number:5} {'explained' if key in explained else 'OPEN':9} {key}  theirs {theirs!r} ours {ours!r}  ({where})")
+        print(f"{number:5} {'explained' if key.rstrip('.') in explained else 'OPEN':9} {key}  theirs {theirs!r} ours {ours!r}  ({where})")
 
 
 def main():

@@ -1,6 +1,6 @@
 //! `handoff translate`: messages in files → one FHIR Bundle a line.
 use super::files::{Layers, failure_line, load, messages, read_messages};
-use crate::hl7::{BatchNote, Index};
+use crate::hl7::BatchNote;
 use crate::mapping::{Context, Plan, Scratch};
 use clap::Args;
 use std::io::Write;
@@ -37,14 +37,8 @@ pub fn run(args: &TranslateArgs) -> anyhow::Result<ExitCode> {
         anyhow::bail!("--received-at: `{time}` is no FHIR instant; write one such as 2026-01-31T08:30:00Z");
     }
     let plan = load(&args.layers)?;
-    let mut job = Job {
-        plan,
-        args,
-        scratch: Scratch::new(),
-        index: Index::new(),
-        failed: 0,
-        out: std::io::BufWriter::new(std::io::stdout().lock()),
-    };
+    let mut job =
+        Job { plan, args, scratch: Scratch::new(), failed: 0, out: std::io::BufWriter::new(std::io::stdout().lock()) };
     for file in &args.files {
         let name = file.display().to_string();
         match read_messages(file) {
@@ -63,7 +57,6 @@ struct Job<'a, W: Write> {
     plan: Plan,
     args: &'a TranslateArgs,
     scratch: Scratch,
-    index: Index,
     failed: usize,
     out: W,
 }
@@ -100,8 +93,8 @@ impl<W: Write> Job<'_, W> {
             self.out.write_all(self.scratch.bundle())?;
         }
         self.out.write_all(b"\n")?;
-        if !self.args.quiet && !self.scratch.findings().is_empty() && self.index.parse(raw).is_ok() {
-            let message = self.index.message(raw);
+        if !self.args.quiet && !self.scratch.findings().is_empty() {
+            let message = self.scratch.message(raw);
             let mut lines: Vec<String> = Vec::new();
             for finding in self.scratch.findings() {
                 let line =

@@ -32,6 +32,10 @@ struct Current {
     by_listener: HashMap<String, Arc<Plan>>,
 }
 
+/// Plans that are kept and not in use yet.
+#[derive(Debug)]
+pub struct Prepared(Current);
+
 /// A plan of before under its hash, if it can be had.
 type Former = ([u8; 32], Option<Arc<Plan>>);
 
@@ -64,6 +68,15 @@ impl Plans {
     /// # Errors
     /// A plan that cannot be kept; nothing has changed then.
     pub fn replace(&self, listeners: &[(String, Arc<Plan>)]) -> io::Result<()> {
+        self.apply(self.prepare(listeners)?);
+        Ok(())
+    }
+
+    /// Keeps plans that are to take the place of those before: all of it that can fail.
+    ///
+    /// # Errors
+    /// A plan that cannot be kept.
+    pub fn prepare(&self, listeners: &[(String, Arc<Plan>)]) -> io::Result<Prepared> {
         let mut current = Current::default();
         for (name, plan) in listeners {
             current.by_listener.insert(name.clone(), Arc::clone(plan));
@@ -74,8 +87,12 @@ impl Plans {
                 keep(folder, plan)?;
             }
         }
-        self.current.store(Arc::new(current));
-        Ok(())
+        Ok(Prepared(current))
+    }
+
+    /// Plans that were prepared take the place of those before.
+    pub fn apply(&self, plans: Prepared) {
+        self.current.store(Arc::new(plans.0));
     }
 
     /// The plan that a record names, else the one that its listener has now.
@@ -174,6 +191,9 @@ mod tests {
         plans.replace(&[("adt".into(), Arc::clone(&new))]).unwrap();
         assert_eq!(plans.find(&facets(old.hash())).unwrap().hash(), old.hash());
         assert_eq!(plans.find(&facets([0; 32])).unwrap().hash(), new.hash());
+        let prepared = plans.prepare(&[("adt".into(), Arc::clone(&old))]).unwrap();
+        assert_eq!(plans.find(&facets([0; 32])).unwrap().hash(), new.hash(), "not in use yet");
+        drop(prepared);
         let again = Plans::kept_in(folder.path().join("plans"));
         again.replace(&[("adt".into(), Arc::clone(&new))]).unwrap();
         assert_eq!(again.find(&facets(old.hash())).unwrap().hash(), old.hash());

@@ -137,7 +137,7 @@ pub fn prepare(seq: u64, mut record: Record, plans: &Plans, bundle: bool) -> Res
     let mut encoded = Vec::new();
     Facets { outcome, plan: [0; 32], ..facets }.encode(&mut encoded);
     record.facets = encoded;
-    let live = again(seq, record, plans, bundle, &mut Scratch::default());
+    let (live, _) = again(seq, record, plans, bundle, &mut Scratch::default());
     match live.failure {
         Some(why) => Err(why),
         None if bundle && live.bundle.is_empty() => Err("there is nothing in it to deliver".into()),
@@ -147,7 +147,7 @@ pub fn prepare(seq: u64, mut record: Record, plans: &Plans, bundle: bool) -> Res
 
 /// The acknowledgement of a message, as its route would send it.
 fn acknowledge(seq: u64, record: Record, plans: &Plans) -> Result<Live, String> {
-    let live = again(seq, record, plans, true, &mut Scratch::default());
+    let (live, _) = again(seq, record, plans, true, &mut Scratch::default());
     let facets = Facets::decode(&live.facets).ok_or("its facets were written by another version")?;
     let raw = acknowledgement::of(&live, &facets).ok_or("no acknowledgement is due")?.into();
     Ok(Live { seq, raw, facets: live.facets.clone(), ..Live::default() })
@@ -162,8 +162,11 @@ fn overtaken(view: &mut View, live: &Live, route: &Route, target: &Target) -> Re
     let letters = view.state().dead_letters(&route.name)?;
     let unsent = view.state().unsent(&route.name, live.seq + 1, u64::MAX)?;
     let gone_out = |seq: u64| {
-        let given_up = letters.iter().any(|letter| (letter.seq..=letter.last).contains(&seq))
-            || unsent.iter().any(|unsent| (unsent.seq..=unsent.last).contains(&seq));
+        // Both are in order and do not overlap: only the last that does not begin behind a number can hold it.
+        let letter = letters[..letters.partition_point(|letter| letter.seq <= seq)].last();
+        let passed = unsent[..unsent.partition_point(|unsent| unsent.seq <= seq)].last();
+        let given_up =
+            letter.is_some_and(|letter| seq <= letter.last) || passed.is_some_and(|unsent| seq <= unsent.last);
         seq < position.ahead && position.waiting.binary_search(&seq).is_err() && !given_up
     };
     let mut next = live.seq + 1;
@@ -206,8 +209,31 @@ pub async fn deliver(live: Live, target: Target) -> Result<(), String> {
     // Nothing is passed over here: whoever sends a message again wants to know whether it has arrived.
     let mut channels = Channel::several(target, &Replies::default(), 1).map_err(|error| error.to_string())?;
     let Some(channel) = channels.first_mut() else { return Err("the target has no channel".into()) };
-    match channel.deliver(&[Arc::new(live)]).await.failure {
+    let failure = channel.deliver(&[Arc::new(live)]).await.failure;
+    // A file that is published later would wait for a route that may not run.
+    channel.end().await;
+    match failure {
         None => Ok(()),
         Some(failure) => Err(failure.reason().to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::channel::{Envelope, file};
+
+    #[tokio::test]
+    async fn what_is_sent_again_to_a_target_of_many_files_is_published() {
+        let folder = tempfile::tempdir().unwrap();
+        let roll = Some(file::Roll { bytes_max: Some(1 << 20), age: None });
+        let path = folder.path().join("out.ndjson");
+        let target = Target::File(file::Options { path, envelope: Envelope::Message, roll });
+        let bundle = br#"{"resourceType":"Bundle","type":"message"}"#.to_vec();
+        deliver(Live { bundle, ..Live::default() }, target).await.unwrap();
+        let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        assert!(names.len() == 2 && names[0].ends_with("Z.ndjson"), "{names:?}");
     }
 }

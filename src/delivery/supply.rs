@@ -3,7 +3,7 @@ use super::lane::Common;
 use super::plans::Plans;
 use crate::facets::{Facets, Outcome};
 use crate::journal::{CodeNotice, Codes, Error, Item, Limits, Reader, Record};
-use crate::mapping::{Context, Scratch};
+use crate::mapping::{Context, Plan, Scratch};
 use crate::routing::{Live, Tail};
 use std::sync::Arc;
 use tokio::task::JoinHandle;
@@ -131,8 +131,8 @@ impl Lagging {
         let next = items.into_iter().map(|item| match item {
             Item::Damaged(seqs) => Next::Damaged(*seqs.start(), *seqs.end()),
             Item::Record(seq, record) => {
-                let live = again(seq, record, plans, bundles, &mut self.scratch);
-                self.notice(&live, plans);
+                let (live, plan) = again(seq, record, plans, bundles, &mut self.scratch);
+                self.notice(&live, plan);
                 Next::Message(Arc::new(live))
             }
         });
@@ -140,12 +140,10 @@ impl Lagging {
     }
 
     /// A message that was kept untranslated is translated here first; what was translated when it came has been looked at then.
-    fn notice(&self, live: &Live, plans: &Plans) {
-        if live.bundle.is_empty() {
-            return;
-        }
+    fn notice(&self, live: &Live, plan: Option<Arc<Plan>>) {
+        let Some(plan) = plan.filter(|_| !live.bundle.is_empty()) else { return };
         let facets = Facets::decode(&live.facets).filter(|facets| facets.outcome == Outcome::Received);
-        let Some((facets, plan)) = facets.and_then(|facets| Some((facets, plans.find(&facets)?))) else { return };
+        let Some(facets) = facets else { return };
         let codes = plan.open_codes(&live.raw, &self.scratch);
         if !codes.is_empty() {
             let listener = String::from_utf8_lossy(facets.listener).into_owned();
@@ -155,15 +153,22 @@ impl Lagging {
     }
 }
 
-/// Translates a record again, as it was translated when it came; one that is good only where its Bundle is asked for.
-pub(super) fn again(seq: u64, record: Record, plans: &Plans, bundles: bool, scratch: &mut Scratch) -> Live {
-    let mut live = Live { seq, ..Live::default() };
+/// Translates a record again, as it was translated when it came; one that is good only where its Bundle is asked for. With the plan that it was translated by.
+pub(super) fn again(
+    seq: u64,
+    record: Record,
+    plans: &Plans,
+    bundles: bool,
+    scratch: &mut Scratch,
+) -> (Live, Option<Arc<Plan>>) {
+    let (mut live, mut plan) = (Live { seq, ..Live::default() }, None);
     match Facets::decode(&record.facets) {
         None => live.failure = Some("its facets were written by another version".into()),
         Some(facets) => match facets.outcome {
             Outcome::Received | Outcome::Translated if !bundles => {}
             Outcome::Received | Outcome::Translated | Outcome::Untranslated => {
-                translate(&mut live, &facets, &record.raw, plans, scratch)
+                plan = plans.find(&facets);
+                translate(&mut live, &facets, &record.raw, plan.as_deref(), scratch);
             }
             Outcome::Rejected => live.failure = Some("its type, processing id or version is not taken here".into()),
             Outcome::Foreign => live.failure = Some("its sender's certificate may not send it".into()),
@@ -174,11 +179,11 @@ pub(super) fn again(seq: u64, record: Record, plans: &Plans, bundles: bool, scra
     }
     live.facets = record.facets;
     live.raw = record.raw.into();
-    live
+    (live, plan)
 }
 
-fn translate(live: &mut Live, facets: &Facets<'_>, raw: &[u8], plans: &Plans, scratch: &mut Scratch) {
-    let Some(plan) = plans.find(facets) else {
+fn translate(live: &mut Live, facets: &Facets<'_>, raw: &[u8], plan: Option<&Plan>, scratch: &mut Scratch) {
+    let Some(plan) = plan else {
         live.failure = Some("its listener is no longer configured, so no mappings are known for it".into());
         return;
     };
@@ -207,6 +212,7 @@ mod tests {
             let mut facets = Vec::new();
             Facets { outcome, listener: b"adt", ..Facets::default() }.encode(&mut facets);
             again(1, Record { facets, raw: b"no message".to_vec(), ..Record::default() }, &plans, true, &mut scratch)
+                .0
                 .failure
         };
         assert!(

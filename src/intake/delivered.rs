@@ -68,7 +68,7 @@ impl Deliveries {
                 return Ok(None);
             }
             // A letter that somebody dropped has not arrived either; what the route passes over need not.
-            let dropped = || self.state.unsent(route, seq, seq).map(|found| found.iter().any(|unsent| unsent.dropped));
+            let dropped = || self.state.unsent_of(route, seq).map(|found| found.is_some_and(|unsent| unsent.dropped));
             if self.state.dead_letter(route, seq)?.is_some() || dropped()? {
                 given_up.get_or_insert_with(|| route.clone());
             }

@@ -72,7 +72,9 @@ pub fn retain(
     // The state is synced before anything goes that only it remembers to be delivered.
     let removed = if !trial && state.sync()? { journal.prune(keep.min(wanted))? } else { 0 };
     if removed > 0 {
-        state.forget_unsent(keep.min(wanted))?;
+        // A partition that holds more than what may go has stayed whole, and what is said of its messages with it.
+        let oldest = partition::list(journal.folder())?.first().map_or(0, |name| name.first);
+        state.forget_unsent(oldest)?;
     }
     Ok(Pruned { removed, keep, wanted })
 }

@@ -408,11 +408,24 @@ impl State {
             )
             .map_err(failed())?;
         let (from, to) = (from.min(i64::MAX.unsigned_abs()), to.min(i64::MAX.unsigned_abs()));
-        let rows = select.query_map(params![reader, from.cast_signed(), to.cast_signed()], |row| {
-            let (seq, last) = (row.get::<_, i64>(0)?.unsigned_abs(), row.get::<_, i64>(1)?.unsigned_abs());
-            Ok(Unsent { seq, last, at_ms: row.get(2)?, dropped: row.get(3)?, reason: row.get(4)? })
-        });
+        let rows = select.query_map(params![reader, from.cast_signed(), to.cast_signed()], unsent);
         rows.and_then(Iterator::collect).map_err(failed())
+    }
+
+    /// The one of those that a number belongs to, whatever their count.
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub fn unsent_of(&self, reader: &str, seq: u64) -> Result<Option<Unsent>, Error> {
+        let seq = seq.min(i64::MAX.unsigned_abs());
+        let connection = self.lock();
+        let found = connection
+            .prepare_cached(
+                "SELECT seq, last, at_ms, dropped, reason FROM unsent WHERE reader = ?1 AND seq <= ?2 ORDER BY seq DESC LIMIT 1",
+            )
+            .and_then(|mut select| select.query_row(params![reader, seq.cast_signed()], unsent).optional());
+        // Runs do not overlap: the one that begins last before it holds it, or none does.
+        Ok(found.map_err(Error::database(&self.path))?.filter(|unsent| seq <= unsent.last))
     }
 
     /// Forgets what is said of messages before a number, which the journal has no more.
@@ -464,6 +477,11 @@ fn forget(transaction: &Transaction<'_>, reader: &str, seq: u64) -> rusqlite::Re
 fn letter(row: &rusqlite::Row<'_>) -> rusqlite::Result<DeadLetter> {
     let (seq, last) = (row.get::<_, i64>(0)?.unsigned_abs(), row.get::<_, i64>(1)?.unsigned_abs());
     Ok(DeadLetter { seq, last, at_ms: row.get(2)?, attempts: row.get(3)?, reason: row.get(4)? })
+}
+
+fn unsent(row: &rusqlite::Row<'_>) -> rusqlite::Result<Unsent> {
+    let (seq, last) = (row.get::<_, i64>(0)?.unsigned_abs(), row.get::<_, i64>(1)?.unsigned_abs());
+    Ok(Unsent { seq, last, at_ms: row.get(2)?, dropped: row.get(3)?, reason: row.get(4)? })
 }
 
 fn insert(transaction: &Transaction<'_>, reader: &str, letter: &DeadLetter) -> rusqlite::Result<()> {
@@ -540,6 +558,12 @@ mod tests {
         assert_eq!(state.unsent("ehr", 0, u64::MAX).unwrap(), [dropped.clone(), skipped.clone()]);
         assert_eq!((state.unsent("ehr", 3, 3).unwrap(), state.unsent("ehr", 5, 8).unwrap()), (vec![dropped], vec![]));
         assert!(state.unsent("lab", 0, u64::MAX).unwrap().is_empty());
+        let first = |seq| state.unsent_of("ehr", seq).unwrap().map(|unsent| unsent.seq);
+        assert_eq!(
+            [1, 2, 4, 5, 8, 9, 10, u64::MAX].map(first),
+            [None, Some(2), Some(2), None, None, Some(9), None, None]
+        );
+        assert_eq!(state.unsent_of("lab", 9).unwrap(), None);
         state.forget_unsent(5).unwrap();
         assert_eq!(state.unsent("ehr", 0, u64::MAX).unwrap(), [skipped]);
         state.keep_dead_letter("ehr", &letter(11, 12)).unwrap();

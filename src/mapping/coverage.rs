@@ -166,7 +166,7 @@ impl Coverage {
         self.messages += 1;
         let result = plan.trace(raw, context, scratch);
         let message = scratch.message(raw);
-        let plan = plan.of_message(message);
+        let plan = plan.of_feed(scratch.feed);
         let usage = Usage::new(scratch);
         for segment in 0..message.segment_count() {
             let mut tally = Tally::default();

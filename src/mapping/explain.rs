@@ -131,7 +131,7 @@ impl Plan {
     ) -> Result<Explained, Failure> {
         self.translate_with::<true>(raw, context, scratch)?;
         let transcoded = !scratch.transcoded.is_empty();
-        let plan = self.of_message(scratch.message(raw));
+        let plan = self.of_feed(scratch.feed);
         Ok(Explained { values: Explainer::new(plan, raw, scratch).values(below), transcoded })
     }
 

@@ -12,6 +12,8 @@ pub struct Finding {
     pub(super) rule: RuleId,
     /// The code table that lacks the code, of [`FindingCode::UnmappedCode`].
     pub(super) table: u16,
+    /// The feed whose plan the rule and the table are of.
+    pub(super) feed: Option<u16>,
     /// Where in the message.
     pub span: Span,
 }
@@ -56,7 +58,7 @@ impl Finding {
     /// `PID-7: T001 …`: where and what, never the value itself.
     pub fn render(&self, plan: &Plan, message: Message<'_>) -> String {
         let mut text = format!("{}: {}", place(message, self.span), self.code.text());
-        let plan = plan.of_message(message);
+        let plan = plan.of_feed(self.feed);
         if self.rule != NONE
             && let Some(rule) = plan.compiled.rules.get(self.rule as usize)
         {
@@ -88,7 +90,7 @@ impl Plan {
         if finding.code != FindingCode::UnmappedCode {
             return None;
         }
-        let plan = self.of_message(message);
+        let plan = self.of_feed(finding.feed);
         let tables = &plan.compiled.tables;
         let table = tables.get(usize::from(finding.table))?;
         let mut text = Vec::new();
@@ -109,12 +111,22 @@ impl Plan {
 impl Plan {
     /// The codes of the message translated last that somebody should look at, each with its table and once. Costs nothing where there is none.
     pub fn open_codes(&self, raw: &[u8], scratch: &Scratch) -> Vec<(String, String)> {
-        let mut found = Vec::new();
-        for finding in scratch.findings().iter().filter(|finding| finding.code == FindingCode::UnmappedCode) {
-            let Some(unmapped) = self.unmapped_code(finding, scratch.message(raw)) else { continue };
+        let message = scratch.message(raw);
+        let (mut found, mut seen) = (Vec::new(), Vec::new());
+        let unmapped = scratch.findings().iter().filter(|finding| finding.code == FindingCode::UnmappedCode);
+        for finding in unmapped.take(LOOKED_AT_MAX) {
+            let same = (finding.table, message.bytes(finding.span));
+            if seen.contains(&same) {
+                continue;
+            }
+            seen.push(same);
+            let Some(unmapped) = self.unmapped_code(finding, message).filter(|code| code.is_open) else { continue };
             let pair = (unmapped.table.to_owned(), unmapped.code);
-            if unmapped.is_open && found.len() < OPEN_CODES_MAX && !found.contains(&pair) {
+            if !found.contains(&pair) {
                 found.push(pair);
+            }
+            if found.len() == OPEN_CODES_MAX {
+                break;
             }
         }
         found
@@ -143,6 +155,8 @@ pub fn masked_code(code: &str) -> Cow<'_, str> {
 const SHOWN_BYTES_MAX: usize = 20;
 /// Codes of one message that are noted.
 const OPEN_CODES_MAX: usize = 64;
+/// Findings of one message that are looked at for them: a field of free text may miss its table a million times.
+const LOOKED_AT_MAX: usize = 512;
 
 /// The place of some bytes as engineers name it: `PID-3[2].4.1`, or `OBX(3)-5` for the third OBX.
 pub fn place(message: Message<'_>, span: Span) -> String {

@@ -9,7 +9,7 @@
 use super::diagnostic::{Code, Diagnostics, Severity};
 use super::source::{Layer, Location, SourceFile, Sources, When};
 use super::{Plan, read};
-use crate::hl7::Message;
+use crate::hl7::{Message, decode_into};
 
 /// A plan for the messages that meet a `when`.
 #[derive(Debug)]
@@ -110,17 +110,34 @@ impl Plan {
         &self.feeds
     }
 
-    /// The plan for one message: that of the first feed whose `when` holds.
+    /// The plan for one message as it came: that of the first feed whose `when` holds.
     pub fn of_message(&self, message: Message<'_>) -> &Plan {
+        self.of_feed(self.feed_of(message))
+    }
+
+    /// Number of the feed whose plan a message gets; none: this very plan.
+    pub(super) fn feed_of(&self, message: Message<'_>) -> Option<u16> {
         if self.feeds.is_empty() {
-            return self;
+            return None;
         }
         let header = message.find(crate::hl7::SegmentId(*b"MSH")).unwrap_or(0);
         let holds = |when: &When| {
             let field = message.field(header, when.field);
-            let component = message.part(field, message.delimiters().component, when.component);
-            when.values.iter().any(|value| value.as_bytes() == message.bytes(component))
+            let component = message.bytes(message.part(field, message.delimiters().component, when.component));
+            let plain = component.is_ascii() && !component.contains(&message.delimiters().escape);
+            let mut decoded = Vec::new();
+            if !plain {
+                let charset = self.charset(message.text(header, 18));
+                decode_into(component, &message.delimiters(), charset, &mut decoded);
+            }
+            let text = if plain { component } else { decoded.as_slice() };
+            when.values.iter().any(|value| value.as_bytes() == text)
         };
-        self.feeds.iter().find(|feed| feed.when.iter().all(holds)).map_or(self, |feed| &feed.plan)
+        self.feeds.iter().position(|feed| feed.when.iter().all(holds)).map(|number| number as u16)
+    }
+
+    /// The plan of a feed by its number.
+    pub(super) fn of_feed(&self, number: Option<u16>) -> &Plan {
+        number.and_then(|number| self.feeds.get(usize::from(number))).map_or(self, |feed| &feed.plan)
     }
 }

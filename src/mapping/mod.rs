@@ -71,6 +71,8 @@ pub struct Scratch {
     state: execute::State,
     /// The message in UTF-8, where its own encoding could not be indexed.
     transcoded: Vec<u8>,
+    /// The feed whose plan the message got: whatever is asked of the translation afterwards asks that plan.
+    feed: Option<u16>,
 }
 
 /// Where an element came from: its first byte in the Bundle, the rule, the bytes of the message, the row of a code table.
@@ -98,7 +100,13 @@ impl Default for Scratch {
     fn default() -> Scratch {
         // How long a message may be is for the listener to say; here it only has to fit 32-bit offsets.
         let index = Index::with_options(Options { bytes_max: u32::MAX as usize, ..Options::default() });
-        Scratch { index, matcher: Matcher::default(), state: execute::State::default(), transcoded: Vec::new() }
+        Scratch {
+            index,
+            matcher: Matcher::default(),
+            state: execute::State::default(),
+            transcoded: Vec::new(),
+            feed: None,
+        }
     }
 }
 
@@ -110,6 +118,11 @@ impl Scratch {
     /// Forgets what was kept of earlier messages: codes, practitioners, places. It changes nothing but the time that the next ones take.
     pub fn forget(&mut self) {
         self.state.memory.clear();
+    }
+    fn mark_findings(&mut self) {
+        if self.feed.is_some() {
+            self.state.findings.iter_mut().for_each(|finding| finding.feed = self.feed);
+        }
     }
     /// The canonical Bundle (type `message`) as JSON bytes, without a line end.
     pub fn bundle(&self) -> &[u8] {
@@ -272,20 +285,28 @@ impl Plan {
     ) -> Result<(), Failure> {
         scratch.state.clear();
         scratch.transcoded.clear();
+        scratch.feed = None;
         scratch.index.parse(raw).map_err(unreadable)?;
         let message = scratch.index.message(raw);
-        let plan = self.of_message(message);
         let at = message.find(SegmentId(*b"MSH")).unwrap_or(0);
+        scratch.feed = self.feed_of(message);
+        let mut plan = self.of_feed(scratch.feed);
         if plan.charset(message.text(at, 18)).needs_transcoding() {
             let mut text = std::mem::take(&mut scratch.transcoded);
             text.clear();
             text.extend_from_slice(&transcode(raw));
             scratch.index.parse(&text).map_err(unreadable)?;
+            // Now the names of the header can be read.
+            scratch.feed = self.feed_of(scratch.index.message(&text));
+            plan = self.of_feed(scratch.feed);
             let result = plan.structured::<TRACE>(&text, context, scratch);
             scratch.transcoded = text;
+            scratch.mark_findings();
             return result;
         }
-        plan.structured::<TRACE>(raw, context, scratch)
+        let result = plan.structured::<TRACE>(raw, context, scratch);
+        scratch.mark_findings();
+        result
     }
 
     fn structured<const TRACE: bool>(

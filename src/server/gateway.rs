@@ -272,11 +272,12 @@ impl Gateway {
         }
         let (plans, hashes, sites) = (by_name(&setup.listeners), hashes(&setup.listeners), sites(&setup.listeners));
         let ready = self.listeners.prepare(setup.listeners).await.map_err(|error| wrong(&error))?;
-        self.plans.replace(&plans).map_err(|error| wrong(&error))?;
+        let plans = self.plans.prepare(&plans).map_err(|error| wrong(&error))?;
         let changes = self.lanes.apply(setup.routes).await;
         // Whatever has come of it: the journal heeds the cursors of the routes there are.
         self.kept.store(Arc::new(Kept { retention: setup.retention, readers: self.lanes.readers() }));
         let changes = changes.map_err(|error| wrong(&error))?;
+        self.plans.apply(plans);
         self.listeners.apply(ready);
         if setup.index != self.follower.is_some() {
             let follower = setup.index.then(|| Follower::start(&self.data, self.journal.reader())).transpose();

@@ -184,3 +184,27 @@ fn the_schema_for_editors_is_the_one_that_the_engine_prints() {
     let now = handoff::mapping::schema::schema();
     assert!(kept == now, "`handoff mappings schema > docs/editor/mappings.schema.json` writes it anew");
 }
+
+#[test]
+fn a_when_is_compared_as_it_reads_in_the_charset_of_the_message() {
+    let mut files = Plan::embedded_files();
+    let text = "[profile]\nwhen = { MSH-3 = \"KÖLN\" }\n[table.AdministrativeSex]\nX9 = \"other\"\n";
+    files.push(SourceFile { name: "koeln.toml".into(), text: text.into(), layer: Layer::Feed("koeln".into()) });
+    let plan = Plan::load(files).map_err(|_| "does not load").unwrap().0;
+    for (charset, name) in [
+        ("8859/1", b"K\xD6LN".to_vec()),
+        ("UNICODE UTF-8", "KÖLN".into()),
+        ("GB 18030-2000", b"K\x81\x30\x89\x30LN".to_vec()),
+    ] {
+        let raw = [
+            b"MSH|^~\\&|",
+            name.as_slice(),
+            b"|F|||20240312081500||ADT^A01^ADT_A01|1|P|2.5.1||||||",
+            charset.as_bytes(),
+            b"\rPID|1||77^^^HP^MR||Reed^Ana||1970|X9|||||||||||||||||||||||||||||X7\r",
+        ]
+        .concat();
+        let (found, told) = resources(&plan, &raw);
+        assert_eq!(first(&found, "Patient")["gender"], "other", "{charset}: {told:?}");
+    }
+}

@@ -1,7 +1,8 @@
-//! The commands of the README run as they stand there: every block that opens with "```bash run", in order, and the demo.
+//! The commands of the README and of the handbook of mappings run as they stand there: every block that opens with "```bash run", in order, and the demo.
 //!
-//! They run in a temporary folder that looks like the project (what they may write to is copied, the rest linked), with the built program on the
-//! path and the MLLP port replaced by a free one.
+//! Those of the README run in a temporary folder that looks like the project (what they may write to is copied, the rest linked), those of the handbook
+//! in an empty one, which the page itself fills: a block that opens with "```toml file=site/site.toml" is that file. The built program is on the
+//! path, ports are replaced by free ones. What follows "#=> " in a block is a part of what its commands say, in this order.
 #![cfg(unix)]
 
 use std::fs;
@@ -13,6 +14,8 @@ use std::process::{Command, Output, Stdio};
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const BINARY: &str = env!("CARGO_BIN_EXE_handoff");
 const PORT: &str = "2575";
+const ADMIN_PORT: &str = "8080";
+const EXPECTED: &str = "#=> ";
 /// A block that hangs is killed after this.
 const TIMEOUT: &str = "120";
 
@@ -23,12 +26,42 @@ fn commands_of_the_readme_run() {
     assert!(blocks.len() >= 5, "the README has {} blocks to run", blocks.len());
     let port = free_port();
     let folder = project_in(&port);
-    for (line, block) in blocks {
-        let output = bash(folder.path(), &block.replace(PORT, &port), &[]);
+    for Block { line, text, .. } in blocks {
+        let output = bash(folder.path(), &text.replace(PORT, &port), &[]);
         let shown = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "README.md:{line}: {}\n{shown}", output.status);
         assert!(!output.stdout.is_empty(), "README.md:{line}: shows nothing\n{shown}");
     }
+}
+
+#[test]
+fn handbook_of_mappings_runs() {
+    let page = fs::read_to_string(Path::new(ROOT).join("docs/mappings.md")).unwrap();
+    let blocks = blocks(&page);
+    let (port, admin) = (free_port(), free_port());
+    let folder = tempfile::tempdir().unwrap();
+    let mut ran = 0;
+    for Block { line, file, before, text } in blocks {
+        let text = text.replace(PORT, &port).replace(ADMIN_PORT, &admin);
+        if let Some(file) = file {
+            assert!(
+                before.contains(&format!("`{file}`")),
+                "docs/mappings.md:{line}: the line before does not name {file}"
+            );
+            let to = folder.path().join(file);
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::write(to, text).unwrap();
+            continue;
+        }
+        let output = bash(folder.path(), &format!("exec 2>&1\n{text}"), &[]);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "docs/mappings.md:{line}: {}\n{said}", output.status);
+        if let Err(missing) = says(&text, &said) {
+            panic!("docs/mappings.md:{line}: does not say {missing:?} there, but\n{said}");
+        }
+        ran += 1;
+    }
+    assert!(ran >= 10, "the handbook has {ran} blocks to run");
 }
 
 #[test]
@@ -53,26 +86,66 @@ fn demo_shows_every_message_at_the_endpoint() {
 
 #[test]
 fn blocks_are_found_with_their_line() {
-    let text = "a\n```bash run\none\ntwo\n```\n```bash\nthree\n```\n";
-    assert_eq!(blocks(text), [(2, "one\ntwo\n".to_owned())]);
+    let text =
+        "a\n```bash run\none\ntwo\n```\n```bash\nthree\n```\n\nNow `b/c.toml`:\n\n```toml file=b/c.toml\nx = 1\n```\n";
+    let found = blocks(text);
+    assert_eq!(found.len(), 2);
+    assert_eq!((found[0].line, found[0].text.as_str(), &found[0].file), (2, "one\ntwo\n", &None));
+    assert_eq!((found[1].file.as_deref(), found[1].before.as_str()), (Some("b/c.toml"), "Now `b/c.toml`:"));
+    assert_eq!(found[1].text, "x = 1\n");
 }
 
-/// The text of every block to run, with the line on which it opens.
-fn blocks(text: &str) -> Vec<(usize, String)> {
-    let mut found: Vec<(usize, String)> = Vec::new();
-    let mut open = false;
+#[test]
+fn what_a_block_expects_comes_in_order() {
+    let block = "one\n#=> first\ntwo\n#=> second\n";
+    assert_eq!(says(block, "the first, then the second"), Ok(()));
+    assert_eq!(says(block, "the second, then the first"), Err("second"));
+    assert_eq!(says("one\n", "anything"), Err("nothing is expected"));
+}
+
+/// A block of a page that is run, or that is a file.
+struct Block {
+    /// The line on which it opens.
+    line: usize,
+    /// The name of the file.
+    file: Option<String>,
+    /// The last line of text before it.
+    before: String,
+    text: String,
+}
+
+/// Every block to run or to write, in order.
+fn blocks(text: &str) -> Vec<Block> {
+    let mut found: Vec<Block> = Vec::new();
+    let (mut inside, mut wanted, mut before) = (false, false, "");
     for (number, line) in text.lines().enumerate() {
-        if line.starts_with("```") {
-            open = line == "```bash run";
-            if open {
-                found.push((number + 1, String::new()));
+        if let Some(opening) = line.strip_prefix("```") {
+            inside = !inside;
+            let file = opening.split_once(" file=").map(|(_, name)| name.to_owned());
+            wanted = inside && (file.is_some() || opening == "bash run");
+            if wanted {
+                found.push(Block { line: number + 1, file, before: before.to_owned(), text: String::new() });
             }
-        } else if open && let Some((_, block)) = found.last_mut() {
-            block.push_str(line);
-            block.push('\n');
+        } else if wanted && let Some(block) = found.last_mut() {
+            block.text.push_str(line);
+            block.text.push('\n');
+        } else if !inside && !line.trim().is_empty() {
+            before = line;
         }
     }
     found
+}
+
+/// Whether a block's commands said everything that it expects, in its order; else what is missing.
+fn says<'b>(block: &'b str, said: &str) -> Result<(), &'b str> {
+    let mut expected = block.lines().filter_map(|line| line.strip_prefix(EXPECTED)).peekable();
+    expected.peek().ok_or("nothing is expected")?;
+    let mut rest = said;
+    for fragment in expected {
+        let at = rest.find(fragment).ok_or(fragment)?;
+        rest = &rest[at + fragment.len()..];
+    }
+    Ok(())
 }
 
 /// Runs a script that stops at the first failure, and whatever it left running in the background.

@@ -143,18 +143,16 @@ fn translate(data: &Data, record: &Record) -> anyhow::Result<Translation> {
     let Some(plan) = plans.find(&facets) else {
         return none("its listener is not in this configuration: no mappings are known for it (give --config)");
     };
-    let (mut scratch, mut index) = (Scratch::new(), Index::new());
+    let mut scratch = Scratch::new();
     let received = jiff::Timestamp::from_millisecond(facets.received_ms).map(|time| time.to_string());
     let context = Context { received_at: received.as_deref().ok() };
     let translated = plan.translate(&record.raw, &context, &mut scratch);
     let mut findings = Vec::new();
-    if index.parse(&record.raw).is_ok() {
-        let message = index.message(&record.raw);
-        for finding in scratch.findings() {
-            let line = format!("warning[{}]: {}", finding.code.as_str(), finding.render(&plan, message));
-            if !findings.contains(&line) {
-                findings.push(line);
-            }
+    for finding in scratch.findings() {
+        let line =
+            format!("warning[{}]: {}", finding.code.as_str(), finding.render(&plan, scratch.message(&record.raw)));
+        if !findings.contains(&line) {
+            findings.push(line);
         }
     }
     Ok(match translated {

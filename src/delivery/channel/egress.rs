@@ -8,7 +8,7 @@
 //! | `public_only = true` of a target | the public internet, never the network of the gateway: for URLs that somebody else gave |
 //! | `[egress] allow` of the configuration | the hosts and networks of a list, for all targets |
 //!
-//! A name of the list may lead anywhere but to this machine, and to where clouds keep their metadata (link-local): those take `localhost` or their network in the list. So nobody
+//! A name of the list may lead anywhere but to this machine, and to where clouds keep their metadata: those take `localhost` or their network in the list. So nobody
 //! who answers for a name can point it at what only this machine should reach.
 use ipnet::IpNet;
 use reqwest::Url;
@@ -141,12 +141,38 @@ impl Allowed {
     }
 }
 
-/// Loopback, link-local (where clouds keep their metadata) and no address at all.
+/// Where clouds keep their metadata, beside link-local addresses: Azure, Alibaba, AWS.
+const METADATA_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(100, 100, 100, 200)];
+const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+
+/// Loopback, link-local, no address at all, and where clouds keep their metadata.
 fn is_this_machine(address: IpAddr) -> bool {
+    let is_here = |address: Ipv4Addr| {
+        let is_metadata = METADATA_V4.contains(&address);
+        address.is_loopback() || address.is_link_local() || address.is_unspecified() || is_metadata
+    };
     match address {
-        IpAddr::V4(address) => address.is_loopback() || address.is_link_local() || address.is_unspecified(),
-        IpAddr::V6(address) => address.is_loopback() || address.is_unicast_link_local() || address.is_unspecified(),
+        IpAddr::V4(address) => is_here(address),
+        IpAddr::V6(address) => {
+            address.is_loopback()
+                || address.is_unicast_link_local()
+                || address.is_unspecified()
+                || address == METADATA_V6
+                || carried(address).is_some_and(is_here)
+        }
     }
+}
+
+/// The address of IPv4 that one of IPv6 carries, and leads to: mapped, NAT64, 6to4.
+fn carried(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let (high, low) = match address.segments() {
+        [0, 0, 0, 0, 0, 0xffff, high, low] => (high, low),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => (high, low),
+        [0x2002, high, low, ..] => (high, low),
+        _ => return None,
+    };
+    let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+    Some(Ipv4Addr::new(a, b, c, d))
 }
 
 /// What is asked of a connection.
@@ -222,27 +248,21 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
     let reserved = match (a, b, c) {
         (0 | 10 | 127 | 224.., ..) => true,
-        (100, 64..=127, _) => true, // shared (RFC 6598); 100.100.100.200 is metadata
+        (100, 64..=127, _) => true, // shared (RFC 6598)
         (169, 254, _) => true,      // link-local; 169.254.169.254 is metadata
         (172, 16..=31, _) | (192, 168, _) => true,
         (192, 0, 0 | 2) | (192, 88, 99) => true,
         (198, 18 | 19, _) | (198, 51, 100) | (203, 0, 113) => true,
-        _ => address == Ipv4Addr::new(168, 63, 129, 16), // metadata
+        _ => METADATA_V4.contains(&address),
     };
     !reserved
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let segments = address.segments();
-    let embedded = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        is_public_v4(Ipv4Addr::new(a, b, c, d))
-    };
-    match segments {
-        // Addresses that carry one of IPv4 lead there: mapped, NAT64, 6to4.
-        [0, 0, 0, 0, 0, 0xffff, high, low] => embedded(high, low),
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
-        [0x2002, high, low, ..] => embedded(high, low),
+    if let Some(address) = carried(address) {
+        return is_public_v4(address);
+    }
+    match address.segments() {
         [0x2001, second, ..] if second < 0x200 => false, // Teredo and other protocols
         [0x2001, 0xdb8, ..] | [0x3fff, ..] => false,     // documentation
         // Only 2000::/3 is given out.
@@ -359,6 +379,7 @@ mod tests {
             assert_eq!(list.check(host), Err(Refused::NotAllowed { host: host.into() }));
         }
         assert_eq!(list.judge("ehr.example", &[address("192.0.2.7")]), Ok(()), "wherever it leads");
+        assert_eq!(list.judge("ehr.example", &[address("64:ff9b::8.8.8.8"), address("fd00:ec2::1")]), Ok(()));
         assert_eq!(list.judge("perhaps.example", &[address("10.2.0.9"), address("::ffff:10.2.0.8")]), Ok(()));
         for (host, to) in [
             ("perhaps.example", "192.0.2.7"),
@@ -368,6 +389,12 @@ mod tests {
             ("ehr.example", "169.254.169.254"),
             ("ehr.example", "::1"),
             ("ehr.example", "::ffff:127.0.0.1"),
+            ("ehr.example", "168.63.129.16"),
+            ("ehr.example", "100.100.100.200"),
+            ("ehr.example", "fd00:ec2::254"),
+            ("ehr.example", "64:ff9b::169.254.169.254"),
+            ("ehr.example", "64:ff9b::7f00:1"),
+            ("ehr.example", "2002:a9fe:a9fe::1"),
         ] {
             assert!(
                 matches!(list.judge(host, &[address("10.2.0.1"), address(to)]), Err(Refused::Elsewhere { .. })),

@@ -556,7 +556,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
 
     /// Notes a code that a table lacks.
     pub(super) fn find_unmapped(&mut self, table: u16, span: Span) {
-        self.state.findings.push(Finding { code: FindingCode::UnmappedCode, rule: NONE, table, span });
+        self.state.findings.push(Finding { code: FindingCode::UnmappedCode, rule: NONE, table, feed: None, span });
     }
 
     pub(super) fn find(&mut self, code: FindingCode, rule: RuleId, span: Span) {
@@ -564,7 +564,7 @@ impl<const TRACE: bool> Run<'_, TRACE> {
         let repeated =
             code == FindingCode::LinkToNothing && self.state.findings.iter().any(|f| f.code == code && f.rule == rule);
         if !repeated {
-            self.state.findings.push(Finding { code, rule, table: 0, span });
+            self.state.findings.push(Finding { code, rule, table: 0, feed: None, span });
         }
     }
 }

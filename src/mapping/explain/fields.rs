@@ -84,7 +84,7 @@ impl Plan {
     ) -> Result<(Vec<FieldStory>, Explained), Failure> {
         self.trace(raw, context, scratch)?;
         let transcoded = !scratch.transcoded.is_empty();
-        let mut explainer = Explainer::new(self.of_message(scratch.message(raw)), raw, scratch);
+        let mut explainer = Explainer::new(self.of_feed(scratch.feed), raw, scratch);
         let explained = Explained { values: explainer.values(None), transcoded };
         let mut by_trace: HashMap<usize, Vec<usize>> = HashMap::new();
         for (number, value) in explained.values.iter().enumerate() {

@@ -184,6 +184,26 @@ fn a_commit_acknowledgement_may_be_all_that_is_waited_for() {
 }
 
 #[test]
+fn an_acknowledgement_that_comes_nevertheless_is_answered_and_passed_over() {
+    // Before the commit acknowledgement, and behind it.
+    let (address, got) = receiver(&[&["MSA|AA|earlier", ACK], &[ACK, "MSA|AA|{id}"]], true);
+    let gateway = Gateway::start(&format!(
+        "[[route]]\nname = \"lab\"\nto = {{ mllp = \"{address}\", release = 2, wait_for = \"commit\" }}\nretry = {{ first = \"10ms\" }}\n"
+    ));
+    let mut peer = Peer::connect(&gateway);
+    let sent = ["one", "two", "three"].map(|id| message(id, "A01"));
+    for message in &sent {
+        assert!(peer.exchange(message).contains("MSA|AA|"));
+    }
+    let messages = || got.lock().unwrap().iter().filter(|block| *block != ACK).cloned().collect::<Vec<_>>();
+    wait_for("all", || Some(()).filter(|()| messages().len() >= sent.len()));
+    let data = gateway.data();
+    gateway.stop();
+    assert_eq!(messages(), sent, "each once");
+    assert!(got.lock().unwrap().iter().any(|block| block == ACK) && dead_letters(&data, "lab").is_empty());
+}
+
+#[test]
 fn gateways_speak_it_with_each_other_and_send_does() {
     let receiver = Gateway::start(LISTENER);
     let route = format!("[[route]]\nname = \"on\"\nto = {{ mllp = \"{}\", release = 2 }}\n", receiver.address());

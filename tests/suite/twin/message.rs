@@ -11,9 +11,14 @@ pub fn of<'s>(sources: &'s Sources, message: Message<'_>) -> Option<&'s MessageS
             .into_owned()
     };
     let event = format!("{}^{}", part(1), part(2)).to_ascii_uppercase();
-    let covering = sources.messages.values().rev().find(|map| map.covers.iter().any(|(covered, _)| *covered == event));
-    let structure = sources.events.get(&event).or_else(|| sources.events.get(event.split('^').next()?));
-    let by_event = covering.or_else(|| sources.messages.get(&structure?.0));
+    let of_key = |key: &str| {
+        let covers = |map: &&MessageSource| map.covers.iter().any(|(covered, _)| covered == key);
+        let covering = sources.messages.values().rev().find(covers);
+        covering.map(|map| map.name.as_str()).or_else(|| sources.events.get(key).map(|(name, _)| name.as_str()))
+    };
+    // A bare code (`ACK`) serves every event that is not listed.
+    let structure = of_key(&event).or_else(|| of_key(event.split('^').next()?));
+    let by_event = structure.and_then(|name| sources.messages.get(name));
     by_event.or_else(|| sources.messages.get(&part(3)))
 }
 

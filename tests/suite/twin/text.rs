@@ -270,7 +270,9 @@ impl Twin<'_> {
         {
             return None;
         }
-        let days_of = |year: u64| if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) { 366 } else { 365 };
+        let days_of = |year: u64| {
+            if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) { 366 } else { 365 }
+        };
         let months = |year: u64| [31, days_of(year) - 337, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
         let (mut year, mut month) = (u64::from(time.year), usize::from(time.month) - 1);
         let clock = u64::from(time.hour) * 3600 + u64::from(time.minute) * 60 + u64::from(time.second);

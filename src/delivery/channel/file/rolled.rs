@@ -30,7 +30,7 @@ pub(super) struct Rolled {
     path: PathBuf,
     roll: Roll,
     now: fn() -> jiff::Timestamp,
-    /// The file that is being written; known only once it has been looked for.
+    /// The file that is being written; known only once it has been looked for, as another process may have begun it.
     part: Option<Part>,
     looked: bool,
 }
@@ -80,7 +80,8 @@ impl Rolled {
 
     /// Publishes the file that is being written, once it is old enough.
     pub fn publish_old(&mut self) -> io::Result<()> {
-        if self.looked && !self.is_old() {
+        // Where none is known somebody else may have begun one.
+        if self.looked && self.part.is_some() && !self.is_old() {
             return Ok(());
         }
         self.locked(|rolled| if rolled.is_old() { rolled.publish() } else { Ok(()) })
@@ -109,7 +110,7 @@ impl Rolled {
 
     /// Finds the file that is being written, and takes out what is not whole.
     fn look(&mut self) -> io::Result<()> {
-        let known = self.looked && self.part.as_ref().is_none_or(|part| ends_with_line(&part.path));
+        let known = self.looked && self.part.as_ref().is_some_and(|part| ends_with_line(&part.path));
         if known {
             return Ok(());
         }
@@ -345,6 +346,18 @@ mod tests {
         write(&mut first, &["three"]);
         let expected = [("out-030405678Z.ndjson", "one two"), ("out-030505678Z.ndjson.part", "three")];
         assert_eq!(files(folder.path()), pairs(&expected), "the file that it knew was published by somebody else");
+        // One that knows of none, and another begins one.
+        first.publish_all().unwrap();
+        write(&mut rolled(), &["four"]);
+        // Its name is of a millisecond later, as there is one of now.
+        NOW_MS.fetch_add(60_001, Ordering::Relaxed);
+        first.publish_old().unwrap();
+        write(&mut rolled(), &["five"]);
+        first.publish_all().unwrap();
+        let published = ["one two", "three", "four", "five"];
+        let found = files(folder.path());
+        assert!(found.iter().all(|(name, _)| name.ends_with(".ndjson")), "{found:?}");
+        assert_eq!(found.iter().map(|(_, ids)| ids.as_str()).collect::<Vec<_>>(), published);
     }
 
     #[test]
