@@ -98,6 +98,8 @@ pub fn structures(versions: &[Value]) -> Result<Vec<(String, String)>> {
             // Behind an ORC that follows its OBR the first OBX is a result far more often than a document.
             text = text.replace("[ORDER_DOCUMENT: OBX [{PRT}] TXA]", "[ORDER_DOCUMENT: TXA]");
         }
+        // The RXR of an order without a comment would go to the RXE or RXD behind it.
+        text = text.replace("ORDER_DETAIL_SUPPLEMENT: {NTE} {RXR}", "ORDER_DETAIL_SUPPLEMENT: [{NTE}] {RXR}");
         writeln!(file, "{name} = \"{text}\"")?;
     }
     Ok(files.into_iter().map(|(family, text)| (format!("mappings/structures/{family}.toml"), text)).collect())
