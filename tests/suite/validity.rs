@@ -16,6 +16,7 @@ const R4B_DIFFERS: &[(&str, &str, &str)] = &[
         "source.endpoint is unknown: `_endpoint` with a data-absent-reason is valid FHIR, fhir-sdk wants the value itself",
     ),
     ("MessageHeader", "missing field `identifier`", "the same of response.identifier, where MSA-2 is no FHIR id"),
+    ("Immunization", "missing field `status`", "the same of status, where RXA-20 is no code that is known"),
     ("ResearchStudy", "missing field `status`", "the same of status, which CTI does not tell"),
     ("ChargeItemDefinition", "missing field `url`", "the same of url, which MFN-M04 does not tell"),
     (

@@ -180,7 +180,12 @@ impl Twin<'_> {
         let mut bare = group.to_vec();
         bare.iter_mut().for_each(|one| one.tree.children.clear());
         bare.retain(|one| !one.tree.wholes.is_empty() || one.tree.behind.is_some() || one.tree.link.is_some());
+        let linked = bare.iter().any(|one| one.tree.link.is_some());
         let reference = self.values(slot, &bare);
+        // What a message map links says it all: parts (an identifier) are for want of the resource.
+        if linked && reference.value.is_some() {
+            return reference;
+        }
         let below: Vec<Layer> = group.iter().filter(|one| !one.tree.children.is_empty()).map(One::below).collect();
         if below.is_empty() {
             return reference;
