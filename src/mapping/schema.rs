@@ -93,7 +93,7 @@ fn sections() -> Map<String, Value> {
             },
             "patternProperties": {
                 (SEGMENT_KEY): { "anyOf": [statement, { "type": "array", "items": statement }, { "$ref": "#/definitions/message" }] },
-                "^[A-Z][A-Z0-9_]{3,}(#[0-9]+)?$": { "$ref": "#/definitions/message" },
+                "^([A-Z]{2}|[A-Z][A-Z0-9_]{3,})(#[0-9]+)?$": { "$ref": "#/definitions/message" },
             },
             "additionalProperties": false,
         },
