@@ -60,6 +60,7 @@ pub(in super::super) struct Resolve {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Row {
+    #[serde(deserialize_with = "whole")]
     id: u64,
     fhir_code: String,
     #[serde(default)]
@@ -67,6 +68,19 @@ struct Row {
     #[serde(default)]
     system: String,
 }
+
+/// A whole number from 0; for JSON `7.0` is one as well.
+fn whole<'de, D: serde::Deserializer<'de>>(source: D) -> Result<u64, D::Error> {
+    let number = serde_json::Number::deserialize(source)?;
+    let from_float = || number.as_f64().filter(|float| float.fract() == 0.0 && (0.0..=MANTISSA_MAX).contains(float));
+    number
+        .as_u64()
+        .or_else(|| from_float().map(|float| float as u64))
+        .ok_or_else(|| serde::de::Error::custom(format!("{number} is no number of a code")))
+}
+
+/// Up to here every whole number is a float of its own.
+const MANTISSA_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// Items or messages in one answer, at most and unless otherwise asked for.
 const LIMIT_MAX: usize = 500;
