@@ -7,6 +7,7 @@ pub mod admin;
 pub mod alerts;
 pub mod cli;
 pub mod config;
+pub mod coordination;
 pub mod delivery;
 pub mod facets;
 pub mod fhir;

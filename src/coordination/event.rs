@@ -1,0 +1,319 @@
+//! Events: what happened to a patient, as topics, loops and measures speak of it.
+//!
+//! An event holds what is needed to find the person, the people who look after them and the recipients; the clinical content stays in the message, which is
+//! translated again for those who may see it. Times are milliseconds since 1970 (UTC).
+use serde::{Deserialize, Serialize};
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// An inpatient or observation stay began.
+    Admission,
+    /// It did not happen (A11).
+    AdmissionCancelled,
+    /// An emergency visit began.
+    EdVisit,
+    /// An emergency visit ended without a stay.
+    EdDischarge,
+    /// A stay ended.
+    Discharge,
+    /// It did not (A13).
+    DischargeCancelled,
+    /// A stay ends soon (A16).
+    DischargePlanned,
+    /// From one facility to another; a move of beds is none.
+    Transfer,
+    /// It did not happen (A12).
+    TransferCancelled,
+    /// An outpatient visit began.
+    OutpatientVisit,
+    /// The patient died.
+    Death,
+    /// Two identifiers were found to be of one patient (A40, A18, A34).
+    IdentityMerge,
+    /// They were not (A37).
+    Unlink,
+    /// A result is final, or was corrected.
+    Result,
+    /// A medication was ordered, changed, stopped, dispensed or given.
+    MedicationChange,
+    /// A document is there.
+    Document,
+    /// It was withdrawn (T11).
+    DocumentCancelled,
+    /// An appointment was made (S12).
+    AppointmentBooked,
+    /// It was moved or changed (S13, S14).
+    AppointmentChanged,
+    /// It was cancelled, discontinued or deleted (S15, S16, S17).
+    AppointmentCancelled,
+    /// The patient did not come (S26).
+    AppointmentNoShow,
+    /// Somebody was asked to see the patient (REF^I12, OMG NW).
+    ReferralRequested,
+    /// They will.
+    ReferralAccepted,
+    /// They will not.
+    ReferralRejected,
+    /// They have.
+    ReferralCompleted,
+    /// They need not any more.
+    ReferralCancelled,
+    /// A service was coded (FT1-25, PR1-3).
+    ServiceCoded,
+}
+
+impl Kind {
+    /// Every one.
+    pub const ALL: [Kind; 27] = [
+        Kind::Admission,
+        Kind::AdmissionCancelled,
+        Kind::EdVisit,
+        Kind::EdDischarge,
+        Kind::Discharge,
+        Kind::DischargeCancelled,
+        Kind::DischargePlanned,
+        Kind::Transfer,
+        Kind::TransferCancelled,
+        Kind::OutpatientVisit,
+        Kind::Death,
+        Kind::IdentityMerge,
+        Kind::Unlink,
+        Kind::Result,
+        Kind::MedicationChange,
+        Kind::Document,
+        Kind::DocumentCancelled,
+        Kind::AppointmentBooked,
+        Kind::AppointmentChanged,
+        Kind::AppointmentCancelled,
+        Kind::AppointmentNoShow,
+        Kind::ReferralRequested,
+        Kind::ReferralAccepted,
+        Kind::ReferralRejected,
+        Kind::ReferralCompleted,
+        Kind::ReferralCancelled,
+        Kind::ServiceCoded,
+    ];
+
+    /// As configuration, topics and answers write it: `discharge-cancelled`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Admission => "admission",
+            Kind::AdmissionCancelled => "admission-cancelled",
+            Kind::EdVisit => "ed-visit",
+            Kind::EdDischarge => "ed-discharge",
+            Kind::Discharge => "discharge",
+            Kind::DischargeCancelled => "discharge-cancelled",
+            Kind::DischargePlanned => "discharge-planned",
+            Kind::Transfer => "transfer",
+            Kind::TransferCancelled => "transfer-cancelled",
+            Kind::OutpatientVisit => "outpatient-visit",
+            Kind::Death => "death",
+            Kind::IdentityMerge => "identity-merge",
+            Kind::Unlink => "unlink",
+            Kind::Result => "result",
+            Kind::MedicationChange => "medication-change",
+            Kind::Document => "document",
+            Kind::DocumentCancelled => "document-cancelled",
+            Kind::AppointmentBooked => "appointment-booked",
+            Kind::AppointmentChanged => "appointment-changed",
+            Kind::AppointmentCancelled => "appointment-cancelled",
+            Kind::AppointmentNoShow => "appointment-no-show",
+            Kind::ReferralRequested => "referral-requested",
+            Kind::ReferralAccepted => "referral-accepted",
+            Kind::ReferralRejected => "referral-rejected",
+            Kind::ReferralCompleted => "referral-completed",
+            Kind::ReferralCancelled => "referral-cancelled",
+            Kind::ServiceCoded => "service-coded",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn parse(name: &str) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// One event. `Debug` tells what and when, nothing of the patient.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// UUIDv5 over message id, kind and position in the message: the same however often the message is read.
+    pub id: [u8; 16],
+    /// The number of its message in the journal.
+    pub seq: u64,
+    /// What happened.
+    pub kind: Kind,
+    /// How: `inpatient`, `observation`, `ed-to-inpatient` of an admission; `final`, `corrected` of a result; empty where there is one way only.
+    pub detail: String,
+    /// When it happened.
+    pub at_ms: i64,
+    /// When its message was received.
+    pub received_ms: i64,
+    /// The time that was told cannot be; `at_ms` is that of receipt.
+    pub time_suspect: bool,
+    /// What should have come before it has not been seen.
+    pub partial: bool,
+    /// Older than `max_event_age` when it was received: it is kept, nobody is told.
+    pub stale: bool,
+    /// The facility where it happened: the key of `[coordination.facility.KEY]` (PV1-3.4.1, else MSH-4.1).
+    pub facility: String,
+    /// MSH-3.1 and MSH-4.1, joined by `|`.
+    pub feed: String,
+    /// MSH-9.2.
+    pub trigger: String,
+    /// Who it is about.
+    pub patient: Patient,
+    /// Other identifiers of theirs that this one replaces (merge), or that are told apart from it (unlink).
+    pub others: Vec<Identifier>,
+    /// The visit.
+    pub visit: Option<VisitKey>,
+    /// Of the visit, in the codes of v3 ActEncounterCode: `IMP`, `OBSENC`, `EMER`, `AMB`, `SS`, …; empty where it is not known.
+    pub class: String,
+    /// Of a discharge: PV1-36, as sent, two digits where it is a number.
+    pub disposition: String,
+    /// People who took part.
+    pub participants: Vec<Participant>,
+    /// What was coded: diagnoses, procedures, services, observations, the type of a document.
+    pub codes: Vec<Code>,
+    /// The document.
+    pub document: Option<Document>,
+    /// The appointment.
+    pub appointment: Option<Appointment>,
+    /// The number by which a referral, order or appointment is known to all who speak of it: ORC-2 (`REF55120-1^CHFM`), SCH-26, RF1-6.
+    pub referral: Option<Number>,
+    /// What senders said of confidentiality.
+    pub confidentiality: Confidentiality,
+}
+
+impl std::fmt::Debug for Event {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Event({} of message {} at {})", self.kind.name(), self.seq, self.at_ms)
+    }
+}
+
+/// Who a message is about (PID).
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Patient {
+    /// PID-3, all of them.
+    pub identifiers: Vec<Identifier>,
+    /// PID-5.1, as sent.
+    pub family: String,
+    /// PID-5.2.
+    pub given: String,
+    /// PID-7, the date: `19510314`, or as much of it as there is.
+    pub birth_date: String,
+    /// PID-8.
+    pub sex: String,
+    /// PID-11.1.
+    pub street: String,
+    /// PID-11.3.
+    pub city: String,
+    /// PID-11.5.
+    pub zip: String,
+    /// PID-13, digits only.
+    pub phone: String,
+}
+
+/// An identifier of a patient (CX).
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub struct Identifier {
+    /// CX-1.
+    pub value: String,
+    /// CX-4.1, the name of who assigned it.
+    pub authority: String,
+    /// CX-4.2, its universal identifier.
+    pub universal: String,
+    /// CX-5, what it is: `MR`, `MC`, `SS`.
+    pub kind: String,
+}
+
+/// A number and who assigned it (EI).
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub struct Number {
+    /// EI-1.
+    pub value: String,
+    /// EI-2, else EI-3; empty where it is not told.
+    pub authority: String,
+}
+
+/// A visit.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub struct VisitKey {
+    /// Who assigned its number; the facility, where nobody is told.
+    pub authority: String,
+    /// PV1-19.1; of a weak key what stands for it.
+    pub number: String,
+    /// Without PV1-19: made of person, facility and the day of admission.
+    pub weak: bool,
+}
+
+/// Somebody who took part (XCN).
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Participant {
+    /// As what: `attending` (PV1-7), `referring` (PV1-8), `consulting` (PV1-9), `admitting` (PV1-17), `primary-care` (PD1-4), `author` (TXA), `appointment` (AIP-3), or the code of ROL-3/PRT-4.
+    pub role: String,
+    /// Their number, an NPI where it passes its check.
+    pub number: String,
+    /// Family name.
+    pub family: String,
+    /// Given name.
+    pub given: String,
+}
+
+/// A code of a message (CWE).
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Code {
+    /// Where it stood: `DG1-3`, `PR1-3`, `FT1-25`, `OBX-3`, `OBR-4`, `TXA-2`, `TXA-16`.
+    pub field: String,
+    /// Its system as sent: `LN`, `I10C`, `C4`, …
+    pub system: String,
+    /// The code.
+    pub code: String,
+    /// Of an observation, its value where that is a number or a code (OBX-5).
+    pub value: String,
+}
+
+/// A document (TXA).
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Document {
+    /// TXA-12.
+    pub number: Number,
+    /// TXA-13.
+    pub parent: Option<Number>,
+    /// TXA-17: `AU`, `LA`, `DO` are finished.
+    pub completion: String,
+}
+
+/// An appointment (SCH).
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Appointment {
+    /// SCH-2, else SCH-1.
+    pub number: Number,
+    /// SCH-11.4, else TQ1-7.
+    pub start_ms: Option<i64>,
+}
+
+/// What senders said of confidentiality.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Confidentiality {
+    /// MSH-8, MSH-26, MSH-27, PV2-22, TXA-18, ARV-3 and ARV-4: field and code.
+    pub codes: Vec<(String, String)>,
+    /// PV1-3.1, the unit.
+    pub unit: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_what_is_stored() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::parse(kind.name()), Some(kind));
+            assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{}\"", kind.name()));
+        }
+        let distinct: std::collections::BTreeSet<_> = Kind::ALL.into_iter().collect();
+        assert_eq!(distinct.len(), Kind::ALL.len());
+    }
+}
