@@ -40,6 +40,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    end_with_the_reader();
     let result = match Arguments::parse().command {
         Command::Translate(args) => cli::translate::run(&args),
         Command::Parse(args) => cli::parse::run(&args),
@@ -62,7 +63,26 @@ fn main() -> ExitCode {
         Command::Mappings(args) => cli::mappings::run(args),
     };
     result.unwrap_or_else(|error| {
+        let closed = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe;
+        if error.root_cause().downcast_ref().is_some_and(closed) {
+            return ExitCode::from(PIPE_CLOSED);
+        }
         eprintln!("error: {error:#}");
         ExitCode::from(2)
     })
+}
+
+/// What a shell says of a program that wrote to a pipe nobody reads any more (128 + SIGPIPE).
+const PIPE_CLOSED: u8 = 141;
+
+/// Whoever reads (`… | head`) may have enough: `println!` panics then, and that is no defect to be told of.
+fn end_with_the_reader() {
+    let others = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload().downcast_ref::<String>().map_or("", String::as_str);
+        if text.starts_with("failed printing to stdout") && text.contains("Broken pipe") {
+            std::process::exit(i32::from(PIPE_CLOSED));
+        }
+        others(panic);
+    }));
 }

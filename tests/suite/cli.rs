@@ -415,3 +415,25 @@ fn show_gives_rows_as_written_and_as_compiled() {
     let wrong = run(&["mappings", "show", "PID.Pateint"]);
     assert!(errors(&wrong).contains("did you mean `PID.Patient`?"), "{}", errors(&wrong));
 }
+
+/// `handoff mappings list | head`: whoever reads has had enough.
+#[test]
+fn a_pipe_that_nobody_reads_any_more_is_no_error() {
+    for arguments in
+        [&["mappings", "show", "ADT_A01"][..], &["mappings", "check"], &["parse", "-"], &["translate", "-"]]
+    {
+        let mut child = Command::new(BINARY)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let _ = child.stdin.take().unwrap().write_all(ADMISSION.as_bytes());
+        let done = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(141), "{arguments:?}: {said}");
+        assert!(!said.contains("panicked") && !said.contains("Broken pipe"), "{arguments:?}: {said}");
+    }
+}
