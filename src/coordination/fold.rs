@@ -280,3 +280,6 @@ impl Fold {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -163,7 +163,8 @@ impl Fold {
             .or(of_visit)
             .or_else(|| reading.time(evn, 2, 1, zone))
             .or_else(|| reading.time(Some(reading.header()), 7, 1, zone));
-        let begun_ms = visit.filter(|_| is_end).and_then(|(before, told)| before.admit_ms.or(Some(told.admit?.ms)));
+        let begun_ms =
+            visit.filter(|_| is_end).and_then(|(before, told)| before.admit_ms.or(told.admit.map(|admit| admit.ms)));
         let possible = |at: &Moment| {
             at.ms <= received_ms.saturating_add(AHEAD_MS) && begun_ms.is_none_or(|begun| at.last_ms >= begun)
         };

@@ -178,7 +178,8 @@ impl Course {
         let before = self.class;
         // A11 and A13 may come without what they take back.
         self.class = told.class.or(before);
-        if self.facility.is_empty() || (begins && !told.facility.is_empty()) {
+        let moves = matches!(told.trigger, b"A02" | b"A12");
+        if !moves && (self.facility.is_empty() || (begins && !told.facility.is_empty())) {
             self.facility.clone_from(&told.facility);
         }
         let partial = !begins && told.trigger != b"A05" && !self.has_begun();
@@ -280,15 +281,16 @@ impl Course {
     }
 
     fn transfer(&mut self, known: bool, told: &Told<'_>) -> Option<Kind> {
-        if told.facility.is_empty() || (known && self.facility == told.facility && !self.partial) {
+        if told.facility.is_empty() || (known && self.facility == told.facility) {
             return None;
         }
         let from = if told.facility_before.is_empty() { &self.facility } else { &told.facility_before };
-        if from.is_empty() || *from == told.facility {
+        let from = from.clone();
+        self.facility.clone_from(&told.facility);
+        if from.is_empty() || from == told.facility {
             return None;
         }
-        self.facility_before = from.clone();
-        self.facility.clone_from(&told.facility);
+        self.facility_before = from;
         self.notified.insert(Kind::Transfer);
         self.notified.remove(Kind::TransferCancelled);
         Some(Kind::Transfer)

@@ -242,7 +242,7 @@ mod tests {
         assert_eq!([patient.family, patient.given, patient.birth_date], ["OKAFOR", "MARISOL", "19510314"]);
         assert_eq!([patient.street, patient.city, patient.zip], ["1 A ST", "B", "14150"]);
         assert_eq!(patient.phone, "7165550142");
-        let old = reading(&["PID|1||||A|||||||||(716)555-0142"], |message| message.patient(1));
+        let old = reading(&["PID|1||||A||||||||(716)555-0142"], |message| message.patient(1));
         assert_eq!((old.phone.as_str(), old.identifiers.len()), ("7165550142", 0));
     }
 
