@@ -7,7 +7,7 @@ pub enum Reason {
     Other,
     /// It cannot be read.
     Unreadable,
-    /// The same MSH-3, MSH-4, MSH-9 and MSH-10 as one before.
+    /// The same MSH-3, MSH-4, MSH-9 and MSH-10 as one before about the same patient and visit.
     Duplicate,
     /// It changes nothing that anybody is told of, or repeats what was told.
     NothingNew,

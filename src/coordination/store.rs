@@ -16,6 +16,9 @@ const TABLES: [&[&str]; 2] = [&[CURSOR], &fold::TABLES];
 /// How long somebody else may write: commands only look.
 const BUSY: Duration = Duration::from_secs(10);
 
+/// Prepared statements that are kept: more than all parts have.
+const STATEMENTS: usize = 256;
+
 /// How far the journal has been read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Place {
@@ -75,6 +78,7 @@ impl Store {
         let path = Store::path(data);
         let mut connection = Connection::open(&path)?;
         connection.busy_timeout(BUSY)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
         connection.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;")?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;

@@ -1,5 +1,7 @@
 //! The control ids that were seen: a message that comes again with the same MSH-3, MSH-4, MSH-9 and MSH-10 tells nothing new.
 //!
+//! It must be about the same patient and visit as well: senders begin to count anew, and an event of somebody else must not be lost by it.
+//!
 //! All of them are in memory and in the database. They are let go from the oldest on, by the times of receipt that messages tell.
 use super::super::store::Error;
 use crate::facets::Facets;
@@ -86,6 +88,9 @@ fn id(facets: &Facets<'_>) -> Id {
     for part in [facets.sending_application, facets.sending_facility, facets.code, facets.event, facets.control_id] {
         sha.update((part.len() as u64).to_le_bytes());
         sha.update(part);
+    }
+    for key in [facets.patient, facets.visit] {
+        sha.update(key.unwrap_or(0).to_le_bytes());
     }
     let mut id = [0; 16];
     id.copy_from_slice(&sha.finalize()[..16]);

@@ -479,6 +479,16 @@ fn what_is_old_is_let_go_of() {
 }
 
 #[test]
+fn a_number_that_is_used_again_is_no_duplicate() {
+    let mut gateway = Gateway::new();
+    let one = adt("A01", 0, "I", "1", &[], "");
+    let other = changed(&one, &[("||7^^^SBMC^MR", "||8^^^SBMC^MR"), ("|1|||||||||", "|2|||||||||")]);
+    assert_eq!((gateway.take(&one).len(), gateway.take(&other).len()), (1, 1), "of another patient");
+    assert!(gateway.take(&changed(&one, &[("|P|2.5.1", "|P|2.5")])).is_empty(), "the same patient");
+    assert_eq!(gateway.fold.counts().of(Reason::Duplicate), 1);
+}
+
+#[test]
 fn messages_of_no_use_are_counted() {
     let mut gateway = Gateway::new();
     let mut take = |raw: &[u8]| {
@@ -520,4 +530,51 @@ fn every_fixture_folds() {
     let kinds: std::collections::BTreeSet<_> = events.iter().map(|event| event.kind.name()).collect();
     assert!(events.len() > 50 && kinds.len() > 15, "{} events, {kinds:?}", events.len());
     assert_eq!(gateway.fold.counts().events, events.len() as u64);
+}
+
+/// Triggers with the class they come with.
+const MOVES: [(&str, &str); 12] = [
+    ("A01", "I"),
+    ("A04", "E"),
+    ("A04", "O"),
+    ("A08", "I"),
+    ("A08", "E"),
+    ("A06", "I"),
+    ("A02", "I"),
+    ("A03", "I"),
+    ("A03", "E"),
+    ("A11", "I"),
+    ("A13", "I"),
+    ("A16", "I"),
+];
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
+
+    /// Whatever comes in whatever order: nothing is told twice of a visit that was not taken back, and restarts change nothing.
+    #[test]
+    fn nothing_is_told_twice(moves in proptest::collection::vec((0..MOVES.len(), 0..3_usize, proptest::bool::weighted(0.1)), 1..60)) {
+        let (mut gateway, mut whole) = (Gateway::new(), Gateway::new());
+        let mut told = std::collections::BTreeSet::new();
+        for (minute, (choice, visit, restart)) in moves.into_iter().enumerate() {
+            let (trigger, class) = MOVES[choice];
+            // One of the three has no number.
+            let raw = adt(trigger, i64::try_from(minute).unwrap(), class, ["1", "2", ""][visit], &[], "");
+            let message = [(raw.clone(), received(&raw))];
+            if restart {
+                gateway.restart();
+            }
+            let events = gateway.batch(&message);
+            proptest::prop_assert!(events == whole.batch(&message));
+            for event in events {
+                if matches!(event.kind, Kind::AdmissionCancelled | Kind::DischargeCancelled) {
+                    told.remove(&(event.visit.clone(), Kind::parse(&event.detail).unwrap()));
+                }
+                if matches!(event.kind, Kind::Admission | Kind::EdVisit | Kind::OutpatientVisit | Kind::Discharge | Kind::EdDischarge) {
+                    proptest::prop_assert!(told.insert((event.visit.clone(), event.kind)), "{event:?}");
+                }
+            }
+        }
+        proptest::prop_assert_eq!(gateway.rows(), whole.rows());
+    }
 }

@@ -33,7 +33,7 @@ pub struct Visit {
 }
 
 /// How a visit goes. Times are in milliseconds since 1970 (UTC).
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Course {
     /// What kind of visit it is; none where no message said so.
     pub class: Option<Class>,

@@ -31,6 +31,8 @@ pub(super) type Person = [u8; 16];
 #[derive(Default)]
 pub(super) struct Visits {
     cached: HashMap<VisitKey, Cached>,
+    /// Those of them that have changed.
+    dirty: Vec<VisitKey>,
 }
 
 struct Cached {
@@ -70,14 +72,16 @@ impl Visits {
             },
             person,
             let_go_day: 0,
-            dirty: true,
+            dirty: false,
         };
         let cached = self.cached.entry_ref(key).or_insert_with(|| empty(key));
         let changed = cached.visit.course != course || cached.let_go_day != let_go_day || people.is_some();
         if changed {
             cached.visit.course = course;
             cached.let_go_day = let_go_day;
-            cached.dirty = true;
+            if !std::mem::replace(&mut cached.dirty, true) {
+                self.dirty.push(key.clone());
+            }
         }
         if let Some((identifiers, participants)) = people {
             cached.visit.identifiers = identifiers;
@@ -118,7 +122,8 @@ impl Visits {
     pub fn flush(&mut self, transaction: &Transaction<'_>) -> Result<(), Error> {
         let mut insert =
             transaction.prepare_cached("INSERT OR REPLACE INTO visit VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
-        for (key, cached) in self.cached.iter_mut().filter(|(_, cached)| cached.dirty) {
+        for key in self.dirty.drain(..) {
+            let Some(cached) = self.cached.get_mut(&key) else { continue };
             let Visit { course, .. } = &cached.visit;
             let body = serde_json::to_string(&cached.visit).map_err(|_| Error::Damaged("visit"))?;
             insert.execute(params![
