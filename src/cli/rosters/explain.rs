@@ -1,8 +1,8 @@
 //! `handoff rosters explain`: for each message, whom of the rosters its patient is, and what was tried to find that out.
 use super::super::files::{Format, messages, read_messages};
-use crate::coordination::event::{Identifier, Patient};
+use crate::coordination::patient;
 use crate::coordination::roster::{Aliases, Explanation, How, Match, Options, Part, PersonKey, Snapshot, Step};
-use crate::hl7::{Charset, Index, Message, SegmentId, Span, decode_into, is_null, transcode};
+use crate::hl7::{Index, transcode};
 use clap::Args;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -52,47 +52,6 @@ pub(super) fn run(args: &ExplainArgs, options: &Options, format: Format) -> anyh
         println!("{}", serde_json::to_string_pretty(&list)?);
     }
     Ok(good)
-}
-
-/// Who a message is about, by its PID.
-fn patient(message: Message<'_>) -> Option<Patient> {
-    let pid = message.find(SegmentId(*b"PID"))?;
-    let delimiters = message.delimiters();
-    let msh = message.find(SegmentId(*b"MSH"))?;
-    let charset = Charset::of_message(message.text(msh, 18));
-    let text = |span: Span| {
-        let bytes = message.bytes(span);
-        let mut out = Vec::new();
-        if !is_null(bytes) {
-            decode_into(bytes, &delimiters, charset, &mut out);
-        }
-        String::from_utf8_lossy(&out).into_owned()
-    };
-    let first = |field: usize| message.part(message.field(pid, field), delimiters.repetition, 1);
-    let part = |field: usize, number: usize| text(message.part(first(field), delimiters.component, number));
-    let identifiers = message.parts(message.field(pid, 3), delimiters.repetition).map(|one| {
-        let component = |number| message.part(one, delimiters.component, number);
-        let authority = |number| text(message.part(component(4), delimiters.subcomponent, number));
-        Identifier {
-            value: text(component(1)),
-            authority: authority(1),
-            universal: authority(2),
-            kind: text(component(5)),
-        }
-    });
-    let phone = [part(13, 6), part(13, 7)].concat();
-    let phone = if phone.is_empty() { part(13, 1) } else { phone };
-    Some(Patient {
-        identifiers: identifiers.filter(|one| !one.value.is_empty()).collect(),
-        family: text(message.part(message.part(first(5), delimiters.component, 1), delimiters.subcomponent, 1)),
-        given: part(5, 2),
-        birth_date: part(7, 1).chars().take(8).collect(),
-        sex: part(8, 1),
-        street: text(message.part(message.part(first(11), delimiters.component, 1), delimiters.subcomponent, 1)),
-        city: part(11, 3),
-        zip: part(11, 5),
-        phone: phone.chars().filter(char::is_ascii_digit).collect(),
-    })
 }
 
 fn print(label: &str, explained: &Explanation, snapshot: &Snapshot, phi: bool) {
