@@ -34,6 +34,7 @@ enum Command {
     Messages(cli::messages::MessagesArgs),
     Replay(cli::replay::ReplayArgs),
     Journal(cli::journal::JournalArgs),
+    Rosters(cli::rosters::RostersArgs),
     Bench(cli::bench::BenchArgs),
     /// Check, list and show the mappings
     Mappings(cli::mappings::MappingsArgs),
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         Command::Messages(args) => cli::messages::run(args),
         Command::Replay(args) => cli::replay::run(args),
         Command::Journal(args) => cli::journal::run(&args),
+        Command::Rosters(args) => cli::rosters::run(&args),
         Command::Bench(args) => cli::bench::run(args),
         Command::Mappings(args) => cli::mappings::run(args),
     };

@@ -17,6 +17,7 @@ mod provenance;
 pub mod remote;
 pub mod replay;
 mod revision;
+pub mod rosters;
 mod selection;
 pub mod send;
 pub mod serve;

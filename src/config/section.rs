@@ -125,6 +125,31 @@ impl<'a> Section<'a> {
         self.typed(key, value, &format!("a whole number, {min} or more"), number)
     }
 
+    /// A number with or without decimals, from `min` to `max`.
+    pub fn decimal(&self, key: &'static str, min: f64, max: f64) -> Option<f64> {
+        let value = self.value(key)?;
+        let number = |value: &DeValue<'_>| {
+            let text = value.as_float().map(|float| float.as_str());
+            let text = text
+                .or_else(|| value.as_integer().filter(|integer| integer.radix() == 10).map(|integer| integer.as_str()));
+            text?.replace('_', "").parse().ok().filter(|number| (min..=max).contains(number))
+        };
+        self.typed(key, value, &format!("a number from {min} to {max}"), number)
+    }
+
+    /// A list of lists of texts.
+    pub fn lists(&self, key: &'static str) -> Option<Vec<Placed<Vec<String>>>> {
+        let form = "a list of lists of texts, such as [[\"dob\", \"sex\"]]";
+        let value = self.value(key)?;
+        let array = self.typed(key, value, form, DeValue::as_array)?;
+        let list = |value: &'a Spanned<DeValue<'a>>| {
+            let texts = self.typed(key, value, form, DeValue::as_array)?;
+            let text = |text: &'a Spanned<DeValue<'a>>| self.typed(key, text, form, DeValue::as_str).map(str::to_owned);
+            Some(Placed { value: texts.iter().filter_map(text).collect(), at: value.span() })
+        };
+        Some(array.iter().filter_map(list).collect())
+    }
+
     /// A time span such as `"90s"`.
     pub fn duration(&self, key: &'static str) -> Option<Duration> {
         let text = self.text(key)?;

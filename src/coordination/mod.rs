@@ -8,8 +8,10 @@ pub mod fold;
 pub mod options;
 mod read;
 mod reason;
+pub mod roster;
 pub mod store;
 
 pub use event::{Event, Kind};
 pub use options::Options;
+pub use read::patient;
 pub use reason::Reason;

@@ -11,6 +11,8 @@ pub struct Options {
     pub events: EventOptions,
     /// `[coordination.facility.KEY]`.
     pub facilities: Facilities,
+    /// `[[coordination.panel]]` and `[coordination.match]`.
+    pub rosters: super::roster::Options,
 }
 
 /// What becomes an event.

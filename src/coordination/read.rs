@@ -6,7 +6,7 @@ mod told;
 
 pub(super) use candidates::{Candidate, candidates, matters};
 
-use super::event::{Identifier, Number};
+use super::event::{Identifier, Number, Patient};
 use crate::hl7::{Charset, Delimiters, Message, Precision, SegmentId, Span, Timestamp, decode_into, is_null};
 use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};
@@ -33,6 +33,12 @@ pub(super) struct Moment {
     pub ms: i64,
     /// Its last millisecond; the same where a time of day was told.
     pub last_ms: i64,
+}
+
+/// Who a message is about, by its first PID.
+pub fn patient(message: Message<'_>) -> Option<Patient> {
+    let reading = Reading::new(message)?;
+    reading.find(reading.all(), b"PID").map(|pid| reading.patient(pid))
 }
 
 impl<'m> Reading<'m> {

@@ -1,0 +1,45 @@
+//! Rosters: whose patients they are. Panels with their members, and who of them a message is about.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`options`] | panels and matching as the configuration says |
+//! | `values`, `systems`, `fields` | what is compared, and how it is written |
+//! | `table`, `group`, [`files`], [`rows`] | reading rosters: CSV and FHIR Group, row by row |
+//! | `build`, [`snapshot`], `index` | the members of all panels, each person once |
+//! | [`matching`], `score` | who a message is about |
+//! | [`aliases`], [`reviews`] | what is learned from messages, and what somebody has to decide |
+//! | [`difference`], [`holder`] | from one roster to the next, while messages go on |
+pub mod aliases;
+mod build;
+pub mod difference;
+mod fields;
+pub mod files;
+mod group;
+pub mod holder;
+mod index;
+mod key;
+pub mod matching;
+pub mod options;
+pub mod reviews;
+pub mod rows;
+mod score;
+pub mod snapshot;
+mod systems;
+mod table;
+mod values;
+
+pub use aliases::{Aliases, Learned, learn};
+pub use difference::Difference;
+pub use fields::{Field, FieldSet, FieldSetError, parse_fields};
+pub use holder::Rosters;
+pub use key::PersonKey;
+pub use matching::{Explanation, How, Match, Reason, Step};
+pub use options::{Options, Panel};
+pub use reviews::TABLES;
+pub use rows::{RosterError, Rows};
+pub use score::Part;
+pub use snapshot::{Membership, Snapshot};
+pub use systems::{MBI, of_uri as system_of_uri};
+
+#[cfg(test)]
+mod tests;
