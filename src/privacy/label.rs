@@ -103,9 +103,10 @@ impl Labels {
         let generic = [(RESTRICTED, "R"), (VERY_RESTRICTED, "V")]
             .map(|(code, conf)| Label { code: code.into(), conf: conf.into(), ..Label::default() });
         for label in generic.into_iter().chain(labels) {
+            let room = all.len() < LABELS_MAX;
             match all.iter_mut().find(|known| known.code == label.code) {
                 Some(known) => join(known, label),
-                None if all.len() < LABELS_MAX => all.push(label),
+                None if room => all.push(label),
                 None => {}
             }
         }
