@@ -34,6 +34,7 @@ enum Command {
     Messages(cli::messages::MessagesArgs),
     Replay(cli::replay::ReplayArgs),
     Journal(cli::journal::JournalArgs),
+    Audit(cli::audit::AuditArgs),
     Bench(cli::bench::BenchArgs),
     /// Check, list and show the mappings
     Mappings(cli::mappings::MappingsArgs),
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         Command::Messages(args) => cli::messages::run(args),
         Command::Replay(args) => cli::replay::run(args),
         Command::Journal(args) => cli::journal::run(&args),
+        Command::Audit(args) => cli::audit::run(&args),
         Command::Bench(args) => cli::bench::run(args),
         Command::Mappings(args) => cli::mappings::run(args),
     };

@@ -10,6 +10,8 @@ pub struct Options {
     pub events: EventOptions,
     /// `[coordination.facility.KEY]`.
     pub facilities: Facilities,
+    /// `[[coordination.label]]` and `[[coordination.recipient]]`: who may see what.
+    pub privacy: crate::privacy::Options,
 }
 
 /// What becomes an event.

@@ -84,7 +84,7 @@ pub struct Label {
 }
 
 /// All labels, compiled.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Labels {
     all: Vec<Label>,
     codes: Table,

@@ -33,7 +33,7 @@ pub use recipient::{DenyAction, FieldsProfile, MaxContent, Recipient, Unstructur
 use std::sync::Arc;
 
 /// The privacy gate as configured (`[[coordination.label]]`, `[[coordination.recipient]]`).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// Labels: those configured, and the starter lists.
     pub labels: Arc<Labels>,

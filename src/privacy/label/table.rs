@@ -7,13 +7,13 @@ use hashbrown::HashMap;
 const SYSTEMS: usize = System::Unknown as usize + 1;
 
 /// Codes of all labels by system.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Table {
     by_system: [Codes; SYSTEMS],
 }
 
 /// Codes of one system, as [`plain`] writes them.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Codes {
     codes: HashMap<Box<[u8]>, Set>,
     /// Bit n: there are some of n bytes.

@@ -16,8 +16,16 @@ const OWN: [&str; 9] = [
     "substanceCodeableConcept",
     "serviceCodeableConcept",
 ];
-/// Types whose `type` does.
-const TYPED: [&str; 3] = ["DocumentReference", "Composition", "DocumentManifest"];
+/// The same of some types only. A number without who assigned it is still theirs.
+const OWN_OF_TYPE: [(&str, &str); 7] = [
+    ("DocumentReference", "type"),
+    ("Composition", "type"),
+    ("DocumentManifest", "type"),
+    ("Identifier", "system"),
+    ("Identifier", "value"),
+    ("Identifier", "assigner"),
+    ("Bundle.entry", "resource"),
+];
 /// Texts that people write, beside annotations and markdown.
 const PLAIN_TEXTS: [&str; 8] = [
     "valueString",
@@ -137,7 +145,7 @@ impl Redaction<'_> {
             }
             if !stays {
                 lost = true;
-                own_lost |= OWN.contains(&key.as_str()) || (key == "type" && TYPED.contains(&kind));
+                own_lost |= OWN.contains(&key.as_str()) || OWN_OF_TYPE.contains(&(kind, key.as_str()));
             }
             stays
         });
@@ -283,7 +291,6 @@ fn is_complete(kind: &str, object: &Map<String, Value>) -> bool {
     let rule = match kind {
         "Extension" => valued() || has(&["extension"]),
         "Coding" => has(&["code", "display"]),
-        "Identifier" => has(&["value"]),
         "Organization" => has(&["name", "identifier"]),
         "Patient.contact" => has(&["name", "telecom", "address", "organization"]),
         "Composition.section" => has(&["text", "entry", "section"]),
