@@ -16,6 +16,7 @@ pub mod intake;
 pub mod journal;
 pub mod mapping;
 pub mod mllp;
+pub mod privacy;
 pub mod routing;
 pub mod search;
 pub mod server;

@@ -1,4 +1,5 @@
 //! The command line: one file a command.
+pub mod audit;
 pub mod bench;
 pub mod check;
 pub mod codes;

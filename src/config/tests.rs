@@ -389,3 +389,86 @@ fn events_and_facilities() {
         assert!(wrong(text).contains(expected), "{text}: {}", wrong(text));
     }
 }
+
+#[test]
+fn labels_and_recipients() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("codes.csv"), "loinc,75626-2\nmark,HOUSE\n").unwrap();
+    std::fs::write(folder.path().join("bad.csv"), "loinc,75626-2\nlonic,1-8\n").unwrap();
+    let parse = |text: &str| Config::parse(text, &folder.path().join("handoff.toml"), &|_| None);
+    let wrong = |text: &str| parse(text).unwrap_err().to_string();
+    let hash = "ab".repeat(32);
+    let text = format!(
+        r#"
+        [[coordination.label]]
+        code = "SUD"
+        policy = "42CFRPart2"
+        conf = "V"
+        icd10_prefix = ["F10", "F99"]
+        codes = {{ loinc = ["5643-2"], snomed = ["7200002"] }}
+        value_set = "codes.csv"
+        facilities = ["LAKERECOV"]
+        units = ["DETOX"]
+        [[coordination.label]]
+        code = "PSY"
+        starter = false
+        icd10_prefix = ["F33"]
+        [[coordination.recipient]]
+        id = "aco-cm"
+        panels = ["aco-lakeshore"]
+        purpose = "HOPERAT"
+        topics = ["admission", "discharge"]
+        max_content = "id-only"
+        clear = ["PSY"]
+        consent_required = ["SUD"]
+        deny_action = "drop-element"
+        unstructured = "withhold-if-sensitive"
+        fields_profile = "cop-minimum"
+        token_sha256 = "{hash}"
+        "#
+    );
+    let privacy = parse(&text).unwrap().coordination.unwrap().privacy;
+    let labels = &privacy.labels;
+    let names = |system: &str, code: &str| labels.names(labels.of_code(system, code)).join(" ");
+    assert_eq!([names("I10C", "F99.1"), names("I10C", "F11.2"), names("LN", "75626-2")], ["SUD", "SUD", "SUD"]);
+    assert_eq!([names("I10C", "F33.2"), names("I10C", "F20.0")], ["PSY", ""], "its starter list is gone");
+    assert_eq!(labels.names(labels.of_mark("MSH-8", "house")), ["SUD"]);
+    let [recipient] = privacy.recipients.as_slice() else { panic!("one recipient") };
+    assert_eq!((recipient.clear, recipient.consent_required), (labels.of("PSY").unwrap(), labels.of("SUD").unwrap()));
+    assert_eq!(recipient.max_content, crate::privacy::MaxContent::IdOnly);
+    assert_eq!(recipient.token_sha256, Some([0xab; 32]));
+    assert!(privacy.recipient_of_token("x").is_none());
+    // Nothing configured, and still nothing goes by unlabelled.
+    let privacy = parse("[coordination]").unwrap().coordination.unwrap().privacy;
+    assert!(privacy == crate::privacy::Options::default() && !privacy.labels.of_code("I10C", "F10.20").is_empty());
+
+    let label = |text: &str| wrong(&format!("[[coordination.label]]\n{text}"));
+    let recipient = |text: &str| wrong(&format!("[[coordination.recipient]]\n{text}"));
+    let whole = "id = \"a\"\npanels = [\"p\"]\npurpose = \"TREAT\"\ntopics = [\"discharge\"]\nmax_content = \"empty\"\nclear = []\n";
+    assert!(parse(&format!("[[coordination.recipient]]\n{whole}")).is_ok());
+    for missing in ["id", "panels", "purpose", "topics", "max_content", "clear"] {
+        let without: String = whole.lines().filter(|line| !line.starts_with(missing)).map(|line| format!("{line}\n")).collect();
+        let told = recipient(&without);
+        assert!(told.contains("handoff.toml:1:1:") && told.contains(missing), "{missing}: {told}");
+    }
+    for (found, expected) in [
+        (label("conf = \"R\""), ":1:1: code is missing"),
+        (label("code = \"A B\""), ":2:8: code must be 1 to 64 letters"),
+        (label("code = \"A\"\nicd10_prefix = [\"1\"]"), ":3:17: icd10_prefix lists beginnings"),
+        (label("code = \"A\"\ncodes = { lonic = [] }"), ":3:11: codes: \"lonic\" is no code system here"),
+        (label("code = \"A\"\nvalue_set = \"bad.csv\""), "bad.csv: line 2: \"lonic\" is no code system here"),
+        (label("code = \"A\"\nvalue_set = \"none.csv\""), "none.csv: cannot be read"),
+        (label("code = \"A\"\nconf = \"X\""), "conf must be one of \"U\""),
+        (label("code = \"A\"\nunits = [\"\"]"), "units holds an empty text"),
+        (label("code = \"SUD\"\nstarter = false"), "takes the starter list away"),
+        (label("code = \"A\"\nprefix = []"), "unknown key \"prefix\""),
+        (label("code = \"A\"\n[[coordination.label]]\ncode = \"A\""), ":4:8: two labels have the code \"A\""),
+        (recipient(&whole.replace("clear = []", "clear = [\"PYS\"]")), ":7:10: clear: \"PYS\" is no label; there are R, V, SUD, PSY"),
+        (recipient(&whole.replace("\"empty\"", "\"all\"")), "max_content must be one of \"empty\""),
+        (recipient(&format!("{whole}token_sha256 = \"x\"")), ":8:16: token_sha256 must be 64"),
+        (recipient(&format!("{whole}[[coordination.recipient]]\n{whole}")), "two recipients have the id \"a\""),
+        (recipient(&format!("{whole}deny = \"drop-event\"")), "unknown key \"deny\""),
+    ] {
+        assert!(found.contains(expected), "{expected:?} not in:\n{found}");
+    }
+}

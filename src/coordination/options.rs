@@ -13,6 +13,8 @@ pub struct Options {
     pub facilities: Facilities,
     /// `[[coordination.panel]]` and `[coordination.match]`.
     pub rosters: super::roster::Options,
+    /// `[[coordination.label]]` and `[[coordination.recipient]]`: who may see what.
+    pub privacy: crate::privacy::Options,
 }
 
 /// What becomes an event.

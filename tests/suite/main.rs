@@ -18,6 +18,7 @@ mod layers;
 mod mappings_diff;
 mod memory;
 mod others;
+mod privacy;
 mod readme;
 mod tidy;
 mod twin;

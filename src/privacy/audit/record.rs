@@ -1,0 +1,107 @@
+//! What is audited, as AuditEvent.
+//!
+//! A delivery is a Privacy Disclosure as its source records it (IHE BALP, `IHE.BasicAudit.PrivacyDisclosure.Source`): type Export, subtype disclose, agents source and recipient, entities
+//! patient and data. BALP has no shape for what is not disclosed; a suppression is the same with a subtype of our own and the outcome of a minor failure, and claims no profile.
+use crate::fhir::json;
+use std::fmt::Write as _;
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It went out.
+    Disclosed,
+    /// It was withheld.
+    Suppressed(crate::privacy::Reason),
+}
+
+/// One delivery or suppression. Every text in it is an opaque id or a name from the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// Of this entry, a UUID made from what it is about: the same if it is written again.
+    pub id: [u8; 16],
+    /// When, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The recipient's id.
+    pub recipient: &'a str,
+    /// Its purpose of use (v3 ActReason).
+    pub purpose: &'a str,
+    /// The person's opaque id.
+    pub person: &'a str,
+    /// The event.
+    pub event: [u8; 16],
+    /// The subscription, where there is one.
+    pub subscription: Option<&'a str>,
+    /// The number of the notification in it.
+    pub number: Option<u64>,
+}
+
+const PROFILE: &str =
+    r#""meta":{"profile":["https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit.PrivacyDisclosure.Source"]},"#;
+const TYPE: &str =
+    r#""type":{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"110106","display":"Export"},"subtype":["#;
+const DISCLOSE: &str = r#"{"system":"http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle","code":"disclose","display":"Disclose Record Lifecycle Event"}"#;
+const SUPPRESS: &str = r#"{"system":"urn:handoff:audit","code":"suppress","display":"Disclosure withheld"}"#;
+const SOURCE: &str = r#""agent":[{"type":{"coding":[{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"110153","display":"Source Role ID"}]},"who":{"display":"handoff"},"requestor":false},{"type":{"coding":[{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"110152","display":"Destination Role ID"}]},"who":{"identifier":{"system":"urn:handoff:recipient","value":"#;
+const OBSERVER: &str = r#"}},"requestor":true}],"source":{"observer":{"display":"handoff"},"type":[{"system":"http://terminology.hl7.org/CodeSystem/security-source-type","code":"4","display":"Application Server"}]},"entity":[{"what":{"identifier":{"system":"urn:handoff:person","value":"#;
+const PERSON: &str = r#"}},"type":{"system":"http://terminology.hl7.org/CodeSystem/audit-entity-type","code":"1","display":"Person"},"role":{"system":"http://terminology.hl7.org/CodeSystem/object-role","code":"1","display":"Patient"}}"#;
+const OBJECT: &str = r#"}},"type":{"system":"http://terminology.hl7.org/CodeSystem/audit-entity-type","code":"2","display":"System Object"},"role":{"system":"http://terminology.hl7.org/CodeSystem/object-role","code":"#;
+
+impl Entry<'_> {
+    /// Appends the AuditEvent as JSON in one line.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let text = |out: &mut Vec<u8>, text: &str| json::string(out, text.as_bytes());
+        let plain = |out: &mut Vec<u8>, text: &str| out.extend_from_slice(text.as_bytes());
+        plain(out, r#"{"resourceType":"AuditEvent","id":""#);
+        out.extend_from_slice(&crate::fhir::identity::text(&self.id));
+        plain(out, "\",");
+        let (profile, subtype, outcome) = match self.outcome {
+            Outcome::Disclosed => (PROFILE, DISCLOSE, "0"),
+            Outcome::Suppressed(_) => ("", SUPPRESS, "4"),
+        };
+        for part in [profile, TYPE, subtype, r#"],"action":"R","recorded":""#, &instant(self.at_ms)] {
+            plain(out, part);
+        }
+        plain(out, r#"","outcome":""#);
+        plain(out, outcome);
+        if let Outcome::Suppressed(reason) = self.outcome {
+            plain(out, r#"","outcomeDesc":""#);
+            plain(out, reason.name());
+        }
+        plain(out, r#"","purposeOfEvent":[{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/v3-ActReason","code":"#);
+        text(out, self.purpose);
+        plain(out, "}]}],");
+        plain(out, SOURCE);
+        text(out, self.recipient);
+        plain(out, OBSERVER);
+        text(out, self.person);
+        plain(out, PERSON);
+        self.object(out, "urn:handoff:event", &crate::facets::uuid_text(&self.event), ("4", "Domain Resource"));
+        if let Some(subscription) = self.subscription {
+            self.object(out, "urn:handoff:subscription", subscription, ("9", "Subscriber"));
+        }
+        plain(out, "]}");
+    }
+
+    fn object(&self, out: &mut Vec<u8>, system: &str, value: &str, (role, display): (&str, &str)) {
+        let mut start = String::from(r#",{"what":{"identifier":{"system":""#);
+        start.push_str(system);
+        start.push_str(r#"","value":"#);
+        out.extend_from_slice(start.as_bytes());
+        json::string(out, value.as_bytes());
+        let mut end = String::from(OBJECT);
+        let _ = write!(end, r#""{role}","display":"{display}"}}"#); // A String takes everything.
+        if let (Some(number), "9") = (self.number, role) {
+            let _ = write!(end, r#","detail":[{{"type":"event-number","valueString":"{number}"}}]"#);
+        }
+        end.push('}');
+        out.extend_from_slice(end.as_bytes());
+    }
+}
+
+/// As FHIR instant, in UTC.
+fn instant(at_ms: i64) -> String {
+    let at = jiff::Timestamp::from_millisecond(at_ms).unwrap_or_default();
+    format!("{at:.3}")
+}

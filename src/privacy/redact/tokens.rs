@@ -1,0 +1,85 @@
+//! Words of what went: they must stand nowhere else.
+use std::collections::BTreeSet;
+
+/// Of one Bundle. When there are more, the oldest stay: what they stand for is gone in any case.
+const TOKENS_MAX: usize = 2000;
+/// Shorter codes and words are everybody's.
+const CODE_MIN: usize = 3;
+const WORDS_MIN: usize = 4;
+/// From here on a code is looked for within words too.
+const WITHIN_MIN: usize = 5;
+
+/// Codes and words, in small letters.
+#[derive(Default)]
+pub(super) struct Tokens {
+    texts: BTreeSet<String>,
+    /// Those that must stand alone.
+    alone: BTreeSet<String>,
+}
+
+impl Tokens {
+    /// A code, with and without its dots.
+    pub fn add_code(&mut self, code: &str) {
+        let code = code.trim().to_lowercase();
+        let bare = code.replace('.', "");
+        for code in [code, bare] {
+            match code.chars().count() {
+                length if length < CODE_MIN => {}
+                length if length < WITHIN_MIN => self.insert(code, true),
+                _ => self.insert(code, false),
+            }
+        }
+    }
+
+    /// What a concept is called.
+    pub fn add_words(&mut self, words: &str) {
+        let words = words.trim().to_lowercase();
+        if words.chars().count() >= WORDS_MIN {
+            self.insert(words, false);
+        }
+    }
+
+    fn insert(&mut self, text: String, alone: bool) {
+        if self.texts.len() + self.alone.len() < TOKENS_MAX {
+            if alone { self.alone.insert(text) } else { self.texts.insert(text) };
+        }
+    }
+
+    /// Whether a text holds one of them.
+    pub fn are_in(&self, text: &str) -> bool {
+        if self.texts.is_empty() && self.alone.is_empty() {
+            return false;
+        }
+        let text = text.to_lowercase();
+        self.texts.iter().any(|token| text.contains(token.as_str()))
+            || self.alone.iter().any(|token| stands_alone(&text, token))
+    }
+}
+
+fn stands_alone(text: &str, token: &str) -> bool {
+    text.match_indices(token).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + token.len()..].chars().next();
+        ![before, after].into_iter().flatten().any(char::is_alphanumeric)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_and_words_are_found_where_they_stand() {
+        let mut tokens = Tokens::default();
+        tokens.add_code("F10.20");
+        tokens.add_code("B20");
+        tokens.add_code("R");
+        tokens.add_words("Alcohol dependence");
+        for text in ["see f10.20", "F1020", "xF1020x", "B20", "(B20)", "an ALCOHOL DEPENDENCE, mild"] {
+            assert!(tokens.are_in(text), "{text}");
+        }
+        for text in ["", "F10", "AB20", "B201", "R", "alcohol", "dependence"] {
+            assert!(!tokens.are_in(text), "{text}");
+        }
+    }
+}
