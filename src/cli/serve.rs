@@ -156,6 +156,7 @@ fn setup(mut config: Config) -> anyhow::Result<Setup> {
         index: config.index,
         listeners,
         routes: config.routes,
+        coordination: config.coordination.map(|options| (options, config.egress)),
     })
 }
 

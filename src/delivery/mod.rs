@@ -39,6 +39,7 @@ pub use lane::{Common, Lane, Wish};
 pub use order::Order;
 pub use plans::Plans;
 pub use retry::Retry;
+pub use supply::translated;
 
 use crate::{journal, routing::Route};
 use channel::replies::Replies;

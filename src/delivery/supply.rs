@@ -182,6 +182,12 @@ pub(super) fn again(
     (live, plan)
 }
 
+/// The Bundle of a record, as it was translated when it came; nothing where there is none.
+pub fn translated(seq: u64, record: Record, plans: &Plans, scratch: &mut Scratch) -> Option<Vec<u8>> {
+    let (live, _) = again(seq, record, plans, true, scratch);
+    (live.failure.is_none() && !live.bundle.is_empty()).then_some(live.bundle)
+}
+
 fn translate(live: &mut Live, facets: &Facets<'_>, raw: &[u8], plan: Option<&Plan>, scratch: &mut Scratch) {
     let Some(plan) = plan else {
         live.failure = Some("its listener is no longer configured, so no mappings are known for it".into());

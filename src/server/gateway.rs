@@ -1,5 +1,6 @@
 //! The gateway: starts its parts in the order that loses nothing, does what is asked of it one thing after the other, and takes them down in order: listeners,
 //! connections, deliveries, journal.
+use super::care::{self, Care};
 use super::codes::{CodeRow, ResolveError, Resolved, Site};
 use super::control::{
     Control, ControlError, JournalStatus, ListenerStatus, ReloadError, ReloadSummary, RouteState, RouteStatus,
@@ -8,6 +9,8 @@ use super::lanes::Lanes;
 use super::listeners::{Listener, Listeners};
 use super::upkeep::{self, Kept};
 use super::{Read, Setup};
+use crate::coordination;
+use crate::delivery::channel::egress::Allowed;
 use crate::delivery::resend::Outlets;
 use crate::delivery::{Common, OpenError, Plans};
 use crate::intake::{self, Deliveries, Duplicates, DuplicatesOptions, Intake, Links};
@@ -55,6 +58,9 @@ pub enum StartError {
     /// What is remembered of messages that came before cannot be had.
     #[error(transparent)]
     Intake(#[from] intake::OpenError),
+    /// Coordinated care cannot be had.
+    #[error("[coordination]: {0}")]
+    Care(#[from] care::CareError),
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -90,6 +96,9 @@ pub struct Gateway {
     upkeep: JoinHandle<()>,
     /// Keeps the search index up.
     follower: Option<Follower>,
+    /// Coordinated care, and what it was configured as.
+    care: Option<Care>,
+    coordination: Option<(coordination::Options, Allowed)>,
     /// Reads the journal through, every now and then.
     scrub: Scrub,
     by_listener: HashMap<String, [u8; 32]>,
@@ -151,6 +160,11 @@ impl Gateway {
         let scrub = Scrub::start(&setup.data, Arc::clone(&state), now_ms).map_err(StartError::Thread)?;
         let follower = setup.index.then(|| Follower::start(&setup.data, journal.reader())).transpose();
         let follower = follower.map_err(StartError::Thread)?;
+        let coordination = setup.coordination;
+        let care = match coordination.clone() {
+            Some((options, allowed)) => Some(Care::start(&setup.data, options, allowed, &journal, &plans)?),
+            None => None,
+        };
         let upkeep = tokio::spawn(upkeep::run(Arc::clone(&journal), state, Arc::clone(&kept)));
         listeners.apply(ready);
         let (commands_sender, commands) = mpsc::channel(COMMANDS_MAX);
@@ -164,6 +178,8 @@ impl Gateway {
             kept,
             upkeep,
             follower,
+            care,
+            coordination,
             scrub,
             by_listener,
             sites,
@@ -173,6 +189,11 @@ impl Gateway {
             commands,
             control: Control::new(commands_sender),
         })
+    }
+
+    /// Coordinated care, for its FHIR interface.
+    pub fn care(&self) -> Option<Arc<care::Shared>> {
+        self.care.as_ref().map(Care::shared)
     }
 
     /// What others may ask it by.
@@ -223,7 +244,7 @@ impl Gateway {
         self.lanes.drain().await;
         self.upkeep.abort();
         let _ = self.upkeep.await; // It holds the journal until it is gone.
-        drop((self.follower, self.scrub, self.codes));
+        drop((self.follower, self.care, self.scrub, self.codes));
         // The last handle: what is queued is written, the files are closed.
         drop(self.journal);
         tracing::info!("stopped");
@@ -266,6 +287,9 @@ impl Gateway {
         }
         if setup.journal != self.options {
             return Err(ReloadError::Restart("durability"));
+        }
+        if setup.coordination != self.coordination {
+            return Err(ReloadError::Restart("[coordination]"));
         }
         if is_sequenced(&setup.listeners) && !self.sequenced {
             return Err(ReloadError::Restart("sequence of the first listener that has it"));

@@ -7,11 +7,13 @@
 //! | `entrance` | what comes in, whatever the listener speaks |
 //! | `http`, `directory` | listeners beside MLLP |
 //! | `lanes` | the routes: started, paused, stopped, replaced |
+//! | `care` | coordinated care: what follows from messages, and who is told |
 //! | `codes` | rows for codes that no table had, written into a site |
 //! | `control` | what others may ask: the command line, the admin API, a signal |
 //! | `upkeep` | what the journal need not keep |
 //!
 //! Left out: reading configurations; a function that does is handed in.
+pub mod care;
 mod codes;
 mod control;
 pub mod directory;
@@ -30,7 +32,8 @@ pub use gateway::{Gateway, StartError, by_name};
 pub use listeners::{Listener, Protocol};
 
 use crate::mapping::Plan;
-use crate::{delivery, journal};
+use crate::delivery::channel::egress::Allowed;
+use crate::{coordination, delivery, journal};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -49,6 +52,8 @@ pub struct Setup {
     pub listeners: Vec<(Listener, Arc<Plan>)>,
     /// Where they go.
     pub routes: Vec<delivery::Options>,
+    /// Coordinated care, where there is to be any; with where its subscriptions may lead.
+    pub coordination: Option<(coordination::Options, Allowed)>,
 }
 
 /// Reads the configuration anew; the error says everything that is wrong with it.

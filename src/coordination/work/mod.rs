@@ -1,0 +1,536 @@
+//! All parts together: what comes of the next messages of the journal.
+//!
+//! ```text
+//! message → events (fold) → the person (rosters) → their care team, their loops ┐
+//!                         → labels                                              ├→ subscriptions that match → the gate → numbered, or withheld
+//!                                                  what time brings (advance)   ┘
+//! ```
+//!
+//! All that a batch of messages brings is written in one transaction with how far the journal was read; after an error everything is read from the database again. What people said
+//! through the API takes effect at its place in the journal ([`registered`]). Who delivers what was numbered stands elsewhere.
+pub mod registered;
+pub mod telling;
+
+use super::care_team::{self, Member};
+use super::event::{Identifier, Patient};
+use super::fold::Fold;
+use super::loops::{Outcome, OutcomeKind, Panel, Setting, Subject as Concerned, Tracker, find as find_loop};
+use super::registry::{self, Registry};
+use super::roster::{Aliases, How, Match, Rosters, Snapshot, learn, reviews};
+use super::store::{self, Place, Store};
+use super::subscription::filter::Candidate;
+use super::subscription::store::{Told, number};
+use super::subscription::topic::Trigger;
+use super::{Event, Options, PersonKey, subscription};
+use crate::facets::{Facets, uuid_text};
+use crate::journal::{self, Item, Limits, Reader};
+use crate::privacy::{Decision, Found, Gate, Recipient, RosterConsent, visits};
+use registered::{ENTRIES_MAX, Registered};
+use rusqlite::{Connection, Transaction};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use telling::{Subject, Telling, Withheld};
+
+/// The tables of this part.
+pub(super) const TABLES: [&str; 2] = [telling::TABLES, registered::TABLES];
+
+/// Messages that are taken at once.
+const LIMITS: Limits = Limits { records_max: 256, bytes_max: 4 << 20 };
+/// Timers that are done at once, where no message drives them.
+const TIMERS_MAX: usize = 1_000;
+/// Time passes so much later here than it does: a message that was received before a moment is not overtaken by it.
+pub const BEHIND_MS: i64 = 5_000;
+
+/// Why the journal cannot be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database of this layer.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// What people said.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
+}
+
+impl Error {
+    fn database(error: rusqlite::Error) -> Error {
+        Error::Store(error.into())
+    }
+
+    fn is_damage(&self) -> bool {
+        matches!(self, Error::Store(error) if error.is_damage())
+    }
+}
+
+/// What came of a step.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Records of the journal and entries of the registry that were taken.
+    pub taken: usize,
+    /// Notifications that were numbered, and things withheld.
+    pub told: usize,
+}
+
+/// The coordination layer, following a journal.
+pub struct Work {
+    options: Arc<Options>,
+    data: PathBuf,
+    store: Store,
+    registry: Arc<Registry>,
+    rosters: Arc<Rosters>,
+    gate: Gate,
+    parts: Parts,
+}
+
+/// What stands in memory of the database.
+struct Parts {
+    fold: Fold,
+    aliases: Aliases,
+    tracker: Tracker,
+    registered: Registered,
+}
+
+impl Work {
+    /// Opens the database of a data directory, or makes it, anew where it is damaged or belongs to another journal.
+    ///
+    /// # Errors
+    /// What cannot be opened.
+    pub fn open(
+        data: &Path,
+        options: Arc<Options>,
+        registry: Arc<Registry>,
+        rosters: Arc<Rosters>,
+        reader: &mut Reader,
+    ) -> Result<Work, Error> {
+        let opened = Store::open(data).map_err(Error::from).and_then(|store| {
+            let parts = Parts::open(&store, &options, &registry)?;
+            Ok((store, parts))
+        });
+        let (mut store, mut parts) = match opened {
+            Err(error) if error.is_damage() => {
+                tracing::warn!("made anew from the journal: {error}");
+                Work::anew(data, &options, &registry)?
+            }
+            opened => opened?,
+        };
+        if !is_of(&store, reader)? {
+            tracing::warn!("made anew: coordination.sqlite in the data directory was made from another journal");
+            drop((store, parts));
+            (store, parts) = Work::anew(data, &options, &registry)?;
+        }
+        let gate = options.privacy.gate();
+        Ok(Work { options, data: data.to_owned(), store, registry, rosters, gate, parts })
+    }
+
+    fn anew(data: &Path, options: &Options, registry: &Registry) -> Result<(Store, Parts), Error> {
+        let store = Store::anew(data)?;
+        let parts = Parts::open(&store, options, registry)?;
+        Ok((store, parts))
+    }
+
+    /// The database, for those who only read.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What people said.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// Where the data directory is.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Takes the next messages, and what people said by then. Nothing was there when nothing was taken.
+    ///
+    /// # Errors
+    /// What cannot be read or written; nothing of the batch has been taken then.
+    pub fn step(&mut self, reader: &mut Reader) -> Result<Progress, Error> {
+        let place = match self.store.place()? {
+            Some(place) => place,
+            None => Place { next: reader.first()?, ..Place::default() },
+        };
+        let items = match reader.read(place.next, LIMITS) {
+            Err(journal::Error::Pruned { first, .. }) => reader.read(first, LIMITS)?,
+            items => items?,
+        };
+        let entries = self.registry.after(self.parts.registered.number, ENTRIES_MAX)?;
+        if items.is_empty() && entries.first().is_none_or(|entry| entry.after_seq >= place.next) {
+            return Ok(Progress::default());
+        }
+        self.batch(|batch, transaction| batch.take(transaction, place, items, &entries))
+    }
+
+    /// Lets time pass, when everything in the journal has been taken: `now_ms` less [`BEHIND_MS`].
+    ///
+    /// # Errors
+    /// A database that cannot be written.
+    pub fn advance(&mut self, now_ms: i64) -> Result<Progress, Error> {
+        let to_ms = now_ms.saturating_sub(BEHIND_MS);
+        if self.parts.tracker.next_ms().is_none_or(|next| next >= to_ms) {
+            return Ok(Progress::default());
+        }
+        let place = self.store.place()?.unwrap_or(Place { next: 1, ..Place::default() });
+        self.batch(|batch, transaction| {
+            let outcomes = batch.parts.tracker.advance_some(transaction, to_ms, TIMERS_MAX).map_err(Error::database)?;
+            let taken = outcomes.len().max(1);
+            batch.outcomes(transaction, outcomes)?;
+            Ok((place, taken))
+        })
+    }
+
+    fn batch(
+        &mut self,
+        work: impl FnOnce(&mut Batch<'_>, &Transaction<'_>) -> Result<(Place, usize), Error>,
+    ) -> Result<Progress, Error> {
+        let snapshot = self.rosters.current();
+        let mut batch = Batch {
+            options: &self.options,
+            gate: &self.gate,
+            snapshot: &snapshot,
+            parts: &mut self.parts,
+            told: 0,
+        };
+        let done = self.store.batch(|transaction| {
+            let (place, taken) = work(&mut batch, transaction)?;
+            batch.parts.fold.flush(transaction)?;
+            Ok::<_, Error>((place, Progress { taken, told: batch.told }))
+        });
+        if done.is_err() {
+            // What stands in memory is ahead of what was written.
+            self.parts = Parts::open(&self.store, &self.options, &self.registry)?;
+        }
+        done
+    }
+}
+
+impl Parts {
+    fn open(store: &Store, options: &Options, registry: &Registry) -> Result<Parts, Error> {
+        let connection = store.connection();
+        Ok(Parts {
+            fold: Fold::open(options, connection)?,
+            aliases: Aliases::read(connection).map_err(Error::database)?,
+            tracker: Tracker::open(connection, options.loops.clone(), setting(options)).map_err(Error::database)?,
+            registered: Registered::open(connection, registry, &options.subscriptions)?,
+        })
+    }
+}
+
+fn setting(options: &Options) -> Setting {
+    let panel = |panel: &super::roster::Panel| {
+        let owner_npi = panel.owner_npi.clone().unwrap_or_default();
+        (panel.id.clone(), Panel { owner_npi, zone: Some(panel.zone.clone()) })
+    };
+    Setting { facilities: options.facilities.clone(), panels: options.rosters.panels.iter().map(panel).collect() }
+}
+
+/// Whether the last message that was taken is the one that the journal has there. One that it has let go cannot be told from it.
+fn is_of(store: &Store, reader: &mut Reader) -> Result<bool, Error> {
+    let Some(Place { next, last }) = store.place()? else { return Ok(true) };
+    if last == [0; 16] {
+        return Ok(true);
+    }
+    if next > reader.head() + 1 {
+        return Ok(false);
+    }
+    let one = Limits { records_max: 1, ..LIMITS };
+    match reader.read(next.saturating_sub(1), one) {
+        Ok(items) => Ok(items.first().is_none_or(|item| match item {
+            Item::Record(_, record) => Facets::decode(&record.facets).is_none_or(|facets| facets.message_id == last),
+            Item::Damaged(_) => true,
+        })),
+        Err(journal::Error::Pruned { .. }) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// One batch, while it is taken.
+struct Batch<'w> {
+    options: &'w Options,
+    gate: &'w Gate,
+    snapshot: &'w Snapshot,
+    parts: &'w mut Parts,
+    told: usize,
+}
+
+/// Somebody of the rosters, at the time of something.
+struct Person {
+    key: PersonKey,
+    /// As the API writes it.
+    id: String,
+    /// The panels, with the consent column of each.
+    panels: Vec<(String, String)>,
+}
+
+impl Batch<'_> {
+    fn take(
+        &mut self,
+        transaction: &Transaction<'_>,
+        mut place: Place,
+        items: Vec<Item>,
+        entries: &[registry::Entry],
+    ) -> Result<(Place, usize), Error> {
+        let mut entries = entries.iter().peekable();
+        let mut taken = items.len();
+        for item in items {
+            if let Item::Record(seq, record) = &item {
+                while let Some(entry) = entries.next_if(|entry| entry.after_seq < *seq) {
+                    self.said(transaction, entry)?;
+                    taken += 1;
+                }
+                if let Some(facets) = Facets::decode(&record.facets) {
+                    place.last = facets.message_id;
+                    let events = self.parts.fold.message(transaction, *seq, &facets, &record.raw)?;
+                    events.iter().try_for_each(|event| self.happened(transaction, event))?;
+                }
+            }
+            place.next = item.next();
+        }
+        while let Some(entry) = entries.next_if(|entry| entry.after_seq < place.next) {
+            self.said(transaction, entry)?;
+            taken += 1;
+        }
+        Ok((place, taken))
+    }
+
+    fn said(&mut self, transaction: &Transaction<'_>, entry: &registry::Entry) -> Result<(), Error> {
+        let Parts { registered, aliases, .. } = &mut *self.parts;
+        registered.take(transaction, entry, &self.options.subscriptions, (aliases, self.snapshot))
+    }
+
+    fn happened(&mut self, transaction: &Transaction<'_>, event: &Event) -> Result<(), Error> {
+        let matched = self.snapshot.find(&event.patient, &self.parts.aliases);
+        reviews::note(transaction, event, &matched).map_err(Error::database)?;
+        // Before what is learned, as a merge takes numbers from one to the other.
+        let others = self.others(event);
+        learn(transaction, &mut self.parts.aliases, self.snapshot, event, &matched).map_err(Error::database)?;
+        let found = self.labels(transaction, event)?;
+        let Some(key) = matched.person() else { return Ok(()) };
+        let memberships: Vec<_> = self.snapshot.memberships_at(&key, event.at_ms).collect();
+        let members: Vec<_> = memberships
+            .iter()
+            .map(|one| Member { panel: &one.panel.id, pcp_npi: one.pcp, care_manager: one.care_manager })
+            .collect();
+        let zone = self.options.facilities.zone(&event.facility);
+        care_team::take(transaction, event, key, zone).map_err(Error::database)?;
+        let team = care_team::team(transaction, key, &members, event.at_ms, &self.options.care_team);
+        let team = team.map_err(Error::database)?.numbers();
+        let concerned = Concerned { person: key, others: &others, members: &members, team: &team };
+        let outcomes = self.parts.tracker.apply(transaction, event, concerned).map_err(Error::database)?;
+        let panels = memberships.iter().map(|one| (one.panel.id.clone(), one.consent.to_owned())).collect();
+        let person = Person { key, id: uuid_text(&key.0), panels };
+        self.tell_event(transaction, event, &person, found)?;
+        self.outcomes(transaction, outcomes)
+    }
+
+    /// The persons that the other identifiers of a merge or unlink stand for.
+    fn others(&self, event: &Event) -> Vec<PersonKey> {
+        let by_number = |identifier: &Identifier| {
+            let patient = Patient { identifiers: vec![identifier.clone()], ..event.patient.clone() };
+            match self.snapshot.find(&patient, &self.parts.aliases) {
+                Match::Person(key, How::Decided | How::Strong | How::Alias) => Some(key),
+                _ => None,
+            }
+        };
+        let mut others: Vec<_> = event.others.iter().filter_map(by_number).collect();
+        others.sort_unstable();
+        others.dedup();
+        others
+    }
+
+    /// The labels of an event, which its visit keeps.
+    fn labels(&self, transaction: &Transaction<'_>, event: &Event) -> Result<Found, Error> {
+        let labels = self.gate.labels();
+        let visit = event.visit.as_ref().map(|visit| format!("{}|{}", visit.authority, visit.number));
+        let facility = self.options.facilities.by_key.get(&event.facility);
+        let sender = event.feed.split('|').nth(1).unwrap_or_default();
+        let mut look = labels.look().facility(&event.facility).facility(sender);
+        look = look.unit(&event.facility, &event.confidentiality.unit);
+        look = look.part_2(facility.is_some_and(|facility| facility.part2));
+        for (field, code) in &event.confidentiality.codes {
+            look = look.mark(field, code);
+        }
+        for code in &event.codes {
+            look = look.code(&code.system, &code.code);
+            look = look.code(&code.system, &code.value);
+        }
+        let Some(visit) = visit else { return Ok(look.found()) };
+        let earlier = visits::labels_of(transaction, &visit).map_err(Error::database)?;
+        let found = look.earlier(earlier.iter().map(String::as_str)).found();
+        visits::add(transaction, &visit, labels, found.all).map_err(Error::database)?;
+        visits::add(transaction, &whole(&visit), labels, found.whole).map_err(Error::database)?;
+        Ok(found)
+    }
+
+    fn tell_event(
+        &mut self,
+        transaction: &Transaction<'_>,
+        event: &Event,
+        person: &Person,
+        found: Found,
+    ) -> Result<(), Error> {
+        let names = telling::codes(self.gate.labels(), found.all);
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let panels: Vec<_> = person.panels.iter().map(|(panel, _)| panel.as_str()).collect();
+        let Some(candidate) = Candidate::of(event, Some(&person.id), &panels, &names) else { return Ok(()) };
+        let told = Told {
+            event: event.id,
+            seq: event.seq,
+            at_ms: event.at_ms,
+            received_ms: event.received_ms,
+            trigger: Trigger::Event(event.kind),
+            v2_event: event.trigger.clone(),
+            focus: Vec::new(),
+        };
+        let subject = || Subject::Event(Box::new(event.clone()));
+        self.tell(transaction, &candidate, told, subject, person, found)
+    }
+
+    /// What became of loops, to those who subscribed to that.
+    fn outcomes(&mut self, transaction: &Transaction<'_>, outcomes: Vec<Outcome>) -> Result<(), Error> {
+        for outcome in outcomes {
+            let heard = matches!(outcome.kind, OutcomeKind::Overdue | OutcomeKind::MetLate | OutcomeKind::DueSoon);
+            let (true, false, Some((loop_number, _))) = (heard, outcome.quiet, outcome.found) else { continue };
+            let Some(about) = find_loop(transaction, loop_number).map_err(Error::database)? else { continue };
+            let labels = self.gate.labels();
+            let mut found = Found::default();
+            if let Some(visit) = &about.facts.visit {
+                let visit = format!("{}|{}", visit.authority, visit.number);
+                let all = visits::labels_of(transaction, &visit).map_err(Error::database)?;
+                let over = visits::labels_of(transaction, &whole(&visit)).map_err(Error::database)?;
+                let look = |codes: &[String]| labels.look().earlier(codes.iter().map(String::as_str)).found().all;
+                found = Found { all: look(&all), whole: look(&over) };
+            }
+            let consent = |panel: &String| {
+                let of_panel = |one: &super::roster::Membership<'_>| one.panel.id == *panel;
+                let membership = self.snapshot.memberships_at(&outcome.person, outcome.at_ms).find(of_panel)?;
+                Some((panel.clone(), membership.consent.to_owned()))
+            };
+            let panels: Vec<_> = outcome.panels.iter().filter_map(consent).collect();
+            let person = Person { key: outcome.person, id: uuid_text(&outcome.person.0), panels };
+            let names = telling::codes(labels, found.all);
+            let names: Vec<_> = names.iter().map(String::as_str).collect();
+            let of_panels: Vec<_> = person.panels.iter().map(|(panel, _)| panel.as_str()).collect();
+            let candidate = Candidate {
+                trigger: Trigger::OpenLoop,
+                v2_event: "",
+                detail: &outcome.definition,
+                facility: &about.facts.facility,
+                class: "",
+                codes: &[],
+                person: Some(&person.id),
+                panels: &of_panels,
+                labels: &names,
+                received_ms: outcome.at_ms,
+            };
+            let told = Told {
+                event: outcome.id,
+                seq: 0,
+                at_ms: outcome.at_ms,
+                received_ms: outcome.at_ms,
+                trigger: Trigger::OpenLoop,
+                v2_event: String::new(),
+                focus: Vec::new(),
+            };
+            let (step, at_ms) = (outcome.step.clone(), outcome.at_ms);
+            let subject = || Subject::Loop { number: loop_number, step, at_ms };
+            self.tell(transaction, &candidate, told, subject, &person, found)?;
+        }
+        Ok(())
+    }
+
+    /// To every subscription that wants it, its owner that may hear of it.
+    fn tell(
+        &mut self,
+        transaction: &Transaction<'_>,
+        candidate: &Candidate<'_>,
+        told: Told,
+        subject: impl FnOnce() -> Subject,
+        person: &Person,
+        found: Found,
+    ) -> Result<(), Error> {
+        let registered = &self.parts.registered;
+        let matches = registered.matcher.matches(candidate);
+        let consents = if matches.is_empty() { Vec::new() } else { registered.consents(&person.id) };
+        let mut kept = false;
+        for one in &matches {
+            let owner = registered.subscriptions.get(one.id).map(|(owner, _)| owner.as_str()).unwrap_or_default();
+            let Some(recipient) = self.options.privacy.recipient(owner) else { continue };
+            // Somebody else's patient: not withheld, none of theirs.
+            let Some(roster) = roster_consent(recipient, &person.panels) else { continue };
+            let facts = crate::privacy::Facts {
+                found,
+                person: &person.id,
+                consents: &consents,
+                roster: &roster,
+                at_ms: told.at_ms,
+                now_ms: told.received_ms,
+            };
+            match self.gate.decide(recipient, &facts) {
+                Decision::Share { .. } => {
+                    let told = Told { focus: one.focus().map(str::to_owned).collect(), ..told.clone() };
+                    number(transaction, one.id, &told).map_err(Error::database)?;
+                    kept = true;
+                }
+                Decision::Withhold(reason) => {
+                    let withheld = Withheld {
+                        id: telling::audit_id(&told.event, one.id, "suppress"),
+                        at_ms: told.received_ms,
+                        reason,
+                        recipient: recipient.id.clone(),
+                        purpose: recipient.purpose.clone(),
+                        person: person.id.clone(),
+                        event: told.event,
+                        subscription: one.id.to_owned(),
+                    };
+                    telling::withhold(transaction, &withheld).map_err(Error::database)?;
+                }
+            }
+            self.told += 1;
+        }
+        if kept {
+            let labels = self.gate.labels();
+            let labels = (telling::codes(labels, found.all), telling::codes(labels, found.whole));
+            let (id, panels) = (told.event, person.panels.clone());
+            let telling =
+                Telling { id, person: person.key, received_ms: told.received_ms, subject: subject(), labels, panels };
+            telling::keep(transaction, &telling).map_err(Error::database)?;
+        }
+        Ok(())
+    }
+}
+
+/// The key under which a visit keeps the labels of whole events of it.
+fn whole(visit: &str) -> String {
+    format!("{visit}|whole")
+}
+
+/// What the rosters say of consent for a recipient: the strictest of the panels by which it looks after the person; none where it does not.
+pub fn roster_consent(recipient: &Recipient, panels: &[(String, String)]) -> Option<RosterConsent> {
+    let theirs = panels.iter().filter(|(panel, _)| recipient.panels.contains(panel));
+    theirs.map(|(_, consent)| RosterConsent::parse(consent)).reduce(|one, other| match (one, other) {
+        (RosterConsent::Deny, _) | (_, RosterConsent::Deny) => RosterConsent::Deny,
+        (RosterConsent::Permit(one), RosterConsent::Permit(other)) => {
+            RosterConsent::Permit(one.into_iter().filter(|label| other.contains(label)).collect())
+        }
+        _ => RosterConsent::Unknown,
+    })
+}
+
+/// Forgets what is older than is kept; how much.
+///
+/// # Errors
+/// A database that cannot be written.
+pub fn forget(connection: &mut Connection, before_ms: i64) -> rusqlite::Result<usize> {
+    let transaction = connection.transaction()?;
+    let count = telling::forget(&transaction, before_ms)?
+        + subscription::store::forget(&transaction, before_ms)?
+        + subscription::cache::forget(&transaction, before_ms)?;
+    transaction.commit()?;
+    Ok(count)
+}

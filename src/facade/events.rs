@@ -1,0 +1,135 @@
+//! `$status` and `$events`: how a subscription stands, and what was missed.
+use super::Shared;
+use super::access::Who;
+use super::answer::{Problem, Resource, blocking};
+use super::subscriptions::{Known, all, known, now_ms, recipient};
+use crate::coordination::subscription::channel::Content;
+use crate::coordination::subscription::notification::{About, Telling, status as status_of};
+use crate::coordination::subscription::standing::Standing;
+use crate::coordination::subscription::store::{self, EVENTS_READ_MAX};
+use crate::server::care::{Shared as Care, released};
+use axum::Extension;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use std::sync::Arc;
+
+/// Which events.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Asked {
+    events_since_number: Option<u64>,
+    events_until_number: Option<u64>,
+    content: Option<String>,
+}
+
+/// Which subscriptions.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Statuses {
+    id: Option<String>,
+    status: Option<String>,
+}
+
+fn standing(care: &Care, known: &Known) -> Result<Standing, Problem> {
+    let found = store::standing(&care.database(), known.entry.what.id()).map_err(|error| Problem::internal(&error))?;
+    Ok(found.unwrap_or_default())
+}
+
+fn about<'a>(care: &'a Care, known: &'a Known, standing: &Standing, content: Content) -> About<'a> {
+    let options = &care.options.subscriptions;
+    About {
+        base: options.base(),
+        focus_base: options.focus_base(),
+        topics: &care.topics,
+        id: known.entry.what.id(),
+        topic: known.subscription.topic,
+        content,
+        state: standing.state,
+        last: standing.last,
+        fault: standing.fault,
+    }
+}
+
+pub(super) async fn status(
+    State(shared): State<Arc<Shared>>,
+    Extension(Who(who)): Extension<Who>,
+    Path(id): Path<String>,
+) -> Result<Resource, Problem> {
+    blocking(move || {
+        let care = &shared.care;
+        let known = known(care, &who, &id)?.ok_or_else(Problem::not_found)?;
+        let standing = standing(care, &known)?;
+        let about = about(care, &known, &standing, known.subscription.channel.content);
+        Ok(Resource::found(status_of(&[about], now_ms())))
+    })
+    .await
+}
+
+pub(super) async fn statuses(
+    State(shared): State<Arc<Shared>>,
+    Extension(Who(who)): Extension<Who>,
+    asked: Result<Query<Statuses>, QueryRejection>,
+) -> Result<Resource, Problem> {
+    let Query(asked) =
+        asked.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "invalid", "$status takes id and status"))?;
+    blocking(move || {
+        let care = &shared.care;
+        let list = |text: &Option<String>| -> Option<Vec<String>> {
+            text.as_ref().map(|text| text.split(',').map(str::to_owned).collect())
+        };
+        let (ids, states) = (list(&asked.id), list(&asked.status));
+        let mut found = Vec::new();
+        for known in all(care, &who)? {
+            let standing = standing(care, &known)?;
+            let by_id = ids.as_ref().is_none_or(|ids| ids.iter().any(|id| id == known.entry.what.id()));
+            if by_id && states.as_ref().is_none_or(|states| states.iter().any(|state| state == standing.state.name())) {
+                found.push((known, standing));
+            }
+        }
+        let content = |known: &Known| known.subscription.channel.content;
+        let abouts: Vec<_> =
+            found.iter().map(|(known, standing)| about(care, known, standing, content(known))).collect();
+        Ok(Resource::found(status_of(&abouts, now_ms())))
+    })
+    .await
+}
+
+pub(super) async fn events(
+    State(shared): State<Arc<Shared>>,
+    Extension(Who(who)): Extension<Who>,
+    Path(id): Path<String>,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Result<Resource, Problem> {
+    let wrong = |text: &str| Problem::new(StatusCode::BAD_REQUEST, "invalid", text);
+    let Query(asked) =
+        asked.map_err(|_| wrong("$events takes eventsSinceNumber, eventsUntilNumber and content: whole numbers, and a code"))?;
+    let content = match asked.content.as_deref().map(Content::parse) {
+        Some(None) => return Err(wrong("content is one of empty, id-only, full-resource")),
+        Some(content) => content,
+        None => None,
+    };
+    blocking(move || {
+        let care = &shared.care;
+        let known = known(care, &who, &id)?.ok_or_else(Problem::not_found)?;
+        let recipient = recipient(care, &who)?;
+        let standing = standing(care, &known)?;
+        // No more than what the subscription is for.
+        let content = content.unwrap_or(known.subscription.channel.content).min(known.subscription.channel.content);
+        let until = asked.events_until_number.unwrap_or(standing.last).min(standing.last);
+        // Without a number where to begin, the newest that are given at once.
+        let since = asked.events_since_number.unwrap_or((until + 1).saturating_sub(EVENTS_READ_MAX)).max(1);
+        let events = store::events(&care.database(), &id, since, until).map_err(|error| Problem::internal(&error))?;
+        let now_ms = now_ms();
+        let released = released(care, recipient, &id, content, &events, now_ms);
+        let released = released.map_err(|error| Problem::internal(&error))?;
+        let tellings: Vec<_> = events
+            .iter()
+            .zip(&released)
+            .map(|((number, told), resources)| Telling { number: *number, told, resources: resources.as_deref() })
+            .collect();
+        Ok(Resource::found(about(care, &known, &standing, content).query_events(&tellings, now_ms)))
+    })
+    .await
+}

@@ -1,0 +1,138 @@
+//! The FHIR interface of coordinated care: recipients subscribe here, read what they missed, and read what they were told of.
+//!
+//! | file | what |
+//! |---|---|
+//! | `access` | who asks, and what a request must pass before anything of it is done |
+//! | `subscriptions` | `Subscription`: create, read, search, update, delete |
+//! | `events` | `$status`, `$events` |
+//! | `reading` | resources that somebody was notified of, topics, panels |
+//! | `steward` | `Consent` and `CareTeam`, for those who may say what patients want |
+//! | `answer` | resources and OperationOutcomes as answers |
+//!
+//! Whoever asks is a recipient of the configuration, by its token, and sees its own subscriptions and what the gate lets through for it, judged anew each time. Nothing here
+//! searches: what a recipient was not told of is not there.
+mod access;
+mod answer;
+mod events;
+mod reading;
+mod steward;
+mod subscriptions;
+
+use crate::admin::socket::{Peer, Socket};
+use crate::mllp::tls::{self, Acceptor};
+use crate::server::care::Shared as Care;
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+/// Where and whom to serve.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Options {
+    /// `host:port`; port 0 lets the system choose.
+    pub listen: String,
+    /// Certificate and key; without them it speaks plainly.
+    pub tls: Option<tls::Options>,
+    /// Who may write consents and care teams: name and SHA-256 of the token.
+    pub stewards: Vec<(String, [u8; 32])>,
+}
+
+/// Why it does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No socket.
+    #[error("[coordination.fhir]: cannot listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Certificates are no good.
+    #[error("[coordination.fhir] tls: {0}")]
+    Tls(#[from] tls::Error),
+}
+
+/// Requests under way at the same time.
+const REQUESTS_MAX: usize = 64;
+
+/// What all requests share.
+struct Shared {
+    options: Options,
+    care: Arc<Care>,
+    since_ms: i64,
+    failures: crate::admin::credentials::Failures,
+    requests: Semaphore,
+}
+
+/// A bound socket that does not serve yet.
+pub struct Facade {
+    socket: Socket,
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+impl Facade {
+    /// Binds the socket and reads the certificates.
+    ///
+    /// # Errors
+    /// A [`StartError`].
+    pub async fn bind(options: Options, care: Arc<Care>) -> Result<Facade, StartError> {
+        let tls = options.tls.clone().map(Acceptor::new).transpose()?.map(Arc::new);
+        let failed = |source| StartError::Listen { address: options.listen.clone(), source };
+        let listener = TcpListener::bind(&options.listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let socket = Socket::new(listener, tls).map_err(failed)?;
+        let since_ms = jiff::Timestamp::now().as_millisecond();
+        let (failures, requests) = (Default::default(), Semaphore::new(REQUESTS_MAX));
+        let shared = Arc::new(Shared { options, care, since_ms, failures, requests });
+        Ok(Facade { socket, address, shared })
+    }
+
+    /// Where it listens, as a line: `fhir http://127.0.0.1:8090/fhir (recipients 2)`.
+    pub fn line(&self) -> String {
+        let scheme = if self.shared.options.tls.is_some() { "https" } else { "http" };
+        format!("fhir {scheme}://{}/fhir (recipients {})", self.address, self.shared.care.options.privacy.recipients.len())
+    }
+
+    /// Serves until `stop` comes, then answers what has been asked.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) {
+        let service = router(&self.shared).into_make_service_with_connect_info::<Peer>();
+        if let Err(error) = axum::serve(self.socket, service).with_graceful_shutdown(stop).await {
+            tracing::error!("fhir: {error}");
+        }
+    }
+}
+
+fn router(shared: &Arc<Shared>) -> Router {
+    let recipients = Router::new()
+        .route("/fhir/Subscription", get(subscriptions::search).post(subscriptions::create))
+        .route("/fhir/Subscription/$status", get(events::statuses))
+        .route(
+            "/fhir/Subscription/{id}",
+            get(subscriptions::read).put(subscriptions::update).delete(subscriptions::delete),
+        )
+        .route("/fhir/Subscription/{id}/$status", get(events::status).post(events::status))
+        .route("/fhir/Subscription/{id}/$events", get(events::events).post(events::events))
+        .route("/fhir/SubscriptionTopic/{id}", get(reading::topic))
+        .route("/fhir/Group/{id}", get(reading::group))
+        .route("/fhir/{kind}/{id}", get(reading::read))
+        .route_layer(from_fn_with_state(Arc::clone(shared), access::recipient));
+    let stewards = Router::new()
+        .route("/fhir/Consent/{id}", get(steward::read_consent).put(steward::put_consent).delete(steward::delete_consent))
+        .route("/fhir/CareTeam/{id}", get(steward::read_team).put(steward::put_team).delete(steward::delete_team))
+        .route_layer(from_fn_with_state(Arc::clone(shared), access::steward));
+    Router::new()
+        .route("/fhir/metadata", get(reading::metadata))
+        .merge(stewards)
+        .merge(recipients)
+        .fallback(answer::nothing)
+        .method_not_allowed_fallback(answer::no_such_method)
+        .layer(from_fn_with_state(Arc::clone(shared), access::guard))
+        .with_state(Arc::clone(shared))
+}

@@ -1,0 +1,144 @@
+//! What stewards say: consents, and who looks after somebody. Recipients cannot: nobody permits themselves anything.
+use super::Shared;
+use super::access::Steward;
+use super::answer::{Problem, Resource, blocking};
+use super::subscriptions::{is_id, now_ms};
+use crate::coordination::registry::{Kind, What};
+use crate::coordination::subscription::capability::Issue;
+use crate::coordination::work::{consent_id, person_of};
+use crate::privacy::Consent;
+use crate::server::care::Shared as Care;
+use axum::Extension;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use serde_json::Value;
+use std::sync::Arc;
+
+fn parse(body: &[u8], id: &str) -> Result<Value, Problem> {
+    let wrong = |text: &str| Problem::new(StatusCode::BAD_REQUEST, "structure", text);
+    let resource: Value = serde_json::from_slice(body).map_err(|_| wrong("the body is no JSON"))?;
+    if !is_id(id) || resource["id"].as_str() != Some(id) {
+        return Err(wrong("the id of the resource must be that of the URL"));
+    }
+    Ok(resource)
+}
+
+fn append(care: &Care, who: &str, what: What) -> Result<u64, Problem> {
+    let (kind, id) = (what.kind().name(), what.id().to_owned());
+    let entry = care.registry.append(care.head(), now_ms(), who, what).map_err(|error| Problem::internal(&error))?;
+    care.wake();
+    tracing::info!(audit = true, steward = who, kind, id, "written");
+    Ok(entry.number)
+}
+
+fn current(care: &Care, kind: Kind, id: &str) -> Result<Value, Problem> {
+    let entry = care.registry.current(kind, id).map_err(|error| Problem::internal(&error))?;
+    let mut value = entry.as_ref().and_then(|entry| entry.what.body()).cloned().ok_or_else(Problem::not_found)?;
+    if let (Some(entry), Some(object)) = (entry, value.as_object_mut()) {
+        let meta = object.entry("meta").or_insert_with(|| Value::Object(serde_json::Map::new()));
+        meta["versionId"] = entry.number.to_string().into();
+    }
+    Ok(value)
+}
+
+/// Where the consent of that id stands: an entry of its own tells whose it is.
+fn place(care: &Care, id: &str) -> Result<Option<String>, Problem> {
+    let entry = care.registry.current(Kind::Consent, id).map_err(|error| Problem::internal(&error))?;
+    Ok(entry.as_ref().and_then(|entry| entry.what.body()?["patient"].as_str().map(|person| consent_id(person, id))))
+}
+
+pub(super) async fn put_consent(
+    State(shared): State<Arc<Shared>>,
+    Extension(Steward(who)): Extension<Steward>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Resource, Problem> {
+    blocking(move || {
+        let (care, resource) = (&shared.care, parse(&body, &id)?);
+        let consent = Consent::parse(&resource).map_err(|error| {
+            Problem::wrong(vec![Issue { code: "invalid", text: error.to_string(), expression: "Consent".into() }])
+        })?;
+        if person_of(&consent.patient).is_none() {
+            let text = "Consent.patient must be Patient/[id of a person], as notifications of this gateway name them";
+            return Err(Problem::wrong(vec![Issue { code: "value", text: text.into(), expression: "Consent.patient".into() }]));
+        }
+        let own = consent_id(&consent.patient, &id);
+        if let Some(before) = place(care, &id)?.filter(|before| *before != own) {
+            append(care, &who, What::Delete { kind: Kind::Consent, id: before })?;
+        }
+        append(care, &who, What::Put { kind: Kind::Consent, id: own.clone(), body: resource })?;
+        let pointer = serde_json::json!({ "patient": consent.patient });
+        append(care, &who, What::Put { kind: Kind::Consent, id, body: pointer })?;
+        Ok(Resource::found(current(care, Kind::Consent, &own)?))
+    })
+    .await
+}
+
+pub(super) async fn read_consent(
+    State(shared): State<Arc<Shared>>,
+    Extension(Steward(_)): Extension<Steward>,
+    Path(id): Path<String>,
+) -> Result<Resource, Problem> {
+    blocking(move || {
+        let place = place(&shared.care, &id)?.ok_or_else(Problem::not_found)?;
+        Ok(Resource::found(current(&shared.care, Kind::Consent, &place)?))
+    })
+    .await
+}
+
+pub(super) async fn delete_consent(
+    State(shared): State<Arc<Shared>>,
+    Extension(Steward(who)): Extension<Steward>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    blocking(move || {
+        let place = place(&shared.care, &id)?.ok_or_else(Problem::not_found)?;
+        append(&shared.care, &who, What::Delete { kind: Kind::Consent, id: place })?;
+        append(&shared.care, &who, What::Delete { kind: Kind::Consent, id })?;
+        Ok(StatusCode::NO_CONTENT.into_response())
+    })
+    .await
+}
+
+/// The care team of a person: its id is theirs.
+pub(super) async fn put_team(
+    State(shared): State<Arc<Shared>>,
+    Extension(Steward(who)): Extension<Steward>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Resource, Problem> {
+    blocking(move || {
+        let (care, resource) = (&shared.care, parse(&body, &id)?);
+        let wrong = |text: String| Problem::wrong(vec![Issue { code: "invalid", text, expression: "CareTeam".into() }]);
+        if person_of(&id).is_none() {
+            return Err(wrong("the id of a CareTeam is that of its person, as notifications of this gateway name them".into()));
+        }
+        crate::coordination::care_team::check(&resource).map_err(|error| wrong(error.to_string()))?;
+        append(care, &who, What::Put { kind: Kind::CareTeam, id: id.clone(), body: resource })?;
+        Ok(Resource::found(current(care, Kind::CareTeam, &id)?))
+    })
+    .await
+}
+
+pub(super) async fn read_team(
+    State(shared): State<Arc<Shared>>,
+    Extension(Steward(_)): Extension<Steward>,
+    Path(id): Path<String>,
+) -> Result<Resource, Problem> {
+    blocking(move || Ok(Resource::found(current(&shared.care, Kind::CareTeam, &id)?))).await
+}
+
+pub(super) async fn delete_team(
+    State(shared): State<Arc<Shared>>,
+    Extension(Steward(who)): Extension<Steward>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    blocking(move || {
+        current(&shared.care, Kind::CareTeam, &id)?;
+        append(&shared.care, &who, What::Delete { kind: Kind::CareTeam, id })?;
+        Ok(StatusCode::NO_CONTENT.into_response())
+    })
+    .await
+}

@@ -1,0 +1,198 @@
+//! Coordinated care at work: a thread that follows the journal ([`follow`]), a task that tells subscribers ([`notify`]), and what both of them and the FHIR interface share.
+//!
+//! The thread writes what comes of messages; nobody waits for it. What is told is judged by the gate when an event is matched and once more when it leaves, with the
+//! consents of that moment, and stands in the audit before it is sent.
+mod content;
+mod follow;
+mod notify;
+
+pub use content::{Contents, Released};
+pub use notify::Pushed;
+
+use crate::coordination::registry::{self, Registry};
+use crate::coordination::roster::Rosters;
+use crate::coordination::subscription::topic::Topics;
+use crate::coordination::work::{self, Work};
+use crate::coordination::{Options, store};
+use crate::delivery::Plans;
+use crate::delivery::channel::egress::Allowed;
+use crate::journal::Journal;
+use crate::privacy::Gate;
+use crate::privacy::audit;
+use rusqlite::Connection;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use tokio::sync::{Notify, broadcast, watch};
+
+/// Why coordinated care does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum CareError {
+    /// What comes of messages.
+    #[error(transparent)]
+    Work(#[from] work::Error),
+    /// Its database.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// What people said.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
+    /// The audit.
+    #[error("audit: {0}")]
+    Audit(#[from] audit::Error),
+    /// The client for endpoints.
+    #[error("no connection to any endpoint can be made: {0}")]
+    Client(#[from] reqwest::Error),
+    /// A thread cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// What the parts share.
+pub struct Shared {
+    /// As configured.
+    pub options: Arc<Options>,
+    /// What people said through the API.
+    pub registry: Arc<Registry>,
+    /// Whose patients they are.
+    pub rosters: Arc<Rosters>,
+    /// What can be subscribed to.
+    pub topics: Topics,
+    /// Who may see what.
+    pub gate: Gate,
+    /// What messages say in FHIR.
+    pub contents: Contents,
+    /// Where subscriptions may lead.
+    pub allowed: Allowed,
+    head: watch::Receiver<u64>,
+    /// Reads, and writes what comes of deliveries.
+    database: Mutex<Connection>,
+    audit: Mutex<audit::Writer>,
+    /// Something was numbered, or said.
+    told: Notify,
+    pushed: broadcast::Sender<Pushed>,
+}
+
+/// Notifications for websockets that wait to be taken.
+const PUSHED_MAX: usize = 256;
+
+impl Shared {
+    /// The last number of the journal: what is said now holds for what comes after it.
+    pub fn head(&self) -> u64 {
+        *self.head.borrow()
+    }
+
+    /// The database. Held shortly.
+    pub fn database(&self) -> MutexGuard<'_, Connection> {
+        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes the audit; when this fails nothing may leave.
+    ///
+    /// # Errors
+    /// An audit that cannot be written.
+    pub fn audit(&self, entries: &[audit::Entry<'_>]) -> Result<(), audit::Error> {
+        self.audit.lock().unwrap_or_else(PoisonError::into_inner).append(entries)
+    }
+
+    /// Looks at subscriptions soon.
+    pub fn wake(&self) {
+        self.told.notify_one();
+    }
+
+    /// What is sent to websockets from now on.
+    pub fn listen(&self) -> broadcast::Receiver<Pushed> {
+        self.pushed.subscribe()
+    }
+}
+
+/// Coordinated care. Dropping it stops it.
+pub struct Care {
+    shared: Arc<Shared>,
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    notifier: tokio::task::JoinHandle<()>,
+}
+
+impl Care {
+    /// Opens everything and starts to follow the journal. Rosters are read first: a message that is matched by none would be lost to those who subscribed.
+    ///
+    /// # Errors
+    /// What cannot be opened. A roster that cannot be read is told in the log, and the one accepted before stays in force.
+    pub fn start(
+        data: &Path,
+        options: Options,
+        allowed: Allowed,
+        journal: &Arc<Journal>,
+        plans: &Arc<Plans>,
+    ) -> Result<Care, CareError> {
+        let options = Arc::new(options);
+        let registry = Arc::new(Registry::open(data)?);
+        let rosters = Arc::new(rosters(data, &options));
+        let mut reader = journal.reader();
+        let work = Work::open(data, Arc::clone(&options), Arc::clone(&registry), Arc::clone(&rosters), &mut reader)?;
+        let database = Connection::open(store::Store::path(data)).map_err(store::Error::from)?;
+        database.busy_timeout(BUSY).map_err(store::Error::from)?;
+        let shared = Arc::new(Shared {
+            topics: Topics::new(&options.subscriptions.canonical_base),
+            gate: options.privacy.gate(),
+            contents: Contents::new(journal, plans, options.facilities.clone()),
+            options,
+            registry,
+            rosters,
+            allowed,
+            head: journal.head(),
+            database: Mutex::new(database),
+            audit: Mutex::new(audit::Writer::open(&audit_folder(data), audit::Options::default())?),
+            told: Notify::new(),
+            pushed: broadcast::channel(PUSHED_MAX).0,
+        });
+        let notifier = notify::Notifier::new(Arc::clone(&shared))?;
+        let notifier = tokio::spawn(notifier.run());
+        let (stop, stopped) = mpsc::channel();
+        let here = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("care".into())
+            .spawn(move || follow::run(work, reader, &here, &stopped))
+            .map_err(CareError::Thread)?;
+        Ok(Care { shared, stop: Some(stop), thread: Some(thread), notifier })
+    }
+
+    /// What the FHIR interface works with.
+    pub fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+}
+
+/// How long somebody else may write.
+const BUSY: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Where the audit stands.
+pub fn audit_folder(data: &Path) -> PathBuf {
+    data.join("audit")
+}
+
+fn rosters(data: &Path, options: &Options) -> Rosters {
+    let (rosters, errors) = Rosters::open(options.rosters.clone(), data.join("rosters"));
+    for error in errors {
+        tracing::error!("a roster that was accepted cannot be read any more: {error}");
+    }
+    let loaded = rosters.load(jiff::Timestamp::now().as_millisecond(), &[]);
+    for panel in &loaded.panels {
+        tracing::info!(panel = panel.panel, outcome = panel.outcome.name(), "roster read");
+    }
+    if let Err(error) = rosters.swap(&loaded) {
+        tracing::error!("the rosters of before stay in force: {error}");
+    }
+    rosters
+}
+
+impl Drop for Care {
+    fn drop(&mut self) {
+        self.notifier.abort();
+        self.stop = None;
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("coordinated care does not follow the journal any more: its thread panicked");
+        }
+    }
+}
