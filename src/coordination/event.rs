@@ -144,9 +144,9 @@ pub struct Event {
     pub seq: u64,
     /// What happened.
     pub kind: Kind,
-    /// How: `inpatient`, `observation`, `ed-to-inpatient` of an admission; what was taken back (`admission`, `ed-visit`, `outpatient-visit`, `discharge`, `ed-discharge`) of a
-    /// cancel; `final`, `corrected` of a result; `ordered`, `changed`, `stopped`, `dispensed` of medication; `original`, `status`, `addendum`, `edit`, `replacement` of a
-    /// document; `rescheduled`, `modified`, `cancelled`, `discontinued`, `deleted` of an appointment; empty where there is one way only.
+    /// How: `inpatient`, `observation`, `ed-to-inpatient` of an admission; what was taken back (`admission`, `ed-visit`, `outpatient-visit`, `discharge`,
+    /// `ed-discharge`) of a cancel; `final`, `corrected` of a result; `ordered`, `changed`, `stopped`, `dispensed` of medication; `original`, `status`, `addendum`,
+    /// `edit`, `replacement` of a document; `rescheduled`, `modified`, `cancelled`, `discontinued`, `deleted` of an appointment; empty where there is one way only.
     pub detail: String,
     /// When it happened.
     pub at_ms: i64,
@@ -253,8 +253,9 @@ pub struct VisitKey {
 /// Somebody who took part (XCN).
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Participant {
-    /// As what: `attending` (PV1-7), `referring` (PV1-8), `consulting` (PV1-9), `admitting` (PV1-17), `primary-care` (PD1-4), `author` (TXA-9), `authenticator` (TXA-22), `performing` (TXA-5, FT1-20),
-    /// `ordering` (ORC-12, OBR-16, FT1-21), `appointment` (AIP-3), `case-manager` (IN3-21, a name), or the code of ROL-3, PRT-4 or PRD-1.
+    /// As what: `attending` (PV1-7), `referring` (PV1-8), `consulting` (PV1-9), `admitting` (PV1-17), `primary-care` (PD1-4), `author` (TXA-9), `authenticator`
+    /// (TXA-22), `performing` (TXA-5, FT1-20), `ordering` (ORC-12, OBR-16, FT1-21), `appointment` (AIP-3), `case-manager` (IN3-21, a name), or the code of ROL-3,
+    /// PRT-4 or PRD-1.
     pub role: String,
     /// Their number, an NPI where it passes its check.
     pub number: String,

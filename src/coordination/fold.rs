@@ -23,11 +23,11 @@ use crate::facets::{Facets, Outcome};
 use crate::hl7::{self, Index, transcode};
 use event::OfVisit;
 use jiff::tz::TimeZone;
-use patients::{Deaths, is_death, person};
+use patients::{Deaths, is_death, is_somebody, person};
 use rusqlite::{Connection, OptionalExtension, Transaction};
 use seen::Seen;
 use visit::{Happened, is_about_visit};
-use visits::Visits;
+use visits::{Person, Visits};
 
 /// The tables of the fold.
 pub(super) const TABLES: [&str; 4] = [
@@ -223,7 +223,12 @@ impl Fold {
         let all = reading.all();
         let Some(pid) = reading.find(all.clone(), b"PID") else { return Ok(()) };
         let pv1 = reading.find(all.clone(), b"PV1");
-        let person = person(reading, pid, reading.bytes(Some(reading.header()), 4, 1));
+        if !is_somebody(reading, pid) {
+            // Nothing is remembered either: the same message with a patient is to be told.
+            self.counts.none(Reason::NoPatient);
+            return Ok(());
+        }
+        let person = || person(reading, pid, reading.bytes(Some(reading.header()), 4, 1));
         let told = self.told(incoming, pv1, zone);
         let mut of_visit = OfVisit { class: told.class, facility: told.facility.clone(), ..OfVisit::default() };
         let mut died = reading.bytes(Some(pid), 30, 1) == b"Y";
@@ -232,10 +237,15 @@ impl Fold {
             key = self.key(transaction, incoming, person, &told, zone)?;
         }
         if let Some(key) = key {
-            let known = self.visits.find(transaction, &key)?.map(|visit| visit.course.clone());
-            let before = known.clone().unwrap_or_default();
+            let before = self.visits.find(transaction, &key)?.map(|visit| visit.course.clone());
+            let (known, before) = (before.is_some(), before.unwrap_or_default());
             let mut course = before.clone();
-            let happened = match course.take(known.is_some(), &told, zone) {
+            let happened = match course.take(known, &told, zone) {
+                // What it would have meant under a class that is known cannot be told.
+                Ok(happened) if happened.is_empty() && told.class_unknown => {
+                    self.counts.none(Reason::UnknownClass);
+                    happened
+                }
                 Ok(happened) => happened,
                 Err(reason) => {
                     self.counts.none(reason);
@@ -254,7 +264,7 @@ impl Fold {
                 people = event.as_ref().map(|event| (event.patient.identifiers.clone(), event.participants.clone()));
                 events.extend(event);
                 if kind == Kind::DischargeCancelled && course.notified.remove(Kind::Death) {
-                    self.deaths.forget(transaction, person)?;
+                    self.deaths.forget(transaction, person())?;
                 }
             }
             if trigger == b"A03" && course.discharge_ms.is_none() {
@@ -262,16 +272,19 @@ impl Fold {
                 course.discharge_ms = told.discharge.map(|end| end.ms).or(Some(facets.received_ms));
             }
             if course.admit_ms.is_none() && trigger != b"A11" {
-                course.admit_ms = told.admit.map(|admit| admit.ms).filter(|ms| *ms <= facets.received_ms + AHEAD_MS);
+                course.admit_ms =
+                    told.admit.map(|admit| admit.ms).filter(|ms| *ms <= facets.received_ms.saturating_add(AHEAD_MS));
             }
             of_visit.partial = false;
             died &= !course.notified.has(Kind::Death);
             if died {
                 course.notified.insert(Kind::Death);
             }
+            // Only visits without a number are looked for by it.
+            let person = if key.weak { person() } else { Person::default() };
             self.visits.keep(&key, person, course, facets.received_ms.div_euclid(DAY_MS), people);
         }
-        if died && self.deaths.note(transaction, person, incoming.seq, facets.received_ms)? {
+        if died && self.deaths.note(transaction, person(), incoming.seq, facets.received_ms)? {
             let died = reading.time(Some(pid), 29, 1, zone);
             let candidate = Candidate { at: died, ..Candidate::new(Kind::Death, "", all.clone(), all) };
             let at = self.at(incoming, &candidate, Some((&Course::default(), &told)));

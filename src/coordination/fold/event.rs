@@ -4,7 +4,7 @@ use super::super::options::Class;
 use super::super::read::{Candidate, Moment, Reading};
 use super::super::reason::Reason;
 use super::super::store::Error;
-use super::patients::person;
+use super::patients::{is_somebody, person};
 use super::visit::{Course, Told};
 use super::visits::Person;
 use super::{AHEAD_MS, Fold, Incoming};
@@ -63,9 +63,12 @@ impl Fold {
     /// What a message tells of a visit.
     pub(super) fn told<'m>(&self, incoming: &Incoming<'m>, pv1: Option<usize>, zone: &TimeZone) -> Told<'m> {
         let reading = incoming.reading;
+        let sent = reading.text(pv1, 2, 1);
+        let class = self.events.class(&sent);
         Told {
             trigger: incoming.trigger,
-            class: self.events.class(&reading.text(pv1, 2, 1)),
+            class,
+            class_unknown: class.is_none() && !sent.is_empty(),
             facility: reading.text(pv1, 3, 4),
             facility_before: reading.text(pv1, 6, 4),
             admit: reading.time(pv1, 44, 1, zone),
@@ -81,14 +84,17 @@ impl Fold {
         &mut self,
         transaction: &Transaction<'_>,
         incoming: &Incoming<'_>,
-        person: Person,
+        person: impl FnOnce() -> Person,
         told: &Told<'_>,
         zone: &TimeZone,
     ) -> Result<Option<VisitKey>, Error> {
         let reading = incoming.reading;
-        let numbered = numbered(reading, reading.all());
-        if numbered.is_some() || person == Person::default() {
-            return Ok(numbered);
+        if let Some(numbered) = numbered(reading, reading.all()) {
+            return Ok(Some(numbered));
+        }
+        let person = person();
+        if person == Person::default() {
+            return Ok(None);
         }
         let sender = reading.text(Some(reading.header()), 4, 1);
         if let Some(admit) = told.admit {
@@ -194,11 +200,11 @@ impl Fold {
     ) -> Option<Event> {
         let Incoming { reading, facets, seq, .. } = *incoming;
         let Candidate { kind, detail, patient: around, part, others, document, appointment, referral, .. } = candidate;
-        let patient = reading.find(around.clone(), b"PID").map(|pid| reading.patient(pid)).unwrap_or_default();
-        if patient.identifiers.is_empty() && patient.family.is_empty() {
+        let Some(pid) = reading.find(around.clone(), b"PID").filter(|pid| is_somebody(reading, *pid)) else {
             self.counts.none(Reason::NoPatient);
             return None;
-        }
+        };
+        let patient = reading.patient(pid);
         let header = Some(reading.header());
         let max_age = i64::try_from(self.events.max_event_age.as_millis()).unwrap_or(i64::MAX);
         let stale = at.ms.saturating_add(max_age) < facets.received_ms;

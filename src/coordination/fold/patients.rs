@@ -12,6 +12,12 @@ CREATE INDEX IF NOT EXISTS death_received ON death (received_ms);";
 /// How long a death is remembered: bills and corrections say again for years that somebody has died.
 const DEATHS_MS: i64 = 3 * 365 * 86_400_000;
 
+/// Whether a PID tells of anybody who could be found: by an identifier or a name.
+pub(super) fn is_somebody(reading: Reading<'_>, pid: usize) -> bool {
+    reading.repetitions(pid, 3).any(|span| !reading.part(span, 1, 1).is_empty())
+        || !reading.bytes(Some(pid), 5, 1).is_empty()
+}
+
 /// Whom a PID is about: by PID-3 as their messages are kept in order (MR, PI, PT, else the first that is no social security number), without any by name and date of
 /// birth; zeros where nobody can tell. `sender` stands for an authority that is not told.
 pub(super) fn person(reading: Reading<'_>, pid: usize, sender: &[u8]) -> Person {

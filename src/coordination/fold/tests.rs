@@ -276,6 +276,9 @@ fn classes_decide_what_begins_and_ends() {
     assert!(gateway.take(&adt("A01", 1, "Q", "5", &[], "")).is_empty());
     assert!(gateway.take(&adt("A01", 1, "", "6", &[], "")).is_empty());
     assert_eq!(gateway.fold.counts().of(Reason::UnknownClass), 2);
+    gateway.take(&adt("A04", 0, "E", "7", &[], ""));
+    assert!(gateway.take(&adt("A06", 1, "Q", "7", &[], "")).is_empty());
+    assert_eq!(gateway.fold.counts().of(Reason::UnknownClass), 3);
     assert_eq!(gateway.take(&adt("A01", 3, "I", "4", &[], "")), ["admission (inpatient) 2026-03-02T00:03:00Z"]);
     assert_eq!(gateway.take(&adt("A16", 5, "I", "4", &[], "")), ["discharge-planned 2026-03-02T00:05:00Z"]);
     assert!(gateway.take(&adt("A16", 6, "I", "4", &[], "")).is_empty());
@@ -505,7 +508,17 @@ fn messages_of_no_use_are_counted() {
     assert_eq!(take(b"no message"), ["other"]);
     assert_eq!(take(b"MSH|^~\\&|A|B|||1||ADT^A31|2|P|2.5\rPID|1||1\r"), ["nothing-new"]);
     assert_eq!(take(b"MSH|^~\\&|A|B|||1||ADT^A01|3|P|2.5\rPID|1\rPV1||I|||||||||||||||||9\r"), ["no-patient"]);
+    assert!(take(b"MSH|^~\\&|A|B|||1||ADT^A08|31|P|2.5\rPID|1\rPV1||I|||||||||||||||||9\r") == ["no-patient"]);
     assert_eq!(take(b"MSH|^~\\&|A|B|||1||ORU^R01|4|P|2.5\rPID|1||1\rOBR|1|||X|||||||||||||||||||||P\r"), ["not-final"]);
+}
+
+#[test]
+fn what_was_told_of_nobody_is_told_again() {
+    let mut gateway = Gateway::new();
+    let known = adt("A01", 0, "I", "1", &[], "");
+    let nobody = changed(&known, &[("||7^^^SBMC^MR||A^B|", "||||||"), ("A0101", "A01x")]);
+    assert!(gateway.take(&nobody).is_empty());
+    assert_eq!(gateway.take(&known).len(), 1);
 }
 
 #[test]

@@ -101,6 +101,8 @@ pub(super) struct Told<'m> {
     pub trigger: &'m [u8],
     /// PV1-2, as it is mapped.
     pub class: Option<Class>,
+    /// PV1-2 says something that is not mapped.
+    pub class_unknown: bool,
     /// PV1-3.4.1.
     pub facility: String,
     /// PV1-6.4.1.
