@@ -19,6 +19,7 @@ mod mappings_diff;
 mod memory;
 mod others;
 mod readme;
+mod rosters;
 mod tidy;
 mod twin;
 mod validity;
