@@ -92,7 +92,7 @@ fn source(
     let latin_1 = section.choice("charset", &[("utf-8", false), ("latin-1", true)]);
     let form = match (is_csv, columns) {
         (Some(true), Some(columns)) => Some(Form::Csv {
-            columns: self::columns(columns, matching),
+            columns: Box::new(self::columns(columns, matching)),
             dates: dates.unwrap_or_default(),
             latin_1: latin_1.unwrap_or(false),
         }),
