@@ -81,6 +81,31 @@
 //! tz = "America/New_York"
 //! type = "HHA"                      # as loops ask for with facility_type; default: none
 //! part2 = false                     # a programme under 42 CFR Part 2
+//!
+//! [[coordination.panel]]            # whose patients they are
+//! id = "aco-lakeshore"              # Group/aco-lakeshore
+//! kind = "aco"                      # aco | pcmh | hha | bh | payer
+//! owner_npi = "9990004043"
+//! tz = "America/New_York"           # of the dates of its periods; default: that of [coordination]
+//! source = { type = "csv", path = "rosters/lakeshore.csv", mode = "supersede" }   # csv | fhir-group; a file or a folder; supersede | delta; charset = "latin-1"
+//! stale_after = "90d"               # an older file is worth a warning
+//! min_attributed = 5000             # fewer members are worth a warning; default: 5000 of an aco, else none
+//! max_drop_pct = 20                 # a roster that drops more is held until approved
+//! dates = "detect"                  # detect | iso | us (month first) | compact
+//! columns = { id = "MBI", id_system = "http://hl7.org/fhir/sid/us-mbi", mrn = "MRN", mrn_aa = "MRN_AA", family = "LAST", given = "FIRST", dob = "DOB", sex = "SEX",
+//!             address = "STREET", city = "CITY", zip = "ZIP", phone = "PHONE", start = "EFF", end = "TERM", pcp_npi = "PCP", care_manager = "CM",
+//!             consent = "CONSENT", change = "CHG" }
+//!
+//! [coordination.match]              # whom of the members a message is about; these are the defaults
+//! strong = ["http://hl7.org/fhir/sid/us-mbi", "mrn@aa"]   # mrn@aa: record numbers of any authority
+//! strong_guard = "dob|family"       # one of these must agree as well
+//! deterministic = [["family", "given", "dob", "sex", "zip5|phone"]]   # also family_sdx, birth_year, address, city
+//! block = [["dob", "sex"], ["family_sdx", "birth_year", "zip5"], ["phone"]]
+//! max_candidates = 16
+//! given_min = 0.90                  # twins
+//! weights = { dob = 10.13, address = 8.44, given = 6.85, family = 6.35, zip = 4.98, city = 2.44, sex = 0.75 }
+//! accept = 0.925
+//! review = 0.80                     # from here on somebody is asked
 //! ```
 //!
 //! | target | keys beside it |

@@ -20,6 +20,7 @@ mod memory;
 mod others;
 mod privacy;
 mod readme;
+mod rosters;
 mod tidy;
 mod twin;
 mod validity;

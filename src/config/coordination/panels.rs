@@ -92,7 +92,7 @@ fn source(
     let latin_1 = section.choice("charset", &[("utf-8", false), ("latin-1", true)]);
     let form = match (is_csv, columns) {
         (Some(true), Some(columns)) => Some(Form::Csv {
-            columns: self::columns(columns, matching),
+            columns: Box::new(self::columns(columns, matching)),
             dates: dates.unwrap_or_default(),
             latin_1: latin_1.unwrap_or(false),
         }),
@@ -237,4 +237,137 @@ fn weights(section: Section<'_>) -> Weights {
     }
     section.finish();
     weights
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Problems};
+    use crate::coordination::roster::Field;
+    use std::path::Path;
+    use std::time::Duration;
+
+    fn parse(text: &str) -> Result<Options, Problems> {
+        let config = Config::parse(text, Path::new("/etc/handoff/handoff.toml"), &|_| None)?;
+        Ok(config.coordination.unwrap().rosters)
+    }
+
+    const PANEL: &str = r#"[[coordination.panel]]
+id = "aco-lakeshore"
+kind = "aco"
+owner_npi = "9990004043"
+tz = "America/New_York"
+source = { type = "csv", path = "rosters/lakeshore.csv", mode = "supersede" }
+stale_after = "30d"
+min_attributed = 4000
+max_drop_pct = 10
+columns = { id = "MBI", id_system = "http://hl7.org/fhir/sid/us-mbi", mrn = "MRN", mrn_aa = "MRN_AA", family = "LAST", given = "FIRST", dob = "DOB", sex = "SEX", zip = "ZIP", phone = "PHONE", start = "EFF", end = "TERM", pcp_npi = "PCP", care_manager = "CM" }
+"#;
+
+    #[test]
+    fn panels_as_they_are_specified() {
+        let matching = r#"
+[coordination.match]
+strong = ["http://hl7.org/fhir/sid/us-mbi", "mrn@aa"]
+strong_guard = "dob|family"
+deterministic = [["family", "given", "dob", "sex", "zip5|phone"]]
+block = [["dob", "sex"], ["family_sdx", "birth_year", "zip5"], ["phone"]]
+max_candidates = 16
+given_min = 0.90
+weights = { dob = 10.13, address = 8.44, given = 6.85, family = 6.35, zip = 4.98, city = 2.44, sex = 0.75 }
+accept = 0.925
+review = 0.80
+"#;
+        let options = parse(&format!("{PANEL}{matching}")).unwrap();
+        assert_eq!(options.matching, Matching::default(), "the defaults are the specification's");
+        let panel = &options.panels[0];
+        assert_eq!((panel.id.as_str(), panel.kind), ("aco-lakeshore", PanelKind::Aco));
+        assert_eq!(
+            (panel.owner_npi.as_deref(), panel.zone.iana_name()),
+            (Some("9990004043"), Some("America/New_York"))
+        );
+        assert_eq!((panel.min_attributed, panel.max_drop_pct), (4000, 10));
+        assert_eq!(panel.stale_after, Duration::from_secs(30 * 86_400));
+        assert_eq!(
+            (panel.source.path.as_path(), panel.source.mode),
+            (Path::new("/etc/handoff/rosters/lakeshore.csv"), Mode::Supersede)
+        );
+        let Form::Csv { columns, dates: DateForm::Detect, latin_1: false } = &panel.source.form else { panic!() };
+        assert_eq!(
+            (columns.id.as_str(), columns.mrn_aa.as_str(), columns.care_manager.as_str()),
+            ("MBI", "MRN_AA", "CM")
+        );
+        let short = r#"
+[coordination]
+tz = "America/Chicago"
+[[coordination.panel]]
+id = "home"
+kind = "hha"
+source = { type = "fhir-group", path = "g.json", mode = "delta" }
+[coordination.match]
+strong = ["urn:oid:2.16.840.1.113883.4.927"]
+weights = { dob = 12 }
+accept = 1"#;
+        let options = parse(short).unwrap();
+        let panel = &options.panels[0];
+        assert_eq!(
+            (panel.zone.iana_name(), panel.max_drop_pct, panel.min_attributed),
+            (Some("America/Chicago"), 20, 0)
+        );
+        assert_eq!(panel.stale_after, Duration::from_secs(90 * 86_400));
+        assert_eq!(options.matching.strong, ["http://hl7.org/fhir/sid/us-mbi"]);
+        assert_eq!(
+            (options.matching.weights.dob, options.matching.weights.sex, options.matching.accept),
+            (12.0, 0.75, 1.0)
+        );
+        assert_eq!(options.matching.guard, [Field::Dob, Field::Family]);
+        let aco = parse(&PANEL.replace("min_attributed = 4000\n", "")).unwrap();
+        assert_eq!(aco.panels[0].min_attributed, 5000);
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_place() {
+        let with = |from: &str, to: &str| {
+            assert!(PANEL.contains(from), "{from}");
+            PANEL.replace(from, to)
+        };
+        let matching = |line: &str| format!("{PANEL}[coordination.match]\n{line}");
+        for (text, expected) in [
+            (with("id = \"aco-lakeshore\"\n", ""), ":1:1: id is missing"),
+            (with("\"aco-lakeshore\"", "\"../x\""), ":2:6: id must be 1 to 64"),
+            (
+                with("\"aco\"", "\"acos\""),
+                ":3:8: kind must be one of \"aco\", \"pcmh\", \"hha\", \"bh\", \"payer\"; did you mean \"aco\"?",
+            ),
+            (with("kind = \"aco\"\n", ""), ":1:1: kind is missing"),
+            (with("9990004043", "9990004044"), ":4:13: owner_npi must be an NPI"),
+            (with("America/New_York", "New York"), ":5:6: tz must be a time zone"),
+            (with("type = \"csv\", ", ""), "type is missing"),
+            (with("\"csv\"", "\"xml\""), "type must be one of \"csv\", \"fhir-group\""),
+            (with(", mode = \"supersede\"", ", mode = \"append\""), "mode must be one of"),
+            (with("path = \"rosters/lakeshore.csv\", ", ""), ":6:10: path is missing"),
+            (with("columns =", "column ="), "columns is missing beside it"),
+            (with("id_system = \"http://hl7.org/fhir/sid/us-mbi\", ", ""), "id_system is missing"),
+            (with("us-mbi", "us-mib"), "id_system is not in strong"),
+            (with("mrn_aa = \"MRN_AA\", ", ""), "mrn and mrn_aa go together"),
+            (with("dob = \"DOB\"", "birth = \"DOB\""), "unknown key \"birth\""),
+            (with("family = \"LAST\", given = \"FIRST\", dob = \"DOB\", ", ""), "dob and family are missing"),
+            (with("max_drop_pct = 10", "max_drop_pct = 101"), "max_drop_pct is a part"),
+            (with("stale_after = \"30d\"", "stale_after = 30"), ":7:15: stale_after must be a text"),
+            (format!("{PANEL}{PANEL}"), "two panels have the id \"aco-lakeshore\""),
+            (matching("strong = [\"mbi\"]"), ":12:11: strong lists URIs"),
+            (matching("strong_guard = \"dob|name\""), ":12:16: strong_guard: there is no field \"name\""),
+            (matching("block = [[]]"), ":12:10: block: a set of fields is empty"),
+            (matching("block = [\"dob\"]"), ":12:10: block must be a list of lists of texts"),
+            (matching("weights = { dob = -1 }"), ":12:19: dob must be a number from 0 to 100"),
+            (matching("weights = { phone = 1 }"), "unknown key \"phone\""),
+            (matching("accept = 0.7"), "review must not be above accept"),
+            (matching("accept = \"high\""), ":12:10: accept must be a number from 0 to 1"),
+            (matching("accept = 0.4\nreview = 0.3"), "accept must be above 0.5"),
+            (matching("max_candidates = 0"), "max_candidates must be a whole number, 1 or more"),
+        ] {
+            let told = parse(&text).unwrap_err().to_string();
+            assert!(told.contains(expected), "{expected}\n{told}");
+        }
+    }
 }

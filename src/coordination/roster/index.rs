@@ -57,7 +57,7 @@ mod tests {
         #[test]
         fn finds_what_was_put_in(pairs in prop::collection::vec((any::<u64>(), 0u32..50), 0..200), other: u64) {
             // Few different upper halves, so that several people share one.
-            let pairs: Vec<_> = pairs.into_iter().map(|(hash, person)| (hash % 7 * 0x2492_4924_0000_0000 | hash >> 40, person)).collect();
+            let pairs: Vec<_> = pairs.into_iter().map(|(hash, person)| ((hash % 7 * 0x2492_4924_0000_0000) | (hash >> 40), person)).collect();
             let index = Index::new(pairs.iter().copied());
             for hash in pairs.iter().map(|(hash, _)| *hash).chain([other]) {
                 let mut expected: Vec<u32> = pairs.iter().filter(|(known, _)| known >> 32 == hash >> 32).map(|(_, person)| *person).collect();

@@ -218,8 +218,12 @@ struct Subject {
     sex: u8,
 }
 
+/// What is known of a patient before they are [`Subject::complete`].
+const GUARDING: [Field; 6] =
+    [Field::Family, Field::FamilySound, Field::Given, Field::Dob, Field::BirthYear, Field::Sex];
+
 impl Subject {
-    fn of(patient: &Patient) -> Subject {
+    fn guarding(patient: &Patient) -> Subject {
         let (mut family, mut given) = (values::family(&patient.family), values::given(&patient.given));
         if values::is_nobody(&family, &given) {
             (family, given) = (String::new(), String::new());
@@ -228,13 +232,15 @@ impl Subject {
         Subject {
             family,
             given,
-            street: values::address(&patient.street),
-            city: values::address(&patient.city),
-            zip: values::zip(&patient.zip),
-            phone: values::phone(&patient.phone),
             birth: birth.ok().flatten().map_or(0, values::number),
             sex: values::sex(&patient.sex),
+            ..Subject::default()
         }
+    }
+
+    fn complete(&mut self, patient: &Patient) {
+        (self.street, self.city) = (values::address(&patient.street), values::address(&patient.city));
+        (self.zip, self.phone) = (values::zip(&patient.zip), values::phone(&patient.phone));
     }
 
     fn demographics(&self) -> Demographics<'_> {
@@ -260,13 +266,21 @@ struct Search<'s> {
 
 impl Search<'_> {
     fn find(&mut self, patient: &Patient) -> Match {
-        let subject = Subject::of(patient);
-        let subject = subject.demographics();
         let identifiers = systems::of_message(&patient.identifiers);
-        self.decided(&identifiers)
-            .or_else(|| self.by_identifier(&identifiers, &subject))
-            .or_else(|| self.by_fields(&identifiers, &subject))
-            .unwrap_or_else(|| self.by_score(&identifiers, &subject))
+        if let Some(found) = self.decided(&identifiers) {
+            return found;
+        }
+        // Most are found by an identifier: what only likeness needs is not made before.
+        let mut subject = Subject::guarding(patient);
+        if !self.snapshot.matching.guard.iter().all(|field| GUARDING.contains(field)) {
+            subject.complete(patient);
+        }
+        if let Some(found) = self.by_identifier(&identifiers, &subject.demographics()) {
+            return found;
+        }
+        subject.complete(patient);
+        let subject = subject.demographics();
+        self.by_fields(&identifiers, &subject).unwrap_or_else(|| self.by_score(&identifiers, &subject))
     }
 
     fn tell(&mut self, step: impl FnOnce() -> Step) {

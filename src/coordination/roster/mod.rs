@@ -42,4 +42,6 @@ pub use snapshot::{Membership, Snapshot};
 pub use systems::{MBI, of_uri as system_of_uri};
 
 #[cfg(test)]
+mod size_tests;
+#[cfg(test)]
 mod tests;

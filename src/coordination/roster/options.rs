@@ -94,7 +94,7 @@ pub enum Form {
     /// A table with a header.
     Csv {
         /// What its columns are called.
-        columns: Columns,
+        columns: Box<Columns>,
         /// How it writes dates.
         dates: DateForm,
         /// Windows-1252, of which Latin-1 is a part, instead of UTF-8.

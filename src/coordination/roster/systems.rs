@@ -157,7 +157,7 @@ mod tests {
             identifier("1eg4-te5-mk73", "", "", "MC"),
             identifier("1EG4TE5MK73", "", "2.16.840.1.113883.4.927", ""),
         ] {
-            assert_eq!(found(&[way]), [mbi.clone()]);
+            assert_eq!(found(&[way]), [mbi.as_str()]);
         }
         assert!(
             found(&[identifier("123456789A", "", "", "MC")]).is_empty(),

@@ -42,7 +42,7 @@ fn columns() -> Columns {
 }
 
 fn panel(id: &str, path: &Path, mode: Mode) -> Panel {
-    let form = Form::Csv { columns: columns(), dates: DateForm::Detect, latin_1: false };
+    let form = Form::Csv { columns: Box::new(columns()), dates: DateForm::Detect, latin_1: false };
     Panel {
         id: id.into(),
         kind: PanelKind::Aco,

@@ -110,8 +110,8 @@ pub(super) fn sex(text: &str) -> u8 {
 
 /// An identifier as it is compared; none for a placeholder. Dashes count, except where the system prints its numbers with them.
 pub(super) fn identifier(text: &str, printed_with_dashes: bool) -> Option<String> {
-    let keep = |c: &char| !c.is_whitespace() && !c.is_control() && !(printed_with_dashes && *c == '-');
-    let mut value: String = text.chars().filter(keep).collect();
+    let goes = |c: &char| c.is_whitespace() || c.is_control() || printed_with_dashes && *c == '-';
+    let mut value: String = text.chars().filter(|c| !goes(c)).collect();
     value.make_ascii_uppercase();
     let placeholder = ["", "UNKNOWN", "UNK", "NONE", "NULL", "NA", "N/A", "PENDING", "TBD", "\"\"", "123456789"];
     let nothing =
