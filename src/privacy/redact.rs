@@ -142,7 +142,8 @@ impl<'l> Redaction<'l> {
         let count = bundle.get("entry").and_then(Value::as_array).map_or(0, Vec::len);
         // From the end, so that what goes moves none that is still to be looked at.
         for number in (0..count).rev() {
-            let entry = bundle.get_mut("entry").and_then(Value::as_array_mut).and_then(|entries| entries.get_mut(number));
+            let entry =
+                bundle.get_mut("entry").and_then(Value::as_array_mut).and_then(|entries| entries.get_mut(number));
             let Some(resource) = entry.and_then(|entry| entry.get_mut("resource")) else { continue };
             if !self.resource(resource, 2)? {
                 self.remove(bundle, number)?;

@@ -1,7 +1,8 @@
 //! What is audited, as AuditEvent.
 //!
 //! A delivery is a Privacy Disclosure as its source records it (IHE BALP, `IHE.BasicAudit.PrivacyDisclosure.Source`): type Export, subtype disclose, agents source and recipient, entities
-//! patient and data. BALP has no shape for what is not disclosed; a suppression is the same with a subtype of our own and the outcome of a minor failure, and claims no profile.
+//! patient and data. BALP has no shape for what is not disclosed; a suppression is the same with a subtype of our own and the outcome of a minor failure. Neither claims the profile in
+//! `meta`: persons and recipients are identifiers of our own, not resources that anybody could read.
 use crate::fhir::json;
 use std::fmt::Write as _;
 
@@ -37,10 +38,7 @@ pub struct Entry<'a> {
     pub number: Option<u64>,
 }
 
-const PROFILE: &str =
-    r#""meta":{"profile":["https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit.PrivacyDisclosure.Source"]},"#;
-const TYPE: &str =
-    r#""type":{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"110106","display":"Export"},"subtype":["#;
+const TYPE: &str = r#""type":{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"110106","display":"Export"},"subtype":["#;
 const DISCLOSE: &str = r#"{"system":"http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle","code":"disclose","display":"Disclose Record Lifecycle Event"}"#;
 const SUPPRESS: &str = r#"{"system":"urn:handoff:audit","code":"suppress","display":"Disclosure withheld"}"#;
 const SOURCE: &str = r#""agent":[{"type":{"coding":[{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"110153","display":"Source Role ID"}]},"who":{"display":"handoff"},"requestor":false},{"type":{"coding":[{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"110152","display":"Destination Role ID"}]},"who":{"identifier":{"system":"urn:handoff:recipient","value":"#;
@@ -56,11 +54,11 @@ impl Entry<'_> {
         plain(out, r#"{"resourceType":"AuditEvent","id":""#);
         out.extend_from_slice(&crate::fhir::identity::text(&self.id));
         plain(out, "\",");
-        let (profile, subtype, outcome) = match self.outcome {
-            Outcome::Disclosed => (PROFILE, DISCLOSE, "0"),
-            Outcome::Suppressed(_) => ("", SUPPRESS, "4"),
+        let (subtype, outcome) = match self.outcome {
+            Outcome::Disclosed => (DISCLOSE, "0"),
+            Outcome::Suppressed(_) => (SUPPRESS, "4"),
         };
-        for part in [profile, TYPE, subtype, r#"],"action":"R","recorded":""#, &instant(self.at_ms)] {
+        for part in [TYPE, subtype, r#"],"action":"R","recorded":""#, &instant(self.at_ms)] {
             plain(out, part);
         }
         plain(out, r#"","outcome":""#);
@@ -69,7 +67,10 @@ impl Entry<'_> {
             plain(out, r#"","outcomeDesc":""#);
             plain(out, reason.name());
         }
-        plain(out, r#"","purposeOfEvent":[{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/v3-ActReason","code":"#);
+        plain(
+            out,
+            r#"","purposeOfEvent":[{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/v3-ActReason","code":"#,
+        );
         text(out, self.purpose);
         plain(out, "}]}],");
         plain(out, SOURCE);

@@ -45,7 +45,8 @@ fn batches_files_and_days_are_one_chain() {
     writer.append(&[]).unwrap();
     let report = verify(folder.path()).unwrap();
     assert_eq!((report.lines, report.last, report.hash, report.broken), (8, 8, writer.last().1, None));
-    let names: Vec<_> = files(folder.path()).iter().map(|path| path.file_stem().unwrap().to_str().unwrap()[24..].to_owned()).collect();
+    let names: Vec<_> =
+        files(folder.path()).iter().map(|path| path.file_stem().unwrap().to_str().unwrap()[24..].to_owned()).collect();
     assert_eq!((names, report.files), (vec!["01".into(), "05".into(), "06".into(), "08".to_owned()], 4));
 }
 
@@ -98,7 +99,9 @@ fn whatever_is_changed_is_found() {
     }
     let first = fs::read_to_string(&paths[0]).unwrap();
     let lines: Vec<&str> = first.split_inclusive('\n').collect();
-    for (text, line) in [(lines[1].to_owned(), 1), (format!("{}{}", lines[1], lines[0]), 1), (format!("{first}{}", lines[1]), 3)] {
+    for (text, line) in
+        [(lines[1].to_owned(), 1), (format!("{}{}", lines[1], lines[0]), 1), (format!("{first}{}", lines[1]), 3)]
+    {
         fs::write(&paths[0], text).unwrap();
         let broken = verify(folder.path()).unwrap().broken.unwrap();
         assert_eq!((broken.path, broken.line), (paths[0].clone(), line));

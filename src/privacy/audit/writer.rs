@@ -229,7 +229,8 @@ pub(super) fn read_head(folder: &Path) -> Result<Result<Option<(u64, Hash)>, &'s
     let parsed = || {
         let (digits, rest) = text.split_at_checked(20)?;
         let hash = line::parse(rest.strip_prefix(b" ")?.strip_suffix(b"\n")?)?;
-        let digits = std::str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()))?;
+        let digits =
+            std::str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()))?;
         Some((digits.parse().ok()?, hash))
     };
     Ok(parsed().map(Some).ok_or("it is not what is written there"))

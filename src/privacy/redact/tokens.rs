@@ -41,7 +41,11 @@ impl Tokens {
 
     fn insert(&mut self, text: String, alone: bool) {
         if self.texts.len() + self.alone.len() < TOKENS_MAX {
-            if alone { self.alone.insert(text) } else { self.texts.insert(text) };
+            if alone {
+                self.alone.insert(text)
+            } else {
+                self.texts.insert(text)
+            };
         }
     }
 
