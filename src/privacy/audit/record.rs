@@ -38,13 +38,13 @@ pub struct Entry<'a> {
     pub number: Option<u64>,
 }
 
-const TYPE: &str = r#""type":{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"110106","display":"Export"},"subtype":["#;
-const DISCLOSE: &str = r#"{"system":"http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle","code":"disclose","display":"Disclose Record Lifecycle Event"}"#;
-const SUPPRESS: &str = r#"{"system":"urn:handoff:audit","code":"suppress","display":"Disclosure withheld"}"#;
-const SOURCE: &str = r#""agent":[{"type":{"coding":[{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"110153","display":"Source Role ID"}]},"who":{"display":"handoff"},"requestor":false},{"type":{"coding":[{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"110152","display":"Destination Role ID"}]},"who":{"identifier":{"system":"urn:handoff:recipient","value":"#;
-const OBSERVER: &str = r#"}},"requestor":true}],"source":{"observer":{"display":"handoff"},"type":[{"system":"http://terminology.hl7.org/CodeSystem/security-source-type","code":"4","display":"Application Server"}]},"entity":[{"what":{"identifier":{"system":"urn:handoff:person","value":"#;
-const PERSON: &str = r#"}},"type":{"system":"http://terminology.hl7.org/CodeSystem/audit-entity-type","code":"1","display":"Person"},"role":{"system":"http://terminology.hl7.org/CodeSystem/object-role","code":"1","display":"Patient"}}"#;
-const OBJECT: &str = r#"}},"type":{"system":"http://terminology.hl7.org/CodeSystem/audit-entity-type","code":"2","display":"System Object"},"role":{"system":"http://terminology.hl7.org/CodeSystem/object-role","code":"#;
+const TYPE: &str = r#""type":{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"110106"},"subtype":["#;
+const DISCLOSE: &str = r#"{"system":"http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle","code":"disclose"}"#;
+const SUPPRESS: &str = r#"{"system":"urn:handoff:audit","code":"suppress"}"#;
+const SOURCE: &str = r#""agent":[{"type":{"coding":[{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"110153"}]},"who":{"display":"handoff"},"requestor":false},{"type":{"coding":[{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"110152"}]},"who":{"identifier":{"system":"urn:handoff:recipient","value":"#;
+const OBSERVER: &str = r#"}},"requestor":true}],"source":{"observer":{"display":"handoff"},"type":[{"system":"http://terminology.hl7.org/CodeSystem/security-source-type","code":"4"}]},"entity":[{"what":{"identifier":{"system":"urn:handoff:person","value":"#;
+const PERSON: &str = r#"}},"type":{"system":"http://terminology.hl7.org/CodeSystem/audit-entity-type","code":"1"},"role":{"system":"http://terminology.hl7.org/CodeSystem/object-role","code":"1"}}"#;
+const OBJECT: &str = r#"}},"type":{"system":"http://terminology.hl7.org/CodeSystem/audit-entity-type","code":"2"},"role":{"system":"http://terminology.hl7.org/CodeSystem/object-role","code":"#;
 
 impl Entry<'_> {
     /// Appends the AuditEvent as JSON in one line.
@@ -78,21 +78,21 @@ impl Entry<'_> {
         plain(out, OBSERVER);
         text(out, self.person);
         plain(out, PERSON);
-        self.object(out, "urn:handoff:event", &crate::facets::uuid_text(&self.event), ("4", "Domain Resource"));
+        self.object(out, "urn:handoff:event", &crate::facets::uuid_text(&self.event), "4");
         if let Some(subscription) = self.subscription {
-            self.object(out, "urn:handoff:subscription", subscription, ("9", "Subscriber"));
+            self.object(out, "urn:handoff:subscription", subscription, "9");
         }
         plain(out, "]}");
     }
 
-    fn object(&self, out: &mut Vec<u8>, system: &str, value: &str, (role, display): (&str, &str)) {
+    fn object(&self, out: &mut Vec<u8>, system: &str, value: &str, role: &str) {
         let mut start = String::from(r#",{"what":{"identifier":{"system":""#);
         start.push_str(system);
         start.push_str(r#"","value":"#);
         out.extend_from_slice(start.as_bytes());
         json::string(out, value.as_bytes());
         let mut end = String::from(OBJECT);
-        let _ = write!(end, r#""{role}","display":"{display}"}}"#); // A String takes everything.
+        let _ = write!(end, r#""{role}"}}"#); // A String takes everything.
         if let (Some(number), "9") = (self.number, role) {
             let _ = write!(end, r#","detail":[{{"type":"event-number","valueString":"{number}"}}]"#);
         }

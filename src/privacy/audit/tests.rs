@@ -34,7 +34,7 @@ fn files(folder: &Path) -> Vec<std::path::PathBuf> {
 #[test]
 fn batches_files_and_days_are_one_chain() {
     let folder = tempfile::tempdir().unwrap();
-    let small = Options { file_bytes_max: 5000 };
+    let small = Options { file_bytes_max: 4000 };
     append(folder.path(), small, 0..2, NOON);
     append(folder.path(), small, 2..4, NOON);
     append(folder.path(), small, 4..5, NOON);

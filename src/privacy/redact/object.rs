@@ -246,7 +246,8 @@ impl Redaction<'_> {
         }
         let written =
             matches!(of.name, "markdown" | "base64Binary") || (kind != "Extension" && PLAIN_TEXTS.contains(&name));
-        !(self.withhold_text && written) && !self.tokens.are_in(text) && !self.links.lead_to_gone(text)
+        let goes = (self.withhold_text && written) || self.tokens.are_in(text) || self.links.lead_to_gone(text);
+        !goes
     }
 
     fn leads_somewhere(&self, reference: &Map<String, Value>) -> bool {
