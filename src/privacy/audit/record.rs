@@ -18,7 +18,7 @@ pub enum Outcome {
 /// One delivery or suppression. Every text in it is an opaque id or a name from the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry<'a> {
-    /// Of this entry, a UUID made from what it is about: the same if it is written again.
+    /// Of this entry; [`Entry::identified`] makes it.
     pub id: [u8; 16],
     /// When, in milliseconds since 1970.
     pub at_ms: i64,
@@ -46,7 +46,27 @@ const OBSERVER: &str = r#"}},"requestor":true}],"source":{"observer":{"display":
 const PERSON: &str = r#"}},"type":{"system":"http://terminology.hl7.org/CodeSystem/audit-entity-type","code":"1"},"role":{"system":"http://terminology.hl7.org/CodeSystem/object-role","code":"1"}}"#;
 const OBJECT: &str = r#"}},"type":{"system":"http://terminology.hl7.org/CodeSystem/audit-entity-type","code":"2"},"role":{"system":"http://terminology.hl7.org/CodeSystem/object-role","code":"#;
 
+/// The namespace of the ids of our entries, a UUID of our own.
+const ENTRIES: [u8; 16] =
+    [0x91, 0x4c, 0x7a, 0x02, 0x3d, 0x5e, 0x4b, 0x61, 0xa8, 0x13, 0x6f, 0x20, 0xc4, 0x9b, 0x57, 0xee];
+
 impl Entry<'_> {
+    /// The same with its id, made from all that it says: written again after a crash it has it again.
+    #[must_use]
+    pub fn identified(mut self) -> Self {
+        let number = self.number.map(|number| number.to_string()).unwrap_or_default();
+        let outcome = match self.outcome {
+            Outcome::Disclosed => "",
+            Outcome::Suppressed(reason) => reason.name(),
+        };
+        let at = self.at_ms.to_string();
+        // No text holds a line feed: ids are names.
+        let parts = [self.recipient, self.person, self.subscription.unwrap_or(""), &number, outcome, &at];
+        let text = parts.join("\n");
+        self.id = crate::fhir::identity::version_5(&ENTRIES, &[&self.event, text.as_bytes()]);
+        self
+    }
+
     /// Appends the AuditEvent as JSON in one line.
     pub fn write(&self, out: &mut Vec<u8>) {
         let text = |out: &mut Vec<u8>, text: &str| json::string(out, text.as_bytes());
