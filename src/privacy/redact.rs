@@ -80,6 +80,23 @@ impl<'l> Redaction<'l> {
         }
     }
 
+    /// Whether there is anything to be taken out of a Bundle with these labels. Most Bundles carry none, and looking costs far less than taking out.
+    pub fn is_needed(&self, bundle: &Value, labels: Set) -> bool {
+        if self.withhold_text || !labels.is_within(self.cleared) {
+            return true;
+        }
+        let mut waiting = if self.tokens.are_none() { Vec::new() } else { vec![bundle] };
+        while let Some(value) = waiting.pop() {
+            match value {
+                Value::String(text) if self.tokens.are_in(text) => return true,
+                Value::Object(object) => waiting.extend(object.values()),
+                Value::Array(items) => waiting.extend(items),
+                _ => {}
+            }
+        }
+        false
+    }
+
     /// Whether anything went.
     pub fn dropped(&self) -> bool {
         self.dropped

@@ -49,9 +49,14 @@ impl Tokens {
         }
     }
 
+    /// Whether there are none.
+    pub fn are_none(&self) -> bool {
+        self.texts.is_empty() && self.alone.is_empty()
+    }
+
     /// Whether a text holds one of them.
     pub fn are_in(&self, text: &str) -> bool {
-        if self.texts.is_empty() && self.alone.is_empty() {
+        if self.are_none() {
             return false;
         }
         let text = text.to_lowercase();
