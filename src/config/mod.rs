@@ -106,6 +106,31 @@
 //! weights = { dob = 10.13, address = 8.44, given = 6.85, family = 6.35, zip = 4.98, city = 2.44, sex = 0.75 }
 //! accept = 0.925
 //! review = 0.80                     # from here on somebody is asked
+//!
+//! [[coordination.label]]            # what is sensitive, beside the starter lists of SUD, PSY, HIV, SEX and VIO, which are not legal advice
+//! code = "SUD"
+//! starter = true                    # false: in place of the starter list of that code
+//! policy = "42CFRPart2"
+//! conf = "R"                        # U | L | M | N | R | V
+//! icd10_prefix = ["F10", "F11"]
+//! codes = { loinc = ["75626-2"] }   # icd10, icd10pcs, icd9, atc (these four with all below), loinc, snomed, rxnorm, ndc, cpt, hcpcs, cvx
+//! value_set = "codes/sud.csv"       # system,code lines, or an expanded ValueSet in JSON
+//! marks = ["ETH", "PV2-22=Y"]       # what senders write in MSH-8, MSH-26, MSH-27, PV2-22, TXA-18, ARV-3, ARV-4; others count as label R
+//! facilities = ["LAKERECOV"]        # there the whole event is sensitive
+//! units = ["DETOX", "SBMC|4W"]      # PV1-3.1, or with its facility
+//!
+//! [[coordination.recipient]]        # all of its first six keys must be there
+//! id = "aco-cm"
+//! panels = ["aco-lakeshore"]
+//! purpose = "HOPERAT"
+//! topics = ["admission", "discharge"]
+//! max_content = "id-only"           # empty | id-only | full-resource
+//! clear = ["PSY"]                   # labels that it may see
+//! consent_required = ["SUD"]        # labels that it may see once the patient permits it by name
+//! deny_action = "drop-element"      # drop-element | drop-event
+//! unstructured = "withhold-if-sensitive"   # withhold-if-sensitive | withhold
+//! fields_profile = "cop-minimum"    # all | cop-minimum: patient name, practitioner, institution, event and time
+//! token_sha256 = "…"                # of its bearer token for the FHIR API
 //! ```
 //!
 //! | target | keys beside it |

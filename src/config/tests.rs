@@ -447,7 +447,8 @@ fn labels_and_recipients() {
     let whole = "id = \"a\"\npanels = [\"p\"]\npurpose = \"TREAT\"\ntopics = [\"discharge\"]\nmax_content = \"empty\"\nclear = []\n";
     assert!(parse(&format!("[[coordination.recipient]]\n{whole}")).is_ok());
     for missing in ["id", "panels", "purpose", "topics", "max_content", "clear"] {
-        let without: String = whole.lines().filter(|line| !line.starts_with(missing)).map(|line| format!("{line}\n")).collect();
+        let without: String =
+            whole.lines().filter(|line| !line.starts_with(missing)).map(|line| format!("{line}\n")).collect();
         let told = recipient(&without);
         assert!(told.contains("handoff.toml:1:1:") && told.contains(missing), "{missing}: {told}");
     }
@@ -463,7 +464,10 @@ fn labels_and_recipients() {
         (label("code = \"SUD\"\nstarter = false"), "takes the starter list away"),
         (label("code = \"A\"\nprefix = []"), "unknown key \"prefix\""),
         (label("code = \"A\"\n[[coordination.label]]\ncode = \"A\""), ":4:8: two labels have the code \"A\""),
-        (recipient(&whole.replace("clear = []", "clear = [\"PYS\"]")), ":7:10: clear: \"PYS\" is no label; there are R, V, SUD, PSY"),
+        (
+            recipient(&whole.replace("clear = []", "clear = [\"PYS\"]")),
+            ":7:10: clear: \"PYS\" is no label; there are R, V, SUD, PSY",
+        ),
         (recipient(&whole.replace("\"empty\"", "\"all\"")), "max_content must be one of \"empty\""),
         (recipient(&format!("{whole}token_sha256 = \"x\"")), ":8:16: token_sha256 must be 64"),
         (recipient(&format!("{whole}[[coordination.recipient]]\n{whole}")), "two recipients have the id \"a\""),

@@ -10,6 +10,7 @@ mod read;
 mod reason;
 pub mod roster;
 pub mod store;
+pub mod sensitivity;
 
 pub use event::{Event, Kind};
 pub use options::Options;

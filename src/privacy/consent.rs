@@ -80,7 +80,10 @@ impl Consent {
             _ => return Err(wrong("Consent.status", "must be a code of consent-state-codes, such as active")),
         };
         if !rule::codes(resource.get("scope")).iter().any(|code| code == "patient-privacy") {
-            return Err(wrong("Consent.scope", "must be patient-privacy: consents to treatment or research say nothing here"));
+            return Err(wrong(
+                "Consent.scope",
+                "must be patient-privacy: consents to treatment or research say nothing here",
+            ));
         }
         let reference = resource.get("patient").and_then(|patient| patient.get("reference")).and_then(Value::as_str);
         let patient = reference.and_then(|text| text.rsplit(['/', ':']).next()).filter(|id| !id.is_empty());
@@ -117,7 +120,9 @@ pub(super) fn ask(consents: &[Consent], asked: &Asked<'_>) -> Said {
     for verdict in consents.iter().filter_map(|consent| consent.verdict(asked)) {
         said = match (verdict, said) {
             (Verdict::Deny, _) => return Said::Deny,
-            (Verdict::Permit { explicit }, Said::Permit { explicit: before }) => Said::Permit { explicit: explicit || before },
+            (Verdict::Permit { explicit }, Said::Permit { explicit: before }) => {
+                Said::Permit { explicit: explicit || before }
+            }
             (Verdict::Permit { explicit }, _) => Said::Permit { explicit },
         };
     }

@@ -209,13 +209,18 @@ impl Gate {
         let sensitive = !found.all.is_within(cleared);
         let withhold_text = recipient.unstructured == Unstructured::Withhold || sensitive;
         let mut redaction = Redaction::new(&self.labels, cleared, withhold_text);
-        let focus = focus(&bundle);
-        if let Err(failure) = redaction.run(&mut bundle) {
-            return Release::Withheld(if failure == Failure::Essential { Reason::Policy } else { Reason::Failed });
+        if kind_of(Some(&bundle)) != "Bundle" {
+            return Release::Withheld(Reason::Failed);
         }
-        // All that it was about is gone: that it was there is all that could be told.
-        if focus.iter().any(|url| !is_there(&bundle, url)) && !focus.iter().any(|url| is_there(&bundle, url)) {
-            return Release::Withheld(Reason::Policy);
+        if redaction.is_needed(&bundle, in_bundle) {
+            let focus = focus(&bundle);
+            if let Err(failure) = redaction.run(&mut bundle) {
+                return Release::Withheld(if failure == Failure::Essential { Reason::Policy } else { Reason::Failed });
+            }
+            // All that it was about is gone: that it was there is all that could be told.
+            if !focus.is_empty() && !focus.iter().any(|url| is_there(&bundle, url)) {
+                return Release::Withheld(Reason::Policy);
+            }
         }
         if recipient.fields_profile == FieldsProfile::CopMinimum {
             redaction.without(&mut bundle, profile::has);

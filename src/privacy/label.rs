@@ -5,8 +5,8 @@
 mod look;
 mod table;
 
-pub use look::{Found, Look};
 pub(super) use look::{DEPTH_MAX, TooDeep};
+pub use look::{Found, Look};
 
 use super::systems::System;
 use hashbrown::HashMap;
@@ -100,8 +100,11 @@ impl Labels {
     /// Compiles labels. Those of the same code become one; beyond [`LABELS_MAX`] they are left to whoever configures to refuse.
     pub fn new(labels: Vec<Label>) -> Labels {
         let mut all: Vec<Label> = Vec::new();
-        let generic = [(RESTRICTED, "R"), (VERY_RESTRICTED, "V")]
-            .map(|(code, conf)| Label { code: code.into(), conf: conf.into(), ..Label::default() });
+        let generic = [(RESTRICTED, "R"), (VERY_RESTRICTED, "V")].map(|(code, conf)| Label {
+            code: code.into(),
+            conf: conf.into(),
+            ..Label::default()
+        });
         for label in generic.into_iter().chain(labels) {
             let room = all.len() < LABELS_MAX;
             match all.iter_mut().find(|known| known.code == label.code) {

@@ -80,6 +80,23 @@ impl<'l> Redaction<'l> {
         }
     }
 
+    /// Whether there is anything to be taken out of a Bundle with these labels. Most Bundles carry none, and looking costs far less than taking out.
+    pub fn is_needed(&self, bundle: &Value, labels: Set) -> bool {
+        if self.withhold_text || !labels.is_within(self.cleared) {
+            return true;
+        }
+        let mut waiting = if self.tokens.are_none() { Vec::new() } else { vec![bundle] };
+        while let Some(value) = waiting.pop() {
+            match value {
+                Value::String(text) if self.tokens.are_in(text) => return true,
+                Value::Object(object) => waiting.extend(object.values()),
+                Value::Array(items) => waiting.extend(items),
+                _ => {}
+            }
+        }
+        false
+    }
+
     /// Whether anything went.
     pub fn dropped(&self) -> bool {
         self.dropped
@@ -142,7 +159,8 @@ impl<'l> Redaction<'l> {
         let count = bundle.get("entry").and_then(Value::as_array).map_or(0, Vec::len);
         // From the end, so that what goes moves none that is still to be looked at.
         for number in (0..count).rev() {
-            let entry = bundle.get_mut("entry").and_then(Value::as_array_mut).and_then(|entries| entries.get_mut(number));
+            let entry =
+                bundle.get_mut("entry").and_then(Value::as_array_mut).and_then(|entries| entries.get_mut(number));
             let Some(resource) = entry.and_then(|entry| entry.get_mut("resource")) else { continue };
             if !self.resource(resource, 2)? {
                 self.remove(bundle, number)?;

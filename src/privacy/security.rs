@@ -43,7 +43,11 @@ fn codings(labels: &Labels, set: Set) -> Vec<Value> {
         }
         if let Some(policy) = &label.policy {
             let of_hl7 = ["42CFRPart2", "HIPAA", "Title38"].iter().any(|start| policy.starts_with(start));
-            codings.push(if of_hl7 { json!({ "system": ACT_CODE, "code": policy }) } else { json!({ "display": policy }) });
+            codings.push(if of_hl7 {
+                json!({ "system": ACT_CODE, "code": policy })
+            } else {
+                json!({ "display": policy })
+            });
         }
     }
     codings
@@ -56,7 +60,11 @@ fn add(resource: &mut Map<String, Value>, codings: Vec<Value>) {
     }
     let Some(Value::Object(meta)) = resource.get_mut("meta") else { return };
     let Value::Array(list) = meta.entry("security").or_insert_with(|| json!([])) else { return };
-    let same = |one: &Value, other: &Value| one.get("system") == other.get("system") && one.get("code") == other.get("code") && one.get("display").or(other.get("code")).is_some();
+    let same = |one: &Value, other: &Value| {
+        one.get("system") == other.get("system")
+            && one.get("code") == other.get("code")
+            && one.get("display").or(other.get("code")).is_some()
+    };
     for coding in codings {
         if !list.iter().any(|known| same(known, &coding) && (coding.get("code").is_some() || known == &coding)) {
             list.push(coding);

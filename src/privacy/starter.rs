@@ -118,7 +118,8 @@ fn read_value_set(text: &str) -> Result<List, ListError> {
     if pairs.is_empty() {
         for include in set.get("compose").map(|compose| list(compose, "include")).unwrap_or_default() {
             // What a filter or another set includes would be missing, and nobody would know.
-            if include.get("filter").is_some() || include.get("valueSet").is_some() || include.get("concept").is_none() {
+            if include.get("filter").is_some() || include.get("valueSet").is_some() || include.get("concept").is_none()
+            {
                 return Err(ListError::ValueSet("it includes more than it lists; expand it first"));
             }
             let system = text(&include, "system");
@@ -162,7 +163,8 @@ mod tests {
         assert!(wrong("{\"resourceType\":\"Patient\"}").contains("not ValueSet"));
         let filter = r#"{"resourceType":"ValueSet","compose":{"include":[{"system":"http://loinc.org","filter":[]}]}}"#;
         assert!(wrong(filter).contains("expand it first"));
-        let house = r#"{"resourceType":"ValueSet","compose":{"include":[{"system":"urn:house","concept":[{"code":"1"}]}]}}"#;
+        let house =
+            r#"{"resourceType":"ValueSet","compose":{"include":[{"system":"urn:house","concept":[{"code":"1"}]}]}}"#;
         assert!(wrong(house).contains("not known here"));
     }
 

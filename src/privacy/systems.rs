@@ -172,10 +172,7 @@ const NAMES: &[(System, &[&str])] = &[
             "SNOMED-CT",
         ],
     ),
-    (
-        System::Rxnorm,
-        &["HTTP://WWW.NLM.NIH.GOV/RESEARCH/UMLS/RXNORM", "2.16.840.1.113883.6.88", "RXN", "RXNORM"],
-    ),
+    (System::Rxnorm, &["HTTP://WWW.NLM.NIH.GOV/RESEARCH/UMLS/RXNORM", "2.16.840.1.113883.6.88", "RXN", "RXNORM"]),
     (System::Ndc, &["HTTP://HL7.ORG/FHIR/SID/NDC", "2.16.840.1.113883.6.69", "NDC"]),
     (
         System::Cpt,

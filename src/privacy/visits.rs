@@ -55,7 +55,9 @@ mod tests {
         let mut connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(TABLES).unwrap();
         let transaction = connection.transaction().unwrap();
-        for (visit, codes) in [("SBMC|V1", &["SUD"][..]), ("SBMC|V2", &["HIV"]), ("SBMC|V1", &["PSY", "SUD"]), ("SBMC|V3", &[])] {
+        for (visit, codes) in
+            [("SBMC|V1", &["SUD"][..]), ("SBMC|V2", &["HIV"]), ("SBMC|V1", &["PSY", "SUD"]), ("SBMC|V3", &[])]
+        {
             add(&transaction, visit, &labels, labels.of_all(codes.iter().copied())).unwrap();
         }
         transaction.commit().unwrap();

@@ -36,7 +36,8 @@ fn translate(message: &str) -> Value {
 }
 
 fn gate() -> Gate {
-    let facility = Label { code: "SUD".into(), conf: "R".into(), facilities: vec!["LAKERECOV".into()], ..Label::default() };
+    let facility =
+        Label { code: "SUD".into(), conf: "R".into(), facilities: vec!["LAKERECOV".into()], ..Label::default() };
     Gate::new(Arc::new(Labels::new(starter::labels().into_iter().chain([facility]).collect())))
 }
 
@@ -101,11 +102,17 @@ fn a_discharge_shows_what_is_cleared_and_not_a_word_of_the_rest() {
     let message = discharge("SBMC");
     let canonical = translate(&message);
     let conditions = |bundle: &Value| {
-        let kinds = bundle["entry"].as_array().unwrap().iter().map(|entry| entry["resource"]["resourceType"].as_str().unwrap());
+        let kinds =
+            bundle["entry"].as_array().unwrap().iter().map(|entry| entry["resource"]["resourceType"].as_str().unwrap());
         kinds.filter(|kind| *kind == "Condition").count()
     };
     let diagnoses = |bundle: &Value| {
-        let encounter = bundle["entry"].as_array().unwrap().iter().find(|entry| entry["resource"]["resourceType"] == "Encounter").unwrap();
+        let encounter = bundle["entry"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|entry| entry["resource"]["resourceType"] == "Encounter")
+            .unwrap();
         encounter["resource"]["diagnosis"].as_array().map_or(0, Vec::len)
     };
     assert_eq!((conditions(&canonical), diagnoses(&canonical)), (3, 3), "the test is about diagnoses of an Encounter");
@@ -113,7 +120,8 @@ fn a_discharge_shows_what_is_cleared_and_not_a_word_of_the_rest() {
     let event = found(&gate, &message);
     assert_eq!(gate.labels().names(event.all), ["SUD", "PSY"]);
     assert!(matches!(gate.decide(&recipient, &facts(event, &[])), Decision::Share { .. }));
-    let (bundle, labels) = bundle_of(gate.release(&recipient, &facts(event, &[]), MaxContent::FullResource, canonical.clone()));
+    let (bundle, labels) =
+        bundle_of(gate.release(&recipient, &facts(event, &[]), MaxContent::FullResource, canonical.clone()));
     let text = bundle.to_string();
     assert!(text.contains("F33.2") && text.contains("I50.23") && text.contains("OKAFOR"), "{text}");
     for secret in ["F10", "lcohol", "bottle", "QUIST", "9990005057", "42CFRPart2", "SUD"] {
@@ -125,12 +133,14 @@ fn a_discharge_shows_what_is_cleared_and_not_a_word_of_the_rest() {
 
     // With a consent by name all of it, marked; revoked, as before.
     let permitted = [consent("active")];
-    let (bundle, _) = bundle_of(gate.release(&recipient, &facts(event, &permitted), MaxContent::FullResource, canonical.clone()));
+    let (bundle, _) =
+        bundle_of(gate.release(&recipient, &facts(event, &permitted), MaxContent::FullResource, canonical.clone()));
     let text = bundle.to_string();
     assert!(text.contains("F10.20") && text.contains("42CFRPart2"));
     assert_eq!((conditions(&bundle), mistakes(text.as_bytes())), (3, Vec::new()));
     let revoked = [consent("inactive")];
-    let (bundle, _) = bundle_of(gate.release(&recipient, &facts(event, &revoked), MaxContent::FullResource, canonical.clone()));
+    let (bundle, _) =
+        bundle_of(gate.release(&recipient, &facts(event, &revoked), MaxContent::FullResource, canonical.clone()));
     assert!(!bundle.to_string().contains("F10"));
 
     let least = Recipient { fields_profile: FieldsProfile::CopMinimum, ..recipient.clone() };
@@ -189,7 +199,8 @@ fn a_visit_at_a_labelled_facility_sends_nothing_and_audits_one_suppression() {
     for line in text.lines() {
         let event = &serde_json::from_str::<Value>(line).unwrap()["event"];
         let url = format!("urn:uuid:{}", event["id"].as_str().unwrap());
-        let bundle = json!({ "resourceType": "Bundle", "type": "collection", "entry": [{ "fullUrl": url, "resource": event }] });
+        let bundle =
+            json!({ "resourceType": "Bundle", "type": "collection", "entry": [{ "fullUrl": url, "resource": event }] });
         assert_eq!(mistakes(bundle.to_string().as_bytes()), Vec::<String>::new());
     }
     verify_tells(folder.path(), &file, &text);
@@ -198,7 +209,8 @@ fn a_visit_at_a_labelled_facility_sends_nothing_and_audits_one_suppression() {
 /// `handoff audit verify`.
 fn verify_tells(data: &std::path::Path, file: &std::path::Path, text: &str) {
     let run = || {
-        let output = Command::new(env!("CARGO_BIN_EXE_handoff")).args(["audit", "verify", "--data"]).arg(data).output().unwrap();
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_handoff")).args(["audit", "verify", "--data"]).arg(data).output().unwrap();
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
     };
     let (code, told) = run();
@@ -207,7 +219,11 @@ fn verify_tells(data: &std::path::Path, file: &std::path::Path, text: &str) {
     let (code, told) = run();
     assert!(code == Some(1) && told.contains(".ndjson:1: its hash is not that of what it says"), "{told}");
     let nothing = tempfile::tempdir().unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_handoff")).args(["audit", "verify", "--data"]).arg(nothing.path()).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_handoff"))
+        .args(["audit", "verify", "--data"])
+        .arg(nothing.path())
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(2));
 }
 
@@ -215,7 +231,9 @@ fn verify_tells(data: &std::path::Path, file: &std::path::Path, text: &str) {
 fn codes(value: &Value, found: &mut BTreeSet<(&'static str, String)>) {
     match value {
         Value::Object(object) => {
-            if let (Some(system), Some(code)) = (object.get("system").and_then(Value::as_str), object.get("code").and_then(Value::as_str)) {
+            if let (Some(system), Some(code)) =
+                (object.get("system").and_then(Value::as_str), object.get("code").and_then(Value::as_str))
+            {
                 let system = System::of(system);
                 let name = System::LISTED.iter().find(|(_, listed)| *listed == system).map(|(name, _)| *name);
                 found.extend(name.map(|name| (name, code.to_owned())));
@@ -244,7 +262,8 @@ fn every_fixture_stays_valid_without_any_of_its_codes() {
                 let clear = labels.every().without(labels.of("X").unwrap());
                 let gate = Gate::new(Arc::new(labels));
                 let recipient = Recipient { clear, consent_required: Set::EMPTY, ..aco_cm(&gate) };
-                match gate.release(&recipient, &facts(Found::default(), &[]), MaxContent::FullResource, bundle.clone()) {
+                match gate.release(&recipient, &facts(Found::default(), &[]), MaxContent::FullResource, bundle.clone())
+                {
                     Release::Withheld(Reason::Failed) => wrong.push(format!("{}: {code} failed", fixture.name)),
                     Release::Withheld(_) => withheld += 1,
                     Release::Shared(release) => {
@@ -253,7 +272,11 @@ fn every_fixture_stays_valid_without_any_of_its_codes() {
                         if code.len() > 4 && text.contains(&code) {
                             wrong.push(format!("{}: {code} is still there", fixture.name));
                         }
-                        wrong.extend(mistakes(text.as_bytes()).into_iter().map(|mistake| format!("{} without {code}: {mistake}", fixture.name)));
+                        wrong.extend(
+                            mistakes(text.as_bytes())
+                                .into_iter()
+                                .map(|mistake| format!("{} without {code}: {mistake}", fixture.name)),
+                        );
                     }
                 }
             }

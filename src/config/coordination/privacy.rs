@@ -57,8 +57,7 @@ fn label(section: Section<'_>) -> Option<(Label, bool, std::ops::Range<usize>)> 
     if let Some(path) = section.text("value_set") {
         value_set(&section, &path, &mut label);
     }
-    for (key, list) in
-        [("marks", &mut label.marks), ("facilities", &mut label.facilities), ("units", &mut label.units)]
+    for (key, list) in [("marks", &mut label.marks), ("facilities", &mut label.facilities), ("units", &mut label.units)]
     {
         for text in section.texts(key).into_iter().flatten() {
             if text.value.trim().is_empty() {
@@ -159,8 +158,7 @@ fn recipient(section: Section<'_>, labels: &Labels) -> Option<Recipient> {
         hash
     });
     let deny_action = section.choice("deny_action", &DenyAction::ALL).unwrap_or(DenyAction::DropElement);
-    let unstructured =
-        section.choice("unstructured", &Unstructured::ALL).unwrap_or(Unstructured::WithholdIfSensitive);
+    let unstructured = section.choice("unstructured", &Unstructured::ALL).unwrap_or(Unstructured::WithholdIfSensitive);
     let fields_profile = section.choice("fields_profile", &FieldsProfile::ALL).unwrap_or(FieldsProfile::All);
     section.finish();
     let texts = |list: Option<Vec<Placed<String>>>| list.into_iter().flatten().map(|text| text.value).collect();

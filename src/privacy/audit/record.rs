@@ -1,7 +1,8 @@
 //! What is audited, as AuditEvent.
 //!
 //! A delivery is a Privacy Disclosure as its source records it (IHE BALP, `IHE.BasicAudit.PrivacyDisclosure.Source`): type Export, subtype disclose, agents source and recipient, entities
-//! patient and data. BALP has no shape for what is not disclosed; a suppression is the same with a subtype of our own and the outcome of a minor failure, and claims no profile.
+//! patient and data. BALP has no shape for what is not disclosed; a suppression is the same with a subtype of our own and the outcome of a minor failure. Neither claims the profile in
+//! `meta`: persons and recipients are identifiers of our own, not resources that anybody could read.
 use crate::fhir::json;
 use std::fmt::Write as _;
 
@@ -17,7 +18,7 @@ pub enum Outcome {
 /// One delivery or suppression. Every text in it is an opaque id or a name from the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry<'a> {
-    /// Of this entry, a UUID made from what it is about: the same if it is written again.
+    /// Of this entry; [`Entry::identified`] makes it.
     pub id: [u8; 16],
     /// When, in milliseconds since 1970.
     pub at_ms: i64,
@@ -37,18 +38,35 @@ pub struct Entry<'a> {
     pub number: Option<u64>,
 }
 
-const PROFILE: &str =
-    r#""meta":{"profile":["https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit.PrivacyDisclosure.Source"]},"#;
-const TYPE: &str =
-    r#""type":{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"110106","display":"Export"},"subtype":["#;
-const DISCLOSE: &str = r#"{"system":"http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle","code":"disclose","display":"Disclose Record Lifecycle Event"}"#;
-const SUPPRESS: &str = r#"{"system":"urn:handoff:audit","code":"suppress","display":"Disclosure withheld"}"#;
-const SOURCE: &str = r#""agent":[{"type":{"coding":[{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"110153","display":"Source Role ID"}]},"who":{"display":"handoff"},"requestor":false},{"type":{"coding":[{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"110152","display":"Destination Role ID"}]},"who":{"identifier":{"system":"urn:handoff:recipient","value":"#;
-const OBSERVER: &str = r#"}},"requestor":true}],"source":{"observer":{"display":"handoff"},"type":[{"system":"http://terminology.hl7.org/CodeSystem/security-source-type","code":"4","display":"Application Server"}]},"entity":[{"what":{"identifier":{"system":"urn:handoff:person","value":"#;
-const PERSON: &str = r#"}},"type":{"system":"http://terminology.hl7.org/CodeSystem/audit-entity-type","code":"1","display":"Person"},"role":{"system":"http://terminology.hl7.org/CodeSystem/object-role","code":"1","display":"Patient"}}"#;
-const OBJECT: &str = r#"}},"type":{"system":"http://terminology.hl7.org/CodeSystem/audit-entity-type","code":"2","display":"System Object"},"role":{"system":"http://terminology.hl7.org/CodeSystem/object-role","code":"#;
+const TYPE: &str = r#""type":{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"110106"},"subtype":["#;
+const DISCLOSE: &str = r#"{"system":"http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle","code":"disclose"}"#;
+const SUPPRESS: &str = r#"{"system":"urn:handoff:audit","code":"suppress"}"#;
+const SOURCE: &str = r#""agent":[{"type":{"coding":[{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"110153"}]},"who":{"display":"handoff"},"requestor":false},{"type":{"coding":[{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"110152"}]},"who":{"identifier":{"system":"urn:handoff:recipient","value":"#;
+const OBSERVER: &str = r#"}},"requestor":true}],"source":{"observer":{"display":"handoff"},"type":[{"system":"http://terminology.hl7.org/CodeSystem/security-source-type","code":"4"}]},"entity":[{"what":{"identifier":{"system":"urn:handoff:person","value":"#;
+const PERSON: &str = r#"}},"type":{"system":"http://terminology.hl7.org/CodeSystem/audit-entity-type","code":"1"},"role":{"system":"http://terminology.hl7.org/CodeSystem/object-role","code":"1"}}"#;
+const OBJECT: &str = r#"}},"type":{"system":"http://terminology.hl7.org/CodeSystem/audit-entity-type","code":"2"},"role":{"system":"http://terminology.hl7.org/CodeSystem/object-role","code":"#;
+
+/// The namespace of the ids of our entries, a UUID of our own.
+const ENTRIES: [u8; 16] =
+    [0x91, 0x4c, 0x7a, 0x02, 0x3d, 0x5e, 0x4b, 0x61, 0xa8, 0x13, 0x6f, 0x20, 0xc4, 0x9b, 0x57, 0xee];
 
 impl Entry<'_> {
+    /// The same with its id, made from all that it says: written again after a crash it has it again.
+    #[must_use]
+    pub fn identified(mut self) -> Self {
+        let number = self.number.map(|number| number.to_string()).unwrap_or_default();
+        let outcome = match self.outcome {
+            Outcome::Disclosed => "",
+            Outcome::Suppressed(reason) => reason.name(),
+        };
+        let at = self.at_ms.to_string();
+        // No text holds a line feed: ids are names.
+        let parts = [self.recipient, self.person, self.subscription.unwrap_or(""), &number, outcome, &at];
+        let text = parts.join("\n");
+        self.id = crate::fhir::identity::version_5(&ENTRIES, &[&self.event, text.as_bytes()]);
+        self
+    }
+
     /// Appends the AuditEvent as JSON in one line.
     pub fn write(&self, out: &mut Vec<u8>) {
         let text = |out: &mut Vec<u8>, text: &str| json::string(out, text.as_bytes());
@@ -56,11 +74,11 @@ impl Entry<'_> {
         plain(out, r#"{"resourceType":"AuditEvent","id":""#);
         out.extend_from_slice(&crate::fhir::identity::text(&self.id));
         plain(out, "\",");
-        let (profile, subtype, outcome) = match self.outcome {
-            Outcome::Disclosed => (PROFILE, DISCLOSE, "0"),
-            Outcome::Suppressed(_) => ("", SUPPRESS, "4"),
+        let (subtype, outcome) = match self.outcome {
+            Outcome::Disclosed => (DISCLOSE, "0"),
+            Outcome::Suppressed(_) => (SUPPRESS, "4"),
         };
-        for part in [profile, TYPE, subtype, r#"],"action":"R","recorded":""#, &instant(self.at_ms)] {
+        for part in [TYPE, subtype, r#"],"action":"R","recorded":""#, &instant(self.at_ms)] {
             plain(out, part);
         }
         plain(out, r#"","outcome":""#);
@@ -69,7 +87,10 @@ impl Entry<'_> {
             plain(out, r#"","outcomeDesc":""#);
             plain(out, reason.name());
         }
-        plain(out, r#"","purposeOfEvent":[{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/v3-ActReason","code":"#);
+        plain(
+            out,
+            r#"","purposeOfEvent":[{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/v3-ActReason","code":"#,
+        );
         text(out, self.purpose);
         plain(out, "}]}],");
         plain(out, SOURCE);
@@ -77,21 +98,21 @@ impl Entry<'_> {
         plain(out, OBSERVER);
         text(out, self.person);
         plain(out, PERSON);
-        self.object(out, "urn:handoff:event", &crate::facets::uuid_text(&self.event), ("4", "Domain Resource"));
+        self.object(out, "urn:handoff:event", &crate::facets::uuid_text(&self.event), "4");
         if let Some(subscription) = self.subscription {
-            self.object(out, "urn:handoff:subscription", subscription, ("9", "Subscriber"));
+            self.object(out, "urn:handoff:subscription", subscription, "9");
         }
         plain(out, "]}");
     }
 
-    fn object(&self, out: &mut Vec<u8>, system: &str, value: &str, (role, display): (&str, &str)) {
+    fn object(&self, out: &mut Vec<u8>, system: &str, value: &str, role: &str) {
         let mut start = String::from(r#",{"what":{"identifier":{"system":""#);
         start.push_str(system);
         start.push_str(r#"","value":"#);
         out.extend_from_slice(start.as_bytes());
         json::string(out, value.as_bytes());
         let mut end = String::from(OBJECT);
-        let _ = write!(end, r#""{role}","display":"{display}"}}"#); // A String takes everything.
+        let _ = write!(end, r#""{role}"}}"#); // A String takes everything.
         if let (Some(number), "9") = (self.number, role) {
             let _ = write!(end, r#","detail":[{{"type":"event-number","valueString":"{number}"}}]"#);
         }

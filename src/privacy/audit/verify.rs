@@ -82,9 +82,7 @@ pub fn verify(folder: &Path) -> Result<Report, Error> {
     Ok(report)
 }
 
-type Head = Result<Option<(u64, Hash)>, &'static str>;
-
-fn check_head(folder: &Path, head: &Head, at_head: Option<Hash>, report: &Report) -> Option<Break> {
+fn check_head(folder: &Path, head: &writer::Head, at_head: Option<Hash>, report: &Report) -> Option<Break> {
     let wrong = |what| Some(Break { path: writer::head_of(folder), line: 0, what });
     match head {
         Err(what) => wrong(what),

@@ -215,8 +215,11 @@ pub(super) fn head_of(folder: &Path) -> PathBuf {
     folder.join("head")
 }
 
-/// What was noted last; `Ok(Ok(None))` where nothing was yet.
-pub(super) fn read_head(folder: &Path) -> Result<Result<Option<(u64, Hash)>, &'static str>, Error> {
+/// What was noted last; none where nothing was yet, or what is wrong with it.
+pub(super) type Head = Result<Option<(u64, Hash)>, &'static str>;
+
+/// Reads it.
+pub(super) fn read_head(folder: &Path) -> Result<Head, Error> {
     let path = head_of(folder);
     let text = match fs::read(&path) {
         Ok(text) => text,
@@ -229,7 +232,8 @@ pub(super) fn read_head(folder: &Path) -> Result<Result<Option<(u64, Hash)>, &'s
     let parsed = || {
         let (digits, rest) = text.split_at_checked(20)?;
         let hash = line::parse(rest.strip_prefix(b" ")?.strip_suffix(b"\n")?)?;
-        let digits = std::str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()))?;
+        let digits =
+            std::str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()))?;
         Some((digits.parse().ok()?, hash))
     };
     Ok(parsed().map(Some).ok_or("it is not what is written there"))

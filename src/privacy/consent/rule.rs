@@ -55,7 +55,9 @@ struct Listed {
 impl Listed {
     fn of(value: Option<&Value>, texts_of: impl Fn(&Value) -> Vec<String>) -> Listed {
         let mut listed = Listed::default();
-        for item in value.map(|value| value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice)).unwrap_or_default() {
+        for item in
+            value.map(|value| value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice)).unwrap_or_default()
+        {
             let texts = texts_of(item);
             listed.unreadable |= texts.is_empty();
             listed.texts.extend(texts);
@@ -130,9 +132,7 @@ fn moment(text: &str) -> Option<(i64, i64, i64)> {
             (date, date.tomorrow().ok()?)
         }
     };
-    let ms = |date: jiff::civil::Date| {
-        Some(date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond())
-    };
+    let ms = |date: jiff::civil::Date| Some(date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond());
     let (begin, end) = (ms(date)?, ms(next)?);
     let length = end.saturating_sub(begin).max(DAY_MS) - 1;
     Some((begin - ZONE_MS, begin + ZONE_MS, length))

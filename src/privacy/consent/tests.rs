@@ -67,11 +67,19 @@ fn what_forbids_goes_first_across_consents() {
 
 #[test]
 fn nested_provisions_are_exceptions() {
-    let only = with(json!({ "policyRule": { "coding": [{ "code": "OPTOUT" }] }, "provision": { "provision": [{ "type": "permit", "actor": actor("aco-cm") }] } }));
+    let only = with(
+        json!({ "policyRule": { "coding": [{ "code": "OPTOUT" }] }, "provision": { "provision": [{ "type": "permit", "actor": actor("aco-cm") }] } }),
+    );
     assert_eq!(said(std::slice::from_ref(&only), None), GENERAL);
     assert_eq!(ask(&[only], &Asked { recipient: "payer", ..asked(None) }), Said::Deny);
-    let all_but = consent(json!({ "type": "permit", "provision": [{ "type": "deny", "securityLabel": [{ "code": "SUD" }], "provision": [{ "type": "permit", "actor": actor("aco-cm") }] }] }));
-    assert_eq!(said(std::slice::from_ref(&all_but), Some("SUD")), EXPLICIT, "the label is that of the provision around it");
+    let all_but = consent(
+        json!({ "type": "permit", "provision": [{ "type": "deny", "securityLabel": [{ "code": "SUD" }], "provision": [{ "type": "permit", "actor": actor("aco-cm") }] }] }),
+    );
+    assert_eq!(
+        said(std::slice::from_ref(&all_but), Some("SUD")),
+        EXPLICIT,
+        "the label is that of the provision around it"
+    );
     assert_eq!(ask(&[all_but], &Asked { recipient: "payer", ..asked(Some("SUD")) }), Said::Deny);
     let both = consent(json!({ "provision": [{ "type": "permit" }, { "type": "deny", "actor": actor("aco-cm") }] }));
     assert_eq!(said(&[both], None), Said::Deny, "as deep as each other");
@@ -110,14 +118,27 @@ fn what_cannot_be_judged_permits_nothing_and_forbids_all() {
         };
         assert_eq!((said("permit"), said("deny")), (Said::Nothing, Said::Deny), "{more}");
     }
-    let purpose = |kind: &str, code: &str| said(&[consent(json!({ "type": kind, "purpose": [{ "code": code }] }))], None);
+    let purpose =
+        |kind: &str, code: &str| said(&[consent(json!({ "type": kind, "purpose": [{ "code": code }] }))], None);
     assert_eq!(
-        [purpose("permit", "HOPERAT"), purpose("permit", "TREAT"), purpose("deny", "HOPERAT"), purpose("deny", "TREAT")],
+        [
+            purpose("permit", "HOPERAT"),
+            purpose("permit", "TREAT"),
+            purpose("deny", "HOPERAT"),
+            purpose("deny", "TREAT")
+        ],
         [GENERAL, Said::Nothing, Said::Deny, Said::Nothing]
     );
-    let action = |kind: &str, code: &str| said(&[consent(json!({ "type": kind, "action": [{ "coding": [{ "code": code }] }] }))], None);
+    let action = |kind: &str, code: &str| {
+        said(&[consent(json!({ "type": kind, "action": [{ "coding": [{ "code": code }] }] }))], None)
+    };
     assert_eq!(
-        [action("permit", "disclose"), action("permit", "collect"), action("deny", "access"), action("deny", "correct")],
+        [
+            action("permit", "disclose"),
+            action("permit", "collect"),
+            action("deny", "access"),
+            action("deny", "correct")
+        ],
         [GENERAL, Said::Nothing, Said::Deny, Said::Nothing]
     );
 }

@@ -80,7 +80,10 @@ fn consents_and_rosters_go_before_policy() {
     let forbids = [permit.clone(), consent("deny", Some("SUD"))];
     assert_eq!(decide(&forbids, &unknown, there), Decision::Withhold(Reason::Consent));
     let psychiatric = gate.labels().look().code("I10C", "F33.2").found();
-    assert_eq!(decide(&[consent("deny", Some("PSY"))], &unknown, psychiatric), Decision::Share { cleared: aco.clear.without(psy) });
+    assert_eq!(
+        decide(&[consent("deny", Some("PSY"))], &unknown, psychiatric),
+        Decision::Share { cleared: aco.clear.without(psy) }
+    );
     assert_eq!(decide(&[consent("deny", None)], &unknown, psychiatric), Decision::Withhold(Reason::Consent));
     assert_eq!(decide(&[consent("permit", None)], &unknown, there), Decision::Withhold(Reason::Consent), "not by name");
     assert_eq!(decide(&[], &RosterConsent::Permit(vec!["SUD".into()]), there), both);
@@ -101,11 +104,18 @@ fn message(diagnoses: &[&str]) -> Value {
         .iter()
         .map(|code| json!({ "resourceType": "Condition", "id": format!("c{}", code.len() + usize::from(code.as_bytes()[1])), "subject": to("p"), "code": { "coding": [{ "system": "http://hl7.org/fhir/sid/icd-10-cm", "code": code }] } }))
         .collect();
-    let links: Vec<Value> = conditions.iter().map(|condition| json!({ "condition": to(condition["id"].as_str().unwrap()) })).collect();
+    let links: Vec<Value> =
+        conditions.iter().map(|condition| json!({ "condition": to(condition["id"].as_str().unwrap()) })).collect();
     let mut entries = vec![
-        entry(json!({ "resourceType": "MessageHeader", "id": "h", "eventCoding": { "code": "A03" }, "source": { "endpoint": "urn:x" }, "focus": [to("p"), to("e")] })),
-        entry(json!({ "resourceType": "Patient", "id": "p", "name": [{ "family": "Okafor" }], "birthDate": "1951-03-14", "identifier": [{ "value": "00718243" }] })),
-        entry(json!({ "resourceType": "Encounter", "id": "e", "status": "finished", "class": { "code": "IMP" }, "subject": to("p"), "diagnosis": links })),
+        entry(
+            json!({ "resourceType": "MessageHeader", "id": "h", "eventCoding": { "code": "A03" }, "source": { "endpoint": "urn:x" }, "focus": [to("p"), to("e")] }),
+        ),
+        entry(
+            json!({ "resourceType": "Patient", "id": "p", "name": [{ "family": "Okafor" }], "birthDate": "1951-03-14", "identifier": [{ "value": "00718243" }] }),
+        ),
+        entry(
+            json!({ "resourceType": "Encounter", "id": "e", "status": "finished", "class": { "code": "IMP" }, "subject": to("p"), "diagnosis": links }),
+        ),
     ];
     entries.extend(conditions.into_iter().map(entry));
     json!({ "resourceType": "Bundle", "type": "message", "entry": entries })
@@ -122,14 +132,19 @@ fn shared(release: Release) -> Shared {
 fn a_release_is_redacted_marked_and_no_more_than_allowed() {
     let gate = gate();
     let aco = recipient(&gate);
-    let release = |recipient: &Recipient, content| shared(gate.release(recipient, &facts(Found::default()), content, message(&["F33.2", "F10.20"])));
+    let release = |recipient: &Recipient, content| {
+        shared(gate.release(recipient, &facts(Found::default()), content, message(&["F33.2", "F10.20"])))
+    };
     let full = release(&aco, MaxContent::FullResource);
     let bundle = full.bundle.unwrap();
     let text = bundle.to_string();
     assert!(text.contains("F33.2") && !text.contains("F10"), "{text}");
     assert_eq!((full.labels, full.reduced), (aco.clear, true));
     let security = &bundle["meta"]["security"];
-    assert_eq!((&security[0]["code"], &security[1]["code"], security.as_array().map(Vec::len)), (&json!("R"), &json!("PSY"), Some(2)));
+    assert_eq!(
+        (&security[0]["code"], &security[1]["code"], security.as_array().map(Vec::len)),
+        (&json!("R"), &json!("PSY"), Some(2))
+    );
     assert_eq!(bundle["entry"][3]["resource"]["meta"]["security"], *security, "the condition that stays");
     assert!(bundle["entry"][1]["resource"].get("meta").is_none());
     let ids = release(&Recipient { max_content: MaxContent::IdOnly, ..aco.clone() }, MaxContent::FullResource);
@@ -146,7 +161,10 @@ fn a_release_is_redacted_marked_and_no_more_than_allowed() {
 fn the_least_that_hospitals_tell() {
     let gate = gate();
     let aco = Recipient { fields_profile: FieldsProfile::CopMinimum, ..recipient(&gate) };
-    let bundle = shared(gate.release(&aco, &facts(Found::default()), MaxContent::FullResource, message(&["F33.2", "I50.23"]))).bundle.unwrap();
+    let bundle =
+        shared(gate.release(&aco, &facts(Found::default()), MaxContent::FullResource, message(&["F33.2", "I50.23"])))
+            .bundle
+            .unwrap();
     let text = bundle.to_string();
     for gone in ["1951", "00718243", "I50", "F33", "diagnosis", "Condition"] {
         assert!(!text.contains(gone), "{gone}: {text}");
@@ -176,12 +194,15 @@ fn an_earlier_message_of_the_visit_withholds_its_text() {
     let aco = recipient(&gate);
     let mut bundle = message(&[]);
     bundle["entry"].as_array_mut().unwrap().push(json!({ "fullUrl": "urn:uuid:d", "resource": { "resourceType": "DocumentReference", "id": "d", "status": "current", "content": [{ "attachment": { "contentType": "text/plain", "data": "QUJD" } }] } }));
-    let release = |found| shared(gate.release(&aco, &facts(found), MaxContent::FullResource, bundle.clone())).bundle.unwrap().to_string();
+    let release = |found| {
+        shared(gate.release(&aco, &facts(found), MaxContent::FullResource, bundle.clone())).bundle.unwrap().to_string()
+    };
     assert!(release(Found::default()).contains("QUJD"));
     assert!(release(gate.labels().look().earlier(["PSY"]).found()).contains("QUJD"), "cleared");
     assert!(!release(gate.labels().look().earlier(["SUD"]).found()).contains("QUJD"));
     let never = Recipient { unstructured: Unstructured::Withhold, ..aco };
-    let bundle = shared(gate.release(&never, &facts(Found::default()), MaxContent::FullResource, bundle)).bundle.unwrap();
+    let bundle =
+        shared(gate.release(&never, &facts(Found::default()), MaxContent::FullResource, bundle)).bundle.unwrap();
     assert!(!bundle.to_string().contains("QUJD"));
 }
 
@@ -203,6 +224,7 @@ fn whatever_goes_wrong_withholds() {
 #[test]
 fn nothing_is_told_by_debug() {
     let gate = gate();
-    let release = gate.release(&recipient(&gate), &facts(Found::default()), MaxContent::FullResource, message(&["F33.2"]));
+    let release =
+        gate.release(&recipient(&gate), &facts(Found::default()), MaxContent::FullResource, message(&["F33.2"]));
     assert_eq!(format!("{release:?}"), "Shared(4 resources)");
 }

@@ -97,6 +97,11 @@ impl<'l> Look<'l> {
 }
 
 impl Labels {
+    /// What a Bundle carries, to be kept with its visit; every label where it cannot be told.
+    pub fn of_bundle(&self, bundle: &Value) -> Set {
+        self.of_value(bundle).unwrap_or(self.every())
+    }
+
     /// What any element of a resource or Bundle carries, without regard to types: every code, `meta.security`, names of facilities.
     pub(in crate::privacy) fn of_value(&self, value: &Value) -> Result<Set, TooDeep> {
         let mut set = Set::EMPTY;
@@ -169,7 +174,8 @@ impl Labels {
     }
 
     fn of_policy(&self, code: &str) -> Set {
-        let under = |label: &super::Label| label.policy.as_deref().is_some_and(|policy| policy.eq_ignore_ascii_case(code));
+        let under =
+            |label: &super::Label| label.policy.as_deref().is_some_and(|policy| policy.eq_ignore_ascii_case(code));
         let numbers = self.all.iter().enumerate().filter(|(_, label)| under(label));
         numbers.map(|(number, _)| Set::one(number)).fold(Set::EMPTY, Set::with)
     }

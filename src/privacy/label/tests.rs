@@ -39,7 +39,11 @@ fn codes_by_system_and_by_what_they_look_like() {
         ("I10C", "", None),
         ("", "F10 Main Street", None),
     ] {
-        assert_eq!(labels.names(labels.of_code(system, code)), expected.into_iter().collect::<Vec<_>>(), "{system} {code}");
+        assert_eq!(
+            labels.names(labels.of_code(system, code)),
+            expected.into_iter().collect::<Vec<_>>(),
+            "{system} {code}"
+        );
     }
 }
 
@@ -72,7 +76,11 @@ fn facilities_units_and_marks_are_about_the_whole_event() {
     for (field, code) in [("MSH-8", ""), ("TXA-18", "U"), ("PV2-22", "N"), ("ARV-3", "NO")] {
         assert_eq!(names(labels.look().mark(field, code)), (vec![], vec![]), "{field} {code}");
     }
-    assert_eq!(names(labels.look().mark("ARV-4", "PAT")), (vec!["R"], vec!["R"]), "a reason without what is restricted");
+    assert_eq!(
+        names(labels.look().mark("ARV-4", "PAT")),
+        (vec!["R"], vec!["R"]),
+        "a reason without what is restricted"
+    );
     assert_eq!(names(labels.look().mark("ARV-3", "NO").mark("ARV-4", "PAT")), (vec![], vec![]));
     assert_eq!(names(labels.look().earlier(["PSY", "GONE"])), (vec!["V", "PSY"], vec![]));
 }
@@ -82,16 +90,28 @@ fn every_element_of_a_bundle_is_looked_at() {
     let labels = labels();
     let names = |value: serde_json::Value| labels.names(labels.of_value(&value).unwrap()).join(" ");
     let concept = json!({ "coding": [{ "system": "http://snomed.info/sct", "code": "1" }, { "system": "http://hl7.org/fhir/sid/icd-10-cm", "code": "F10.20" }] });
-    assert_eq!(names(json!({ "entry": [{ "resource": { "resourceType": "X", "contained": [{ "code": concept }] } }] })), "SUD");
+    assert_eq!(
+        names(json!({ "entry": [{ "resource": { "resourceType": "X", "contained": [{ "code": concept }] } }] })),
+        "SUD"
+    );
     assert_eq!(names(json!({ "code": { "text": "F33.2" } })), "PSY");
     assert_eq!(names(json!({ "resourceType": "Organization", "name": "LakeRecov" })), "SUD");
     assert_eq!(names(json!({ "resourceType": "Location", "identifier": [{ "value": "DETOX" }] })), "SUD");
     let security = |codings: serde_json::Value| names(json!({ "resourceType": "X", "meta": { "security": codings } }));
     let level = json!({ "system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "R" });
     assert_eq!(security(json!([level])), "R");
-    assert_eq!(security(json!([level, { "system": "http://terminology.hl7.org/CodeSystem/v2-0717", "code": "HIV" }])), "HIV");
-    assert_eq!(security(json!([{ "system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "42CFRPart2" }])), "SUD");
-    assert_eq!(security(json!([{ "system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "N" }])), "");
+    assert_eq!(
+        security(json!([level, { "system": "http://terminology.hl7.org/CodeSystem/v2-0717", "code": "HIV" }])),
+        "HIV"
+    );
+    assert_eq!(
+        security(json!([{ "system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "42CFRPart2" }])),
+        "SUD"
+    );
+    assert_eq!(
+        security(json!([{ "system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "N" }])),
+        ""
+    );
     let mut deep = json!(1);
     for _ in 0..=DEPTH_MAX {
         deep = json!([deep]);

@@ -120,7 +120,12 @@ impl Redaction<'_> {
     }
 
     /// An object of a type or backbone path. Whether it stays.
-    pub(super) fn object(&mut self, kind: &str, object: &mut Map<String, Value>, depth: usize) -> Result<bool, Failure> {
+    pub(super) fn object(
+        &mut self,
+        kind: &str,
+        object: &mut Map<String, Value>,
+        depth: usize,
+    ) -> Result<bool, Failure> {
         if depth > DEPTH_MAX {
             return Err(Failure::TooMuch);
         }
@@ -232,11 +237,17 @@ impl Redaction<'_> {
     }
 
     fn text(&self, kind: &str, of: &TypeRef, name: &str, text: &str) -> bool {
-        if matches!(name, "id" | "fullUrl" | "div") || text.starts_with("urn:uuid:") {
+        if matches!(name, "id" | "fullUrl" | "div") {
             return true;
         }
-        let written = matches!(of.name, "markdown" | "base64Binary") || (kind != "Extension" && PLAIN_TEXTS.contains(&name));
-        !(self.withhold_text && written) && !self.tokens.are_in(text) && !self.links.lead_to_gone(text)
+        // Digits of a number that means nothing may look like a code.
+        if text.starts_with("urn:uuid:") {
+            return !self.links.lead_to_gone(text);
+        }
+        let written =
+            matches!(of.name, "markdown" | "base64Binary") || (kind != "Extension" && PLAIN_TEXTS.contains(&name));
+        let goes = (self.withhold_text && written) || self.tokens.are_in(text) || self.links.lead_to_gone(text);
+        !goes
     }
 
     fn leads_somewhere(&self, reference: &Map<String, Value>) -> bool {
@@ -285,7 +296,8 @@ impl Redaction<'_> {
 
 /// Whether an object still says something, and all that it must.
 fn is_complete(kind: &str, object: &Map<String, Value>) -> bool {
-    let has = |keys: &[&str]| keys.iter().any(|key| object.contains_key(*key) || object.contains_key(&format!("_{key}")));
+    let has =
+        |keys: &[&str]| keys.iter().any(|key| object.contains_key(*key) || object.contains_key(&format!("_{key}")));
     let valued = || object.keys().any(|key| key.trim_start_matches('_').starts_with("value"));
     let says = shape::is_resource(kind) || object.keys().any(|key| key != "id");
     let rule = match kind {

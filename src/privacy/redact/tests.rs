@@ -29,9 +29,7 @@ fn icd(code: &str) -> Value {
 }
 
 fn bundle(resources: &[Value]) -> Value {
-    let entry = |resource: &Value| {
-        json!({ "fullUrl": format!("urn:uuid:{}", resource["id"].as_str().unwrap()), "resource": resource })
-    };
+    let entry = |resource: &Value| json!({ "fullUrl": format!("urn:uuid:{}", resource["id"].as_str().unwrap()), "resource": resource });
     json!({ "resourceType": "Bundle", "type": "collection", "entry": resources.iter().map(entry).collect::<Vec<_>>() })
 }
 
@@ -87,7 +85,10 @@ fn a_condition_goes_with_every_reference_and_who_asserted_it() {
     let encounter = resource(&left, "e");
     assert_eq!(encounter["diagnosis"], json!([{ "condition": to("dep"), "rank": 1 }]));
     assert_eq!((encounter.get("reasonReference"), &encounter["reasonCode"]), (None, &json!([icd("I50.23")])));
-    assert_eq!((resource(&left, "list").get("entry"), &resource(&left, "plan")["addresses"]), (None, &json!([to("dep")])));
+    assert_eq!(
+        (resource(&left, "list").get("entry"), &resource(&left, "plan")["addresses"]),
+        (None, &json!([to("dep")]))
+    );
     assert!(resource(&left, "p").get("text").is_none(), "no narrative stays when anything went");
     assert!(!left.to_string().contains("alc"));
     let nothing = bundle(&[patient(), condition("dep", "I50.23"), practitioner("doctor-of-dep")]);
@@ -103,7 +104,17 @@ fn what_r4_requires_takes_its_object_with_it() {
     let observation = |id: &str, code: &str, value: &str| json!({ "resourceType": "Observation", "id": id, "status": "final", "code": { "coding": [{ "system": "http://loinc.org", "code": code }] }, "valueCodeableConcept": icd(value) });
     let panel = json!({ "resourceType": "Observation", "id": "o3", "status": "final", "code": { "coding": [{ "system": "http://loinc.org", "code": "85354-9" }] },
         "component": [{ "code": { "coding": [{ "system": "http://loinc.org", "code": "75626-2" }] }, "valueInteger": 7 }] });
-    let left = redacted(&bundle(&[patient(), medication, request, administration, report, observation("o1", "29308-4", "F10.20"), observation("o2", "29308-4", "I50.23"), panel])).unwrap();
+    let left = redacted(&bundle(&[
+        patient(),
+        medication,
+        request,
+        administration,
+        report,
+        observation("o1", "29308-4", "F10.20"),
+        observation("o2", "29308-4", "I50.23"),
+        panel,
+    ]))
+    .unwrap();
     assert_eq!(ids(&left), ["p", "d", "o2", "o3"]);
     assert_eq!(resource(&left, "d")["result"], json!([to("o2")]));
     assert_eq!(resource(&left, "o3").get("component"), None);
@@ -135,7 +146,10 @@ fn text_and_bodies_are_withheld_where_told() {
     let left = redacted(&all).unwrap();
     assert_eq!(ids(&left), ["p", "d", "r", "o", "b"]);
     let text = left.to_string();
-    assert!(!text.contains("QUJD") && !text.contains("drinks") && !text.contains("\"x\"") && !text.contains("summary"), "{text}");
+    assert!(
+        !text.contains("QUJD") && !text.contains("drinks") && !text.contains("\"x\"") && !text.contains("summary"),
+        "{text}"
+    );
     assert_eq!(resource(&left, "d")["content"][0]["attachment"]["contentType"], "text/plain");
     assert_eq!(with_text(&all), all);
 }
@@ -177,7 +191,8 @@ fn what_cannot_be_told_without_fails() {
         resource
     };
     assert_eq!(redacted(&bundle(&[marked(patient())])), Err(Failure::Essential));
-    let encounter = json!({ "resourceType": "Encounter", "id": "e", "status": "finished", "class": icd("F10.20")["coding"][0] });
+    let encounter =
+        json!({ "resourceType": "Encounter", "id": "e", "status": "finished", "class": icd("F10.20")["coding"][0] });
     assert_eq!(redacted(&bundle(&[encounter])), Err(Failure::Essential), "its class is required");
     assert_eq!(redacted(&json!({ "resourceType": "Patient" })), Err(Failure::NoBundle));
     assert_eq!(redacted(&json!(7)), Err(Failure::NoBundle));
@@ -196,7 +211,10 @@ fn what_r4_does_not_know_goes() {
         json!({ "resourceType": "Diary", "id": "d" }),
     ]));
     assert_eq!(ids(left.as_ref().unwrap()), ["p"]);
-    assert_eq!(resource(left.as_ref().unwrap(), "p"), &json!({ "resourceType": "Patient", "id": "p", "gender": "female" }));
+    assert_eq!(
+        resource(left.as_ref().unwrap(), "p"),
+        &json!({ "resourceType": "Patient", "id": "p", "gender": "female" })
+    );
 }
 
 #[test]

@@ -41,13 +41,22 @@ impl Tokens {
 
     fn insert(&mut self, text: String, alone: bool) {
         if self.texts.len() + self.alone.len() < TOKENS_MAX {
-            if alone { self.alone.insert(text) } else { self.texts.insert(text) };
+            if alone {
+                self.alone.insert(text)
+            } else {
+                self.texts.insert(text)
+            };
         }
+    }
+
+    /// Whether there are none.
+    pub fn are_none(&self) -> bool {
+        self.texts.is_empty() && self.alone.is_empty()
     }
 
     /// Whether a text holds one of them.
     pub fn are_in(&self, text: &str) -> bool {
-        if self.texts.is_empty() && self.alone.is_empty() {
+        if self.are_none() {
             return false;
         }
         let text = text.to_lowercase();

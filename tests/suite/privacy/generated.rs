@@ -65,37 +65,70 @@ fn to(number: usize) -> Value {
 /// One resource: what it is, the codes in it, and a resource before it that it refers to.
 type Part = (usize, Vec<usize>, usize);
 
+/// References to parts before one, of kinds that R4 allows there; none where there is none.
+fn refer(parts: &[Part], number: usize, kinds: &[usize]) -> Vec<Value> {
+    let before = &parts[..number - 4];
+    let fitting: Vec<usize> = (0..before.len()).filter(|at| kinds.contains(&before[*at].0)).collect();
+    let chosen = parts[number - 4].2.checked_rem(fitting.len()).map(|at| fitting[at]);
+    chosen.map(|at| to(at + 4)).into_iter().collect()
+}
+
 /// Numbers 0 to 3 are header, patient, encounter and practitioner.
-fn resource(number: usize, (kind, codes, other): &Part) -> Value {
-    let (codes, first) = (concept(codes), coding(codes[0]));
-    let words = format!("seen with {}", CODES[codes["coding"].as_array().unwrap().len() % CODES.len()].0);
-    let other = to(1 + other % (number - 1));
+fn resource(number: usize, parts: &[Part]) -> Value {
+    let (kind, own, _) = &parts[number - 4];
+    let (codes, first) = (concept(own), coding(own[0]));
+    let words = format!("seen with {}", CODES[own.len()].0);
+    let refer = |kinds: &[usize]| refer(parts, number, kinds);
+    let other = refer(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]).pop().unwrap_or_else(|| to(1));
+    let mut activity = vec![json!({ "detail": { "status": "scheduled", "code": codes } })];
+    activity.extend(refer(&[7, 9, 10]).into_iter().map(|order| json!({ "reference": order })));
     let mut resource = match kind {
-        0 => json!({ "resourceType": "Condition", "code": codes, "subject": to(1), "asserter": to(3), "note": [{ "text": words }] }),
-        1 => json!({ "resourceType": "Observation", "status": "final", "code": concept(&[7]), "valueCodeableConcept": codes, "derivedFrom": [other] }),
+        0 => {
+            json!({ "resourceType": "Condition", "code": codes, "subject": to(1), "asserter": to(3), "note": [{ "text": words }] })
+        }
+        1 => {
+            json!({ "resourceType": "Observation", "status": "final", "code": concept(&[7]), "valueCodeableConcept": codes, "derivedFrom": refer(&[1, 2, 8]) })
+        }
         2 => json!({ "resourceType": "Observation", "status": "final", "code": codes, "valueString": words,
             "component": [{ "code": concept(&[6]), "valueCodeableConcept": concept(&[7]) }, { "code": codes }] }),
-        3 => json!({ "resourceType": "DiagnosticReport", "status": "final", "code": concept(&[7]), "conclusionCode": [codes], "result": [other], "conclusion": words }),
-        4 => json!({ "resourceType": "CarePlan", "status": "active", "intent": "plan", "subject": to(1), "addresses": [other],
-            "activity": [{ "detail": { "status": "scheduled", "code": codes } }, { "reference": other }] }),
-        5 => json!({ "resourceType": "List", "status": "current", "mode": "working", "code": concept(&[6]), "entry": [{ "item": other, "flag": codes }] }),
-        6 => json!({ "resourceType": "Provenance", "target": [other], "recorded": "2026-01-01T00:00:00Z", "reason": [codes], "agent": [{ "who": to(3) }] }),
+        3 => {
+            json!({ "resourceType": "DiagnosticReport", "status": "final", "code": concept(&[7]), "conclusionCode": [codes], "result": refer(&[1, 2]), "conclusion": words })
+        }
+        4 => {
+            json!({ "resourceType": "CarePlan", "status": "active", "intent": "plan", "subject": to(1), "addresses": refer(&[0]), "activity": activity })
+        }
+        5 => {
+            json!({ "resourceType": "List", "status": "current", "mode": "working", "code": concept(&[6]), "entry": [{ "item": other, "flag": codes }] })
+        }
+        6 => {
+            json!({ "resourceType": "Provenance", "target": [other], "recorded": "2026-01-01T00:00:00Z", "reason": [codes], "agent": [{ "who": to(3) }] })
+        }
         7 => json!({ "resourceType": "MedicationRequest", "status": "active", "intent": "order", "subject": to(1),
-            "contained": [{ "resourceType": "Medication", "id": "m", "code": codes }], "medicationReference": { "reference": "#m" }, "reasonReference": [other] }),
-        8 => json!({ "resourceType": "DocumentReference", "status": "current", "type": concept(&[7]), "description": words,
-            "content": [{ "attachment": { "contentType": "text/plain", "title": words, "data": "QUJD" } }], "context": { "event": [codes], "related": [other] } }),
-        9 => json!({ "resourceType": "Task", "status": "requested", "intent": "order", "focus": other, "reasonCode": codes, "description": words }),
-        _ => json!({ "resourceType": "ServiceRequest", "status": "active", "intent": "order", "subject": to(1), "reasonCode": [codes],
-            "extension": [{ "url": "urn:x", "valueCoding": first }], "reasonReference": [other] }),
+            "contained": [{ "resourceType": "Medication", "id": "m", "code": codes }], "medicationReference": { "reference": "#m" }, "reasonReference": refer(&[0, 1, 2]) }),
+        8 => {
+            json!({ "resourceType": "DocumentReference", "status": "current", "type": concept(&[7]), "description": words,
+            "content": [{ "attachment": { "contentType": "text/plain", "title": words, "data": "QUJD" } }], "context": { "event": [codes], "related": [other] } })
+        }
+        9 => {
+            json!({ "resourceType": "Task", "status": "requested", "intent": "order", "focus": other, "reasonCode": codes, "description": words })
+        }
+        _ => {
+            json!({ "resourceType": "ServiceRequest", "status": "active", "intent": "order", "subject": to(1), "reasonCode": [codes],
+            "extension": [{ "url": "urn:x", "valueCoding": first }], "reasonReference": refer(&[0, 1, 2, 3, 8]) })
+        }
     };
     resource["id"] = json!(id(number));
+    resource.as_object_mut().unwrap().retain(|_, value| value.as_array().is_none_or(|list| !list.is_empty()));
     resource
 }
 
 fn bundle(parts: &[Part], reasons: &[usize]) -> Value {
     let narrative = json!({ "status": "generated", "div": format!("<div xmlns=\"http://www.w3.org/1999/xhtml\">{}</div>", CODES[reasons[0]].1) });
     let focus: Vec<Value> = std::iter::once(1).chain([2]).map(to).collect();
-    let links: Vec<Value> = (4..4 + parts.len()).filter(|number| matches!(parts[number - 4].0, 0)).map(|number| json!({ "condition": to(number) })).collect();
+    let links: Vec<Value> = (4..4 + parts.len())
+        .filter(|number| matches!(parts[number - 4].0, 0))
+        .map(|number| json!({ "condition": to(number) }))
+        .collect();
     let mut encounter = json!({ "resourceType": "Encounter", "id": id(2), "status": "finished", "class": { "code": "IMP" }, "subject": to(1), "reasonCode": [concept(reasons)], "text": narrative });
     if !links.is_empty() {
         encounter["diagnosis"] = json!(links);
@@ -106,7 +139,7 @@ fn bundle(parts: &[Part], reasons: &[usize]) -> Value {
         encounter,
         json!({ "resourceType": "Practitioner", "id": id(3), "name": [{ "family": "Halversen" }] }),
     ];
-    resources.extend(parts.iter().enumerate().map(|(number, part)| resource(number + 4, part)));
+    resources.extend((4..4 + parts.len()).map(|number| resource(number, parts)));
     let entries: Vec<Value> = resources
         .into_iter()
         .map(|resource| json!({ "fullUrl": format!("urn:uuid:{}", resource["id"].as_str().unwrap()), "resource": resource }))
