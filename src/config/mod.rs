@@ -67,6 +67,20 @@
 //! disk_free = "2GB"
 //! certificate = "21d"               # before one of a listener ends
 //! silence = "1h"                    # a listener without a message; of its own with silence = … in [[listener]]; default: none
+//!
+//! [coordination]                    # events, and who is told of them; default: none of it
+//! tz = "America/New_York"           # of times without an offset, where the facility says none; default: UTC
+//!
+//! [coordination.events]
+//! max_event_age = "72h"             # older: kept, nobody is told
+//! hanging_ed_close = "48h"          # an emergency visit that nobody ended is over then
+//! class_map = { V = "OBSENC", S = "SS" }   # PV1-2 → v3 ActEncounterCode, before I, B (IMP), E (EMER), O, R (AMB), P (PRENC)
+//!
+//! [coordination.facility.SBMC]      # PV1-3.4.1, else MSH-4.1
+//! npi = "9990001015"
+//! tz = "America/New_York"
+//! type = "HHA"                      # as loops ask for with facility_type; default: none
+//! part2 = false                     # a programme under 42 CFR Part 2
 //! ```
 //!
 //! | target | keys beside it |
@@ -81,6 +95,7 @@
 //!
 //! Paths are relative to the file. `${NAME}` in a text reads the environment. Keys that later versions will know are refused, never ignored.
 mod admin;
+mod coordination;
 mod problem;
 mod section;
 mod sections;
@@ -120,6 +135,8 @@ pub struct Config {
     pub admin: Option<crate::admin::Options>,
     /// Whom to tell what.
     pub alerts: Option<alerts::Options>,
+    /// Who is told what of patients; none without the section.
+    pub coordination: Option<crate::coordination::Options>,
     /// How the log is written.
     pub log: Log,
     /// Where targets and alerts may lead.
@@ -175,6 +192,7 @@ impl Default for Config {
             routes: vec![archive],
             admin: None,
             alerts: None,
+            coordination: None,
             log: Log::default(),
             egress: Allowed::default(),
         }

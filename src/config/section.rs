@@ -78,6 +78,16 @@ impl<'a> Section<'a> {
         self.list(key, self.value(key)?)
     }
 
+    /// A table of tables, whatever their keys.
+    pub fn all_tables(self) -> Vec<(String, Section<'a>)> {
+        let section = |(key, value): (&Spanned<_>, &'a Spanned<DeValue<'a>>)| {
+            let key: &std::borrow::Cow<'_, str> = key.get_ref();
+            let table = self.typed(key, value, "a table", DeValue::as_table)?;
+            Some((key.clone().into_owned(), Section::new(self.document, value.span(), table)))
+        };
+        self.table.iter().filter_map(section).collect()
+    }
+
     /// A table of lists of texts, whatever their keys.
     pub fn all_texts(self) -> Vec<(String, Vec<Placed<String>>)> {
         let list = |(key, value): (&Spanned<_>, &'a Spanned<DeValue<'a>>)| {

@@ -1,5 +1,6 @@
 //! Tests of the configuration as a user writes it.
 use super::*;
+use crate::coordination::options::Class;
 use crate::delivery::channel::replies::{Action, Reply};
 use crate::delivery::channel::{Conditional, Mode, http};
 use crate::intake::{self, AckOn};
@@ -341,4 +342,50 @@ fn targets_of_every_kind() {
     let Target::Mllp(lab) = &config.routes[2].target else { panic!("a receiver") };
     assert_eq!(lab.tls.as_ref().map(|tls| (&tls.ca, &tls.identity)), Some((&file("ca.pem"), &None)));
     assert!(!format!("{config:?}").contains("0123456789abcdef"), "a secret is not shown");
+}
+
+#[test]
+fn events_and_facilities() {
+    let text = r#"
+        [coordination]
+        tz = "America/Chicago"
+        [coordination.events]
+        max_event_age = "24h"
+        class_map = { V = "OBSENC", S = "SS" }
+        [coordination.facility.SBMC]
+        npi = "9990001015"
+        tz = "America/New_York"
+        part2 = true
+        type = "HHA"
+        "#;
+    let options = parse(text).unwrap().coordination.unwrap();
+    assert_eq!(options.events.max_event_age, Duration::from_secs(24 * 3600));
+    assert_eq!(options.events.hanging_ed_close, Duration::from_secs(48 * 3600));
+    assert_eq!(
+        ["I", "V", "S", "Q"].map(|class| options.events.class(class).map_or("", Class::code)),
+        ["IMP", "OBSENC", "SS", ""]
+    );
+    let facility = &options.facilities.by_key["SBMC"];
+    assert_eq!(
+        (facility.npi.as_deref(), facility.kind.as_deref(), facility.part2),
+        (Some("9990001015"), Some("HHA"), true)
+    );
+    let zones = ["SBMC", "OTHER"].map(|key| options.facilities.zone(key).iana_name().map(str::to_owned));
+    assert_eq!(zones, [Some("America/New_York".into()), Some("America/Chicago".into())]);
+    assert!(parse("").unwrap().coordination.is_none());
+
+    for (text, expected) in [
+        ("[coordination]\nevent = 1", ":2:1: unknown key \"event\"; did you mean \"events\"?"),
+        ("[coordination.events]\nclass_map = { V = \"OBS\" }", ":2:19: V must be one of \"IMP\""),
+        (
+            "[coordination.events]\nmax_event_age = \"0s\"",
+            ":1:1: max_event_age and hanging_ed_close must be more than nothing",
+        ),
+        ("[coordination.facility.A]\nnpi = \"9990001016\"", ":2:7: npi must be an NPI"),
+        ("[coordination.facility.A]\ntz = \"Lakeshore\"", ":2:6: tz must be a time zone"),
+        ("[coordination.facility.A]\nzone = \"UTC\"", ":2:1: unknown key \"zone\""),
+        ("[coordination]\nfacility = { A = 3 }", ":2:18: A must be a table"),
+    ] {
+        assert!(wrong(text).contains(expected), "{text}: {}", wrong(text));
+    }
 }
