@@ -81,6 +81,14 @@
 //! tz = "America/New_York"
 //! type = "HHA"                      # as loops ask for with facility_type; default: none
 //! part2 = false                     # a programme under 42 CFR Part 2
+//!
+//! [[coordination.loop]]             # what should happen, until when, and who hears when it does not; all keys stand with their reader
+//! use = "post-discharge"            # ed-follow-up | bh-discharge | order-result | phq-9 | referral; or open = …, and steps of its own
+//! panels = ["aco-lakeshore"]        # default: all
+//!
+//! [coordination.care_team]
+//! precedence = ["api", "roster", "rol", "pd1"]   # whose word counts for who looks after a patient
+//! route = { "role:care-manager" = { endpoint = "aco-cm", fallback = "role:pcp", then = "panel-owner" } }   # then: panel-owner | unroutable
 //! ```
 //!
 //! | target | keys beside it |

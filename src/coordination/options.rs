@@ -10,6 +10,10 @@ pub struct Options {
     pub events: EventOptions,
     /// `[coordination.facility.KEY]`.
     pub facilities: Facilities,
+    /// `[[coordination.loop]]`.
+    pub loops: super::loops::Options,
+    /// `[coordination.care_team]`.
+    pub care_team: super::care_team::Options,
 }
 
 /// What becomes an event.

@@ -1,12 +1,19 @@
 //! `[coordination]`: what the coordination layer is to do. Each part has a file of its own here.
+mod care_team;
 mod events;
+mod loops;
 
 use super::section::Section;
 use crate::coordination::Options;
 
 /// All of it; none without the section.
 pub(super) fn coordination(section: Section<'_>) -> Option<Options> {
-    let options = Options { events: events::events(&section), facilities: events::facilities(&section) };
+    let options = Options {
+        events: events::events(&section),
+        facilities: events::facilities(&section),
+        loops: loops::loops(&section),
+        care_team: care_team::care_team(&section),
+    };
     section.finish();
     Some(options)
 }
