@@ -5,11 +5,16 @@
 //! database of its own (`DATA/coordination.sqlite`), written in one transaction with the cursor: a crash repeats work and changes nothing that comes of it.
 pub mod care_team;
 pub mod event;
+pub mod fold;
 mod lineage;
 pub mod loops;
 pub mod options;
 pub mod person;
+mod read;
+mod reason;
+pub mod store;
 
 pub use event::{Event, Kind};
 pub use options::Options;
 pub use person::PersonKey;
+pub use reason::Reason;

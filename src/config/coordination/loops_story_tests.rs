@@ -213,7 +213,7 @@ impl World {
             panels: panels.into_iter().map(|(id, npi)| (id.to_owned(), panel(npi))).collect(),
         };
         let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch(&format!("{}{}", loops::tables(), care_team::TABLES)).unwrap();
+        connection.execute_batch(&format!("{}{}", loops::TABLES.concat(), care_team::TABLES)).unwrap();
         let tracker = Tracker::open(&connection, options.loops.clone(), setting.clone()).unwrap();
         World { connection, tracker, options, setting, outcomes: Vec::new() }
     }
@@ -973,8 +973,9 @@ fn measure() {
     let directory = tempfile::tempdir().unwrap();
     let mut world = World::new(POST_DISCHARGE);
     world.connection = Connection::open(directory.path().join("coordination.sqlite")).unwrap();
+    world.connection.set_prepared_statement_cache_capacity(256);
     world.connection.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL").unwrap();
-    world.connection.execute_batch(&format!("{}{}", loops::tables(), care_team::TABLES)).unwrap();
+    world.connection.execute_batch(&format!("{}{}", loops::TABLES.concat(), care_team::TABLES)).unwrap();
     let started = std::time::Instant::now();
     let mut opened = 0;
     let mut transaction = world.connection.transaction().unwrap();

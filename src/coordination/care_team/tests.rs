@@ -54,7 +54,7 @@ fn event(kind: Kind, feed: &str, at: &str, participants: &[(&str, &str)]) -> Eve
 
 fn database() -> Connection {
     let connection = Connection::open_in_memory().unwrap();
-    connection.execute_batch(&format!("{}{TABLES}", loops::tables())).unwrap();
+    connection.execute_batch(&format!("{}{TABLES}", loops::TABLES.concat())).unwrap();
     connection
 }
 

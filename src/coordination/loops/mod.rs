@@ -40,15 +40,11 @@ use rusqlite::{Connection, Transaction};
 use std::collections::BTreeMap;
 use timers::Timers;
 
-/// What the loops of this part need in the database; beside it that of the care team, whose rows move with a person too.
-pub fn tables() -> String {
-    [store::TABLES, history::TABLES, waiting::TABLES, lineage::TABLES].concat()
-}
+/// What this part needs in the database; beside it that of the care team, whose rows move with a person too.
+pub const TABLES: [&str; 4] = [store::TABLES, history::TABLES, waiting::TABLES, lineage::TABLES];
 
 /// Loops of one person that are looked at, the newest: nobody has as many that still matter.
 pub const LOOPS_MAX: usize = 128;
-/// Statements that a connection keeps prepared: more than the usual 16, or each event would prepare its own anew, which takes longer than to run them.
-const STATEMENTS_MAX: usize = 128;
 /// The flag of a person who has [`LOOPS_MAX`] open loops and gets no more.
 pub const LOOPS_FULL: &str = "loops-full";
 
@@ -116,7 +112,6 @@ impl Tracker {
     /// # Errors
     /// A database that cannot be read.
     pub fn open(connection: &Connection, options: Options, setting: Setting) -> rusqlite::Result<Tracker> {
-        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         Ok(Tracker {
             options,
             setting,
