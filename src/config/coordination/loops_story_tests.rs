@@ -796,6 +796,31 @@ fn a_visit_on_the_day_of_a_discharge_for_mental_illness_does_not_count() {
 }
 
 #[test]
+fn what_was_done_stays_done() {
+    let mut world =
+        World::new("[[coordination.loop]]\nuse = \"order-result\"\nvoid = [\"referral-cancelled\", \"death\"]");
+    let of = |kind, at| Event { referral: Some(number("O1^CHFM")), trigger: "O19".into(), ..now(kind, "CHFM", at) };
+    let order = Event {
+        codes: vec![code("OBR-4", "LN", "2160-0", "")],
+        ..of(Kind::ReferralRequested, "2026-03-11T11:30:00-04:00")
+    };
+    world.tell(&order).tell(&of(Kind::Result, "2026-03-11T12:30:00-04:00"));
+    world.tell(&of(Kind::ReferralCancelled, "2026-03-11T13:30:00-04:00"));
+    world.tell(&now(Kind::Death, "SBMC", "2026-03-11T14:30:00-04:00"));
+    assert_eq!((world.states(), world.loops(MARISOL)[0].state), (vec!["result met".to_owned()], State::Met));
+    let mut world = World::new("[[coordination.loop]]\nuse = \"bh-discharge\"");
+    world.tell(&Event { codes: vec![code("DG1-3", "I10C", "F33.2", "")], ..discharge() });
+    world.tell(&Event {
+        at_ms: ms("2026-03-06T12:00:00Z"),
+        received_ms: ms("2026-03-06T12:00:00Z"),
+        ..practice_visit()
+    });
+    assert_eq!(world.loops(MARISOL)[0].state, State::Met);
+    world.tell(&Event { visit: discharge().visit, ..now(Kind::DischargeCancelled, "SBMC", "2026-03-06T13:00:00Z") });
+    assert_eq!(world.loops(MARISOL)[0].state, State::Void, "there was no discharge");
+}
+
+#[test]
 fn an_order_is_closed_by_its_result_alone() {
     let mut world = World::new("[[coordination.loop]]\nuse = \"order-result\"");
     let order = |number_text: &str| Event {

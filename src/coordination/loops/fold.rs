@@ -82,9 +82,7 @@ impl Tracker {
             return;
         }
         let event = given.event;
-        let ends =
-            definition.void.contains(&event.kind) && (event.kind == Kind::Death || matching::names(found, event));
-        if ends {
+        if definition.void.contains(&event.kind) && ends(found, event) {
             return void(found, event, event.kind.name(), out);
         }
         let zone = self.setting.zone(&found.facts.facility, &found.facts.panels);
@@ -214,6 +212,15 @@ impl Tracker {
 /// The panels of a person for which there is such a loop.
 fn concerned(definition: &Definition, panels: &[String]) -> Vec<String> {
     panels.iter().filter(|panel| definition.panels.is_empty() || definition.panels.contains(panel)).cloned().collect()
+}
+
+/// Whether an event that may end a loop ends this one. One that is closed stays so, unless what had opened it did not happen.
+fn ends(found: &Loop, event: &Event) -> bool {
+    match event.kind {
+        Kind::Death => found.is_live(),
+        Kind::AdmissionCancelled | Kind::DischargeCancelled | Kind::TransferCancelled => matching::names(found, event),
+        _ => found.is_live() && matching::names(found, event),
+    }
 }
 
 /// Ends a loop.
