@@ -131,6 +131,14 @@
 //! unstructured = "withhold-if-sensitive"   # withhold-if-sensitive | withhold
 //! fields_profile = "cop-minimum"    # all | cop-minimum: patient name, practitioner, institution, event and time
 //! token_sha256 = "…"                # of its bearer token for the FHIR API
+//!
+//! [[coordination.loop]]             # what should happen, until when, and who hears when it does not; all keys stand with their reader
+//! use = "post-discharge"            # ed-follow-up | bh-discharge | order-result | phq-9 | referral; or open = …, and steps of its own
+//! panels = ["aco-lakeshore"]        # default: all
+//!
+//! [coordination.care_team]
+//! precedence = ["api", "roster", "rol", "pd1"]   # whose word counts for who looks after a patient
+//! route = { "role:care-manager" = { endpoint = "aco-cm", fallback = "role:pcp", then = "panel-owner" } }   # then: panel-owner | unroutable
 //! ```
 //!
 //! | target | keys beside it |

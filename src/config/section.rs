@@ -219,6 +219,28 @@ impl<'a> Section<'a> {
         self.sections(key, "a list of tables in braces")
     }
 
+    /// A table in braces, or a list of such.
+    pub fn table_or_tables(&self, key: &'static str) -> Option<Vec<Section<'a>>> {
+        match self.find(key).map(Spanned::get_ref) {
+            Some(DeValue::Array(_)) => self.inline_tables(key),
+            _ => self.table(key).map(|table| vec![table]),
+        }
+    }
+
+    /// A number, with or without a fraction.
+    pub fn decimal(&self, key: &'static str) -> Option<f64> {
+        let value = self.value(key)?;
+        let number = |value: &DeValue<'_>| {
+            let text = match value {
+                DeValue::Float(float) => float.as_str(),
+                DeValue::Integer(integer) => integer.as_str(),
+                _ => return None,
+            };
+            text.replace('_', "").parse().ok().filter(|number: &f64| number.is_finite())
+        };
+        self.typed(key, value, "a number", number)
+    }
+
     /// Refuses keys that have a meaning, only not in this version: to ignore them would be worse.
     pub fn not_yet(&self, keys: &[&'static str]) {
         for key in keys {
@@ -299,7 +321,7 @@ fn parse_size(text: &str) -> Option<u64> {
 }
 
 /// The name that was probably meant.
-fn closest<'n>(word: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+pub(super) fn closest<'n>(word: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let near = names.map(|name| (distance(word, name), name)).min()?;
     (near.0 <= (word.len() / 3).max(1)).then_some(near.1)
 }

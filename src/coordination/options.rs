@@ -15,6 +15,10 @@ pub struct Options {
     pub rosters: super::roster::Options,
     /// `[[coordination.label]]` and `[[coordination.recipient]]`: who may see what.
     pub privacy: crate::privacy::Options,
+    /// `[[coordination.loop]]`.
+    pub loops: super::loops::Options,
+    /// `[coordination.care_team]`.
+    pub care_team: super::care_team::Options,
 }
 
 /// What becomes an event.

@@ -3,7 +3,7 @@
 //!
 //! All that comes of a batch of messages is written in one transaction with the cursor. Written without waiting for the disk: what a power cut takes is the newest
 //! batches with their cursor, and the same comes of them again.
-use super::fold;
+use super::{care_team, fold, loops};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use std::time::Duration;
 const VERSION: i64 = 1;
 const CURSOR: &str = "CREATE TABLE IF NOT EXISTS cursor (id INTEGER PRIMARY KEY CHECK (id = 0), next INTEGER NOT NULL, last BLOB NOT NULL) STRICT;";
 /// Of every part.
-const TABLES: [&[&str]; 2] = [&[CURSOR], &fold::TABLES];
+const TABLES: [&[&str]; 4] = [&[CURSOR], &fold::TABLES, &loops::TABLES, &[care_team::TABLES]];
 /// How long somebody else may write: commands only look.
 const BUSY: Duration = Duration::from_secs(10);
 

@@ -1,7 +1,9 @@
 //! `[coordination]`: what the coordination layer is to do. Each part has a file of its own here.
+mod care_team;
 mod events;
 mod panels;
 mod privacy;
+mod loops;
 
 use super::section::Section;
 use crate::coordination::Options;
@@ -12,6 +14,12 @@ pub(super) fn coordination(section: Section<'_>) -> Option<Options> {
     let rosters = panels::rosters(&section, facilities.zone.as_ref());
     let events = events::events(&section);
     let options = Options { events, facilities, rosters, privacy: privacy::privacy(&section) };
+    let options = Options {
+        events: events::events(&section),
+        facilities: events::facilities(&section),
+        loops: loops::loops(&section),
+        care_team: care_team::care_team(&section),
+    };
     section.finish();
     Some(options)
 }

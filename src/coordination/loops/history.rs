@@ -1,0 +1,144 @@
+//! The stays and emergency visits of a person, as far as flags look back.
+use super::calendar::days_between;
+use super::outcome::{Cause, Outcome};
+use super::steps::TO;
+use super::store;
+use crate::coordination::{Event, Kind, PersonKey};
+use jiff::tz::TimeZone;
+use rusqlite::{Transaction, params};
+
+pub(super) const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS loop_history (
+    number INTEGER PRIMARY KEY, person BLOB NOT NULL, origin BLOB NOT NULL, stay INTEGER NOT NULL, visit TEXT NOT NULL, at_ms INTEGER NOT NULL,
+    end_ms INTEGER, disposition TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS loop_history_person ON loop_history (person, at_ms);";
+
+/// Visits of one person that are remembered; the oldest are forgotten first.
+pub const HISTORY_MAX: u32 = 64;
+/// Flags look back a year; what is older is forgotten.
+const HISTORY_MS: i64 = 400 * 86_400_000;
+
+/// Three emergency visits within 60 days.
+pub const ED_3_IN_60_DAYS: &str = "ed-3-in-60-days";
+/// An emergency visit within 30 days of a stay.
+pub const ED_AFTER_STAY: &str = "ed-after-stay";
+/// A stay within 30 days of another one.
+pub const READMISSION: &str = "readmission";
+/// Four emergency visits within 365 days.
+pub const ED_4_IN_365_DAYS: &str = "ed-4-in-365-days";
+
+/// Straight from one hospital to another: the same illness, no readmission (PV1-36: to a short-term, federal, psychiatric or other hospital).
+const TRANSFERRED: [&str; 6] = ["02", "05", "43", "65", "66", "70"];
+
+struct Visit {
+    stay: bool,
+    visit: String,
+    at_ms: i64,
+    end_ms: Option<i64>,
+    disposition: String,
+}
+
+/// Remembers what an event tells of visits.
+pub(super) fn note(
+    transaction: &Transaction<'_>,
+    person: PersonKey,
+    origin: PersonKey,
+    event: &Event,
+) -> rusqlite::Result<()> {
+    let visit = visit_text(event)?;
+    let run = |sql: &str| transaction.prepare_cached(sql)?.execute(params![person.0, visit]);
+    match event.kind {
+        Kind::EdVisit | Kind::Admission => {
+            insert(transaction, person, origin, event, None)?;
+        }
+        Kind::Discharge => {
+            let sql =
+                "UPDATE loop_history SET end_ms = ?3, disposition = ?4 WHERE person = ?1 AND visit = ?2 AND stay = 1";
+            let values = params![person.0, visit, event.at_ms, event.disposition];
+            if transaction.prepare_cached(sql)?.execute(values)? == 0 {
+                insert(transaction, person, origin, event, Some(event.at_ms))?;
+            }
+        }
+        Kind::AdmissionCancelled => {
+            run("DELETE FROM loop_history WHERE person = ?1 AND visit = ?2")?;
+        }
+        Kind::DischargeCancelled => {
+            run("UPDATE loop_history SET end_ms = NULL, disposition = '' WHERE person = ?1 AND visit = ?2")?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn insert(
+    transaction: &Transaction<'_>,
+    person: PersonKey,
+    origin: PersonKey,
+    event: &Event,
+    end_ms: Option<i64>,
+) -> rusqlite::Result<()> {
+    let (stay, visit) = (event.kind != Kind::EdVisit, visit_text(event)?);
+    let known: bool = transaction
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM loop_history WHERE person = ?1 AND visit = ?2 AND stay = ?3)")?
+        .query_row(params![person.0, visit, stay], |row| row.get(0))?;
+    if known {
+        return Ok(());
+    }
+    let sql = "INSERT INTO loop_history (person, origin, stay, visit, at_ms, end_ms, disposition) VALUES (?1,?2,?3,?4,?5,?6,?7)";
+    let values = params![person.0, origin.0, stay, visit, event.at_ms, end_ms, event.disposition];
+    transaction.prepare_cached(sql)?.execute(values)?;
+    let sql = "DELETE FROM loop_history WHERE person = ?1 AND (at_ms < ?2 OR number IN
+                 (SELECT number FROM loop_history WHERE person = ?1 ORDER BY at_ms DESC, number DESC LIMIT -1 OFFSET ?3))";
+    transaction.prepare_cached(sql)?.execute(params![person.0, event.received_ms - HISTORY_MS, HISTORY_MAX])?;
+    Ok(())
+}
+
+/// A visit as it is compared; one without a key is an event of its own.
+fn visit_text(event: &Event) -> rusqlite::Result<String> {
+    match &event.visit {
+        Some(visit) => store::text(visit),
+        None => store::text(&event.id),
+    }
+}
+
+/// What the visits of a person up to this event, which was noted, call for.
+pub(super) fn flags(
+    transaction: &Transaction<'_>,
+    person: PersonKey,
+    event: &Event,
+    panels: &[String],
+    zone: &TimeZone,
+) -> rusqlite::Result<Vec<Outcome>> {
+    if panels.is_empty() || !matches!(event.kind, Kind::EdVisit | Kind::Admission) {
+        return Ok(Vec::new());
+    }
+    let sql = "SELECT stay, visit, at_ms, end_ms, disposition FROM loop_history WHERE person = ?1 AND at_ms <= ?2 ORDER BY at_ms, number";
+    let read = |row: &rusqlite::Row<'_>| {
+        let (stay, visit, at_ms) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(Visit { stay, visit, at_ms, end_ms: row.get(3)?, disposition: row.get(4)? })
+    };
+    let visits: Vec<Visit> = transaction
+        .prepare_cached(sql)?
+        .query_map(params![person.0, event.at_ms], read)?
+        .collect::<rusqlite::Result<_>>()?;
+    let own = visit_text(event)?;
+    let within = |from_ms: i64, days: i32| days_between(from_ms, event.at_ms, zone) <= days;
+    let emergencies = |days: i32| visits.iter().filter(|visit| !visit.stay && within(visit.at_ms, days)).count();
+    let after_stay = |transfers: bool| {
+        visits.iter().filter(|visit| visit.stay && visit.visit != own).any(|visit| {
+            let ended = visit.end_ms.is_some_and(|end| end <= event.at_ms && within(end, 30));
+            ended && (transfers || !TRANSFERRED.contains(&visit.disposition.as_str()))
+        })
+    };
+    let mut names = Vec::new();
+    if event.kind == Kind::EdVisit {
+        names.extend((emergencies(60) >= 3).then_some(ED_3_IN_60_DAYS));
+        names.extend(after_stay(true).then_some(ED_AFTER_STAY));
+        names.extend((emergencies(365) >= 4).then_some(ED_4_IN_365_DAYS));
+    } else {
+        names.extend(after_stay(false).then_some(READMISSION));
+    }
+    let flag = |name| Outcome::flag(name, person, panels.to_vec(), TO, Cause::of(event));
+    Ok(names.into_iter().map(flag).collect())
+}

@@ -1,0 +1,2 @@
+//! The coordination layer through its public face, on the messages of the story.
+mod loops;
