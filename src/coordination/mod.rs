@@ -5,6 +5,8 @@
 //! database of its own (`DATA/coordination.sqlite`), written in one transaction with the cursor: a crash repeats work and changes nothing that comes of it.
 pub mod event;
 pub mod options;
+pub mod registry;
+pub mod subscription;
 
 pub use event::{Event, Kind};
 pub use options::Options;
