@@ -507,7 +507,7 @@ mod tests {
         for (text, of, part) in [
             ("", "admission", "is empty"),
             ("?", "admission", "is empty"),
-            ("&", "admission", "is empty"),
+            ("&", "admission", "is not about &"),
             ("Observation?code=1", "admission", "is not about Observation, but about Encounter"),
             ("encounter?class=IMP", "admission", "is not about encounter"),
             ("Encounter?category=x", "admission", "Encounter cannot be filtered by `category`, but by patient, _in"),

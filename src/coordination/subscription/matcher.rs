@@ -214,3 +214,7 @@ impl Lists {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "matcher_tests.rs"]
+mod tests;
