@@ -10,6 +10,8 @@ pub struct Options {
     pub events: EventOptions,
     /// `[coordination.facility.KEY]`.
     pub facilities: Facilities,
+    /// `[coordination.subscriptions]`: how clients are told.
+    pub subscriptions: super::subscription::Options,
 }
 
 /// What becomes an event.

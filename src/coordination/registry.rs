@@ -387,9 +387,7 @@ mod tests {
                 registry.append(7, 101, "aco", put(Kind::Consent, "s1", json!({}))).unwrap(),
                 registry.append(9, 102, "ops", put(Kind::Subscription, "s2", json!([]))).unwrap(),
                 registry.append(8, 103, "ops", put(Kind::Subscription, "s1", json!({"c": 2}))).unwrap(),
-                registry
-                    .append(12, 104, "aco", What::Delete { kind: Kind::Subscription, id: "s2".into() })
-                    .unwrap(),
+                registry.append(12, 104, "aco", What::Delete { kind: Kind::Subscription, id: "s2".into() }).unwrap(),
             ]
         };
         let registry = Registry::open(temporary.path()).unwrap();

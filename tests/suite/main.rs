@@ -4,6 +4,7 @@ mod bench_cases;
 mod cases;
 mod cli;
 mod computed;
+mod coordination;
 mod corpus;
 mod coverage;
 mod difference;

@@ -189,8 +189,9 @@ fn kind(channel: &Value, wrong: &mut Vec<Mistake>) -> Option<Kind> {
             None
         }
     };
-    let custom: Vec<_> =
-        extensions(&channel["_type"], "backport-channel-type").map(|custom| custom["valueCoding"]["code"].as_str()).collect();
+    let custom: Vec<_> = extensions(&channel["_type"], "backport-channel-type")
+        .map(|custom| custom["valueCoding"]["code"].as_str())
+        .collect();
     match (kind, custom.as_slice()) {
         (_, []) => kind,
         (Some(Kind::Message), [Some(DAVINCI)]) => Some(Kind::DavinciAlert),

@@ -20,8 +20,7 @@ const EVENTS: &str = "http://hl7.org/fhir/us/davinci-alerts/CodeSystem/notificat
 /// What its profiles begin with.
 const PROFILES: &str = "http://hl7.org/fhir/us/davinci-alerts/StructureDefinition/";
 /// The order in which resources stand, behind the focus.
-const ORDER: [&str; 7] =
-    ["Encounter", "Patient", "Location", "Practitioner", "Organization", "Condition", "Coverage"];
+const ORDER: [&str; 7] = ["Encounter", "Patient", "Location", "Practitioner", "Organization", "Condition", "Coverage"];
 
 /// Of an event: code, display, and the profile of its MessageHeader where there is one.
 fn code(trigger: Trigger) -> Option<(&'static str, &'static str, Option<&'static str>)> {
@@ -33,7 +32,9 @@ fn code(trigger: Trigger) -> Option<(&'static str, &'static str, Option<&'static
         Kind::Discharge | Kind::EdDischarge => {
             ("notification-discharge", "Discharge Notification", Some("discharge-notification-messageheader"))
         }
-        Kind::Transfer => ("notification-transfer", "Transfer Notification", Some("transfer-notification-messageheader")),
+        Kind::Transfer => {
+            ("notification-transfer", "Transfer Notification", Some("transfer-notification-messageheader"))
+        }
         Kind::OutpatientVisit => ("notification-outpatient-visit", "Outpatient Visit Notification", None),
         Kind::Death => ("notification-vitals", "Vital Statistics Notification", None),
         Kind::Result => ("notification-lab-report", "Lab Report Notification", None),
@@ -56,8 +57,11 @@ impl About<'_> {
         let number = event.number.to_string();
         let bundle = id_of(&[b"davinci|", self.id.as_bytes(), b"|", number.as_bytes()]);
         let id = id_of(&[b"header|", bundle.as_bytes()]);
-        let profiles: Vec<String> =
-            ["notifications-messageheader"].into_iter().chain(profile).map(|name| format!("{PROFILES}{name}")).collect();
+        let profiles: Vec<String> = ["notifications-messageheader"]
+            .into_iter()
+            .chain(profile)
+            .map(|name| format!("{PROFILES}{name}"))
+            .collect();
         let mut header = json!({
             "resourceType": "MessageHeader",
             "id": id,
@@ -66,7 +70,9 @@ impl About<'_> {
             "destination": [{"endpoint": endpoint}],
         });
         let encounter = all.iter().find(|one| one["resourceType"] == "Encounter");
-        if let Some(provider) = encounter.and_then(|encounter| bundled(&encounter["serviceProvider"], &all, "Organization")) {
+        if let Some(provider) =
+            encounter.and_then(|encounter| bundled(&encounter["serviceProvider"], &all, "Organization"))
+        {
             header["sender"] = json!({"reference": provider});
             header["responsible"] = json!({"reference": provider});
         }
@@ -78,7 +84,9 @@ impl About<'_> {
         header["focus"] = json!([{"reference": focus_urn}]);
         let mut entries = vec![json!({"fullUrl": format!("urn:uuid:{id}"), "resource": header})];
         for mut resource in all {
-            let Some((name, id)) = named(&resource).map(|(name, id)| (name.to_owned(), id.to_owned())) else { continue };
+            let Some((name, id)) = named(&resource).map(|(name, id)| (name.to_owned(), id.to_owned())) else {
+                continue;
+            };
             resource["id"] = json!(uuid(&name, &id));
             entries.push(json!({"fullUrl": urn(&name, &id), "resource": resource}));
         }

@@ -375,9 +375,8 @@ impl Test {
                 || self.any("LAB", &[SECTIONS])
         };
         match candidate.trigger {
-            Trigger::Event(Kind::Document | Kind::DocumentCancelled) => {
-                self.any("clinical-note", &["http://hl7.org/fhir/us/core/CodeSystem/us-core-documentreference-category"])
-            }
+            Trigger::Event(Kind::Document | Kind::DocumentCancelled) => self
+                .any("clinical-note", &["http://hl7.org/fhir/us/core/CodeSystem/us-core-documentreference-category"]),
             Trigger::Event(Kind::Result) => {
                 let mut sections = candidate.codes.iter().filter(|code| code.field == "OBR-24").peekable();
                 if sections.peek().is_none() {
@@ -496,7 +495,11 @@ mod tests {
             (r"code=a\,b,c\|d,e", "admission", "*?code=a,b,c|d,e"),
             ("facility=A+B&_security=R", "admission", "*?facility=A+B&_security=R"),
             ("class=IMP,IMP", "admission", "*?class=IMP"),
-            ("DocumentReference?type=18842-5&category=clinical-note", "document-available", "DocumentReference?type=18842-5&category=clinical-note"),
+            (
+                "DocumentReference?type=18842-5&category=clinical-note",
+                "document-available",
+                "DocumentReference?type=18842-5&category=clinical-note",
+            ),
         ] {
             assert_eq!(meant(text, of).as_deref(), Ok(expected), "{text}");
         }

@@ -4,7 +4,7 @@
 //! must be looked at each time. An event asks for the lists of its own person, panels and facility, and judges what it finds there; the work is that of the
 //! subscriptions which might match, not of all. The answer is in the order of ids.
 use super::filter::{Branch, Candidate, branches};
-use super::resource::Subscription;
+use super::resource::{Subscription, Wanted};
 use super::topic::{Focus, Parameter, Topic, Trigger, focus};
 use std::collections::HashMap;
 
@@ -82,9 +82,13 @@ impl Matcher {
         self.by_id.is_empty()
     }
 
-    /// Matches a subscription from now on, in place of one of the same id. Whether there was room.
+    /// Matches a subscription from now on, in place of one of the same id; one that is off, or to whose filters the client has yet to agree, is only taken out.
+    /// Whether there was room.
     pub fn put(&mut self, subscription: &Subscription) -> bool {
         self.remove(&subscription.id);
+        if subscription.wanted != Wanted::Requested {
+            return true;
+        }
         if self.by_id.len() >= SUBSCRIPTIONS_MAX {
             return false;
         }
@@ -166,9 +170,10 @@ impl Slot {
             let branch = |branch: &Branch| branch.tests.iter().all(|test| test.holds(focus, candidate, events_system));
             self.branches.iter().filter(fits).any(branch)
         };
-        let wanted = types.iter().enumerate().fold(0, |wanted, (at, name)| {
-            wanted | u8::from(focus(name).is_some_and(holds)) << at
-        });
+        let wanted = types
+            .iter()
+            .enumerate()
+            .fold(0, |wanted, (at, name)| wanted | u8::from(focus(name).is_some_and(holds)) << at);
         (wanted != 0).then_some(Match { id: &self.id, topic: self.topic.id, types, wanted })
     }
 }

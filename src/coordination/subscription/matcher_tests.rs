@@ -195,7 +195,9 @@ fn the_story_reaches_the_panel_once_and_nobody_else() {
     ] {
         assert!(matcher.put(&subscription(id, topic(on), &[filter.to_owned()], None)));
     }
-    let ids = |matcher: &Matcher, candidate: &Candidate<'_>| fast(matcher, candidate).into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+    let ids = |matcher: &Matcher, candidate: &Candidate<'_>| {
+        fast(matcher, candidate).into_iter().map(|(id, _)| id).collect::<Vec<_>>()
+    };
     assert_eq!(ids(&matcher, &stay(Some("p1"), &["aco-lakeshore"])), ["a-feed", "d-all", "z-aco"]);
     assert_eq!(ids(&matcher, &stay(Some("p2"), &["other", "aco-lakeshore"])), ["b-other", "d-all", "z-aco"]);
     assert_eq!(ids(&matcher, &stay(None, &[])), ["d-all"]);
@@ -221,7 +223,11 @@ fn how_long_ten_thousand_take() {
         };
         let on = &TOPICS[number % 9];
         let filter = if on.id == "patient-data-feed" { format!("Encounter?{filter}") } else { filter };
-        let filter = if filter.contains("class") && !on.all_types().any(|focus| focus.name == "Encounter") { format!("patient=person-{number}") } else { filter };
+        let filter = if filter.contains("class") && !on.all_types().any(|focus| focus.name == "Encounter") {
+            format!("patient=person-{number}")
+        } else {
+            filter
+        };
         matcher.put(&subscription(&format!("s{number:05}"), on, &[filter], None));
     }
     println!("{} subscriptions made in {:?}", matcher.len(), started.elapsed());

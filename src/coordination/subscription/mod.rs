@@ -78,5 +78,6 @@ fn id_of(pieces: &[&[u8]]) -> String {
 /// An instant of FHIR, in UTC and to the millisecond.
 fn instant(ms: i64) -> String {
     // What jiff cannot hold is no time of any message; the beginning of time is seen as what it is.
-    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| "1970-01-01T00:00:00.000Z".into(), |time| format!("{time:.3}"))
+    jiff::Timestamp::from_millisecond(ms)
+        .map_or_else(|_| "1970-01-01T00:00:00.000Z".into(), |time| format!("{time:.3}"))
 }

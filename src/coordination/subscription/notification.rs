@@ -152,12 +152,16 @@ impl About<'_> {
     }
 
     fn bundle_id(&self, purpose: Purpose, events: &[Telling<'_>], at_ms: i64) -> String {
-        let (first, last) = (events.first().map_or(0, |event| event.number), events.last().map_or(0, |event| event.number));
+        let (first, last) =
+            (events.first().map_or(0, |event| event.number), events.last().map_or(0, |event| event.number));
         // What is pushed again is the same notification; the others are made once.
         let time = if purpose == Purpose::Event { 0 } else { at_ms };
         let parts = [purpose.code(), self.id, self.content.code()].join("|");
-        let numbers = format!("|{first}|{last}|{time}");
-        id_of(&[b"notification|", parts.as_bytes(), numbers.as_bytes()])
+        let numbers = format!("|{first}|{last}|{time}|");
+        let mut pieces = vec![b"notification|".as_slice(), parts.as_bytes(), numbers.as_bytes()];
+        // A subscription that is deleted and made again counts from 1 again: those are other notifications.
+        pieces.extend(events.iter().map(|event| event.told.event.as_slice()));
+        id_of(&pieces)
     }
 
     /// The focus is what was written, by the event; the rest was there to be read.

@@ -127,7 +127,9 @@ pub enum Mistake {
     #[error("channel.type must be rest-hook, websocket or message")]
     ChannelType,
     /// No such custom channel.
-    #[error("this custom channel is not known; davinci-alert is, on channel.type message with the content full-resource")]
+    #[error(
+        "this custom channel is not known; davinci-alert is, on channel.type message with the content full-resource"
+    )]
     CustomChannel,
     /// There is no endpoint.
     #[error("this channel needs an endpoint, such as https://client.example/notifications")]

@@ -58,7 +58,10 @@ fn a_subscription_is_read_and_written_back() {
     assert_eq!((subscription.wanted, subscription.end_ms), (Wanted::Requested, Some(1_924_948_800_000)));
     assert_eq!(subscription.criteria.len(), 2);
     let channel = &subscription.channel;
-    assert_eq!((channel.kind, channel.content, channel.payload), (Kind::RestHook, Content::IdOnly, "application/fhir+json"));
+    assert_eq!(
+        (channel.kind, channel.content, channel.payload),
+        (Kind::RestHook, Content::IdOnly, "application/fhir+json")
+    );
     assert_eq!((channel.heartbeat_s, channel.timeout_s, channel.count_max), (Some(86_400), Some(60), Some(20)));
     assert_eq!(channel.endpoint.as_ref().unwrap().as_str(), "https://client.example/notifications");
     let headers: Vec<_> = channel.headers.iter().map(|header| (header.name.as_str(), header.value())).collect();
@@ -106,7 +109,11 @@ fn every_mistake_is_told_with_its_place() {
         (|it| it["modifierExtension"] = json!([{"url": "x"}]), "Subscription.modifierExtension", "extension"),
         (|it| it["status"] = json!("error"), "Subscription.status", "value"),
         (|it| it["status"] = Value::Null, "Subscription.status", "value"),
-        (|it| it["criteria"] = json!("http://other/SubscriptionTopic/admission"), "Subscription.criteria", "not-supported"),
+        (
+            |it| it["criteria"] = json!("http://other/SubscriptionTopic/admission"),
+            "Subscription.criteria",
+            "not-supported",
+        ),
         (|it| it["criteria"] = json!("Encounter?status=finished"), "Subscription.criteria", "not-supported"),
         (
             |it| it["_criteria"]["extension"][0]["valueString"] = json!("Encounter?length=5"),
@@ -126,19 +133,38 @@ fn every_mistake_is_told_with_its_place() {
         ),
         (|it| it["channel"]["type"] = json!("email"), "Subscription.channel.type", "not-supported"),
         (
-            |it| it["channel"]["_type"] = json!({"extension": [{"url": url("backport-channel-type"), "valueCoding": {"code": "zulip"}}]}),
+            |it| {
+                it["channel"]["_type"] =
+                    json!({"extension": [{"url": url("backport-channel-type"), "valueCoding": {"code": "zulip"}}]})
+            },
             "Subscription.channel.type.extension",
             "not-supported",
         ),
-        (|it| drop(it["channel"].as_object_mut().unwrap().remove("endpoint")), "Subscription.channel.endpoint", "required"),
+        (
+            |it| drop(it["channel"].as_object_mut().unwrap().remove("endpoint")),
+            "Subscription.channel.endpoint",
+            "required",
+        ),
         (|it| it["channel"]["endpoint"] = json!("http://client.example/"), "Subscription.channel.endpoint", "security"),
-        (|it| it["channel"]["endpoint"] = json!("https://inside.example/"), "Subscription.channel.endpoint", "security"),
-        (|it| it["channel"]["endpoint"] = json!("https://a:b@client.example/"), "Subscription.channel.endpoint", "value"),
+        (
+            |it| it["channel"]["endpoint"] = json!("https://inside.example/"),
+            "Subscription.channel.endpoint",
+            "security",
+        ),
+        (
+            |it| it["channel"]["endpoint"] = json!("https://a:b@client.example/"),
+            "Subscription.channel.endpoint",
+            "value",
+        ),
         (|it| it["channel"]["endpoint"] = json!("file:///etc/passwd"), "Subscription.channel.endpoint", "value"),
         (|it| it["channel"]["header"][1] = json!("Host: other"), "Subscription.channel.header[1]", "value"),
         (|it| it["channel"]["header"][1] = json!("A: b\r\nC: d"), "Subscription.channel.header[1]", "value"),
         (|it| it["channel"]["header"] = json!(vec!["A: b"; 17]), "Subscription.channel.header", "too-long"),
-        (|it| it["channel"]["payload"] = json!("application/fhir+xml"), "Subscription.channel.payload", "not-supported"),
+        (
+            |it| it["channel"]["payload"] = json!("application/fhir+xml"),
+            "Subscription.channel.payload",
+            "not-supported",
+        ),
         (
             |it| it["channel"]["_payload"]["extension"][0]["valueCode"] = json!("everything"),
             "Subscription.channel.payload.extension",
@@ -146,7 +172,11 @@ fn every_mistake_is_told_with_its_place() {
         ),
         (|it| it["channel"]["_payload"] = Value::Null, "Subscription.channel.payload.extension", "value"),
         (|it| it["channel"]["extension"][0]["valueUnsignedInt"] = json!(1), "Subscription.channel.extension", "value"),
-        (|it| it["channel"]["extension"][2]["valuePositiveInt"] = json!("20"), "Subscription.channel.extension", "value"),
+        (
+            |it| it["channel"]["extension"][2]["valuePositiveInt"] = json!("20"),
+            "Subscription.channel.extension",
+            "value",
+        ),
         (|it| it["end"] = json!("2030"), "Subscription.end", "value"),
     ];
     for (change, expression, code) in cases {
@@ -160,7 +190,11 @@ fn every_mistake_is_told_with_its_place() {
     resource["status"] = json!("on");
     resource["channel"]["type"] = json!("sms");
     resource["end"] = json!(1);
-    assert_eq!(read(&resource, None).unwrap_err(), [Mistake::Status, Mistake::End, Mistake::ChannelType], "all at once");
+    assert_eq!(
+        read(&resource, None).unwrap_err(),
+        [Mistake::Status, Mistake::End, Mistake::ChannelType],
+        "all at once"
+    );
     let filters = vec![json!({"url": url("backport-filter-criteria"), "valueString": "class=IMP"}); FILTERS_MAX + 1];
     resource = admission();
     resource["_criteria"]["extension"] = json!(filters);
@@ -186,7 +220,8 @@ fn what_is_sent_in_the_clear_stays_on_this_machine() {
 fn filters_of_the_patient_data_feed_are_adjusted() {
     let mut resource = admission();
     resource["criteria"] = json!("http://hl7.org/fhir/us/core/SubscriptionTopic/patient-data-feed");
-    let texts = ["Encounter?patient=123&length=5", "CareTeam?patient=123", "Observation?patient=123&category=laboratory"];
+    let texts =
+        ["Encounter?patient=123&length=5", "CareTeam?patient=123", "Observation?patient=123&category=laboratory"];
     let filters = |texts: &[&str]| -> Value {
         texts.iter().map(|text| json!({"url": url("backport-filter-criteria"), "valueString": text})).collect()
     };
@@ -215,7 +250,8 @@ fn channels_are_told_apart() {
     assert_eq!((websocket.channel.kind, &websocket.channel.endpoint), (Kind::Websocket, &None));
     resource["channel"]["type"] = json!("message");
     assert_eq!(read(&resource, None).unwrap().channel.kind, Kind::Message);
-    let custom = json!({"extension": [{"url": url("backport-channel-type"), "valueCoding": {"code": "davinci-alert"}}]});
+    let custom =
+        json!({"extension": [{"url": url("backport-channel-type"), "valueCoding": {"code": "davinci-alert"}}]});
     resource["channel"]["_type"] = custom;
     assert_eq!(read(&resource, None).unwrap_err(), [Mistake::CustomChannel], "it always holds the resources");
     resource["channel"]["_payload"]["extension"][0]["valueCode"] = json!("full-resource");
@@ -237,5 +273,9 @@ fn active_is_requested_and_off_is_off() {
 fn ids_follow_who_when_and_what() {
     let id = new_id("aco", 5, &admission());
     assert_eq!((id.len(), &id), (36, &new_id("aco", 5, &admission())));
-    assert!([new_id("bh", 5, &admission()), new_id("aco", 6, &admission()), new_id("aco", 5, &json!({}))].iter().all(|other| *other != id));
+    assert!(
+        [new_id("bh", 5, &admission()), new_id("aco", 6, &admission()), new_id("aco", 5, &json!({}))]
+            .iter()
+            .all(|other| *other != id)
+    );
 }

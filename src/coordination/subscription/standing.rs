@@ -81,14 +81,18 @@ impl Fault {
     /// For the client, as the resource's `error`.
     pub fn text(self) -> &'static str {
         match self {
-            Fault::Name => "The name of the endpoint is not known. Events are counted; set status to requested when it is.",
+            Fault::Name => {
+                "The name of the endpoint is not known. Events are counted; set status to requested when it is."
+            }
             Fault::NoResponse => {
                 "The endpoint does not answer. Events are counted; set status to requested, and read what was missed with $events."
             }
             Fault::Refused => {
                 "The endpoint does not take notifications. Events are counted; set status to requested, and read what was missed with $events."
             }
-            Fault::Adjusted => "Filters that cannot be met were taken out. Read what is left, and set status to requested to agree.",
+            Fault::Adjusted => {
+                "Filters that cannot be met were taken out. Read what is left, and set status to requested to agree."
+            }
             Fault::Gone => "The endpoint said that it has gone for good (410).",
         }
     }
@@ -280,14 +284,7 @@ impl Standing {
         next
     }
 
-    fn put(
-        &self,
-        wanted: super::resource::Wanted,
-        entry: u64,
-        kind: Kind,
-        now_ms: i64,
-        policy: &Policy,
-    ) -> Standing {
+    fn put(&self, wanted: super::resource::Wanted, entry: u64, kind: Kind, now_ms: i64, policy: &Policy) -> Standing {
         use super::resource::Wanted;
         // Read already: journal and registry are read again after a crash.
         if entry <= self.entry {
@@ -393,7 +390,11 @@ mod tests {
         let error = after(&told, Input::Failed(Fault::Refused), 3200);
         assert_eq!((error.state, error.fault, error.since_ms), (State::Error, Some(Fault::Refused), 3200));
         let error = event(&error);
-        assert_eq!((error.last, error.todo(&TIMING, i64::MAX)), (2, Todo::Nothing), "the server never does it by itself");
+        assert_eq!(
+            (error.last, error.todo(&TIMING, i64::MAX)),
+            (2, Todo::Nothing),
+            "the server never does it by itself"
+        );
         let again = after(&error, Input::Put(Wanted::Requested, 2), 9000);
         assert_eq!((again.state, again.fault, again.todo(&TIMING, 9000)), (State::Requested, None, Todo::Handshake));
         let active = after(&again, Input::Greeted, 9010);

@@ -136,9 +136,8 @@ pub fn number(transaction: &Transaction<'_>, id: &str, told: &Told) -> rusqlite:
         .query_row([id], |row| row.get(0))
         .optional()?;
     let Some(number) = number else { return Ok(None) };
-    transaction
-        .prepare_cached("INSERT INTO subscription_event VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
-        .execute(params![
+    transaction.prepare_cached("INSERT INTO subscription_event VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?.execute(
+        params![
             id,
             number,
             told.event.as_slice(),
@@ -148,7 +147,8 @@ pub fn number(transaction: &Transaction<'_>, id: &str, told: &Told) -> rusqlite:
             told.trigger.name(),
             told.v2_event,
             told.focus.join(","),
-        ])?;
+        ],
+    )?;
     transaction
         .prepare_cached("DELETE FROM subscription_event WHERE subscription = ?1 AND number = ?2")?
         .execute(params![id, number - EVENTS_MAX.cast_signed()])?;
@@ -369,9 +369,7 @@ mod tests {
         transaction.commit().unwrap();
         let left: Vec<u64> = events(&connection, "a", 0, 9).unwrap().into_iter().map(|(number, _)| number).collect();
         assert_eq!((left, tell(&mut connection, "a", 4)), (vec![3], Some(4)));
-        connection
-            .execute("UPDATE subscription SET last = ?1 WHERE id = 'a'", [EVENTS_MAX.cast_signed() + 2])
-            .unwrap();
+        connection.execute("UPDATE subscription SET last = ?1 WHERE id = 'a'", [EVENTS_MAX.cast_signed() + 2]).unwrap();
         tell(&mut connection, "a", 5);
         let left: Vec<u64> = events(&connection, "a", 0, u64::MAX).unwrap().into_iter().map(|(n, _)| n).collect();
         assert_eq!(left, [4, EVENTS_MAX + 3], "the one so far behind is gone");

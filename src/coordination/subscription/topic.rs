@@ -252,10 +252,7 @@ pub const TOPICS: &[Topic] = &[
         id: "transfer",
         canonical: None,
         title: "From one facility to another",
-        triggers: &[
-            (Trigger::Event(Kind::Transfer), ENCOUNTER),
-            (Trigger::Event(Kind::TransferCancelled), ENCOUNTER),
-        ],
+        triggers: &[(Trigger::Event(Kind::Transfer), ENCOUNTER), (Trigger::Event(Kind::TransferCancelled), ENCOUNTER)],
         adjusts: false,
     },
     Topic {
@@ -296,10 +293,7 @@ pub const TOPICS: &[Topic] = &[
         id: "document-available",
         canonical: None,
         title: "A document is there, or was withdrawn",
-        triggers: &[
-            (Trigger::Event(Kind::Document), DOCUMENT),
-            (Trigger::Event(Kind::DocumentCancelled), DOCUMENT),
-        ],
+        triggers: &[(Trigger::Event(Kind::Document), DOCUMENT), (Trigger::Event(Kind::DocumentCancelled), DOCUMENT)],
         adjusts: false,
     },
     Topic {

@@ -1,0 +1,3 @@
+//! The coordination layer through its public face.
+mod subscriptions;
+mod subscriptions_story;
