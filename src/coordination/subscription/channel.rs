@@ -126,8 +126,8 @@ impl std::fmt::Debug for Header {
     }
 }
 
-/// How a client is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How a client is told. `Debug` tells no secrets: the path of an endpoint may be one.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Channel {
     /// The way.
     pub kind: Kind,
@@ -145,6 +145,13 @@ pub struct Channel {
     pub timeout_s: Option<u32>,
     /// Events in one notification, at most.
     pub count_max: Option<u32>,
+}
+
+impl std::fmt::Debug for Channel {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let host = self.endpoint.as_ref().and_then(Url::host_str).unwrap_or_default();
+        write!(out, "Channel({:?} to {host}, {}, {:?})", self.kind, self.content.code(), self.headers)
+    }
 }
 
 impl Channel {

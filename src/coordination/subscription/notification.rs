@@ -259,6 +259,17 @@ pub fn status(abouts: &[About<'_>], at_ms: i64) -> Value {
     bundle
 }
 
+/// What `$get-ws-binding-token` answers: a token for these subscriptions, until when, and where to bind with it.
+pub fn binding_token(token: &str, until_ms: i64, subscriptions: &[&str], websocket_url: &str) -> Value {
+    let mut parameters = vec![
+        json!({"name": "token", "valueString": token}),
+        json!({"name": "expiration", "valueDateTime": instant(until_ms)}),
+    ];
+    parameters.extend(subscriptions.iter().map(|id| json!({"name": "subscription", "valueString": id})));
+    parameters.push(json!({"name": "websocket-url", "valueUrl": websocket_url}));
+    json!({"resourceType": "Parameters", "parameter": parameters})
+}
+
 /// The resource that an event is about: of the first of its types that is there.
 pub fn focus<'r>(told: &Told, resources: &'r [Value]) -> Option<&'r Value> {
     told.focus.iter().find_map(|wanted| {

@@ -88,8 +88,8 @@ pub enum Mistake {
     /// It is too large.
     #[error("the resource has {0} bytes, {RESOURCE_BYTES_MAX} are read")]
     TooLarge(usize),
-    /// R4 has no such element.
-    #[error("R4 has no {0}")]
+    /// R4 has no such element, or not in that form.
+    #[error("R4 has no {0}, or not in this form")]
     Unknown(String),
     /// It would mean something else than it says.
     #[error("a modifier extension is not understood here: leave it out")]
@@ -274,8 +274,8 @@ impl Subscription {
     pub fn stored(id: &str, body: &Value, topics: &Topics) -> Result<Subscription, Vec<Mistake>> {
         let mut body = body.clone();
         let agreement = body["status"] == "error";
-        if agreement {
-            body["status"] = json!("requested");
+        if let Some(status) = body.get_mut("status").filter(|_| agreement) {
+            *status = json!("requested");
         }
         let checks = Checks { topics, panel: &|_| true, allowed: &|_| Ok(()), stored: None };
         let mut subscription = Subscription::read(id, &body, &checks)?;
@@ -351,6 +351,10 @@ fn elements(source: &Map<String, Value>) -> Vec<Mistake> {
         if !known("Subscription.channel", name) {
             wrong.push(Mistake::Unknown(format!("Subscription.channel.{}", name.chars().take(64).collect::<String>())));
         }
+    }
+    // It is written to when the resource is shown.
+    if source.get("meta").is_some_and(|meta| !meta.is_object()) {
+        wrong.push(Mistake::Unknown("Subscription.meta".into()));
     }
     let channel = source.get("channel").and_then(|channel| channel.get("modifierExtension"));
     if source.contains_key("modifierExtension") || channel.is_some() {

@@ -29,7 +29,7 @@ fn admission() -> Value {
                 {"url": url("backport-max-count"), "valuePositiveInt": 20},
             ],
             "type": "rest-hook",
-            "endpoint": "https://client.example/notifications",
+            "endpoint": "https://client.example/notifications?key=Canary",
             "header": ["Authorization: Bearer Canary-token", "X-Site:7"],
             "payload": "application/fhir+json",
             "_payload": {"extension": [{"url": url("backport-payload-content"), "valueCode": "id-only"}]},
@@ -63,7 +63,7 @@ fn a_subscription_is_read_and_written_back() {
         (Kind::RestHook, Content::IdOnly, "application/fhir+json")
     );
     assert_eq!((channel.heartbeat_s, channel.timeout_s, channel.count_max), (Some(86_400), Some(60), Some(20)));
-    assert_eq!(channel.endpoint.as_ref().unwrap().as_str(), "https://client.example/notifications");
+    assert_eq!(channel.endpoint.as_ref().unwrap().as_str(), "https://client.example/notifications?key=Canary");
     let headers: Vec<_> = channel.headers.iter().map(|header| (header.name.as_str(), header.value())).collect();
     assert_eq!(headers, [("Authorization", "Bearer Canary-token"), ("X-Site", "7")]);
 
@@ -105,6 +105,7 @@ fn every_mistake_is_told_with_its_place() {
         (|it| it["resourceType"] = json!("Patient"), "Subscription", "structure"),
         (|it| it["reason"] = json!("x".repeat(RESOURCE_BYTES_MAX)), "Subscription", "too-long"),
         (|it| it["filterBy"] = json!([]), "Subscription.filterBy", "structure"),
+        (|it| it["meta"] = json!("x"), "Subscription.meta", "structure"),
         (|it| it["channel"]["parameter"] = json!([]), "Subscription.channel.parameter", "structure"),
         (|it| it["modifierExtension"] = json!([{"url": "x"}]), "Subscription.modifierExtension", "extension"),
         (|it| it["status"] = json!("error"), "Subscription.status", "value"),
@@ -266,6 +267,29 @@ fn active_is_requested_and_off_is_off() {
         let mut resource = admission();
         resource["status"] = json!(status);
         assert_eq!(read(&resource, None).unwrap().wanted, wanted);
+    }
+}
+
+#[test]
+fn what_is_no_object_is_refused_and_never_a_panic() {
+    let parts = ["meta", "criteria", "_criteria", "channel", "end", "status", "extension", "contact", "reason"];
+    for odd in [json!(null), json!(5), json!("x"), json!([]), json!([1]), json!({}), json!({"extension": [5]})] {
+        assert!(read(&odd, None).is_err());
+        assert!(Subscription::stored("s1", &odd, &Topics::new("https://h.example/fhir")).is_err());
+        for part in parts {
+            let mut resource = admission();
+            resource[part] = odd.clone();
+            if let Ok(read) = read(&resource, None) {
+                read.resource(State::Active, None, 1, 1);
+            }
+        }
+        for part in ["type", "_type", "endpoint", "header", "payload", "_payload", "extension"] {
+            let mut resource = admission();
+            resource["channel"][part] = odd.clone();
+            if let Ok(read) = read(&resource, None) {
+                read.resource(State::Active, None, 1, 1);
+            }
+        }
     }
 }
 

@@ -350,6 +350,11 @@ fn what_the_interface_says_of_itself_is_valid() {
     for topic in TOPICS {
         assert_eq!(shaped(&topics.basic(topic)), Vec::<String>::new(), "{}", topic.id);
     }
+    let token = notification::binding_token("t", NOW_MS, &["a", "b"], "wss://gateway.example/fhir/ws");
+    assert_eq!(shaped(&token), Vec::<String>::new());
+    let names: Vec<_> =
+        token["parameter"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["token", "expiration", "subscription", "subscription", "websocket-url"]);
     let issue = Issue { code: "not-supported", text: "no".into(), expression: "Subscription.criteria".into() };
     for issues in [vec![issue], vec![]] {
         assert_eq!(shaped(&capability::outcome(&issues)), Vec::<String>::new());
