@@ -18,7 +18,7 @@ mod gate;
 mod health;
 mod metrics;
 mod problem;
-mod socket;
+pub(crate) mod socket;
 
 pub use api::OPENAPI;
 pub use credentials::{Role, Token};

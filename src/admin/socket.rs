@@ -22,7 +22,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Gives connections to the server.
-pub(super) struct Socket {
+pub(crate) struct Socket {
     address: SocketAddr,
     ready: mpsc::Receiver<(Stream, SocketAddr)>,
 }
@@ -91,7 +91,7 @@ impl Transport for TcpStream {}
 impl Transport for tokio_rustls::server::TlsStream<TcpStream> {}
 
 /// A connection within its limits.
-pub(super) struct Stream {
+pub(crate) struct Stream {
     transport: Box<dyn Transport>,
     heard: Heard,
     look: Pin<Box<Sleep>>,
@@ -100,7 +100,7 @@ pub(super) struct Stream {
 
 /// When the last request of a connection arrived.
 #[derive(Debug, Clone)]
-pub(super) struct Heard(Arc<AtomicU64>);
+pub(crate) struct Heard(Arc<AtomicU64>);
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -163,7 +163,7 @@ impl AsyncWrite for Stream {
 
 /// What a request knows of its connection.
 #[derive(Debug, Clone)]
-pub(super) struct Peer {
+pub(crate) struct Peer {
     pub address: SocketAddr,
     pub heard: Heard,
 }

@@ -139,6 +139,16 @@
 //! [coordination.care_team]
 //! precedence = ["api", "roster", "rol", "pd1"]   # whose word counts for who looks after a patient
 //! route = { "role:care-manager" = { endpoint = "aco-cm", fallback = "role:pcp", then = "panel-owner" } }   # then: panel-owner | unroutable
+//!
+//! [coordination.subscriptions]
+//! base = "https://gateway.example/fhir"      # where clients reach the FHIR interface; default: canonical_base
+//! canonical_base = "https://handoff.example/fhir"   # what canonical URLs of our own topics begin with
+//! focus_base = "https://ehr.example/fhir"    # where id-only resources are read; default: base
+//! attempts_max = 8                  # failures in a row after which a subscription is in error
+//! retry_min = "1s"                  # doubled by each failure, up to retry_max
+//! retry_max = "5m"
+//! backlog = "leave"                 # events of the time in error: the client reads them with $events; "send": sent once it asks again
+//! keep = "30d"                      # how long events and what they refer to can be read
 //! ```
 //!
 //! | target | keys beside it |

@@ -476,3 +476,35 @@ fn labels_and_recipients() {
         assert!(found.contains(expected), "{expected:?} not in:\n{found}");
     }
 }
+
+#[test]
+fn subscriptions_are_configured_and_mistakes_in_them_are_told() {
+    use crate::coordination::subscription::{Options, standing::Backlog};
+    let options = |text: &str| parse(text).unwrap().coordination.unwrap().subscriptions;
+    assert_eq!(options("[coordination]"), Options::default());
+    let read = options(
+        r#"
+        [coordination.subscriptions]
+        base = "https://gateway.example/fhir/"
+        attempts_max = 3
+        retry_min = "2s"
+        retry_max = "10s"
+        backlog = "send"
+        keep = "7d"
+        "#,
+    );
+    assert_eq!((read.base(), read.focus_base()), ("https://gateway.example/fhir", "https://gateway.example/fhir"));
+    assert_eq!((read.policy.attempts_max, read.policy.backlog), (3, Backlog::Send));
+    assert_eq!((read.policy.retry_max, read.keep), (Duration::from_secs(10), Duration::from_secs(7 * 86_400)));
+    for (line, part) in [
+        ("base = \"gateway\"", "base must be a URL"),
+        ("retry_max = \"1ms\"", "retry_max no less than it"),
+        ("keep = \"0s\"", "keep must be more than nothing"),
+        ("backlog = \"drop\"", "backlog must be one of"),
+        ("attempts_max = 0", "attempts_max must be a whole number, 1 or more"),
+        ("attempt_max = 1", "attempt_max"),
+    ] {
+        let text = wrong(&format!("[coordination.subscriptions]\n{line}"));
+        assert!(text.contains(part), "{text}");
+    }
+}

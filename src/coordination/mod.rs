@@ -12,12 +12,15 @@ pub mod options;
 pub mod person;
 mod read;
 mod reason;
+pub mod registry;
 pub mod roster;
-pub mod store;
 pub mod sensitivity;
+pub mod store;
+pub mod subscription;
+pub mod work;
 
 pub use event::{Event, Kind};
 pub use options::Options;
-pub use read::patient;
 pub use person::PersonKey;
+pub use read::patient;
 pub use reason::Reason;

@@ -19,6 +19,8 @@ pub struct Options {
     pub loops: super::loops::Options,
     /// `[coordination.care_team]`.
     pub care_team: super::care_team::Options,
+    /// `[coordination.subscriptions]`: how clients are told.
+    pub subscriptions: super::subscription::Options,
 }
 
 /// What becomes an event.

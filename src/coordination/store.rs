@@ -12,7 +12,15 @@ use std::time::Duration;
 const VERSION: i64 = 1;
 const CURSOR: &str = "CREATE TABLE IF NOT EXISTS cursor (id INTEGER PRIMARY KEY CHECK (id = 0), next INTEGER NOT NULL, last BLOB NOT NULL) STRICT;";
 /// Of every part.
-const TABLES: [&[&str]; 4] = [&[CURSOR], &fold::TABLES, &loops::TABLES, &[care_team::TABLES]];
+const TABLES: [&[&str]; 7] = [
+    &[CURSOR],
+    &fold::TABLES,
+    &loops::TABLES,
+    &[care_team::TABLES, roster::TABLES],
+    subscription::TABLES,
+    &[visits::TABLES],
+    &work::TABLES,
+];
 /// How long somebody else may write: commands only look.
 const BUSY: Duration = Duration::from_secs(10);
 
@@ -111,7 +119,8 @@ impl Store {
         Store::open(data)
     }
 
-    fn path(data: &Path) -> PathBuf {
+    /// Where it stands in a data directory.
+    pub fn path(data: &Path) -> PathBuf {
         data.join("coordination.sqlite")
     }
 

@@ -116,6 +116,19 @@ fn shortened(value: &mut Value) {
     }
 }
 
+/// What is wrong with any resource by both judges, but for where its references lead: a server knows that, no table.
+pub fn shaped(value: &Value) -> Vec<String> {
+    let mut walk = Walk::default();
+    walk.resource(value, "");
+    walk.mistakes.retain(|mistake| !mistake.ends_with("leads nowhere"));
+    let mut short = value.clone();
+    shortened(&mut short);
+    if let Err(error) = serde_json::from_value::<Resource>(short) {
+        walk.mistakes.push(format!("fhir-sdk: {error}"));
+    }
+    walk.mistakes
+}
+
 /// What is wrong with a Bundle by our own table.
 pub fn walk(bundle: &[u8]) -> Vec<String> {
     let value: Value = match serde_json::from_slice(bundle) {

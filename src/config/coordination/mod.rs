@@ -1,9 +1,10 @@
 //! `[coordination]`: what the coordination layer is to do. Each part has a file of its own here.
 mod care_team;
 mod events;
+mod loops;
 mod panels;
 mod privacy;
-mod loops;
+mod subscriptions;
 
 use super::section::Section;
 use crate::coordination::Options;
@@ -12,13 +13,14 @@ use crate::coordination::Options;
 pub(super) fn coordination(section: Section<'_>) -> Option<Options> {
     let facilities = events::facilities(&section);
     let rosters = panels::rosters(&section, facilities.zone.as_ref());
-    let events = events::events(&section);
-    let options = Options { events, facilities, rosters, privacy: privacy::privacy(&section) };
     let options = Options {
         events: events::events(&section),
-        facilities: events::facilities(&section),
+        facilities,
+        rosters,
+        privacy: privacy::privacy(&section),
         loops: loops::loops(&section),
         care_team: care_team::care_team(&section),
+        subscriptions: subscriptions::subscriptions(&section),
     };
     section.finish();
     Some(options)

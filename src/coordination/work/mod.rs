@@ -11,6 +11,8 @@
 pub mod registered;
 pub mod telling;
 
+pub use registered::{consent_id, consents_now, person_of};
+
 use super::care_team::{self, Member};
 use super::event::{Identifier, Patient};
 use super::fold::Fold;
@@ -21,6 +23,7 @@ use super::store::{self, Place, Store};
 use super::subscription::filter::Candidate;
 use super::subscription::store::{Told, number};
 use super::subscription::topic::Trigger;
+use super::sensitivity::{self, visit_text};
 use super::{Event, Options, PersonKey, subscription};
 use crate::facets::{Facets, uuid_text};
 use crate::journal::{self, Item, Limits, Reader};
@@ -345,23 +348,12 @@ impl Batch<'_> {
 
     /// The labels of an event, which its visit keeps.
     fn labels(&self, transaction: &Transaction<'_>, event: &Event) -> Result<Found, Error> {
-        let labels = self.gate.labels();
-        let visit = event.visit.as_ref().map(|visit| format!("{}|{}", visit.authority, visit.number));
-        let facility = self.options.facilities.by_key.get(&event.facility);
-        let sender = event.feed.split('|').nth(1).unwrap_or_default();
-        let mut look = labels.look().facility(&event.facility).facility(sender);
-        look = look.unit(&event.facility, &event.confidentiality.unit);
-        look = look.part_2(facility.is_some_and(|facility| facility.part2));
-        for (field, code) in &event.confidentiality.codes {
-            look = look.mark(field, code);
-        }
-        for code in &event.codes {
-            look = look.code(&code.system, &code.code);
-            look = look.code(&code.system, &code.value);
-        }
-        let Some(visit) = visit else { return Ok(look.found()) };
+        let (labels, facilities) = (self.gate.labels(), &self.options.facilities);
+        let Some(visit) = event.visit.as_ref().map(visit_text) else {
+            return Ok(sensitivity::found(labels, facilities, event, &[]));
+        };
         let earlier = visits::labels_of(transaction, &visit).map_err(Error::database)?;
-        let found = look.earlier(earlier.iter().map(String::as_str)).found();
+        let found = sensitivity::found(labels, facilities, event, &earlier);
         visits::add(transaction, &visit, labels, found.all).map_err(Error::database)?;
         visits::add(transaction, &whole(&visit), labels, found.whole).map_err(Error::database)?;
         Ok(found)
@@ -400,7 +392,7 @@ impl Batch<'_> {
             let labels = self.gate.labels();
             let mut found = Found::default();
             if let Some(visit) = &about.facts.visit {
-                let visit = format!("{}|{}", visit.authority, visit.number);
+                let visit = visit_text(visit);
                 let all = visits::labels_of(transaction, &visit).map_err(Error::database)?;
                 let over = visits::labels_of(transaction, &whole(&visit)).map_err(Error::database)?;
                 let look = |codes: &[String]| labels.look().earlier(codes.iter().map(String::as_str)).found().all;
@@ -526,8 +518,8 @@ pub fn roster_consent(recipient: &Recipient, panels: &[(String, String)]) -> Opt
 ///
 /// # Errors
 /// A database that cannot be written.
-pub fn forget(connection: &mut Connection, before_ms: i64) -> rusqlite::Result<usize> {
-    let transaction = connection.transaction()?;
+pub fn forget(connection: &Connection, before_ms: i64) -> rusqlite::Result<usize> {
+    let transaction = connection.unchecked_transaction()?;
     let count = telling::forget(&transaction, before_ms)?
         + subscription::store::forget(&transaction, before_ms)?
         + subscription::cache::forget(&transaction, before_ms)?;

@@ -161,16 +161,7 @@ impl Registered {
 
 /// The key that an id of a person in the API stands for.
 pub fn person_of(id: &str) -> Option<PersonKey> {
-    let digits: Vec<u8> = id.bytes().filter(|byte| *byte != b'-').collect();
-    let (pairs, rest) = digits.as_chunks::<2>();
-    if !rest.is_empty() || pairs.len() != 16 {
-        return None;
-    }
-    let mut key = [0; 16];
-    for (byte, pair) in key.iter_mut().zip(pairs) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(PersonKey(key))
+    PersonKey::parse(id)
 }
 
 /// Under what a consent of a person stands in the registry: those of one person side by side.

@@ -7,7 +7,7 @@ mod follow;
 mod notify;
 
 pub use content::{Contents, Released};
-pub use notify::Pushed;
+pub use notify::{Pushed, ReleaseError, released};
 
 use crate::coordination::registry::{self, Registry};
 use crate::coordination::roster::Rosters;

@@ -1,2 +1,4 @@
 //! The coordination layer through its public face, on the messages of the story.
 mod loops;
+mod subscriptions;
+mod subscriptions_story;
