@@ -104,7 +104,7 @@ fn remind(
         let Some(next_ms) = escalation_ms(&found.steps[place], next.at, zone).filter(|next| *next <= at_ms) else {
             break;
         };
-        found.steps[place].level += 1;
+        found.steps[place].level = found.steps[place].level.saturating_add(1);
         if next.at == At::Due {
             to.push(next.to.clone());
             continue;
@@ -117,7 +117,7 @@ fn remind(
     if let Some(due_ms) = step.due_ms.filter(|due| *due <= at_ms) {
         step.state = OVERDUE;
         if to.is_empty() {
-            step.level += 1;
+            step.level = step.level.saturating_add(1);
             to.push(TO.to_owned());
         }
         let mut told = Outcome::of(found, found.steps.get(place), OutcomeKind::Overdue, Cause::time(due_ms));
