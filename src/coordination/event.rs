@@ -144,7 +144,9 @@ pub struct Event {
     pub seq: u64,
     /// What happened.
     pub kind: Kind,
-    /// How: `inpatient`, `observation`, `ed-to-inpatient` of an admission; `final`, `corrected` of a result; empty where there is one way only.
+    /// How: `inpatient`, `observation`, `ed-to-inpatient` of an admission; what was taken back (`admission`, `ed-visit`, `outpatient-visit`, `discharge`,
+    /// `ed-discharge`) of a cancel; `final`, `corrected` of a result; `ordered`, `changed`, `stopped`, `dispensed` of medication; `original`, `status`, `addendum`,
+    /// `edit`, `replacement` of a document; `rescheduled`, `modified`, `cancelled`, `discontinued`, `deleted` of an appointment; empty where there is one way only.
     pub detail: String,
     /// When it happened.
     pub at_ms: i64,
@@ -251,7 +253,9 @@ pub struct VisitKey {
 /// Somebody who took part (XCN).
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Participant {
-    /// As what: `attending` (PV1-7), `referring` (PV1-8), `consulting` (PV1-9), `admitting` (PV1-17), `primary-care` (PD1-4), `author` (TXA), `appointment` (AIP-3), or the code of ROL-3/PRT-4.
+    /// As what: `attending` (PV1-7), `referring` (PV1-8), `consulting` (PV1-9), `admitting` (PV1-17), `primary-care` (PD1-4), `author` (TXA-9), `authenticator`
+    /// (TXA-22), `performing` (TXA-5, FT1-20), `ordering` (ORC-12, OBR-16, FT1-21), `appointment` (AIP-3), `case-manager` (IN3-21, a name), or the code of ROL-3,
+    /// PRT-4 or PRD-1.
     pub role: String,
     /// Their number, an NPI where it passes its check.
     pub number: String,
@@ -264,7 +268,7 @@ pub struct Participant {
 /// A code of a message (CWE).
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Code {
-    /// Where it stood: `DG1-3`, `PR1-3`, `FT1-25`, `OBX-3`, `OBR-4`, `TXA-2`, `TXA-16`.
+    /// Where it stood: `DG1-3`, `PV2-3`, `PR1-3`, `FT1-19`, `FT1-25`, `OBX-3`, `OBR-4`, `OBR-31`, `TXA-2`, `TXA-16`, `AIS-3`, `RXO-1`, `RXE-2`, `RXD-2`.
     pub field: String,
     /// Its system as sent: `LN`, `I10C`, `C4`, …
     pub system: String,

@@ -4,8 +4,13 @@
 //! however many messages tell of it. Everything that is kept (visits, memberships, loops, notifications) is a fold over the journal in its order and stands in a
 //! database of its own (`DATA/coordination.sqlite`), written in one transaction with the cursor: a crash repeats work and changes nothing that comes of it.
 pub mod event;
+pub mod fold;
 pub mod options;
+mod read;
+mod reason;
 pub mod sensitivity;
+pub mod store;
 
 pub use event::{Event, Kind};
 pub use options::Options;
+pub use reason::Reason;

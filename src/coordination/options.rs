@@ -1,5 +1,6 @@
 //! What the coordination layer is told by its configuration. Each part reads its own; what several of them need, facilities and their zones, stands here.
 use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -49,29 +50,40 @@ impl EventOptions {
 }
 
 /// What kind of visit it is, by v3 ActEncounterCode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Class {
     /// `IMP`
+    #[serde(rename = "IMP")]
     Inpatient,
     /// `ACUTE`
+    #[serde(rename = "ACUTE")]
     Acute,
     /// `NONAC`
+    #[serde(rename = "NONAC")]
     NonAcute,
     /// `OBSENC`
+    #[serde(rename = "OBSENC")]
     Observation,
     /// `EMER`
+    #[serde(rename = "EMER")]
     Emergency,
     /// `AMB`
+    #[serde(rename = "AMB")]
     Outpatient,
     /// `SS`
+    #[serde(rename = "SS")]
     ShortStay,
     /// `HH`
+    #[serde(rename = "HH")]
     HomeHealth,
     /// `VR`
+    #[serde(rename = "VR")]
     Virtual,
     /// `FLD`
+    #[serde(rename = "FLD")]
     Field,
     /// `PRENC`
+    #[serde(rename = "PRENC")]
     Preadmission,
 }
 
