@@ -75,9 +75,9 @@ fn refer(parts: &[Part], number: usize, kinds: &[usize]) -> Vec<Value> {
 
 /// Numbers 0 to 3 are header, patient, encounter and practitioner.
 fn resource(number: usize, parts: &[Part]) -> Value {
-    let (kind, own, _) = &parts[number - 4];
+    let (kind, own, chosen) = &parts[number - 4];
     let (codes, first) = (concept(own), coding(own[0]));
-    let words = format!("seen with {}", CODES[own.len()].0);
+    let words = format!("seen with {}", CODES[chosen % CODES.len()].0);
     let refer = |kinds: &[usize]| refer(parts, number, kinds);
     let other = refer(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]).pop().unwrap_or_else(|| to(1));
     let mut activity = vec![json!({ "detail": { "status": "scheduled", "code": codes } })];
@@ -98,7 +98,7 @@ fn resource(number: usize, parts: &[Part]) -> Value {
             json!({ "resourceType": "CarePlan", "status": "active", "intent": "plan", "subject": to(1), "addresses": refer(&[0]), "activity": activity })
         }
         5 => {
-            json!({ "resourceType": "List", "status": "current", "mode": "working", "code": concept(&[6]), "entry": [{ "item": other, "flag": codes }] })
+            json!({ "resourceType": "List", "status": "current", "mode": "working", "title": words, "code": concept(&[6]), "entry": [{ "item": other, "flag": codes }] })
         }
         6 => {
             json!({ "resourceType": "Provenance", "target": [other], "recorded": "2026-01-01T00:00:00Z", "reason": [codes], "agent": [{ "who": to(3) }] })
@@ -118,6 +118,10 @@ fn resource(number: usize, parts: &[Part]) -> Value {
         }
     };
     resource["id"] = json!(id(number));
+    // Text that is no note: only the words of what went are looked for in it.
+    if *kind != 6 {
+        resource["identifier"] = json!([{ "value": words }]);
+    }
     resource.as_object_mut().unwrap().retain(|_, value| value.as_array().is_none_or(|list| !list.is_empty()));
     resource
 }
