@@ -173,7 +173,11 @@ fn merge(
 ) -> rusqlite::Result<()> {
     let replaced = Patient { identifiers: event.others.clone(), ..event.patient.clone() };
     let other = by_identifier(snapshot, aliases, &replaced);
-    match (by_identifier(snapshot, aliases, &event.patient).or(found.person()), other) {
+    let certain = match found {
+        Match::Person(key, how) if how.is_certain() => Some(*key),
+        _ => None,
+    };
+    match (by_identifier(snapshot, aliases, &event.patient).or(certain), other) {
         (Some(one), Some(other)) if one != other => {
             let candidates = vec![one.min(other), one.max(other)];
             let found = Match::Review { reason: Reason::Conflict, candidates };

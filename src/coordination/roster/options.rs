@@ -177,6 +177,32 @@ pub struct Columns {
     pub change: String,
 }
 
+impl Columns {
+    /// What the columns are called that there are.
+    pub(super) fn names(&self) -> Vec<&str> {
+        let names = [
+            &self.id,
+            &self.mrn,
+            &self.mrn_aa,
+            &self.family,
+            &self.given,
+            &self.dob,
+            &self.sex,
+            &self.street,
+            &self.city,
+            &self.zip,
+            &self.phone,
+            &self.start,
+            &self.end,
+            &self.pcp_npi,
+            &self.care_manager,
+            &self.consent,
+            &self.change,
+        ];
+        names.into_iter().map(String::as_str).filter(|name| !name.is_empty()).collect()
+    }
+}
+
 /// How a patient of a message is found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Matching {

@@ -167,6 +167,15 @@ impl Snapshot {
         self.memberships(key).filter(holds)
     }
 
+    /// Every membership of a panel, at whatever time, sorted by person.
+    pub fn members<'s>(&'s self, panel: &str) -> impl Iterator<Item = (PersonKey, Membership<'s>)> {
+        let number = self.panels.iter().position(|known| known.id == panel);
+        let all = 0..u32::try_from(self.people.len()).unwrap_or(u32::MAX);
+        all.flat_map(move |person| self.members_of(person).iter().map(move |member| (self.key(person), member)))
+            .filter(move |(_, member)| Some(usize::from(member.panel)) == number)
+            .filter_map(|(key, member)| Some((key, self.membership(member)?)))
+    }
+
     /// What the roster says of a person.
     pub fn about(&self, key: &PersonKey) -> Option<About<'_>> {
         let Demographics { family, given, birth, sex, .. } = self.demographics(self.number(key)?);

@@ -6,6 +6,7 @@
 //! | CX-4.2 `2.16.840.1.113883.4.1`, or CX-5 `SS` | `http://hl7.org/fhir/sid/us-ssn` |
 //! | CX-5 `MR`, `PI`, `PT` or nothing | `mrn@` and CX-4.1, `mrn@` and CX-4.2 |
 //! | any CX-4.2 | `urn:oid:` and it, or itself where it is a URI |
+use super::options::ANY_MRN;
 use super::values;
 use crate::coordination::event::Identifier;
 use std::collections::HashMap;
@@ -27,6 +28,9 @@ pub(super) const IDENTIFIERS_MAX: usize = 64;
 /// A system by its URI, in the one way in which it is written here.
 pub fn of_uri(uri: &str) -> String {
     let uri = uri.trim();
+    if let Some(authority) = uri.strip_prefix(MRN).filter(|_| uri != ANY_MRN) {
+        return of_authority(authority).unwrap_or_default();
+    }
     let oid = uri.strip_prefix(OID).unwrap_or(uri);
     match KNOWN.iter().find(|(known, _)| *known == oid) {
         Some((_, system)) => (*system).to_owned(),
@@ -92,10 +96,16 @@ fn by_kind(identifier: &Identifier) -> Option<&'static str> {
 }
 
 /// Texts that occur often, each kept once and known by its number; 0 is the empty text.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Words {
     list: Vec<Box<str>>,
     index: HashMap<Box<str>, u32>,
+}
+
+impl std::fmt::Debug for Words {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Words({})", self.list.len())
+    }
 }
 
 impl Default for Words {
@@ -172,6 +182,7 @@ mod tests {
     fn systems_are_written_in_one_way() {
         assert_eq!(of_uri("urn:oid:2.16.840.1.113883.4.927"), MBI);
         assert_eq!((of_uri("1.2.3"), of_uri("urn:oid:1.2.3")), ("urn:oid:1.2.3".into(), "urn:oid:1.2.3".into()));
+        assert_eq!((of_uri("mrn@sbmc"), of_uri(ANY_MRN)), ("mrn@SBMC".into(), "mrn@aa".into()));
         assert_eq!(of_authority(" sbmc ").as_deref(), Some("mrn@SBMC"));
         assert_eq!((of_authority("urn:oid:1.2").as_deref(), of_authority("")), (Some("mrn@1.2"), None));
     }

@@ -140,6 +140,12 @@ struct Places {
 
 impl Places {
     fn of(columns: &Columns, header: &csv::StringRecord, path: &Path) -> Result<Places, RosterError> {
+        // Without a header the first line is somebody's, and not to be shown.
+        let is_column = |name: &str| columns.names().iter().any(|column| name.eq_ignore_ascii_case(column));
+        if !header.iter().any(is_column) {
+            let text = "its first line has none of the columns; a roster begins with a line of their names";
+            return Err(form_error(path, text.into()));
+        }
         let find = |key: &'static str, column: &str| {
             if column.is_empty() {
                 return Ok(None);

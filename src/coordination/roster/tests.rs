@@ -384,6 +384,8 @@ fn people_of_several_panels_are_one() {
     assert_eq!(at("2025-07-01T00:00:00Z"), ["pcmh"]);
     assert_eq!(at("2025-05-31T12:00:00Z"), [""; 0]);
     assert_eq!(snapshot.about(&person).unwrap().family, "OKAFOR");
+    let of_panel = |id: &str| snapshot.members(id).map(|(key, one)| (key, one.panel.id.clone())).collect::<Vec<_>>();
+    assert_eq!((of_panel("pcmh"), of_panel("other")), (vec![(person, "pcmh".to_owned())], vec![]));
     assert_eq!(snapshot.identifiers(&person).collect::<Vec<_>>(), [(MBI, "1EG4TE5MK73"), ("mrn@CHFM", "C55120")]);
 }
 
@@ -430,7 +432,9 @@ fn files_that_are_no_rosters_are_refused_with_a_remedy() {
     );
     assert!(refused(&[0xff, 0xfe, b'M', 0]).contains("UTF-16"));
     assert!(refused(format!("{HEADER}\n").as_bytes()).contains("no rows"));
-    assert!(refused(b"").contains("no column"));
+    assert!(refused(b"").contains("none of the columns"));
+    let headless = refused(csv(&[OKAFOR, OTHER]).split_once('\n').unwrap().1.as_bytes());
+    assert!(headless.contains("none of the columns") && !headless.contains("Okafor"), "{headless}");
     let mut source = panel("p", Path::new("p.csv"), Mode::Supersede).source;
     let Form::Csv { latin_1, .. } = &mut source.form else { panic!() };
     *latin_1 = true;
