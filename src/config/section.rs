@@ -227,20 +227,6 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A number, with or without a fraction.
-    pub fn decimal(&self, key: &'static str) -> Option<f64> {
-        let value = self.value(key)?;
-        let number = |value: &DeValue<'_>| {
-            let text = match value {
-                DeValue::Float(float) => float.as_str(),
-                DeValue::Integer(integer) => integer.as_str(),
-                _ => return None,
-            };
-            text.replace('_', "").parse().ok().filter(|number: &f64| number.is_finite())
-        };
-        self.typed(key, value, "a number", number)
-    }
-
     /// Refuses keys that have a meaning, only not in this version: to ignore them would be worse.
     pub fn not_yet(&self, keys: &[&'static str]) {
         for key in keys {

@@ -3,7 +3,8 @@
 //!
 //! All that comes of a batch of messages is written in one transaction with the cursor. Written without waiting for the disk: what a power cut takes is the newest
 //! batches with their cursor, and the same comes of them again.
-use super::{care_team, fold, loops};
+use super::{care_team, fold, loops, roster, subscription, work};
+use crate::privacy::visits;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 use std::path::{Path, PathBuf};
 use std::time::Duration;

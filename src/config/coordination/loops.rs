@@ -321,7 +321,7 @@ fn pattern(section: Section<'_>, place: Place) -> Pattern {
         loinc_not: texts("loinc_not"),
         icd10_prefix: texts("icd10_prefix"),
         codes: codes(&section),
-        value_min: section.decimal("value_min"),
+        value_min: section.decimal("value_min", f64::MIN, f64::MAX),
         completion: texts("completion"),
         facility_type: section.text("facility_type").map(|kind| kind.value),
         ..Pattern::default()
@@ -401,8 +401,8 @@ fn provider(section: &Section<'_>, text: &Placed<String>) -> Provider {
 }
 
 fn score(section: Section<'_>) -> Option<Score> {
-    let (loinc, remission) = (section.text("loinc"), section.decimal("remission_below"));
-    let response = section.decimal("response").unwrap_or(0.5);
+    let (loinc, remission) = (section.text("loinc"), section.decimal("remission_below", f64::MIN, f64::MAX));
+    let response = section.decimal("response", 0.0, 1.0).unwrap_or(0.5);
     if loinc.is_none() || remission.is_none() {
         section.wrong("score needs loinc, its code, and remission_below");
     }
@@ -414,7 +414,7 @@ fn score(section: Section<'_>) -> Option<Score> {
 }
 
 fn alert(section: Section<'_>) -> Option<Alert> {
-    let (loinc, value_min) = (section.text("loinc"), section.decimal("value_min"));
+    let (loinc, value_min) = (section.text("loinc"), section.decimal("value_min", f64::MIN, f64::MAX));
     let to = section.text("to").map_or_else(|| "role:care-manager".to_owned(), |to| to.value);
     if loinc.is_none() || value_min.is_none() {
         section.wrong("alert needs loinc, the code of the observation, and value_min");

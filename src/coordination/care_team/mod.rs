@@ -7,7 +7,7 @@ mod render;
 mod route;
 mod store;
 
-pub use put::{PutError, put};
+pub use put::{PutError, check, put};
 pub use render::care_team;
 pub use route::{Route, Routing, route};
 pub use store::{MEMBERS_MAX, TABLES, take};

@@ -36,6 +36,18 @@ pub enum PutError {
 /// # Errors
 /// A CareTeam that cannot be used, of which nothing is kept; a database that cannot be written.
 pub fn put(transaction: &Transaction<'_>, person: PersonKey, care_team: &Value, now_ms: i64) -> Result<(), PutError> {
+    Ok(store::replace(transaction, person, &read(care_team, now_ms)?)?)
+}
+
+/// Whether a CareTeam can be put.
+///
+/// # Errors
+/// Why not.
+pub fn check(care_team: &Value) -> Result<(), PutError> {
+    read(care_team, 0).map(drop)
+}
+
+fn read(care_team: &Value, now_ms: i64) -> Result<Vec<TeamMember>, PutError> {
     if care_team["resourceType"] != "CareTeam" {
         return Err(PutError::NotACareTeam);
     }
@@ -44,8 +56,7 @@ pub fn put(transaction: &Transaction<'_>, person: PersonKey, care_team: &Value, 
         return Err(PutError::TooMany(participants.len()));
     }
     let read = |(at, participant)| member(participant, now_ms).map_err(|what| PutError::Participant { at, what });
-    let members = participants.iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
-    Ok(store::replace(transaction, person, &members)?)
+    participants.iter().enumerate().map(read).collect()
 }
 
 fn member(participant: &Value, since_ms: i64) -> Result<TeamMember, &'static str> {
