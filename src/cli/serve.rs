@@ -6,6 +6,7 @@ use crate::alerts;
 use crate::config::{Config, Log, LogFormat, Problems};
 use crate::delivery::Plans;
 use crate::delivery::channel::egress::Egress;
+use crate::facade::Facade;
 use crate::mapping::Plan;
 use crate::server::{Control, Gateway, Listener, Setup, by_name};
 use anyhow::Context as _;
@@ -45,7 +46,13 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     };
     log_to_stderr(config.log);
     let egress = Egress { public_only: false, allowed: config.egress.clone() };
-    let watched = Watched { admin: config.admin.clone(), alerts: config.alerts.clone(), log: config.log, egress };
+    let watched = Watched {
+        admin: config.admin.clone(),
+        alerts: config.alerts.clone(),
+        fhir: config.fhir.clone(),
+        log: config.log,
+        egress,
+    };
     let setup = setup(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     match runtime.block_on(serve(setup, args.config, watched)) {
@@ -76,6 +83,8 @@ fn log_to_stderr(log: Log) {
 struct Watched {
     admin: Option<crate::admin::Options>,
     alerts: Option<alerts::Options>,
+    /// The FHIR interface of coordinated care.
+    fhir: Option<crate::facade::Options>,
     log: Log,
     /// Where alerts may lead.
     egress: Egress,
@@ -85,12 +94,12 @@ async fn serve(setup: Setup, path: Option<PathBuf>, watched: Watched) -> anyhow:
     // Asked for first: a signal that comes while starting is not missed.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let hangup = signal(SignalKind::hangup())?;
-    let (admin, alerts, log) = (watched.admin.clone(), watched.alerts.clone(), watched.log);
+    let (admin, alerts, fhir, log) = (watched.admin.clone(), watched.alerts.clone(), watched.fhir.clone(), watched.log);
     let read = move || {
         let config = configured(path.as_deref()).map_err(|problems| problems.to_string())?;
         // Not passed over in silence: somebody who takes a token away must know that it still opens.
-        if config.admin != admin || config.alerts != alerts || config.log != log {
-            return Err("[admin], [alerts] and [log] can only be changed by a restart".to_owned());
+        if config.admin != admin || config.alerts != alerts || config.fhir != fhir || config.log != log {
+            return Err("[admin], [alerts], [coordination.fhir] and [log] can only be changed by a restart".to_owned());
         }
         self::setup(config).map_err(|error| format!("{error:#}"))
     };
@@ -103,6 +112,12 @@ async fn serve(setup: Setup, path: Option<PathBuf>, watched: Watched) -> anyhow:
         eprintln!("{}", admin.line());
         let mut is_done = is_done.clone();
         beside.spawn(admin.run(async move { _ = is_done.wait_for(|done| *done).await }));
+    }
+    if let (Some(options), Some(care)) = (watched.fhir, gateway.care()) {
+        let facade = Facade::bind(options, care).await?;
+        eprintln!("{}", facade.line());
+        let mut is_done = is_done.clone();
+        beside.spawn(facade.run(async move { _ = is_done.wait_for(|done| *done).await }));
     }
     if let Some(options) = watched.alerts {
         beside.spawn(alerts::run(options, watched.egress, gateway.control(), gateway.health(), data, is_done.clone()));

@@ -58,7 +58,7 @@ fn token(section: Section<'_>) -> Option<Token> {
     Some(Token { name, role: role?, sha256: sha256? })
 }
 
-fn check_address(section: &Section<'_>, address: &Placed<String>, encrypted: bool) {
+pub(super) fn check_address(section: &Section<'_>, address: &Placed<String>, encrypted: bool) {
     let wrong = |text: &str| section.document.wrong(Some(address.at.clone()), text);
     let parts = address.value.rsplit_once(':').filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
     let Some((host, _)) = parts else {
@@ -66,7 +66,7 @@ fn check_address(section: &Section<'_>, address: &Placed<String>, encrypted: boo
     };
     if !encrypted && !is_loopback(host) {
         wrong(
-            "this address can be reached from other machines, and tokens would travel in the clear: give [admin] tls = { certificate = …, key = … }, or plaintext = true if its network is trusted",
+            "this address can be reached from other machines, and tokens would travel in the clear: give tls = { certificate = …, key = … }, or plaintext = true if its network is trusted",
         );
     }
 }

@@ -140,6 +140,10 @@
 //! precedence = ["api", "roster", "rol", "pd1"]   # whose word counts for who looks after a patient
 //! route = { "role:care-manager" = { endpoint = "aco-cm", fallback = "role:pcp", then = "panel-owner" } }   # then: panel-owner | unroutable
 //!
+//! [coordination.fhir]               # where recipients subscribe and read; changes need a restart
+//! listen = "127.0.0.1:8090"         # beyond loopback: tls = { certificate, key }, or plaintext = true
+//! stewards = [{ name = "privacy-office", sha256 = "…" }]   # who may write Consent and CareTeam; `handoff token create`
+//!
 //! [coordination.subscriptions]
 //! base = "https://gateway.example/fhir"      # where clients reach the FHIR interface; default: canonical_base
 //! canonical_base = "https://handoff.example/fhir"   # what canonical URLs of our own topics begin with
@@ -205,6 +209,8 @@ pub struct Config {
     pub alerts: Option<alerts::Options>,
     /// Who is told what of patients; none without the section.
     pub coordination: Option<crate::coordination::Options>,
+    /// Where its FHIR interface is.
+    pub fhir: Option<crate::facade::Options>,
     /// How the log is written.
     pub log: Log,
     /// Where targets and alerts may lead.
@@ -261,6 +267,7 @@ impl Default for Config {
             admin: None,
             alerts: None,
             coordination: None,
+            fhir: None,
             log: Log::default(),
             egress: Allowed::default(),
         }

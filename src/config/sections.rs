@@ -34,7 +34,8 @@ pub(super) fn read(document: &Document<'_>) -> Config {
     }
     config.admin = root.table("admin").and_then(super::admin::admin);
     config.alerts = root.table("alerts").and_then(super::admin::alerts);
-    config.coordination = root.table("coordination").and_then(super::coordination::coordination);
+    (config.coordination, config.fhir) =
+        root.table("coordination").map(super::coordination::coordination).unwrap_or_default();
     config.log = root.table("log").map(super::admin::log).unwrap_or_default();
     config.mappings = root.text("mappings").map(|folder| document.relative(&folder.value));
     let data = root.text("data");

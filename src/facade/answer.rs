@@ -56,7 +56,11 @@ impl Problem {
 
     /// It is not there, or not for whoever asks: the answer does not say which.
     pub fn not_found() -> Problem {
-        Problem::new(StatusCode::NOT_FOUND, "not-found", "there is nothing of that id that you were told of or have made")
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "not-found",
+            "there is nothing of that id that you were told of or have made",
+        )
     }
 
     pub fn retry_after(self, seconds: u32) -> Problem {

@@ -103,8 +103,9 @@ pub(super) async fn events(
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Resource, Problem> {
     let wrong = |text: &str| Problem::new(StatusCode::BAD_REQUEST, "invalid", text);
-    let Query(asked) =
-        asked.map_err(|_| wrong("$events takes eventsSinceNumber, eventsUntilNumber and content: whole numbers, and a code"))?;
+    let Query(asked) = asked.map_err(|_| {
+        wrong("$events takes eventsSinceNumber, eventsUntilNumber and content: whole numbers, and a code")
+    })?;
     let content = match asked.content.as_deref().map(Content::parse) {
         Some(None) => return Err(wrong("content is one of empty, id-only, full-resource")),
         Some(content) => content,

@@ -97,7 +97,11 @@ impl Facade {
     /// Where it listens, as a line: `fhir http://127.0.0.1:8090/fhir (recipients 2)`.
     pub fn line(&self) -> String {
         let scheme = if self.shared.options.tls.is_some() { "https" } else { "http" };
-        format!("fhir {scheme}://{}/fhir (recipients {})", self.address, self.shared.care.options.privacy.recipients.len())
+        format!(
+            "fhir {scheme}://{}/fhir (recipients {})",
+            self.address,
+            self.shared.care.options.privacy.recipients.len()
+        )
     }
 
     /// Serves until `stop` comes, then answers what has been asked.
@@ -124,7 +128,10 @@ fn router(shared: &Arc<Shared>) -> Router {
         .route("/fhir/{kind}/{id}", get(reading::read))
         .route_layer(from_fn_with_state(Arc::clone(shared), access::recipient));
     let stewards = Router::new()
-        .route("/fhir/Consent/{id}", get(steward::read_consent).put(steward::put_consent).delete(steward::delete_consent))
+        .route(
+            "/fhir/Consent/{id}",
+            get(steward::read_consent).put(steward::put_consent).delete(steward::delete_consent),
+        )
         .route("/fhir/CareTeam/{id}", get(steward::read_team).put(steward::put_team).delete(steward::delete_team))
         .route_layer(from_fn_with_state(Arc::clone(shared), access::steward));
     Router::new()

@@ -62,7 +62,11 @@ pub(super) async fn put_consent(
         })?;
         if person_of(&consent.patient).is_none() {
             let text = "Consent.patient must be Patient/[id of a person], as notifications of this gateway name them";
-            return Err(Problem::wrong(vec![Issue { code: "value", text: text.into(), expression: "Consent.patient".into() }]));
+            return Err(Problem::wrong(vec![Issue {
+                code: "value",
+                text: text.into(),
+                expression: "Consent.patient".into(),
+            }]));
         }
         let own = consent_id(&consent.patient, &id);
         if let Some(before) = place(care, &id)?.filter(|before| *before != own) {
@@ -113,7 +117,9 @@ pub(super) async fn put_team(
         let (care, resource) = (&shared.care, parse(&body, &id)?);
         let wrong = |text: String| Problem::wrong(vec![Issue { code: "invalid", text, expression: "CareTeam".into() }]);
         if person_of(&id).is_none() {
-            return Err(wrong("the id of a CareTeam is that of its person, as notifications of this gateway name them".into()));
+            return Err(wrong(
+                "the id of a CareTeam is that of its person, as notifications of this gateway name them".into(),
+            ));
         }
         crate::coordination::care_team::check(&resource).map_err(|error| wrong(error.to_string()))?;
         append(care, &who, What::Put { kind: Kind::CareTeam, id: id.clone(), body: resource })?;

@@ -76,7 +76,8 @@ pub(super) fn all(care: &Care, who: &str) -> Result<Vec<Known>, Problem> {
 
 /// As the client is shown it: what it wants, as long as that has not taken its place in the journal.
 fn shown(care: &Care, known: &Known) -> Result<Value, Problem> {
-    let standing = store::standing(&care.database(), known.entry.what.id()).map_err(|error| Problem::internal(&error))?;
+    let standing =
+        store::standing(&care.database(), known.entry.what.id()).map_err(|error| Problem::internal(&error))?;
     let taken = standing.filter(|standing| standing.entry >= known.entry.number);
     let (state, fault) = match &taken {
         Some(standing) => (standing.state, standing.fault),
@@ -94,7 +95,13 @@ pub(super) fn recipient<'c>(care: &'c Care, who: &str) -> Result<&'c Recipient, 
 }
 
 /// Reads what a client wrote, within what the recipient may have.
-fn checked(care: &Care, who: &str, id: &str, resource: &Value, before: Option<&Subscription>) -> Result<Subscription, Problem> {
+fn checked(
+    care: &Care,
+    who: &str,
+    id: &str,
+    resource: &Value,
+    before: Option<&Subscription>,
+) -> Result<Subscription, Problem> {
     let recipient = recipient(care, who)?;
     let egress = Egress { public_only: false, allowed: care.allowed.clone() };
     let allowed = |url: &reqwest::Url| egress.check(url).map_err(|error| error.to_string());
@@ -124,7 +131,11 @@ fn checked(care: &Care, who: &str, id: &str, resource: &Value, before: Option<&S
 
 fn parse(body: &[u8]) -> Result<Value, Problem> {
     let wrong = |error: serde_json::Error| {
-        Problem::new(StatusCode::BAD_REQUEST, "structure", format!("the body is no JSON: line {}, column {}", error.line(), error.column()))
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "structure",
+            format!("the body is no JSON: line {}, column {}", error.line(), error.column()),
+        )
     };
     serde_json::from_slice(body).map_err(wrong)
 }
@@ -167,7 +178,11 @@ pub(super) async fn update(
     blocking(move || {
         let (care, resource) = (&shared.care, parse(&body)?);
         if resource["id"].as_str() != Some(id.as_str()) {
-            return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid", "the id of the resource must be that of the URL"));
+            return Err(Problem::new(
+                StatusCode::BAD_REQUEST,
+                "invalid",
+                "the id of the resource must be that of the URL",
+            ));
         }
         let taken = care.registry.current(Kind::Subscription, &id).map_err(|error| Problem::internal(&error))?;
         let is_new = taken.is_none();

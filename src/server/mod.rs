@@ -31,8 +31,8 @@ pub use control::{
 pub use gateway::{Gateway, StartError, by_name};
 pub use listeners::{Listener, Protocol};
 
-use crate::mapping::Plan;
 use crate::delivery::channel::egress::Allowed;
+use crate::mapping::Plan;
 use crate::{coordination, delivery, journal};
 use std::path::PathBuf;
 use std::sync::Arc;

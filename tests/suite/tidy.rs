@@ -45,9 +45,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("admin", &["facets", "journal", "mllp", "mapping", "delivery", "server", "telemetry"]),
     ("alerts", &["journal", "delivery", "server", "telemetry"]),
+    ("facade", &["facets", "mllp", "privacy", "delivery", "coordination", "server", "admin"]),
     (
         "config",
         &[
+            "facade",
             "journal",
             "mllp",
             "mapping",
@@ -66,6 +68,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "facade",
             "hl7",
             "fhir",
             "journal",

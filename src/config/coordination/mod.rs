@@ -1,6 +1,7 @@
 //! `[coordination]`: what the coordination layer is to do. Each part has a file of its own here.
 mod care_team;
 mod events;
+mod fhir;
 mod loops;
 mod panels;
 mod privacy;
@@ -8,9 +9,10 @@ mod subscriptions;
 
 use super::section::Section;
 use crate::coordination::Options;
+use crate::facade;
 
-/// All of it; none without the section.
-pub(super) fn coordination(section: Section<'_>) -> Option<Options> {
+/// All of it, and where its FHIR interface is; none without the section.
+pub(super) fn coordination(section: Section<'_>) -> (Option<Options>, Option<facade::Options>) {
     let facilities = events::facilities(&section);
     let rosters = panels::rosters(&section, facilities.zone.as_ref());
     let options = Options {
@@ -22,6 +24,7 @@ pub(super) fn coordination(section: Section<'_>) -> Option<Options> {
         care_team: care_team::care_team(&section),
         subscriptions: subscriptions::subscriptions(&section),
     };
+    let fhir = fhir::fhir(&section);
     section.finish();
-    Some(options)
+    (Some(options), fhir)
 }

@@ -19,11 +19,11 @@ use super::fold::Fold;
 use super::loops::{Outcome, OutcomeKind, Panel, Setting, Subject as Concerned, Tracker, find as find_loop};
 use super::registry::{self, Registry};
 use super::roster::{Aliases, How, Match, Rosters, Snapshot, learn, reviews};
+use super::sensitivity::{self, visit_text};
 use super::store::{self, Place, Store};
 use super::subscription::filter::Candidate;
 use super::subscription::store::{Told, number};
 use super::subscription::topic::Trigger;
-use super::sensitivity::{self, visit_text};
 use super::{Event, Options, PersonKey, subscription};
 use crate::facets::{Facets, uuid_text};
 use crate::journal::{self, Item, Limits, Reader};
@@ -192,13 +192,8 @@ impl Work {
         work: impl FnOnce(&mut Batch<'_>, &Transaction<'_>) -> Result<(Place, usize), Error>,
     ) -> Result<Progress, Error> {
         let snapshot = self.rosters.current();
-        let mut batch = Batch {
-            options: &self.options,
-            gate: &self.gate,
-            snapshot: &snapshot,
-            parts: &mut self.parts,
-            told: 0,
-        };
+        let mut batch =
+            Batch { options: &self.options, gate: &self.gate, snapshot: &snapshot, parts: &mut self.parts, told: 0 };
         let done = self.store.batch(|transaction| {
             let (place, taken) = work(&mut batch, transaction)?;
             batch.parts.fold.flush(transaction)?;

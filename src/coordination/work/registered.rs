@@ -41,7 +41,8 @@ impl Registered {
         options: &subscription::Options,
     ) -> Result<Registered, Error> {
         let sql = "SELECT number FROM registered";
-        let number: Option<i64> = connection.query_row(sql, [], |row| row.get(0)).optional().map_err(Error::database)?;
+        let number: Option<i64> =
+            connection.query_row(sql, [], |row| row.get(0)).optional().map_err(Error::database)?;
         let number = number.unwrap_or(0).unsigned_abs();
         let topics = Topics::new(&options.canonical_base);
         let matcher = Matcher::new(topics.events_system());
@@ -112,7 +113,10 @@ impl Registered {
             _ => {}
         }
         let sql = "INSERT OR REPLACE INTO registered VALUES (0, ?1)";
-        transaction.prepare_cached(sql).and_then(|mut put| put.execute([self.number.cast_signed()])).map_err(Error::database)?;
+        transaction
+            .prepare_cached(sql)
+            .and_then(|mut put| put.execute([self.number.cast_signed()]))
+            .map_err(Error::database)?;
         Ok(())
     }
 

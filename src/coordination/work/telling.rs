@@ -95,9 +95,12 @@ pub fn keep(transaction: &Transaction<'_>, telling: &Telling) -> rusqlite::Resul
     let Telling { id, person, received_ms, subject, labels, panels } = telling;
     let body = Body { subject: subject.clone(), labels: labels.clone(), panels: panels.clone() };
     let body = serde_json::to_string(&body).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-    transaction
-        .prepare_cached("INSERT OR IGNORE INTO telling VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![id, person.0, received_ms, body])?;
+    transaction.prepare_cached("INSERT OR IGNORE INTO telling VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+        id,
+        person.0,
+        received_ms,
+        body
+    ])?;
     Ok(())
 }
 
@@ -109,9 +112,8 @@ pub fn find(connection: &Connection, id: &[u8; 16]) -> rusqlite::Result<Option<T
     let mut select = connection.prepare_cached("SELECT person, received_ms, body FROM telling WHERE id = ?1")?;
     let row = select.query_row([id], |row| {
         let body = row.get_ref(2)?.as_str()?;
-        let body: Body = serde_json::from_str(body).map_err(|error| {
-            rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Text, error.into())
-        })?;
+        let body: Body = serde_json::from_str(body)
+            .map_err(|error| rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Text, error.into()))?;
         let Body { subject, labels, panels } = body;
         Ok(Telling { id: *id, person: PersonKey(row.get(0)?), received_ms: row.get(1)?, subject, labels, panels })
     });

@@ -32,11 +32,7 @@ pub struct Contents {
 
 impl Contents {
     pub(super) fn new(journal: &Journal, plans: &Arc<Plans>, facilities: Facilities) -> Contents {
-        Contents {
-            plans: Arc::clone(plans),
-            facilities,
-            reading: Mutex::new((journal.reader(), Scratch::default())),
-        }
+        Contents { plans: Arc::clone(plans), facilities, reading: Mutex::new((journal.reader(), Scratch::default())) }
     }
 
     /// What a recipient may be told of something, at most `content` of it, now. Blocks.

@@ -209,7 +209,8 @@ impl Delivery {
         let Some(recipient) = self.shared.options.privacy.recipient(owner) else { return Made::Later };
         let Ok(events) = store::events(&self.shared.database(), &self.id, from, to) else { return Made::Later };
         let now_ms = jiff::Timestamp::now().as_millisecond();
-        let released = match released(&self.shared, recipient, &self.id, subscription.channel.content, &events, now_ms) {
+        let released = match released(&self.shared, recipient, &self.id, subscription.channel.content, &events, now_ms)
+        {
             Ok(released) => released,
             Err(error) => {
                 tracing::error!(subscription = self.id, "not told, to be tried again: {error}");
@@ -248,7 +249,11 @@ impl Delivery {
             Ok(answer) if answer.status().is_success() => Ok(()),
             Ok(answer) if answer.status() == StatusCode::GONE => Err(Input::Gone),
             Ok(answer) => {
-                tracing::warn!(subscription = self.id, status = answer.status().as_u16(), "a notification was not taken");
+                tracing::warn!(
+                    subscription = self.id,
+                    status = answer.status().as_u16(),
+                    "a notification was not taken"
+                );
                 Err(Input::Failed(Fault::Refused))
             }
             Err(error) => {

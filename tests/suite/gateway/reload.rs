@@ -112,6 +112,7 @@ async fn a_route_that_is_paused_or_stopped_keeps_its_messages_also_over_a_restar
             Arc::new(Plan::embedded()),
         )],
         routes: ["one", "two"].map(|name| route(name, folder.path())).into(),
+        coordination: None,
     };
     let start = || async {
         let again = setup.clone();
