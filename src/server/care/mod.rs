@@ -21,6 +21,7 @@ use crate::privacy::Gate;
 use crate::privacy::audit;
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use tokio::sync::{Notify, broadcast, watch};
@@ -70,6 +71,8 @@ pub struct Shared {
     audit: Mutex<audit::Writer>,
     /// Something was numbered, or said.
     told: Notify,
+    /// All that was in the journal has been read once.
+    caught_up: AtomicBool,
     pushed: broadcast::Sender<Pushed>,
 }
 
@@ -145,6 +148,7 @@ impl Care {
             database: Mutex::new(database),
             audit: Mutex::new(audit::Writer::open(&audit_folder(data), audit::Options::default())?),
             told: Notify::new(),
+            caught_up: AtomicBool::new(false),
             pushed: broadcast::channel(PUSHED_MAX).0,
         });
         let notifier = notify::Notifier::new(Arc::clone(&shared))?;

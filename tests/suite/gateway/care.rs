@@ -127,6 +127,12 @@ impl Care {
         Care { fhir: address(&gateway, "fhir"), gateway, rosters: self.rosters }
     }
 
+    /// Kills it, does something, and starts it again.
+    pub fn kill_and_restart_after(self, between: impl FnOnce()) -> Care {
+        let gateway = self.gateway.kill_and_restart_after(between);
+        Care { fhir: address(&gateway, "fhir"), gateway, rosters: self.rosters }
+    }
+
     pub fn ask(&self, who: &str, method: &str, path: &str, body: Option<&Value>) -> Answer {
         let bearer = format!("Authorization: Bearer {}", token(who));
         let body = body.map(Value::to_string).unwrap_or_default();
