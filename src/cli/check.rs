@@ -1,13 +1,14 @@
-//! `handoff check`: everything that would keep a gateway from starting with a configuration, without starting it.
+//! `handoff check`: everything that would keep a gateway from starting with a configuration, and rosters that it could not read, without starting it.
 use super::files::{Layers, load};
 use super::serve::configured;
+use crate::coordination::roster;
 use crate::delivery::channel::Channel;
 use crate::mllp::tls::Acceptor;
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Check a configuration with its mappings, sites and certificates
+/// Check a configuration with its mappings, sites, certificates and rosters
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// The configuration
@@ -37,6 +38,17 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     if let Some(Err(error)) = config.admin.as_ref().and_then(|admin| admin.tls.clone()).map(Acceptor::new) {
         eprintln!("{}: admin: tls: {error}", args.config.display());
         good = false;
+    }
+    if let Some(Err(error)) = config.fhir.as_ref().and_then(|fhir| fhir.tls.clone()).map(Acceptor::new) {
+        eprintln!("{}: coordination.fhir: tls: {error}", args.config.display());
+        good = false;
+    }
+    let rosters = config.coordination.as_ref().map(|coordination| &coordination.rosters);
+    for (panel, matching) in rosters.iter().flat_map(|all| all.panels.iter().map(|panel| (panel, &all.matching))) {
+        if let Err(error) = roster::files::read(&panel.source, matching) {
+            eprintln!("{}: panel {}: {error}", args.config.display(), panel.id);
+            good = false;
+        }
     }
     for route in &config.routes {
         if let Err(error) = Channel::several(route.target.clone(), &route.replies, 1) {

@@ -425,7 +425,8 @@ fn labels_and_recipients() {
         unstructured = "withhold-if-sensitive"
         fields_profile = "cop-minimum"
         token_sha256 = "{hash}"
-        "#
+        {}"#,
+        panel("aco-lakeshore")
     );
     let privacy = parse(&text).unwrap().coordination.unwrap().privacy;
     let labels = &privacy.labels;
@@ -443,9 +444,9 @@ fn labels_and_recipients() {
     assert!(privacy == crate::privacy::Options::default() && !privacy.labels.of_code("I10C", "F10.20").is_empty());
 
     let label = |text: &str| wrong(&format!("[[coordination.label]]\n{text}"));
-    let recipient = |text: &str| wrong(&format!("[[coordination.recipient]]\n{text}"));
+    let recipient = |text: &str| wrong(&format!("[[coordination.recipient]]\n{text}\n{}", panel("p")));
     let whole = "id = \"a\"\npanels = [\"p\"]\npurpose = \"TREAT\"\ntopics = [\"discharge\"]\nmax_content = \"empty\"\nclear = []\n";
-    assert!(parse(&format!("[[coordination.recipient]]\n{whole}")).is_ok());
+    assert!(parse(&format!("[[coordination.recipient]]\n{whole}{}", panel("p"))).is_ok());
     for missing in ["id", "panels", "purpose", "topics", "max_content", "clear"] {
         let without: String =
             whole.lines().filter(|line| !line.starts_with(missing)).map(|line| format!("{line}\n")).collect();
@@ -468,6 +469,8 @@ fn labels_and_recipients() {
             recipient(&whole.replace("clear = []", "clear = [\"PYS\"]")),
             ":7:10: clear: \"PYS\" is no label; there are R, V, SUD, PSY",
         ),
+        (recipient(&whole.replace("[\"p\"]", "[\"q\"]")), ":3:11: panels: \"q\" is no panel; did you mean \"p\"?"),
+        (recipient(&whole.replace("discharge", "dischrage")), ":5:11: topics: \"dischrage\" is no topic; did you mean"),
         (recipient(&whole.replace("\"empty\"", "\"all\"")), "max_content must be one of \"empty\""),
         (recipient(&format!("{whole}token_sha256 = \"x\"")), ":8:16: token_sha256 must be 64"),
         (recipient(&format!("{whole}[[coordination.recipient]]\n{whole}")), "two recipients have the id \"a\""),
@@ -475,6 +478,12 @@ fn labels_and_recipients() {
     ] {
         assert!(found.contains(expected), "{expected:?} not in:\n{found}");
     }
+}
+
+/// A panel, for recipients that name it.
+fn panel(id: &str) -> String {
+    let source = "source = { type = \"fhir-group\", path = \"group.json\" }";
+    format!("[[coordination.panel]]\nid = \"{id}\"\nkind = \"aco\"\ntz = \"America/New_York\"\n{source}\n")
 }
 
 #[test]

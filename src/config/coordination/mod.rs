@@ -15,11 +15,13 @@ use crate::facade;
 pub(super) fn coordination(section: Section<'_>) -> (Option<Options>, Option<facade::Options>) {
     let facilities = events::facilities(&section);
     let rosters = panels::rosters(&section, facilities.zone.as_ref());
+    let panels: Vec<_> = rosters.panels.iter().map(|panel| panel.id.as_str()).collect();
+    let privacy = privacy::privacy(&section, &panels);
     let options = Options {
         events: events::events(&section),
         facilities,
         rosters,
-        privacy: privacy::privacy(&section),
+        privacy,
         loops: loops::loops(&section),
         care_team: care_team::care_team(&section),
         subscriptions: subscriptions::subscriptions(&section),

@@ -1,6 +1,7 @@
 //! `[[coordination.label]]` and `[[coordination.recipient]]`: what is sensitive, and who may see it. A recipient whose policy is not all there is refused.
-use super::super::section::{Placed, Section};
+use super::super::section::{Placed, Section, closest};
 use crate::admin::credentials::parse_hash;
+use crate::coordination::subscription::topic::TOPICS;
 use crate::privacy::label::{CODE_MAX, LABELS_MAX, RESTRICTED, VERY_RESTRICTED};
 use crate::privacy::systems::System;
 use crate::privacy::{
@@ -8,8 +9,8 @@ use crate::privacy::{
 };
 use std::sync::Arc;
 
-/// Labels and recipients.
-pub(super) fn privacy(coordination: &Section<'_>) -> Options {
+/// Labels and recipients; `panels` are the ids of those there are.
+pub(super) fn privacy(coordination: &Section<'_>, panels: &[&str]) -> Options {
     let mut all = starter::labels();
     let mut names: Vec<String> = Vec::new();
     for section in coordination.tables("label").into_iter().flatten() {
@@ -32,7 +33,7 @@ pub(super) fn privacy(coordination: &Section<'_>) -> Options {
     }
     let labels = Labels::new(all);
     let sections = coordination.tables("recipient").into_iter().flatten();
-    let recipients: Vec<Recipient> = sections.filter_map(|section| recipient(section, &labels)).collect();
+    let recipients: Vec<Recipient> = sections.filter_map(|section| recipient(section, &labels, panels)).collect();
     check_distinct(coordination, &recipients);
     Options { labels: Arc::new(labels), recipients }
 }
@@ -127,7 +128,7 @@ fn value_set(section: &Section<'_>, text: &Placed<String>, label: &mut Label) {
     }
 }
 
-fn recipient(section: Section<'_>, labels: &Labels) -> Option<Recipient> {
+fn recipient(section: Section<'_>, labels: &Labels, known: &[&str]) -> Option<Recipient> {
     let id = id(&section, "id", "of whoever receives, such as id = \"aco-cm\"");
     let list = |key: &'static str, what: &str| {
         let texts = section.texts(key);
@@ -138,6 +139,9 @@ fn recipient(section: Section<'_>, labels: &Labels) -> Option<Recipient> {
     };
     let panels = list("panels", "the panels whose people it looks after, such as panels = [\"aco-lakeshore\"]");
     let topics = list("topics", "what it may subscribe to, such as topics = [\"admission\", \"discharge\"]");
+    let known_topics: Vec<_> = TOPICS.iter().map(|topic| topic.id).collect();
+    check_known(&section, "panels", "panel", panels.as_deref().unwrap_or_default(), known);
+    check_known(&section, "topics", "topic", topics.as_deref().unwrap_or_default(), &known_topics);
     let clear = list("clear", "the labels that it may see, such as clear = [\"PSY\"], or [] for none");
     let clear = labelled(&section, "clear", clear, labels);
     let consent_required = labelled(&section, "consent_required", section.texts("consent_required"), labels);
@@ -175,6 +179,18 @@ fn recipient(section: Section<'_>, labels: &Labels) -> Option<Recipient> {
         fields_profile,
         token_sha256,
     })
+}
+
+/// Whether there is everything that is named: what is misspelt would never be told, and nobody would notice.
+fn check_known(section: &Section<'_>, key: &str, what: &str, texts: &[Placed<String>], known: &[&str]) {
+    for text in texts.iter().filter(|text| !known.contains(&text.value.as_str())) {
+        let remedy = match closest(&text.value, known.iter().copied()) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None if known.is_empty() => format!("there is none: add [[coordination.{what}]]"),
+            None => format!("there are {}", known.join(", ")),
+        };
+        section.document.wrong(Some(text.at.clone()), format!("{key}: \"{}\" is no {what}; {remedy}", text.value));
+    }
 }
 
 fn labelled(section: &Section<'_>, key: &str, texts: Option<Vec<Placed<String>>>, labels: &Labels) -> Set {

@@ -397,6 +397,8 @@ impl Batch<'_> {
             let heard = matches!(outcome.kind, OutcomeKind::Overdue | OutcomeKind::MetLate | OutcomeKind::DueSoon);
             let (true, false, Some((loop_number, _))) = (heard, outcome.quiet, outcome.found) else { continue };
             let Some(about) = find_loop(transaction, loop_number).map_err(Error::database)? else { continue };
+            // Due before anybody knew of the loop: it is not older than that, and not forgotten before it could be read.
+            let received_ms = outcome.at_ms.max(about.received_ms);
             let labels = self.gate.labels();
             let mut found = Found::default();
             if let Some(visit) = &about.facts.visit {
@@ -426,13 +428,13 @@ impl Batch<'_> {
                 person: Some(&person.id),
                 panels: &of_panels,
                 labels: &names,
-                received_ms: outcome.at_ms,
+                received_ms,
             };
             let told = Told {
                 event: outcome.id,
                 seq: 0,
                 at_ms: outcome.at_ms,
-                received_ms: outcome.at_ms,
+                received_ms,
                 trigger: Trigger::OpenLoop,
                 v2_event: String::new(),
                 focus: Vec::new(),

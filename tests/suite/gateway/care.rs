@@ -54,9 +54,8 @@ pub fn recipient(id: &str, max_content: &str, keys: &str) -> String {
 
 /// `rosters` is where the file of the panel lies; `keys` are those of `[coordination.subscriptions]`.
 pub fn configuration(rosters: &Path, keys: &str, recipients: &str) -> String {
-    let facility = |key: &str, npi: &str| {
-        format!("[coordination.facility.{key}]\nnpi = \"{npi}\"\ntz = \"America/New_York\"\n")
-    };
+    let facility =
+        |key: &str, npi: &str| format!("[coordination.facility.{key}]\nnpi = \"{npi}\"\ntz = \"America/New_York\"\n");
     let facilities: String = [("SBMC", "9990001015"), ("CHFM", "9990003037"), ("LCARD", "9990005057")]
         .iter()
         .map(|(key, npi)| facility(key, npi))
@@ -85,6 +84,12 @@ owner_npi = "9990004043"
 tz = "America/New_York"
 source = {{ type = "csv", path = "{}", mode = "supersede" }}
 columns = {{ id = "MBI", id_system = "http://hl7.org/fhir/sid/us-mbi", family = "LAST", given = "FIRST", dob = "DOB", sex = "SEX", zip = "ZIP", phone = "PHONE", start = "EFF", end = "TERM", pcp_npi = "PCP", care_manager = "CM" }}
+
+[[coordination.loop]]
+use = "post-discharge"
+
+[[coordination.loop]]
+use = "referral"
 
 [[coordination.label]]
 code = "SUD"

@@ -21,13 +21,25 @@ fn a_configuration_without_mistakes_is_taken() {
 fn each_mistake_is_told_with_its_place() {
     for (from, to, expected) in [
         ("purpose = \"HOPERAT\"", "purpos = \"HOPERAT\"", "unknown key \"purpos\""),
-        ("lakeshore.csv", "nowhere.csv", "nowhere.csv"),
-        ("\"admission\", \"discharge\"", "\"admision\"", "admision"),
-        ("panels = [\"aco-lakeshore\"]", "panels = [\"aco-elsewhere\"]", "aco-elsewhere"),
+        ("lakeshore.csv", "nowhere.csv", "nowhere.csv: cannot be read"),
+        (
+            "\"admission\", \"discharge\"",
+            "\"admision\"",
+            "topics: \"admision\" is no topic; did you mean \"admission\"?",
+        ),
+        (
+            "panels = [\"aco-lakeshore\"]",
+            "panels = [\"aco-elsewhere\"]",
+            "\"aco-elsewhere\" is no panel; there are aco-lakeshore",
+        ),
         ("clear = []", "clear = [\"PSYCH\"]", "\"PSYCH\" is no label"),
         ("npi = \"9990001015\"", "npi = \"9990001016\"", "npi must be an NPI"),
         ("tz = \"America/New_York\"", "tz = \"New York\"", "tz must be a time zone"),
-        ("listen = \"127.0.0.1:0\"\nstewards", "listen = \"0.0.0.0:8090\"\nstewards", "listen"),
+        (
+            "listen = \"127.0.0.1:0\"\nstewards",
+            "listen = \"0.0.0.0:8090\"\nstewards",
+            "can be reached from other machines",
+        ),
         ("retry_max = \"50ms\"", "retry_max = \"1ms\"", "retry_min must be more than nothing"),
         ("max_content = \"id-only\"", "max_content = \"all\"", "max_content must be one of"),
     ] {
@@ -35,6 +47,7 @@ fn each_mistake_is_told_with_its_place() {
             assert!(right.contains(from), "{from}");
             right.replace(from, to)
         });
-        assert!(code == Some(2) && said.contains(expected) && said.contains("handoff.toml:"), "{to}: {code:?}: {said}");
+        assert_eq!(code, Some(2), "{to}: {said}");
+        assert!(said.contains(expected) && said.contains("handoff.toml:"), "{to}: {expected}: {said}");
     }
 }
