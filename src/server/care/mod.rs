@@ -20,6 +20,7 @@ use crate::journal::Journal;
 use crate::privacy::Gate;
 use crate::privacy::audit;
 use rusqlite::Connection;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -71,6 +72,8 @@ pub struct Shared {
     /// Something was numbered, or said.
     told: Notify,
     pushed: broadcast::Sender<Pushed>,
+    /// To which subscriptions websockets are bound, and how many.
+    bound: Mutex<HashMap<String, usize>>,
 }
 
 /// Notifications for websockets that wait to be taken.
@@ -98,6 +101,31 @@ impl Shared {
     /// Looks at subscriptions soon.
     pub fn wake(&self) {
         self.told.notify_one();
+    }
+
+    /// A websocket is bound to a subscription.
+    pub fn bind(&self, id: &str) {
+        *self.bindings().entry(id.to_owned()).or_default() += 1;
+    }
+
+    /// One is not any more.
+    pub fn unbind(&self, id: &str) {
+        let mut bound = self.bindings();
+        if let Some(count) = bound.get_mut(id) {
+            *count -= 1;
+            if *count == 0 {
+                bound.remove(id);
+            }
+        }
+    }
+
+    /// Whether any is.
+    pub fn is_bound(&self, id: &str) -> bool {
+        self.bindings().contains_key(id)
+    }
+
+    fn bindings(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+        self.bound.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is sent to websockets from now on.
@@ -146,6 +174,7 @@ impl Care {
             audit: Mutex::new(audit::Writer::open(&audit_folder(data), audit::Options::default())?),
             told: Notify::new(),
             pushed: broadcast::channel(PUSHED_MAX).0,
+            bound: Mutex::default(),
         });
         let notifier = notify::Notifier::new(Arc::clone(&shared))?;
         let notifier = tokio::spawn(notifier.run());

@@ -97,6 +97,10 @@ impl Notifier {
                     continue;
                 }
                 let Some(wanted) = self.wanted(&id, &standing) else { continue };
+                // Without anybody there it waits for somebody who binds.
+                if wanted.1.channel.kind == Kind::Websocket && !self.shared.is_bound(&id) {
+                    continue;
+                }
                 let todo = standing.todo(&Timing::of(&wanted.1), now_ms);
                 if matches!(todo, Todo::Wait(_) | Todo::Nothing) {
                     continue;
@@ -233,7 +237,7 @@ impl Delivery {
 
     fn push(&self, bundle: &Value) -> Result<(), Input> {
         let pushed = Pushed { subscription: self.id.as_str().into(), text: bundle.to_string().into() };
-        // With nobody there it waits for somebody who binds.
+        // Nobody listens any more: again, for who binds next.
         self.shared.pushed.send(pushed).map(drop).map_err(|_| Input::Failed(Fault::NoResponse))
     }
 
