@@ -11,6 +11,7 @@ pub use notify::{Pushed, ReleaseError, released};
 
 use crate::coordination::registry::{self, Registry};
 use crate::coordination::roster::Rosters;
+use crate::coordination::roster::holder::Outcome;
 use crate::coordination::subscription::topic::Topics;
 use crate::coordination::work::{self, Work};
 use crate::coordination::{Options, store};
@@ -187,6 +188,14 @@ impl Care {
         Ok(Care { shared, stop: Some(stop), thread: Some(thread), notifier })
     }
 
+    /// Reads the rosters anew, aside.
+    pub async fn read_rosters(&self) {
+        let rosters = Arc::clone(&self.shared.rosters);
+        if tokio::task::spawn_blocking(move || read(&rosters)).await.is_err() {
+            tracing::error!("the rosters could not be read; those of before stay in force");
+        }
+    }
+
     /// What the FHIR interface works with.
     pub fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
@@ -206,14 +215,28 @@ fn rosters(data: &Path, options: &Options) -> Rosters {
     for error in errors {
         tracing::error!("a roster that was accepted cannot be read any more: {error}");
     }
+    read(&rosters);
+    rosters
+}
+
+/// Reads the rosters from where the configuration says, and takes on those that can be. Blocks.
+fn read(rosters: &Rosters) {
     let loaded = rosters.load(jiff::Timestamp::now().as_millisecond(), &[]);
     for panel in &loaded.panels {
-        tracing::info!(panel = panel.panel, outcome = panel.outcome.name(), "roster read");
+        let outcome = panel.outcome.name();
+        match &panel.outcome {
+            Outcome::Unchanged | Outcome::Accepted => tracing::info!(panel = panel.panel, outcome, "roster read"),
+            Outcome::Held => {
+                let remedy = "look at `handoff rosters diff`; a larger max_drop_pct takes it on";
+                tracing::error!(panel = panel.panel, outcome, "more members are gone than max_drop_pct: {remedy}");
+            }
+            Outcome::Refused(why) => tracing::error!(panel = panel.panel, outcome, "roster not taken on: {why}"),
+        }
+        panel.warnings.iter().for_each(|warning| tracing::warn!(panel = panel.panel, "roster: {warning}"));
     }
     if let Err(error) = rosters.swap(&loaded) {
         tracing::error!("the rosters of before stay in force: {error}");
     }
-    rosters
 }
 
 impl Drop for Care {
