@@ -158,11 +158,16 @@ impl Work {
             Some(place) => place,
             None => Place { next: reader.first()?, ..Place::default() },
         };
-        let items = match reader.read(place.next, LIMITS) {
+        let mut items = match reader.read(place.next, LIMITS) {
             Err(journal::Error::Pruned { first, .. }) => reader.read(first, LIMITS)?,
             items => items?,
         };
+        // After the messages: an entry that is said in between holds for none of them.
         let entries = self.registry.after(self.parts.registered.number, ENTRIES_MAX)?;
+        // More may follow of the same place: what lies behind it waits for them.
+        if let Some(last) = entries.last().filter(|_| entries.len() == ENTRIES_MAX) {
+            items.retain(|item| item.next() <= last.after_seq + 1);
+        }
         if items.is_empty() && entries.first().is_none_or(|entry| entry.after_seq >= place.next) {
             return Ok(Progress::default());
         }
@@ -296,12 +301,20 @@ impl Batch<'_> {
         Ok((place, taken))
     }
 
+    /// What time brings by then comes first, whether anybody has waited for it or the journal is read once more.
+    fn until(&mut self, transaction: &Transaction<'_>, to_ms: i64) -> Result<(), Error> {
+        let outcomes = self.parts.tracker.advance(transaction, to_ms).map_err(Error::database)?;
+        self.outcomes(transaction, outcomes)
+    }
+
     fn said(&mut self, transaction: &Transaction<'_>, entry: &registry::Entry) -> Result<(), Error> {
+        self.until(transaction, entry.at_ms)?;
         let Parts { registered, aliases, .. } = &mut *self.parts;
         registered.take(transaction, entry, &self.options.subscriptions, (aliases, self.snapshot))
     }
 
     fn happened(&mut self, transaction: &Transaction<'_>, event: &Event) -> Result<(), Error> {
+        self.until(transaction, event.received_ms)?;
         let matched = self.snapshot.find(&event.patient, &self.parts.aliases);
         reviews::note(transaction, event, &matched).map_err(Error::database)?;
         // Before what is learned, as a merge takes numbers from one to the other.
