@@ -54,9 +54,8 @@ pub fn recipient(id: &str, max_content: &str, keys: &str) -> String {
 
 /// `rosters` is where the file of the panel lies; `keys` are those of `[coordination.subscriptions]`.
 pub fn configuration(rosters: &Path, keys: &str, recipients: &str) -> String {
-    let facility = |key: &str, npi: &str| {
-        format!("[coordination.facility.{key}]\nnpi = \"{npi}\"\ntz = \"America/New_York\"\n")
-    };
+    let facility =
+        |key: &str, npi: &str| format!("[coordination.facility.{key}]\nnpi = \"{npi}\"\ntz = \"America/New_York\"\n");
     let facilities: String = [("SBMC", "9990001015"), ("CHFM", "9990003037"), ("LCARD", "9990005057")]
         .iter()
         .map(|(key, npi)| facility(key, npi))

@@ -19,8 +19,14 @@ fn noise(number: usize) -> String {
         .replace("V20260302001", &format!("V{number:06}"))
         .replace("00718243", &format!("9{number:07}"));
     match number % 5 {
-        0 => other.replace("1EG4TE5MK73", "1EG4TE5MK74").replace("OKAFOR^MARISOL", "ZEPHYRINE^CASIMIR").replace("19510314|F", "19600701|M"),
-        1 => other.replace("ADT^A01^ADT_A01", "ADT^A08^ADT_A01").replace("1EG4TE5MK73", "9ZZ9ZZ9ZZ99").replace("OKAFOR", "STRANGER"),
+        0 => other
+            .replace("1EG4TE5MK73", "1EG4TE5MK74")
+            .replace("OKAFOR^MARISOL", "ZEPHYRINE^CASIMIR")
+            .replace("19510314|F", "19600701|M"),
+        1 => other
+            .replace("ADT^A01^ADT_A01", "ADT^A08^ADT_A01")
+            .replace("1EG4TE5MK73", "9ZZ9ZZ9ZZ99")
+            .replace("OKAFOR", "STRANGER"),
         _ => other.replace("1EG4TE5MK73", &format!("9AA9AA{number:05}")).replace("OKAFOR", "STRANGER"),
     }
 }
@@ -38,9 +44,8 @@ fn messages() -> Vec<String> {
 /// The rows of every table that follows from journal and registry, in order.
 fn tables(data: &Path) -> BTreeMap<String, Vec<Vec<Cell>>> {
     let database = database(data);
-    let mut names = database
-        .prepare("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
-        .unwrap();
+    let mut names =
+        database.prepare("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'").unwrap();
     let names: Vec<String> = names.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     let names = names.into_iter().filter(|name| !OF_DELIVERIES.contains(&name.as_str()));
     let rows = |name: &str| -> Vec<Vec<Cell>> {
@@ -55,7 +60,12 @@ fn tables(data: &Path) -> BTreeMap<String, Vec<Vec<Cell>>> {
         rows.sort_by_key(|row| format!("{row:?}"));
         rows
     };
-    names.map(|name| { let rows = rows(&name); (name, rows) }).collect()
+    names
+        .map(|name| {
+            let rows = rows(&name);
+            (name, rows)
+        })
+        .collect()
 }
 
 const TOPICS_ASKED: [&str; 3] = ["admission", "discharge", "open-loop"];
@@ -78,7 +88,8 @@ type Seen = (String, u64, String, String);
 fn seen(bundle: &Value) -> Vec<Seen> {
     let subscription = text_of(&bundle["entry"][0]["resource"], "subscription");
     let topic = subscription.rsplit('/').next().unwrap().to_owned();
-    let of = |(number, event): &(u64, Value)| (topic.clone(), *number, text_of(event, "timestamp"), text_of(event, "focus"));
+    let of =
+        |(number, event): &(u64, Value)| (topic.clone(), *number, text_of(event, "timestamp"), text_of(event, "focus"));
     events_in(bundle).iter().map(of).collect()
 }
 

@@ -24,7 +24,11 @@ fn is_of_nobody(what: &str, text: &str) {
 }
 
 fn bodies(web: &Web) -> String {
-    web.requests().iter().map(|request| String::from_utf8_lossy(&request.body).into_owned()).collect::<Vec<_>>().join("\n")
+    web.requests()
+        .iter()
+        .map(|request| String::from_utf8_lossy(&request.body).into_owned())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn audit(care: &Care) -> Vec<Value> {
@@ -33,7 +37,9 @@ fn audit(care: &Care) -> Vec<Value> {
     files.retain(|file| file.extension().is_some_and(|name| name == "ndjson"));
     files.sort();
     let texts = files.iter().map(|file| std::fs::read_to_string(file).unwrap());
-    texts.flat_map(|text| text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()).collect()
+    texts
+        .flat_map(|text| text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>())
+        .collect()
 }
 
 /// Entries that say that something was withheld from somebody.
@@ -171,7 +177,10 @@ fn a_consent_lets_it_through_and_its_end_withholds_what_was_told() {
         is_of_nobody("the error", &answer.body);
     }
     // A permit that was revoked: what carries a label is withheld, the rest is not.
-    assert_eq!(care.ask("privacy-office", "PUT", "/fhir/Consent/sud-1", Some(&consent(&person, "inactive"))).status, 200);
+    assert_eq!(
+        care.ask("privacy-office", "PUT", "/fhir/Consent/sud-1", Some(&consent(&person, "inactive"))).status,
+        200
+    );
     let events = care.events("aco-cm", &id, 1);
     is_clean("$events", &events.to_string());
     assert!(events.to_string().contains("F33.2"), "{events}");

@@ -19,16 +19,16 @@ fn an_admission_is_told_once_and_can_be_read() {
         care.wait_for_state(who, id, "active");
     }
     assert_eq!(notifications(&web.requests(), "handshake").len(), 2);
-    let again = M1.replace("SB000101", "SB000102").replace("ADT^A01^ADT_A01", "ADT^A08^ADT_A01").replace("EVN|A01", "EVN|A08");
+    let again =
+        M1.replace("SB000101", "SB000102").replace("ADT^A01^ADT_A01", "ADT^A08^ADT_A01").replace("EVN|A01", "EVN|A08");
     care.send(&[M1, M1, &again]);
     care.wait_until_read(2);
     let told = wait_for("the notification", || notifications(&web.requests(), "event-notification").pop());
     // A discharge that comes behind is told too: then nothing is on its way any more.
     care.send(&[M2]);
     care.wait_for_events("other", &other, 1);
-    let all = wait_for("both", || {
-        Some(notifications(&web.requests(), "event-notification")).filter(|all| all.len() >= 2)
-    });
+    let all =
+        wait_for("both", || Some(notifications(&web.requests(), "event-notification")).filter(|all| all.len() >= 2));
     assert_eq!(all.len(), 2);
     care.wait_for_events("aco-cm", &id, 1);
 
@@ -143,7 +143,8 @@ fn what_was_missed_is_counted_and_read_when_the_client_asks_again() {
     let events = events_in(&answer);
     assert_eq!((events.len(), events[0].0), (1, 2));
     assert_eq!(text_of(&events[0].1, "timestamp"), "2026-03-05T20:20:00.000Z");
-    let triggers: Vec<_> = events[0].1["part"].as_array().unwrap().iter().filter(|one| one["name"] == "trigger").collect();
+    let triggers: Vec<_> =
+        events[0].1["part"].as_array().unwrap().iter().filter(|one| one["name"] == "trigger").collect();
     assert!(triggers.iter().any(|one| one["valueCoding"]["code"] == "discharge"), "{triggers:?}");
     assert!(text_of(&events[0].1, "focus").contains("/Encounter/"));
     assert_eq!(events_in(&care.events("aco-cm", &id, 1)).len(), 2);
