@@ -46,7 +46,9 @@ impl Contents {
     ) -> Released {
         let Some(bundle) = self.bundle(shared, telling) else { return Released::Gone };
         let person = uuid_text(&telling.person.0);
-        let Ok(consents) = consents_now(&shared.registry, &person) else { return Released::Withheld(Reason::Failed) };
+        let Ok(Some(consents)) = consents_now(&shared.registry, &person) else {
+            return Released::Withheld(Reason::Failed);
+        };
         let Some(roster) = roster_consent(recipient, &telling.panels) else {
             return Released::Withheld(Reason::Policy);
         };

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 /// Kills in a row, unless `HANDOFF_CARE_KILLS` says otherwise.
 const KILLS: usize = 4;
-/// What comes of deliveries: when something was sent, and what a recipient may read because of it.
-const OF_DELIVERIES: [&str; 2] = ["notified", "withheld"];
+/// What comes of deliveries, what a recipient may read because of them, and when the database was made anew.
+const OF_DELIVERIES: [&str; 3] = ["notified", "withheld", "anew"];
 /// Of a subscription only this follows from journal and registry.
 const OF_SUBSCRIPTION: &str = "SELECT id, entry, last FROM subscription";
 
