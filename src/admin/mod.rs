@@ -174,6 +174,7 @@ fn endpoints(metrics_open: bool) -> Vec<Endpoint> {
         ("get", "/api/v1/codes/{id}/messages", Need::Operate, get(api::codes::messages)),
         ("post", "/api/v1/codes/{id}/resend", Need::Operate, post(api::codes::resend)),
         ("post", "/api/v1/codes/{id}/dismiss", Need::Operate, post(api::codes::dismiss)),
+        ("get", "/api/v1/loops", Need::Operate, get(api::loops::list)),
         ("get", "/api/v1/messages/{seq}", Need::View, get(api::messages::facts)),
         ("get", "/api/v1/messages/{seq}/raw", Need::Phi, get(api::messages::raw)),
     ]

@@ -13,6 +13,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
+use serde_json::Value;
 use std::sync::Arc;
 
 /// Which events.
@@ -50,6 +51,13 @@ fn about<'a>(care: &'a Care, known: &'a Known, standing: &Standing, content: Con
         last: standing.last,
         fault: standing.fault,
     }
+}
+
+/// What whoever binds to a subscription is told first.
+pub(super) fn handshake(care: &Care, who: &str, id: &str) -> Result<Value, Problem> {
+    let known = known(care, who, id)?.ok_or_else(Problem::not_found)?;
+    let standing = standing(care, &known)?;
+    Ok(about(care, &known, &standing, known.subscription.channel.content).handshake(now_ms()))
 }
 
 pub(super) async fn status(

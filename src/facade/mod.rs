@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `access` | who asks, and what a request must pass before anything of it is done |
 //! | `subscriptions` | `Subscription`: create, read, search, update, delete |
+//! | `binding` | websockets: tokens, connections |
 //! | `events` | `$status`, `$events` |
 //! | `reading` | resources that somebody was notified of, topics, panels |
 //! | `steward` | `Consent` and `CareTeam`, for those who may say what patients want |
@@ -13,6 +14,7 @@
 //! searches: what a recipient was not told of is not there.
 mod access;
 mod answer;
+mod binding;
 mod events;
 mod reading;
 mod steward;
@@ -68,6 +70,7 @@ struct Shared {
     since_ms: i64,
     failures: crate::admin::credentials::Failures,
     requests: Semaphore,
+    tokens: binding::Tokens,
 }
 
 /// A bound socket that does not serve yet.
@@ -89,8 +92,8 @@ impl Facade {
         let address = listener.local_addr().map_err(failed)?;
         let socket = Socket::new(listener, tls).map_err(failed)?;
         let since_ms = jiff::Timestamp::now().as_millisecond();
-        let (failures, requests) = (Default::default(), Semaphore::new(REQUESTS_MAX));
-        let shared = Arc::new(Shared { options, care, since_ms, failures, requests });
+        let (failures, requests, tokens) = (Default::default(), Semaphore::new(REQUESTS_MAX), Default::default());
+        let shared = Arc::new(Shared { options, care, since_ms, failures, requests, tokens });
         Ok(Facade { socket, address, shared })
     }
 
@@ -123,6 +126,7 @@ fn router(shared: &Arc<Shared>) -> Router {
         )
         .route("/fhir/Subscription/{id}/$status", get(events::status).post(events::status))
         .route("/fhir/Subscription/{id}/$events", get(events::events).post(events::events))
+        .route("/fhir/Subscription/{id}/$get-ws-binding-token", get(binding::token).post(binding::token))
         .route("/fhir/SubscriptionTopic/{id}", get(reading::topic))
         .route("/fhir/Group/{id}", get(reading::group))
         .route("/fhir/{kind}/{id}", get(reading::read))
@@ -136,6 +140,7 @@ fn router(shared: &Arc<Shared>) -> Router {
         .route_layer(from_fn_with_state(Arc::clone(shared), access::steward));
     Router::new()
         .route("/fhir/metadata", get(reading::metadata))
+        .route("/fhir/$ws", get(binding::connect))
         .merge(stewards)
         .merge(recipients)
         .fallback(answer::nothing)

@@ -310,6 +310,9 @@ impl Gateway {
                 None
             });
         }
+        if let Some(care) = &self.care {
+            care.read_rosters().await;
+        }
         let mut mappings_changed: Vec<_> = hashes
             .iter()
             .filter(|(name, hash)| self.by_listener.get(*name).is_some_and(|before| before != *hash))

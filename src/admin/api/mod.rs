@@ -1,6 +1,7 @@
 //! `/api/v1`: what operators and other programs ask. `openapi.json` describes it; a test holds it and the router together.
 pub(super) mod codes;
 pub(super) mod letters;
+pub(super) mod loops;
 pub(super) mod messages;
 pub(super) mod routes;
 pub(super) mod status;

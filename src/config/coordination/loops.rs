@@ -40,6 +40,9 @@ use crate::coordination::loops::{
 use std::path::Path;
 use toml::de::DeTable;
 
+/// No score is larger.
+const SCORE_MAX: f64 = 1_000_000.0;
+
 const SHIPPED: &str = include_str!("../../coordination/loops/shipped.toml");
 /// Escalations of one step.
 const ESCALATIONS_MAX: usize = 8;
@@ -321,7 +324,7 @@ fn pattern(section: Section<'_>, place: Place) -> Pattern {
         loinc_not: texts("loinc_not"),
         icd10_prefix: texts("icd10_prefix"),
         codes: codes(&section),
-        value_min: section.decimal("value_min", f64::MIN, f64::MAX),
+        value_min: section.decimal("value_min", -SCORE_MAX, SCORE_MAX),
         completion: texts("completion"),
         facility_type: section.text("facility_type").map(|kind| kind.value),
         ..Pattern::default()
@@ -401,8 +404,8 @@ fn provider(section: &Section<'_>, text: &Placed<String>) -> Provider {
 }
 
 fn score(section: Section<'_>) -> Option<Score> {
-    let (loinc, remission) = (section.text("loinc"), section.decimal("remission_below", f64::MIN, f64::MAX));
-    let response = section.decimal("response", 0.0, 1.0).unwrap_or(0.5);
+    let (loinc, remission) = (section.text("loinc"), section.decimal("remission_below", -SCORE_MAX, SCORE_MAX));
+    let response = section.decimal("response", -SCORE_MAX, SCORE_MAX).unwrap_or(0.5);
     if loinc.is_none() || remission.is_none() {
         section.wrong("score needs loinc, its code, and remission_below");
     }
@@ -414,7 +417,7 @@ fn score(section: Section<'_>) -> Option<Score> {
 }
 
 fn alert(section: Section<'_>) -> Option<Alert> {
-    let (loinc, value_min) = (section.text("loinc"), section.decimal("value_min", f64::MIN, f64::MAX));
+    let (loinc, value_min) = (section.text("loinc"), section.decimal("value_min", -SCORE_MAX, SCORE_MAX));
     let to = section.text("to").map_or_else(|| "role:care-manager".to_owned(), |to| to.value);
     if loinc.is_none() || value_min.is_none() {
         section.wrong("alert needs loinc, the code of the observation, and value_min");

@@ -200,7 +200,10 @@ fn mistakes_have_their_place_and_a_remedy() {
             ":3:9: response is a share",
         ),
         (top("use = \"phq-9\"\nalert = { loinc = \"1\" }"), ":3:9: alert needs loinc"),
-        (top("use = \"phq-9\"\nalert = { loinc = \"1\", value_min = \"high\" }"), ":3:36: value_min must be a number"),
+        (
+            top("use = \"phq-9\"\nalert = { loinc = \"1\", value_min = \"high\" }"),
+            ":3:36: value_min must be a number from -1000000 to 1000000",
+        ),
     ] {
         let wrong = parse(&text).unwrap_err().to_string();
         assert!(wrong.contains(expected), "{text}\n{wrong}");

@@ -11,6 +11,7 @@ pub use notify::{Pushed, ReleaseError, released};
 
 use crate::coordination::registry::{self, Registry};
 use crate::coordination::roster::Rosters;
+use crate::coordination::roster::holder::Outcome;
 use crate::coordination::subscription::topic::Topics;
 use crate::coordination::work::{self, Work};
 use crate::coordination::{Options, store};
@@ -20,6 +21,7 @@ use crate::journal::Journal;
 use crate::privacy::Gate;
 use crate::privacy::audit;
 use rusqlite::Connection;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -71,6 +73,8 @@ pub struct Shared {
     /// Something was numbered, or said.
     told: Notify,
     pushed: broadcast::Sender<Pushed>,
+    /// To which subscriptions websockets are bound, and how many.
+    bound: Mutex<HashMap<String, usize>>,
 }
 
 /// Notifications for websockets that wait to be taken.
@@ -98,6 +102,31 @@ impl Shared {
     /// Looks at subscriptions soon.
     pub fn wake(&self) {
         self.told.notify_one();
+    }
+
+    /// A websocket is bound to a subscription.
+    pub fn bind(&self, id: &str) {
+        *self.bindings().entry(id.to_owned()).or_default() += 1;
+    }
+
+    /// One is not any more.
+    pub fn unbind(&self, id: &str) {
+        let mut bound = self.bindings();
+        if let Some(count) = bound.get_mut(id) {
+            *count -= 1;
+            if *count == 0 {
+                bound.remove(id);
+            }
+        }
+    }
+
+    /// Whether any is.
+    pub fn is_bound(&self, id: &str) -> bool {
+        self.bindings().contains_key(id)
+    }
+
+    fn bindings(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+        self.bound.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is sent to websockets from now on.
@@ -146,6 +175,7 @@ impl Care {
             audit: Mutex::new(audit::Writer::open(&audit_folder(data), audit::Options::default())?),
             told: Notify::new(),
             pushed: broadcast::channel(PUSHED_MAX).0,
+            bound: Mutex::default(),
         });
         let notifier = notify::Notifier::new(Arc::clone(&shared))?;
         let notifier = tokio::spawn(notifier.run());
@@ -156,6 +186,14 @@ impl Care {
             .spawn(move || follow::run(work, reader, &here, &stopped))
             .map_err(CareError::Thread)?;
         Ok(Care { shared, stop: Some(stop), thread: Some(thread), notifier })
+    }
+
+    /// Reads the rosters anew, aside.
+    pub async fn read_rosters(&self) {
+        let rosters = Arc::clone(&self.shared.rosters);
+        if tokio::task::spawn_blocking(move || read(&rosters)).await.is_err() {
+            tracing::error!("the rosters could not be read; those of before stay in force");
+        }
     }
 
     /// What the FHIR interface works with.
@@ -177,14 +215,28 @@ fn rosters(data: &Path, options: &Options) -> Rosters {
     for error in errors {
         tracing::error!("a roster that was accepted cannot be read any more: {error}");
     }
+    read(&rosters);
+    rosters
+}
+
+/// Reads the rosters from where the configuration says, and takes on those that can be. Blocks.
+fn read(rosters: &Rosters) {
     let loaded = rosters.load(jiff::Timestamp::now().as_millisecond(), &[]);
     for panel in &loaded.panels {
-        tracing::info!(panel = panel.panel, outcome = panel.outcome.name(), "roster read");
+        let outcome = panel.outcome.name();
+        match &panel.outcome {
+            Outcome::Unchanged | Outcome::Accepted => tracing::info!(panel = panel.panel, outcome, "roster read"),
+            Outcome::Held => {
+                let remedy = "look at `handoff rosters diff`; a larger max_drop_pct takes it on";
+                tracing::error!(panel = panel.panel, outcome, "more members are gone than max_drop_pct: {remedy}");
+            }
+            Outcome::Refused(why) => tracing::error!(panel = panel.panel, outcome, "roster not taken on: {why}"),
+        }
+        panel.warnings.iter().for_each(|warning| tracing::warn!(panel = panel.panel, "roster: {warning}"));
     }
     if let Err(error) = rosters.swap(&loaded) {
         tracing::error!("the rosters of before stay in force: {error}");
     }
-    rosters
 }
 
 impl Drop for Care {

@@ -97,6 +97,10 @@ impl Notifier {
                     continue;
                 }
                 let Some(wanted) = self.wanted(&id, &standing) else { continue };
+                // Without anybody there it waits for somebody who binds.
+                if wanted.1.channel.kind == Kind::Websocket && !self.shared.is_bound(&id) {
+                    continue;
+                }
                 let todo = standing.todo(&Timing::of(&wanted.1), now_ms);
                 if matches!(todo, Todo::Wait(_) | Todo::Nothing) {
                     continue;
@@ -233,7 +237,7 @@ impl Delivery {
 
     fn push(&self, bundle: &Value) -> Result<(), Input> {
         let pushed = Pushed { subscription: self.id.as_str().into(), text: bundle.to_string().into() };
-        // With nobody there it waits for somebody who binds.
+        // Nobody listens any more: again, for who binds next.
         self.shared.pushed.send(pushed).map(drop).map_err(|_| Input::Failed(Fault::NoResponse))
     }
 
@@ -264,8 +268,21 @@ impl Delivery {
         }
     }
 
+    /// The endpoint is gone for good: nothing is matched for it from here on, unless the client asks again.
+    fn switch_off(&self, now_ms: i64) {
+        let mut body = self.wanted.1.body();
+        body["status"] = "off".into();
+        let what = registry::What::Put { kind: registry::Kind::Subscription, id: self.id.clone(), body };
+        if let Err(error) = self.shared.registry.append(self.shared.head(), now_ms, &self.wanted.0, what) {
+            tracing::error!(subscription = self.id, "that it is off is not written down: {error}");
+        }
+    }
+
     fn settle(&self, input: Input) {
         let now_ms = jiff::Timestamp::now().as_millisecond();
+        if input == Input::Gone {
+            self.switch_off(now_ms);
+        }
         let policy = &self.shared.options.subscriptions.policy;
         let after = self.standing.after(input, self.wanted.1.channel.kind, now_ms, policy);
         if after.state != self.standing.state {

@@ -1,0 +1,91 @@
+//! The worklist: loops of a panel in a state, the oldest first. People stand in it by their opaque ids.
+use super::super::Shared;
+use super::super::problem::Problem;
+use super::{blocking, time};
+use crate::coordination::loops::{Loop, State as LoopState, Step, worklist};
+use crate::coordination::store::Store;
+use crate::facets::uuid_text;
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use rusqlite::{Connection, OpenFlags};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Which loops.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in super::super) struct Page {
+    panel: String,
+    state: Option<String>,
+    after: Option<u64>,
+    limit: Option<usize>,
+}
+
+/// Loops in one answer, at most and unless otherwise asked for.
+const LIMIT_MAX: usize = 500;
+const LIMIT: usize = 100;
+/// How long somebody else may write.
+const BUSY: Duration = Duration::from_secs(5);
+
+pub(in super::super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    let Query(page) = page?;
+    let wrong = |detail: &str| {
+        let remedy = "see /api/v1/openapi.json for the parameters that it takes";
+        Problem::new(StatusCode::BAD_REQUEST, "bad query", detail, remedy)
+    };
+    let limit = page.limit.unwrap_or(LIMIT);
+    if !(1..=LIMIT_MAX).contains(&limit) {
+        return Err(wrong("limit is a whole number from 1 to 500"));
+    }
+    let after = i64::try_from(page.after.unwrap_or(0)).map_err(|_| wrong("after is no `next` of a page"))?;
+    let state = page.state.as_deref().map_or(Some(LoopState::Overdue), LoopState::parse);
+    let state = state.ok_or_else(|| wrong("state is none of open, overdue, met, met-late, void, expired"))?;
+    blocking(move || {
+        let path = Store::path(&shared.data);
+        if !path.exists() {
+            let remedy = "give the configuration a section [coordination]";
+            return Err(Problem::not_found("this gateway follows no loops", remedy));
+        }
+        let failed = |error: rusqlite::Error| Problem::internal(error.to_string());
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+        connection.busy_timeout(BUSY).map_err(failed)?;
+        let found = worklist(&connection, &page.panel, state, after, limit).map_err(failed)?;
+        let next = found.last().filter(|_| found.len() == limit).map(|found| found.number);
+        Ok(Json(json!({ "loops": found.iter().map(shown).collect::<Vec<_>>(), "next": next })))
+    })
+    .await
+}
+
+fn shown(found: &Loop) -> Value {
+    json!({
+        "number": found.number,
+        "id": uuid_text(&found.id),
+        "definition": found.definition,
+        "person": found.person.to_string(),
+        "panels": found.facts.panels,
+        "facility": found.facts.facility,
+        "state": found.state.name(),
+        "opened_at": time(found.opened_ms),
+        "received_at": time(found.received_ms),
+        "steps": found.steps.iter().map(step).collect::<Vec<_>>(),
+    })
+}
+
+fn step(step: &Step) -> Value {
+    let closed = step.closed.as_ref().filter(|_| step.state.is_met());
+    json!({
+        "id": step.id,
+        "state": step.state.name(),
+        "due_at": step.due_ms.and_then(time),
+        "closed_at": closed.and_then(|closed| time(closed.event_ms)),
+        "inferred": closed.is_some_and(|closed| closed.inferred),
+    })
+}

@@ -1,0 +1,183 @@
+//! Websockets: a client asks for a token, connects, and binds with it to what it subscribed to (Subscriptions R5 Backport 1.1.0, "Channels", `websocket`).
+//!
+//! ```text
+//! GET Subscription/[id]/$get-ws-binding-token   → Parameters: token, expiration, subscription, websocket-url
+//! client: bind-with-token handoff_…             → the handshake of the subscription, then its notifications
+//! ```
+//!
+//! A token holds for one connection: it is used up when it binds. The connection ends when all that was bound to it has expired, or the client says nothing to a ping.
+use super::Shared;
+use super::access::Who;
+use super::answer::{Problem, Resource, blocking};
+use super::events::handshake;
+use super::subscriptions::{known, now_ms};
+use crate::admin::credentials;
+use crate::admin::socket::{Heard, Peer};
+use crate::coordination::subscription::channel::Kind;
+use crate::coordination::subscription::notification::binding_token;
+use axum::Extension;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{ConnectInfo, Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{Instant, interval};
+
+/// How long a binding holds.
+const HOLDS_MS: i64 = 60 * 60 * 1000;
+/// How long a token can be used.
+const TOKEN_MS: i64 = 5 * 60 * 1000;
+/// Tokens that nobody has used yet.
+const TOKENS_MAX: usize = 10_000;
+/// Subscriptions that one connection binds to.
+const BOUND_MAX: usize = 100;
+/// Bytes of a message of a client.
+const MESSAGE_BYTES_MAX: usize = 1024;
+/// Between pings; a client that has not answered by the next one is gone.
+const PING: Duration = Duration::from_secs(20);
+
+/// Tokens that were given out: whose, for which subscription, until when they can be used.
+#[derive(Default)]
+pub(super) struct Tokens(Mutex<HashMap<String, (Arc<str>, String, i64)>>);
+
+impl Tokens {
+    fn put(&self, token: String, who: Arc<str>, id: String, now_ms: i64) -> bool {
+        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if tokens.len() >= TOKENS_MAX {
+            tokens.retain(|_, (_, _, until)| *until > now_ms);
+        }
+        let room = tokens.len() < TOKENS_MAX;
+        if room {
+            tokens.insert(token, (who, id, now_ms + TOKEN_MS));
+        }
+        room
+    }
+
+    fn take(&self, token: &str, now_ms: i64) -> Option<(Arc<str>, String)> {
+        let (who, id, until) = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(token)?;
+        (until > now_ms).then_some((who, id))
+    }
+}
+
+pub(super) async fn token(
+    State(shared): State<Arc<Shared>>,
+    Extension(Who(who)): Extension<Who>,
+    Path(id): Path<String>,
+) -> Result<Resource, Problem> {
+    blocking(move || {
+        let known = known(&shared.care, &who, &id)?.ok_or_else(Problem::not_found)?;
+        if known.subscription.channel.kind != Kind::Websocket {
+            let text = "this subscription is not of the channel websocket";
+            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "not-supported", text));
+        }
+        let (token, _) = credentials::create().map_err(|error| Problem::internal(&error))?;
+        let now_ms = now_ms();
+        if !shared.tokens.put(token.clone(), who, id.clone(), now_ms) {
+            let text = "too many tokens have been given out that nobody used";
+            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "throttled", text).retry_after(60));
+        }
+        let base = shared.care.options.subscriptions.base().trim_end_matches('/');
+        let url = format!("{}/$ws", base.replacen("http", "ws", 1));
+        Ok(Resource::found(binding_token(&token, now_ms + HOLDS_MS, &[&id], &url)))
+    })
+    .await
+}
+
+pub(super) async fn connect(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let upgrade = upgrade.max_message_size(MESSAGE_BYTES_MAX);
+    upgrade.on_upgrade(move |socket| async move {
+        Connection { shared, socket, heard: peer.heard, bound: HashMap::new() }.run().await;
+    })
+}
+
+struct Connection {
+    shared: Arc<Shared>,
+    socket: WebSocket,
+    heard: Heard,
+    /// Until when.
+    bound: HashMap<Arc<str>, i64>,
+}
+
+impl Connection {
+    async fn run(mut self) {
+        // Before anything is bound: what is pushed right after that is not missed.
+        let mut pushed = self.shared.care.listen();
+        let mut pings = interval(PING);
+        let mut answered = Instant::now();
+        loop {
+            let ok = tokio::select! {
+                message = self.socket.recv() => match message {
+                    Some(Ok(message)) => {
+                        answered = Instant::now();
+                        self.heard.now();
+                        self.received(message).await
+                    }
+                    _ => false,
+                },
+                push = pushed.recv() => match push {
+                    Ok(push) if self.bound.contains_key(&push.subscription) => {
+                        self.socket.send(Message::Text(push.text.as_ref().into())).await.is_ok()
+                    }
+                    Ok(_) => true,
+                    // It takes too slowly. What it has missed it reads with $events, as the numbers tell.
+                    Err(RecvError::Lagged(_) | RecvError::Closed) => false,
+                },
+                _ = pings.tick() => {
+                    self.expire();
+                    answered.elapsed() < 2 * PING && self.socket.send(Message::Ping(Vec::new().into())).await.is_ok()
+                }
+            };
+            if !ok {
+                break;
+            }
+        }
+        self.bound.keys().for_each(|id| self.shared.care.unbind(id));
+    }
+
+    async fn received(&mut self, message: Message) -> bool {
+        let text = match &message {
+            Message::Text(text) => text.as_str(),
+            Message::Close(_) => return false,
+            _ => return true,
+        };
+        let Some(token) = text.strip_prefix("bind-with-token ").map(str::trim) else {
+            return self.socket.send(Message::Text("error: send bind-with-token TOKEN".into())).await.is_ok();
+        };
+        let now_ms = now_ms();
+        let taken = self.shared.tokens.take(token, now_ms).filter(|_| self.bound.len() < BOUND_MAX);
+        let Some((who, id)) = taken else {
+            let text = "error: this token does not hold; ask $get-ws-binding-token for another";
+            return self.socket.send(Message::Text(text.into())).await.is_ok();
+        };
+        let (shared, of) = (Arc::clone(&self.shared), id.clone());
+        let Ok(handshake) = blocking(move || handshake(&shared.care, &who, &of)).await else { return false };
+        if self.socket.send(Message::Text(handshake.to_string().into())).await.is_err() {
+            return false;
+        }
+        let id: Arc<str> = id.into();
+        if self.bound.insert(Arc::clone(&id), now_ms + HOLDS_MS).is_none() {
+            self.shared.care.bind(&id);
+        }
+        self.shared.care.wake();
+        true
+    }
+
+    fn expire(&mut self) {
+        let now_ms = now_ms();
+        let (care, bound) = (&self.shared.care, &mut self.bound);
+        bound.retain(|id, until| {
+            let holds = *until > now_ms;
+            if !holds {
+                care.unbind(id);
+            }
+            holds
+        });
+    }
+}
