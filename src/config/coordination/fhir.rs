@@ -35,7 +35,9 @@ pub(super) fn fhir(coordination: &Section<'_>) -> Option<Options> {
             hash
         });
         if hash.is_none() {
-            steward.wrong("a steward needs sha256, the hash of its token; `handoff token create --steward NAME` prints it");
+            steward.wrong(
+                "a steward needs sha256, the hash of its token; `handoff token create --steward NAME` prints it",
+            );
         }
         steward.finish();
         options.stewards.extend(hash.map(|hash| (name, hash)));
