@@ -211,6 +211,15 @@ impl Registry {
     /// # Errors
     /// An [`Error`]; nothing was written then.
     pub fn append(&self, after_seq: u64, at_ms: i64, who: &str, what: What) -> Result<Entry, Error> {
+        self.say(|| after_seq, at_ms, who, what)
+    }
+
+    /// The same beside a reader of the journal. The last number is asked for while nobody can read entries: who reads messages first and entries then has either seen this
+    /// one, or none of the messages that it holds for.
+    ///
+    /// # Errors
+    /// An [`Error`]; nothing was written then.
+    pub fn say(&self, head: impl FnOnce() -> u64, at_ms: i64, who: &str, what: What) -> Result<Entry, Error> {
         let body = what.body().map(Value::to_string);
         let sizes = [
             ("body", body.as_ref().map_or(0, String::len), BODY_BYTES_MAX),
@@ -221,6 +230,7 @@ impl Registry {
             return Err(Error::TooLarge { what, bytes, max });
         }
         let mut connection = self.lock();
+        let after_seq = head();
         let (kind, id) = (what.kind().name(), what.id());
         let mut write = || -> rusqlite::Result<Result<(u64, u64), Error>> {
             let transaction = connection.transaction()?;

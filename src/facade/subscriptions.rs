@@ -143,7 +143,7 @@ fn parse(body: &[u8]) -> Result<Value, Problem> {
 /// Writes it into the registry, and shows it.
 fn keep(care: &Care, who: &str, subscription: Subscription) -> Result<Value, Problem> {
     let what = What::Put { kind: Kind::Subscription, id: subscription.id.clone(), body: subscription.body() };
-    let entry = care.registry.append(care.head(), now_ms(), who, what).map_err(|error| Problem::internal(&error))?;
+    let entry = care.registry.say(|| care.head(), now_ms(), who, what).map_err(|error| Problem::internal(&error))?;
     care.wake();
     tracing::info!(audit = true, recipient = who, subscription = subscription.id, "subscription written");
     shown(care, &Known { entry, subscription })
@@ -227,7 +227,7 @@ pub(super) async fn delete(
             return Err(Problem::not_found());
         }
         let what = What::Delete { kind: Kind::Subscription, id: id.clone() };
-        care.registry.append(care.head(), now_ms(), &who, what).map_err(|error| Problem::internal(&error))?;
+        care.registry.say(|| care.head(), now_ms(), &who, what).map_err(|error| Problem::internal(&error))?;
         care.wake();
         tracing::info!(audit = true, recipient = %who, subscription = id, "subscription deleted");
         Ok(StatusCode::NO_CONTENT.into_response())

@@ -46,7 +46,9 @@ impl Contents {
     ) -> Released {
         let Some(bundle) = self.bundle(shared, telling) else { return Released::Gone };
         let person = uuid_text(&telling.person.0);
-        let Ok(consents) = consents_now(&shared.registry, &person) else { return Released::Withheld(Reason::Failed) };
+        let Ok(Some(consents)) = consents_now(&shared.registry, &person) else {
+            return Released::Withheld(Reason::Failed);
+        };
         let Some(roster) = roster_consent(recipient, &telling.panels) else {
             return Released::Withheld(Reason::Policy);
         };
@@ -62,7 +64,7 @@ impl Contents {
             Release::Withheld(reason) => Released::Withheld(reason),
             Release::Shared(shared) => Released::Resources(match shared.bundle {
                 Some(mut bundle) => resources(&mut bundle),
-                None => shared.resources.iter().map(|(kind, id)| json!({ "resourceType": kind, "id": id })).collect(),
+                None => shared.resources.iter().filter(|(kind, _)| kind != HEADER).map(named).collect(),
             }),
         }
     }
@@ -105,9 +107,16 @@ fn entry(resource: Value) -> Value {
     json!({ "fullUrl": format!("urn:uuid:{}", resource["id"].as_str().unwrap_or_default()), "resource": resource })
 }
 
+fn named((kind, id): &(String, String)) -> Value {
+    json!({ "resourceType": kind, "id": id })
+}
+
+/// The header of a message, which no notification is.
+const HEADER: &str = "MessageHeader";
+
 /// The resources of a Bundle, but for the header of the message that it was.
 fn resources(bundle: &mut Value) -> Vec<Value> {
     let entries = bundle.get_mut("entry").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default();
     let resources = entries.into_iter().filter_map(|mut entry| entry.get_mut("resource").map(Value::take));
-    resources.filter(|resource| resource["resourceType"] != "MessageHeader").collect()
+    resources.filter(|resource| resource["resourceType"] != HEADER).collect()
 }

@@ -2,6 +2,7 @@
 use super::Shared;
 use crate::coordination::work::{self, Work, telling};
 use crate::journal::Reader;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -52,7 +53,8 @@ fn round(work: &mut Work, reader: &mut Reader, shared: &Shared, unaudited: &mut 
         // Only at the end of the journal: what is still to be read was received before now.
         done = work.advance(jiff::Timestamp::now().as_millisecond())?;
     }
-    if done.taken > 0 {
+    let first = !more && !shared.caught_up.swap(true, Ordering::AcqRel);
+    if done.taken > 0 || first {
         shared.wake();
     }
     if done.told > 0 || *unaudited {

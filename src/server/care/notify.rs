@@ -18,6 +18,7 @@ use reqwest::{Client, StatusCode, redirect};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -86,6 +87,10 @@ impl Notifier {
 
     /// Begins what is due.
     fn look(&mut self, deliveries: &mut JoinSet<String>) -> rusqlite::Result<()> {
+        // A database that is made anew has every subscription ask again: greeted before its events are numbered, all of them would be sent once more.
+        if !self.shared.caught_up.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let now_ms = jiff::Timestamp::now().as_millisecond();
         let mut after = String::new();
         loop {
