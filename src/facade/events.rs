@@ -131,7 +131,7 @@ pub(super) async fn events(
         let since = asked.events_since_number.unwrap_or((until + 1).saturating_sub(EVENTS_READ_MAX)).max(1);
         let events = store::events(&care.database(), &id, since, until).map_err(|error| Problem::internal(&error))?;
         let now_ms = now_ms();
-        let released = released(care, recipient, &id, content, &events, now_ms);
+        let released = released(care, recipient, (&id, known.subscription.topic.id), content, &events, now_ms);
         let released = released.map_err(|error| Problem::internal(&error))?;
         let tellings: Vec<_> = events
             .iter()

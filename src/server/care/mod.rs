@@ -6,7 +6,7 @@ mod content;
 mod follow;
 mod notify;
 
-pub use content::{Contents, Released};
+pub use content::{ContentError, Contents, Released};
 pub use notify::{Pushed, ReleaseError, released};
 
 use crate::coordination::registry::{self, Registry};

@@ -1,5 +1,5 @@
 //! Tells subscribers: what is due of each subscription, one thing at a time of each and many of them at once.
-use super::content::Released;
+use super::content::{ContentError, Released};
 use super::{CareError, Shared};
 use crate::coordination::registry;
 use crate::coordination::subscription::channel::{Content, Kind};
@@ -213,8 +213,8 @@ impl Delivery {
         let Some(recipient) = self.shared.options.privacy.recipient(owner) else { return Made::Later };
         let Ok(events) = store::events(&self.shared.database(), &self.id, from, to) else { return Made::Later };
         let now_ms = jiff::Timestamp::now().as_millisecond();
-        let released = match released(&self.shared, recipient, &self.id, subscription.channel.content, &events, now_ms)
-        {
+        let of = (self.id.as_str(), subscription.topic.id);
+        let released = match released(&self.shared, recipient, of, subscription.channel.content, &events, now_ms) {
             Ok(released) => released,
             Err(error) => {
                 tracing::error!(subscription = self.id, "not told, to be tried again: {error}");
@@ -307,6 +307,9 @@ pub enum ReleaseError {
     /// The database.
     #[error("{0}")]
     Database(#[from] rusqlite::Error),
+    /// What it is about, or what may be told of it.
+    #[error(transparent)]
+    Content(#[from] ContentError),
     /// The audit.
     #[error("audit: {0}")]
     Audit(#[from] crate::privacy::audit::Error),
@@ -319,7 +322,7 @@ pub enum ReleaseError {
 pub fn released(
     shared: &Shared,
     recipient: &Recipient,
-    subscription: &str,
+    (subscription, topic): (&str, &str),
     content: Content,
     events: &[(u64, store::Told)],
     now_ms: i64,
@@ -329,10 +332,16 @@ pub fn released(
         Content::IdOnly => MaxContent::IdOnly,
         Content::FullResource => MaxContent::FullResource,
     };
+    // What was subscribed to may have been taken from the recipient since.
+    let may = recipient.topics.iter().any(|own| own == topic);
     let (mut all, mut audited) = (Vec::with_capacity(events.len()), Vec::new());
     for (number, told) in events {
         let telling = telling::find(&shared.database(), &told.event)?;
-        let found = telling.as_ref().map(|telling| shared.contents.release(shared, telling, recipient, most, now_ms));
+        let found = match &telling {
+            Some(_) if !may => Some(Released::Withheld(Reason::Policy)),
+            Some(telling) => Some(shared.contents.release(shared, telling, recipient, most, now_ms)?),
+            None => None,
+        };
         let person = telling.as_ref().map(|telling| uuid_text(&telling.person.0)).unwrap_or_default();
         let (outcome, resources) = match found {
             Some(Released::Resources(resources)) => (Outcome::Disclosed, Some(resources)),
