@@ -28,7 +28,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -42,6 +42,14 @@ pub struct Options {
     pub tls: Option<tls::Options>,
     /// Who may write consents and care teams: name and SHA-256 of the token.
     pub stewards: Vec<(String, [u8; 32])>,
+}
+
+impl Options {
+    /// Whether it can be reached from this machine alone.
+    pub fn is_loopback(&self) -> bool {
+        let host = self.listen.rsplit_once(':').map_or("", |(host, _)| host.trim_matches(['[', ']']));
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+    }
 }
 
 /// Why it does not serve.
