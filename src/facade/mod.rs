@@ -79,6 +79,8 @@ struct Shared {
     failures: crate::admin::credentials::Failures,
     requests: Semaphore,
     tokens: binding::Tokens,
+    /// Places for websockets that have not bound to anything yet.
+    unbound: Arc<Semaphore>,
 }
 
 /// A bound socket that does not serve yet.
@@ -101,7 +103,8 @@ impl Facade {
         let socket = Socket::new(listener, tls).map_err(failed)?;
         let since_ms = jiff::Timestamp::now().as_millisecond();
         let (failures, requests, tokens) = (Default::default(), Semaphore::new(REQUESTS_MAX), Default::default());
-        let shared = Arc::new(Shared { options, care, since_ms, failures, requests, tokens });
+        let unbound = Arc::new(Semaphore::new(binding::UNBOUND_MAX));
+        let shared = Arc::new(Shared { options, care, since_ms, failures, requests, tokens, unbound });
         Ok(Facade { socket, address, shared })
     }
 
@@ -133,7 +136,7 @@ fn router(shared: &Arc<Shared>) -> Router {
             get(subscriptions::read).put(subscriptions::update).delete(subscriptions::delete),
         )
         .route("/fhir/Subscription/{id}/$status", get(events::status).post(events::status))
-        .route("/fhir/Subscription/{id}/$events", get(events::events).post(events::events))
+        .route("/fhir/Subscription/{id}/$events", get(events::events).post(events::events_of_body))
         .route("/fhir/Subscription/{id}/$get-ws-binding-token", get(binding::token).post(binding::token))
         .route("/fhir/SubscriptionTopic/{id}", get(reading::topic))
         .route("/fhir/Group/{id}", get(reading::group))

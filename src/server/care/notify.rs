@@ -478,3 +478,23 @@ fn remember(
     }
     transaction.commit()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_faults_wait_longer_each_time_and_are_forgotten_once_it_goes() {
+        let mut sight = Sight::default();
+        let waits = |sight: &Sight| sight.later.get("s").map(|(times, _)| *times);
+        for times in 1..=40 {
+            sight.under_way.insert("s".into(), "aco".into());
+            sight.done("s".into(), Done::Later);
+            assert_eq!(waits(&sight), Some(times));
+        }
+        assert!(sight.under_way.is_empty());
+        assert!(sight.later["s"].1 <= Instant::now() + LATER_MAX);
+        sight.done("s".into(), Done::Settled);
+        assert_eq!(waits(&sight), None);
+    }
+}
