@@ -14,7 +14,7 @@ mod visits;
 
 pub use visit::{Course, Kinds, Visit};
 
-use super::event::{Event, Kind, VisitKey};
+use super::event::{Code, Confidentiality, Event, Kind, VisitKey};
 use super::options::{EventOptions, Facilities, Options};
 use super::read::{Candidate, Reading, candidates, matters};
 use super::reason::Reason;
@@ -53,6 +53,21 @@ pub struct Fold {
     day: Option<i64>,
     day_written: bool,
     counts: Counts,
+    silent: Option<Silent>,
+}
+
+/// What a message says of its visit of which no event came: what follows in that visit is as sensitive.
+pub struct Silent {
+    /// The visit.
+    pub visit: VisitKey,
+    /// Where.
+    pub facility: String,
+    /// MSH-3.1 and MSH-4.1, joined by `|`.
+    pub feed: String,
+    /// What was coded.
+    pub codes: Vec<Code>,
+    /// What its sender says of confidentiality.
+    pub confidentiality: Confidentiality,
 }
 
 /// What has come of messages since the fold was opened.
@@ -107,6 +122,7 @@ impl Fold {
             day,
             day_written: true,
             counts: Counts::default(),
+            silent: None,
         })
     }
 
@@ -121,6 +137,7 @@ impl Fold {
         facets: &Facets<'_>,
         raw: &[u8],
     ) -> Result<Vec<Event>, Error> {
+        self.silent = None;
         self.let_go(transaction, facets.received_ms)?;
         let taken = matches!(facets.outcome, Outcome::Received | Outcome::Translated | Outcome::Untranslated);
         if !taken || !matters(facets.code) {
@@ -160,6 +177,11 @@ impl Fold {
             transaction.execute("INSERT OR REPLACE INTO fold VALUES (0, ?1)", [self.day])?;
         }
         Ok(())
+    }
+
+    /// What the last message says of its visit, where no event came of it.
+    pub fn silent(&mut self) -> Option<Silent> {
+        self.silent.take()
     }
 
     /// What has come of messages since the fold was opened.
@@ -204,6 +226,16 @@ impl Fold {
             let of_visit = self.of_visit(transaction, &incoming, candidate.patient.clone())?;
             let at = self.at(&incoming, &candidate, None);
             events.extend(self.event(&incoming, events.len(), candidate, at, &of_visit));
+        }
+        if events.is_empty() {
+            let of_visit = self.of_visit(transaction, &incoming, reading.all())?;
+            self.silent = of_visit.key.clone().map(|visit| Silent {
+                visit,
+                facility: event::facility(&of_visit, reading),
+                feed: event::feed(reading),
+                codes: reading.codes(&reading.all(), reading.all()),
+                confidentiality: reading.confidentiality(&reading.all(), reading.all()),
+            });
         }
         if events.is_empty() && self.counts == before {
             self.counts.none(Reason::NothingNew);

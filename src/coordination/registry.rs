@@ -211,30 +211,39 @@ impl Registry {
     /// # Errors
     /// An [`Error`]; nothing was written then.
     pub fn append(&self, after_seq: u64, at_ms: i64, who: &str, what: What) -> Result<Entry, Error> {
-        let unread = |_: Option<u64>| true;
+        self.say(|| after_seq, at_ms, who, what)
+    }
+
+    /// The same beside a reader of the journal. The last number is asked for while nobody can read entries: who reads messages first and entries then has either seen this
+    /// one, or none of the messages that it holds for.
+    ///
+    /// # Errors
+    /// An [`Error`]; nothing was written then.
+    pub fn say(&self, head: impl FnOnce() -> u64, at_ms: i64, who: &str, what: What) -> Result<Entry, Error> {
         // Whatever stands there, it is written.
-        self.append_where(unread, after_seq, at_ms, who, what)?.ok_or(Error::Full { kind: "entry", max: ENTRIES_MAX })
+        let said = self.say_where(|_| true, head, at_ms, who, what)?;
+        said.ok_or(Error::Full { kind: "entry", max: ENTRIES_MAX })
     }
 
     /// The same, if the entry that holds of that thing is still the one of this number; 0: if there is none. `None` when it is not, and nothing was written.
     ///
     /// # Errors
     /// An [`Error`]; nothing was written then.
-    pub fn append_if(
+    pub fn say_if(
         &self,
         expected: u64,
-        after_seq: u64,
+        head: impl FnOnce() -> u64,
         at_ms: i64,
         who: &str,
         what: What,
     ) -> Result<Option<Entry>, Error> {
-        self.append_where(|current| current.unwrap_or(0) == expected, after_seq, at_ms, who, what)
+        self.say_where(|current| current.unwrap_or(0) == expected, head, at_ms, who, what)
     }
 
-    fn append_where(
+    fn say_where(
         &self,
         may: impl Fn(Option<u64>) -> bool,
-        after_seq: u64,
+        head: impl FnOnce() -> u64,
         at_ms: i64,
         who: &str,
         what: What,
@@ -249,6 +258,7 @@ impl Registry {
             return Err(Error::TooLarge { what, bytes, max });
         }
         let mut connection = self.lock();
+        let after_seq = head();
         let (kind, id) = (what.kind().name(), what.id());
         let mut write = || -> rusqlite::Result<Result<Option<(u64, u64)>, Error>> {
             let transaction = connection.transaction()?;
@@ -444,7 +454,7 @@ mod tests {
         let registry = Registry::open(temporary.path()).unwrap();
         let say = |expected, who: &str| {
             let what = put(Kind::Subscription, "s", json!({ "of": who }));
-            registry.append_if(expected, 1, 1, who, what).unwrap().map(|entry| entry.number)
+            registry.say_if(expected, || 1, 1, who, what).unwrap().map(|entry| entry.number)
         };
         assert_eq!((say(7, "a"), say(0, "a"), say(0, "b")), (None, Some(1), None), "the first of two has it");
         assert_eq!((say(1, "a"), say(1, "late")), (Some(2), None));

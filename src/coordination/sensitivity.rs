@@ -1,24 +1,45 @@
 //! What the privacy gate is told of an event.
 use super::Event;
-use super::event::VisitKey;
+use super::event::{Code, Confidentiality, VisitKey};
 use super::options::Facilities;
 use crate::privacy::{Found, Labels};
 
+/// What a message says of itself, whether or not anything comes of it.
+#[derive(Clone, Copy)]
+pub struct Said<'a> {
+    /// Where: the key of the facility.
+    pub facility: &'a str,
+    /// MSH-3.1 and MSH-4.1, joined by `|`.
+    pub feed: &'a str,
+    /// What was coded.
+    pub codes: &'a [Code],
+    /// What its sender says of confidentiality.
+    pub confidentiality: &'a Confidentiality,
+}
+
+impl<'a> From<&'a Event> for Said<'a> {
+    fn from(event: &'a Event) -> Said<'a> {
+        let Event { facility, feed, codes, confidentiality, .. } = event;
+        Said { facility, feed, codes, confidentiality }
+    }
+}
+
 /// The labels of an event: of where it happened and who sent it, of its codes and what its sender says of them, and those that earlier messages left with its visit.
-pub fn found(labels: &Labels, facilities: &Facilities, event: &Event, earlier: &[String]) -> Found {
+pub fn found<'a>(labels: &Labels, facilities: &Facilities, event: impl Into<Said<'a>>, earlier: &[String]) -> Found {
+    let event = event.into();
     let sender = event.feed.split('|').nth(1).unwrap_or("");
     let part_2 = |key: &str| facilities.by_key.get(key).is_some_and(|facility| facility.part2);
     let mut look = labels
         .look()
-        .facility(&event.facility)
+        .facility(event.facility)
         .facility(sender)
-        .unit(&event.facility, &event.confidentiality.unit)
-        .part_2(part_2(&event.facility) || part_2(sender))
+        .unit(event.facility, &event.confidentiality.unit)
+        .part_2(part_2(event.facility) || part_2(sender))
         .earlier(earlier.iter().map(String::as_str));
     for (field, code) in &event.confidentiality.codes {
         look = look.mark(field, code);
     }
-    for code in &event.codes {
+    for code in event.codes {
         // A coded value comes without its system.
         look = look.code(&code.system, &code.code).code("", &code.value);
     }

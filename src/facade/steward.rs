@@ -56,7 +56,7 @@ fn person(care: &Care, patient: &str) -> Result<Option<PersonKey>, Problem> {
 
 fn append(care: &Care, who: &str, what: What) -> Result<u64, Problem> {
     let (kind, id) = (what.kind().name(), what.id().to_owned());
-    let entry = care.registry.append(care.head(), now_ms(), who, what).map_err(|error| Problem::internal(&error))?;
+    let entry = care.registry.say(|| care.head(), now_ms(), who, what).map_err(|error| Problem::internal(&error))?;
     care.wake();
     tracing::info!(audit = true, steward = who, kind, id, "written");
     Ok(entry.number)

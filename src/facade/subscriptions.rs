@@ -141,7 +141,7 @@ fn parse(body: &[u8]) -> Result<Value, Problem> {
 /// Writes it into the registry, if the entry that holds is still the one that was read (0: none), and shows it.
 fn keep(care: &Care, who: &str, subscription: Subscription, before: u64) -> Result<Value, Problem> {
     let what = What::Put { kind: Kind::Subscription, id: subscription.id.clone(), body: subscription.body() };
-    let entry = care.registry.append_if(before, care.head(), now_ms(), who, what);
+    let entry = care.registry.say_if(before, || care.head(), now_ms(), who, what);
     let entry = entry.map_err(|error| Problem::internal(&error))?;
     let entry = entry.ok_or_else(|| match before {
         // Somebody else's by now.
@@ -240,7 +240,7 @@ pub(super) async fn delete(
             return Err(Problem::not_found());
         }
         let what = What::Delete { kind: Kind::Subscription, id: id.clone() };
-        care.registry.append(care.head(), now_ms(), &who, what).map_err(|error| Problem::internal(&error))?;
+        care.registry.say(|| care.head(), now_ms(), &who, what).map_err(|error| Problem::internal(&error))?;
         care.wake();
         tracing::info!(audit = true, recipient = %who, subscription = id, "subscription deleted");
         Ok(StatusCode::NO_CONTENT.into_response())

@@ -205,12 +205,10 @@ impl Fold {
             return None;
         };
         let patient = reading.patient(pid);
-        let header = Some(reading.header());
         let max_age = i64::try_from(self.events.max_event_age.as_millis()).unwrap_or(i64::MAX);
         let stale = at.ms.saturating_add(max_age) < facets.received_ms;
         let ends = matches!(kind, Kind::Discharge | Kind::EdDischarge | Kind::Death);
-        let facility =
-            if of_visit.facility.is_empty() { reading.text(header, 4, 1) } else { of_visit.facility.clone() };
+        let facility = facility(of_visit, reading);
         self.counts.events += 1;
         self.counts.stale += u64::from(stale);
         self.counts.time_suspect += u64::from(at.suspect);
@@ -226,7 +224,7 @@ impl Fold {
             partial: of_visit.partial,
             stale,
             facility,
-            feed: format!("{}|{}", reading.text(header, 3, 1), reading.text(header, 4, 1)),
+            feed: feed(reading),
             trigger: reading.decode(incoming.trigger),
             participants: reading.participants(&part, around.clone()),
             codes: reading.codes(&part, around.clone()),
@@ -241,6 +239,20 @@ impl Fold {
             referral,
         })
     }
+}
+
+/// Where it happened: as the message or its visit says, else at the sender's.
+pub(super) fn facility(of_visit: &OfVisit, reading: Reading<'_>) -> String {
+    match of_visit.facility.as_str() {
+        "" => reading.text(Some(reading.header()), 4, 1),
+        facility => facility.to_owned(),
+    }
+}
+
+/// Who sent it.
+pub(super) fn feed(reading: Reading<'_>) -> String {
+    let header = Some(reading.header());
+    format!("{}|{}", reading.text(header, 3, 1), reading.text(header, 4, 1))
 }
 
 impl Course {

@@ -164,6 +164,14 @@ pub struct Provider {
 }
 
 impl Definition {
+    /// Whether a diagnosis, a result or another code is what it is about.
+    pub fn is_coded(&self) -> bool {
+        let coded = |pattern: &Pattern| {
+            !pattern.loinc.is_empty() || !pattern.icd10_prefix.is_empty() || !pattern.codes.is_empty()
+        };
+        self.score.is_some() || self.alert.is_some() || self.open.iter().any(coded)
+    }
+
     /// A step by its name.
     pub fn step(&self, id: &str) -> Option<&StepDefinition> {
         self.steps.iter().find(|step| step.id == id)

@@ -125,6 +125,12 @@ impl Matcher {
         true
     }
 
+    /// Whether an event is for one subscription.
+    pub fn judge(&self, id: &str, candidate: &Candidate<'_>) -> Option<Match<'_>> {
+        let slot = self.slots.get(*self.by_id.get(id)? as usize)?.as_ref()?;
+        slot.judge(candidate, &self.events_system)
+    }
+
     /// The subscriptions that an event is for, by id.
     pub fn matches(&self, candidate: &Candidate<'_>) -> Vec<Match<'_>> {
         let Some(lists) = self.lists.get(candidate.trigger.index()) else { return Vec::new() };

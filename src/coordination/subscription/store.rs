@@ -155,6 +155,15 @@ pub fn number(transaction: &Transaction<'_>, id: &str, told: &Told) -> rusqlite:
     Ok(Some(number.unsigned_abs()))
 }
 
+/// What a subscription has been told of so far counts as delivered.
+///
+/// # Errors
+/// A database that cannot be written.
+pub fn pass(transaction: &Transaction<'_>, id: &str) -> rusqlite::Result<()> {
+    transaction.prepare_cached("UPDATE subscription SET delivered = last WHERE id = ?1")?.execute([id])?;
+    Ok(())
+}
+
 /// How a subscription stands.
 ///
 /// # Errors

@@ -14,23 +14,26 @@ pub mod telling;
 pub use registered::{consent_id, consents_now, person_of};
 
 use super::care_team::{self, Member};
-use super::event::{Identifier, Patient};
-use super::fold::Fold;
-use super::loops::{Outcome, OutcomeKind, Panel, Setting, Subject as Concerned, Tracker, find as find_loop};
+use super::event::{Code, Identifier, Patient, VisitKey};
+use super::fold::{Fold, Silent};
+use super::loops::{
+    Definition, Outcome, OutcomeKind, Panel, Setting, Subject as Concerned, Tracker, find as find_loop,
+};
 use super::registry::{self, Registry};
 use super::roster::{Aliases, How, Match, Rosters, Snapshot, learn, reviews};
-use super::sensitivity::{self, visit_text};
+use super::sensitivity::{self, Said, visit_text};
 use super::store::{self, Place, Store};
 use super::subscription::filter::Candidate;
-use super::subscription::store::{Told, number};
+use super::subscription::matcher::Match as Matched;
+use super::subscription::store::{Told, number, pass};
 use super::subscription::topic::Trigger;
 use super::{Event, Options, PersonKey, subscription};
 use crate::facets::{Facets, uuid_text};
 use crate::journal::{self, Item, Limits, Reader};
-use crate::privacy::{Decision, Found, Gate, Recipient, RosterConsent, visits};
+use crate::privacy::{Decision, Found, Gate, Labels, Reason, Recipient, RosterConsent, Set, visits};
 use registered::{ENTRIES_MAX, Registered};
 use rusqlite::{Connection, Transaction};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use telling::{Subject, Telling, Withheld};
 
@@ -80,12 +83,14 @@ pub struct Progress {
 /// The coordination layer, following a journal.
 pub struct Work {
     options: Arc<Options>,
-    data: PathBuf,
     store: Store,
     registry: Arc<Registry>,
     rosters: Arc<Rosters>,
     gate: Gate,
-    parts: Parts,
+    /// None after an error: it is read from the database again.
+    parts: Option<Parts>,
+    /// When the database was made anew beside a journal that was there before, if it was.
+    anew_ms: Option<i64>,
 }
 
 /// What stands in memory of the database.
@@ -125,7 +130,8 @@ impl Work {
             (store, parts) = Work::anew(data, &options, &registry)?;
         }
         let gate = options.privacy.gate();
-        Ok(Work { options, data: data.to_owned(), store, registry, rosters, gate, parts })
+        let anew_ms = registered::anew(store.connection(), reader.head()).map_err(Error::database)?;
+        Ok(Work { options, store, registry, rosters, gate, parts: Some(parts), anew_ms })
     }
 
     fn anew(data: &Path, options: &Options, registry: &Registry) -> Result<(Store, Parts), Error> {
@@ -139,16 +145,6 @@ impl Work {
         &self.store
     }
 
-    /// What people said.
-    pub fn registry(&self) -> &Arc<Registry> {
-        &self.registry
-    }
-
-    /// Where the data directory is.
-    pub fn data(&self) -> &Path {
-        &self.data
-    }
-
     /// Takes the next messages, and what people said by then. Nothing was there when nothing was taken.
     ///
     /// # Errors
@@ -158,11 +154,20 @@ impl Work {
             Some(place) => place,
             None => Place { next: reader.first()?, ..Place::default() },
         };
-        let items = match reader.read(place.next, LIMITS) {
+        let mut items = match reader.read(place.next, LIMITS) {
             Err(journal::Error::Pruned { first, .. }) => reader.read(first, LIMITS)?,
             items => items?,
         };
-        let entries = self.registry.after(self.parts.registered.number, ENTRIES_MAX)?;
+        // After the messages: an entry that is said in between holds for none of them.
+        let number = self.parts()?.registered.number;
+        let mut entries = self.registry.after(number, ENTRIES_MAX)?;
+        // A journal that has lost its end with the power is behind what was said after it.
+        let head = reader.head();
+        entries.iter_mut().for_each(|entry| entry.after_seq = entry.after_seq.min(head));
+        // More may follow of the same place: what lies behind it waits for them.
+        if let Some(last) = entries.last().filter(|_| entries.len() == ENTRIES_MAX) {
+            items.retain(|item| item.next() <= last.after_seq + 1);
+        }
         if items.is_empty() && entries.first().is_none_or(|entry| entry.after_seq >= place.next) {
             return Ok(Progress::default());
         }
@@ -175,16 +180,25 @@ impl Work {
     /// A database that cannot be written.
     pub fn advance(&mut self, now_ms: i64) -> Result<Progress, Error> {
         let to_ms = now_ms.saturating_sub(BEHIND_MS);
-        if self.parts.tracker.next_ms().is_none_or(|next| next >= to_ms) {
+        if self.parts()?.tracker.next_ms().is_none_or(|next| next >= to_ms) {
             return Ok(Progress::default());
         }
         let place = self.store.place()?.unwrap_or(Place { next: 1, ..Place::default() });
         self.batch(|batch, transaction| {
             let outcomes = batch.parts.tracker.advance_some(transaction, to_ms, TIMERS_MAX).map_err(Error::database)?;
             let taken = outcomes.len().max(1);
-            batch.outcomes(transaction, outcomes)?;
+            batch.outcomes(transaction, outcomes, Found::default())?;
             Ok((place, taken))
         })
+    }
+
+    /// What stands in memory, as the database has it.
+    fn parts(&mut self) -> Result<&mut Parts, Error> {
+        let parts = match self.parts.take() {
+            Some(parts) => parts,
+            None => Parts::open(&self.store, &self.options, &self.registry)?,
+        };
+        Ok(self.parts.insert(parts))
     }
 
     fn batch(
@@ -192,18 +206,18 @@ impl Work {
         work: impl FnOnce(&mut Batch<'_>, &Transaction<'_>) -> Result<(Place, usize), Error>,
     ) -> Result<Progress, Error> {
         let snapshot = self.rosters.current();
-        let mut batch =
-            Batch { options: &self.options, gate: &self.gate, snapshot: &snapshot, parts: &mut self.parts, told: 0 };
+        self.parts()?;
+        // Taken out until it is written: after an error it is ahead of the database.
+        let Some(mut parts) = self.parts.take() else { return Ok(Progress::default()) };
+        let (options, gate, anew_ms) = (&*self.options, &self.gate, self.anew_ms);
+        let mut batch = Batch { options, gate, snapshot: &snapshot, parts: &mut parts, anew_ms, told: 0 };
         let done = self.store.batch(|transaction| {
             let (place, taken) = work(&mut batch, transaction)?;
             batch.parts.fold.flush(transaction)?;
             Ok::<_, Error>((place, Progress { taken, told: batch.told }))
-        });
-        if done.is_err() {
-            // What stands in memory is ahead of what was written.
-            self.parts = Parts::open(&self.store, &self.options, &self.registry)?;
-        }
-        done
+        })?;
+        self.parts = Some(parts);
+        Ok(done)
     }
 }
 
@@ -253,6 +267,7 @@ struct Batch<'w> {
     gate: &'w Gate,
     snapshot: &'w Snapshot,
     parts: &'w mut Parts,
+    anew_ms: Option<i64>,
     told: usize,
 }
 
@@ -285,6 +300,11 @@ impl Batch<'_> {
                     place.last = facets.message_id;
                     let events = self.parts.fold.message(transaction, *seq, &facets, &record.raw)?;
                     events.iter().try_for_each(|event| self.happened(transaction, event))?;
+                    if let Some(silent) = self.parts.fold.silent() {
+                        let Silent { visit, facility, feed, codes, confidentiality } = &silent;
+                        let said = Said { facility, feed, codes, confidentiality };
+                        self.labels(transaction, said, Some(visit))?;
+                    }
                 }
             }
             place.next = item.next();
@@ -296,18 +316,26 @@ impl Batch<'_> {
         Ok((place, taken))
     }
 
+    /// What time brings by then comes first, whether anybody has waited for it or the journal is read once more.
+    fn until(&mut self, transaction: &Transaction<'_>, to_ms: i64) -> Result<(), Error> {
+        let outcomes = self.parts.tracker.advance(transaction, to_ms).map_err(Error::database)?;
+        self.outcomes(transaction, outcomes, Found::default())
+    }
+
     fn said(&mut self, transaction: &Transaction<'_>, entry: &registry::Entry) -> Result<(), Error> {
+        self.until(transaction, entry.at_ms)?;
         let Parts { registered, aliases, .. } = &mut *self.parts;
         registered.take(transaction, entry, &self.options.subscriptions, (aliases, self.snapshot))
     }
 
     fn happened(&mut self, transaction: &Transaction<'_>, event: &Event) -> Result<(), Error> {
+        self.until(transaction, event.received_ms)?;
         let matched = self.snapshot.find(&event.patient, &self.parts.aliases);
         reviews::note(transaction, event, &matched).map_err(Error::database)?;
         // Before what is learned, as a merge takes numbers from one to the other.
         let others = self.others(event);
         learn(transaction, &mut self.parts.aliases, self.snapshot, event, &matched).map_err(Error::database)?;
-        let found = self.labels(transaction, event)?;
+        let found = self.labels(transaction, event.into(), event.visit.as_ref())?;
         let Some(key) = matched.person() else { return Ok(()) };
         let memberships: Vec<_> = self.snapshot.memberships_at(&key, event.at_ms).collect();
         let members: Vec<_> = memberships
@@ -323,7 +351,7 @@ impl Batch<'_> {
         let panels = memberships.iter().map(|one| (one.panel.id.clone(), one.consent.to_owned())).collect();
         let person = Person { key, id: uuid_text(&key.0), panels };
         self.tell_event(transaction, event, &person, found)?;
-        self.outcomes(transaction, outcomes)
+        self.outcomes(transaction, outcomes, found)
     }
 
     /// The persons that the other identifiers of a merge or unlink stand for.
@@ -341,14 +369,14 @@ impl Batch<'_> {
         others
     }
 
-    /// The labels of an event, which its visit keeps.
-    fn labels(&self, transaction: &Transaction<'_>, event: &Event) -> Result<Found, Error> {
+    /// The labels of what a message says, which its visit keeps.
+    fn labels(&self, transaction: &Transaction<'_>, said: Said<'_>, visit: Option<&VisitKey>) -> Result<Found, Error> {
         let (labels, facilities) = (self.gate.labels(), &self.options.facilities);
-        let Some(visit) = event.visit.as_ref().map(visit_text) else {
-            return Ok(sensitivity::found(labels, facilities, event, &[]));
+        let Some(visit) = visit.map(visit_text) else {
+            return Ok(sensitivity::found(labels, facilities, said, &[]));
         };
         let earlier = visits::labels_of(transaction, &visit).map_err(Error::database)?;
-        let found = sensitivity::found(labels, facilities, event, &earlier);
+        let found = sensitivity::found(labels, facilities, said, &earlier);
         visits::add(transaction, &visit, labels, found.all).map_err(Error::database)?;
         visits::add(transaction, &whole(&visit), labels, found.whole).map_err(Error::database)?;
         Ok(found)
@@ -378,21 +406,32 @@ impl Batch<'_> {
         self.tell(transaction, &candidate, told, subject, person, found)
     }
 
-    /// What became of loops, to those who subscribed to that.
-    fn outcomes(&mut self, transaction: &Transaction<'_>, outcomes: Vec<Outcome>) -> Result<(), Error> {
+    /// What became of loops, to those who subscribed to that. `found`: the labels of the event that brought it.
+    fn outcomes(&mut self, transaction: &Transaction<'_>, outcomes: Vec<Outcome>, found: Found) -> Result<(), Error> {
         for outcome in outcomes {
-            let heard = matches!(outcome.kind, OutcomeKind::Overdue | OutcomeKind::MetLate | OutcomeKind::DueSoon);
-            let (true, false, Some((loop_number, _))) = (heard, outcome.quiet, outcome.found) else { continue };
-            let Some(about) = find_loop(transaction, loop_number).map_err(Error::database)? else { continue };
+            let Some((loop_number, _)) = outcome.found else { continue };
             let labels = self.gate.labels();
-            let mut found = Found::default();
-            if let Some(visit) = &about.facts.visit {
-                let visit = visit_text(visit);
-                let all = visits::labels_of(transaction, &visit).map_err(Error::database)?;
-                let over = visits::labels_of(transaction, &whole(&visit)).map_err(Error::database)?;
-                let look = |codes: &[String]| labels.look().earlier(codes.iter().map(String::as_str)).found().all;
-                found = Found { all: look(&all), whole: look(&over) };
+            let of_loop = format!("loop|{loop_number}");
+            visits::add(transaction, &of_loop, labels, found.all).map_err(Error::database)?;
+            visits::add(transaction, &whole(&of_loop), labels, found.whole).map_err(Error::database)?;
+            let heard = matches!(outcome.kind, OutcomeKind::Overdue | OutcomeKind::MetLate | OutcomeKind::DueSoon);
+            if !heard || outcome.quiet {
+                continue;
             }
+            let Some(about) = find_loop(transaction, loop_number).map_err(Error::database)? else { continue };
+            let visit = about.facts.visit.as_ref().map(visit_text);
+            let (mut all, mut over) = (Vec::new(), Vec::new());
+            for key in [Some(of_loop), visit].into_iter().flatten() {
+                all.extend(visits::labels_of(transaction, &key).map_err(Error::database)?);
+                over.extend(visits::labels_of(transaction, &whole(&key)).map_err(Error::database)?);
+            }
+            // Where a diagnosis or result is what it is about, its name alone tells of that; a Task has nothing that could be left out.
+            let definition = self.options.loops.definitions.iter().find(|one| one.id == outcome.definition);
+            if definition.is_none_or(Definition::is_coded) {
+                over.clone_from(&all);
+            }
+            let look = |codes: &[String]| labels.look().earlier(codes.iter().map(String::as_str)).found().all;
+            let found = Found { all: look(&all), whole: look(&over) };
             let consent = |panel: &String| {
                 let of_panel = |one: &super::roster::Membership<'_>| one.panel.id == *panel;
                 let membership = self.snapshot.memberships_at(&outcome.person, outcome.at_ms).find(of_panel)?;
@@ -403,13 +442,15 @@ impl Batch<'_> {
             let names = telling::codes(labels, found.all);
             let names: Vec<_> = names.iter().map(String::as_str).collect();
             let of_panels: Vec<_> = person.panels.iter().map(|(panel, _)| panel.as_str()).collect();
+            let code = |field: &str, code: &str| Code { field: field.into(), code: code.into(), ..Code::default() };
+            let codes = [code("loop", &outcome.definition), code("step", &outcome.step)];
             let candidate = Candidate {
                 trigger: Trigger::OpenLoop,
                 v2_event: "",
                 detail: &outcome.definition,
                 facility: &about.facts.facility,
                 class: "",
-                codes: &[],
+                codes: &codes,
                 person: Some(&person.id),
                 panels: &of_panels,
                 labels: &names,
@@ -431,6 +472,12 @@ impl Batch<'_> {
         Ok(())
     }
 
+    /// Whether something was told long before the database had to be made anew: it is there to be read, and not told again.
+    fn is_past(&self, received_ms: i64) -> bool {
+        let age_ms = i64::try_from(self.options.events.max_event_age.as_millis()).unwrap_or(i64::MAX);
+        self.anew_ms.is_some_and(|anew_ms| received_ms < anew_ms.saturating_sub(age_ms))
+    }
+
     /// To every subscription that wants it, its owner that may hear of it.
     fn tell(
         &mut self,
@@ -443,25 +490,39 @@ impl Batch<'_> {
     ) -> Result<(), Error> {
         let registered = &self.parts.registered;
         let matches = registered.matcher.matches(candidate);
-        let consents = if matches.is_empty() { Vec::new() } else { registered.consents(&person.id) };
+        let consents = registered.consents(&person.id);
         let mut kept = false;
         for one in &matches {
             let owner = registered.subscriptions.get(one.id).map(|(owner, _)| owner.as_str()).unwrap_or_default();
             let Some(recipient) = self.options.privacy.recipient(owner) else { continue };
+            if !recipient.topics.iter().any(|topic| topic == one.topic) {
+                continue;
+            }
             // Somebody else's patient: not withheld, none of theirs.
             let Some(roster) = roster_consent(recipient, &person.panels) else { continue };
             let facts = crate::privacy::Facts {
                 found,
                 person: &person.id,
-                consents: &consents,
+                consents: consents.as_deref().unwrap_or_default(),
                 roster: &roster,
                 at_ms: told.at_ms,
                 now_ms: told.received_ms,
             };
-            match self.gate.decide(recipient, &facts) {
-                Decision::Share { .. } => {
+            let decision = match &consents {
+                Some(_) => self.gate.decide(recipient, &facts),
+                None => Decision::Withhold(Reason::Failed),
+            };
+            match decision {
+                Decision::Share { cleared } => {
+                    // What it must not see it cannot ask for either: that the answer comes would tell.
+                    let Some(one) = visible(self.gate.labels(), registered, one.id, candidate, (found, cleared)) else {
+                        continue;
+                    };
                     let told = Told { focus: one.focus().map(str::to_owned).collect(), ..told.clone() };
                     number(transaction, one.id, &told).map_err(Error::database)?;
+                    if self.is_past(told.received_ms) {
+                        pass(transaction, one.id).map_err(Error::database)?;
+                    }
                     kept = true;
                 }
                 Decision::Withhold(reason) => {
@@ -490,6 +551,27 @@ impl Batch<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a subscription still wants something when only what its owner may see is looked at.
+fn visible<'r>(
+    labels: &Labels,
+    registered: &'r Registered,
+    id: &str,
+    candidate: &Candidate<'_>,
+    (found, cleared): (Found, Set),
+) -> Option<Matched<'r>> {
+    if found.all.is_within(cleared) {
+        return registered.matcher.judge(id, candidate);
+    }
+    let names = telling::codes(labels, found.all.without(found.all.without(cleared)));
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let seen = |code: &&Code| {
+        let carried = labels.of_code(&code.system, &code.code).with(labels.of_code("", &code.value));
+        carried.is_within(cleared)
+    };
+    let codes: Vec<_> = candidate.codes.iter().filter(seen).cloned().collect();
+    registered.matcher.judge(id, &Candidate { codes: &codes, labels: &names, ..*candidate })
 }
 
 /// The key under which a visit keeps the labels of whole events of it.

@@ -13,8 +13,9 @@ use rusqlite::{Connection, OptionalExtension, Transaction};
 use std::collections::{BTreeMap, HashMap};
 
 /// To be made when the database is opened.
-pub const TABLES: &str =
-    "CREATE TABLE IF NOT EXISTS registered (id INTEGER PRIMARY KEY CHECK (id = 0), number INTEGER NOT NULL) STRICT;";
+pub const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS registered (id INTEGER PRIMARY KEY CHECK (id = 0), number INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS anew (id INTEGER PRIMARY KEY CHECK (id = 0), at_ms INTEGER) STRICT;";
 
 /// Entries that are read at once.
 pub(super) const ENTRIES_MAX: usize = 256;
@@ -28,7 +29,8 @@ pub(super) struct Registered {
     /// By id: whose it is, and what it says.
     pub subscriptions: HashMap<String, (String, Subscription)>,
     /// By person, then by the id of the consent.
-    consents: HashMap<String, BTreeMap<String, Consent>>,
+    /// One that cannot be read stands for whatever it says.
+    consents: HashMap<String, BTreeMap<String, Option<Consent>>>,
     /// Whose a consent is.
     consent_of: HashMap<String, String>,
 }
@@ -63,9 +65,9 @@ impl Registered {
         Ok(registered)
     }
 
-    /// The consents of a person.
-    pub fn consents(&self, person: &str) -> Vec<Consent> {
-        self.consents.get(person).into_iter().flat_map(|consents| consents.values().cloned()).collect()
+    /// The consents of a person; none where one of them cannot be read.
+    pub fn consents(&self, person: &str) -> Option<Vec<Consent>> {
+        self.consents.get(person).into_iter().flat_map(BTreeMap::values).cloned().collect()
     }
 
     /// An entry takes effect.
@@ -140,9 +142,11 @@ impl Registered {
             What::Delete { kind: registry::Kind::Subscription, .. } => self.forget_subscription(id),
             What::Put { kind: registry::Kind::Consent, body, .. } => {
                 self.forget_consent(id);
-                if let Ok(consent) = Consent::parse(body) {
-                    self.consent_of.insert(id.to_owned(), consent.patient.clone());
-                    self.consents.entry(consent.patient.clone()).or_default().insert(id.to_owned(), consent);
+                // Beside it stands an entry that tells only whose it is.
+                if let Some((person, _)) = id.split_once('/') {
+                    let consent = Consent::parse(body).ok().filter(|consent| consent.patient == person);
+                    self.consent_of.insert(id.to_owned(), person.to_owned());
+                    self.consents.entry(person.to_owned()).or_default().insert(id.to_owned(), consent);
                 }
             }
             What::Delete { kind: registry::Kind::Consent, .. } => self.forget_consent(id),
@@ -173,14 +177,26 @@ pub fn consent_id(person: &str, id: &str) -> String {
     format!("{person}/{id}")
 }
 
-/// Consents of a person as they are now, whatever the place in the journal: what leaves is judged by these.
+/// Consents of a person as they are now, whatever the place in the journal: what leaves is judged by these. None where one of them cannot be read: nothing may leave then.
 ///
 /// # Errors
 /// A registry that cannot be read.
-pub fn consents_now(registry: &Registry, person: &str) -> Result<Vec<Consent>, registry::Error> {
+pub fn consents_now(registry: &Registry, person: &str) -> Result<Option<Vec<Consent>>, registry::Error> {
     let prefix = consent_id(person, "");
     // One more than are looked at: too many are no reason to overlook one that forbids.
     let entries = registry.all(registry::Kind::Consent, Some(&prefix), CONSENTS_MAX + 1)?;
     let theirs = entries.iter().take_while(|entry| entry.what.id().starts_with(&prefix));
-    Ok(theirs.filter_map(|entry| entry.what.body()).filter_map(|body| Consent::parse(body).ok()).collect())
+    Ok(theirs.filter_map(|entry| entry.what.body()).map(|body| Consent::parse(body).ok()).collect())
+}
+
+/// When the database was made beside a journal that was there before, in milliseconds since 1970; none where it was there from the beginning.
+pub(super) fn anew(connection: &Connection, head: u64) -> rusqlite::Result<Option<i64>> {
+    let sql = "SELECT at_ms FROM anew";
+    if let Some(known) = connection.query_row(sql, [], |row| row.get(0)).optional()? {
+        return Ok(known);
+    }
+    // The only look at the clock here: it decides what is told once more, not what is numbered.
+    let at_ms = (head > 0).then(|| jiff::Timestamp::now().as_millisecond());
+    connection.execute("INSERT INTO anew VALUES (0, ?1)", [at_ms])?;
+    Ok(at_ms)
 }

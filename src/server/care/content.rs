@@ -1,4 +1,5 @@
 //! What an event says in FHIR, for somebody: its message is translated again as it was translated when it came, and judged for them.
+use crate::coordination::loops::Definition;
 use crate::coordination::options::Facilities;
 use crate::coordination::roster::{Membership, Snapshot};
 use crate::coordination::sensitivity::{self, visit_text};
@@ -71,17 +72,16 @@ impl Contents {
             Err(released) => return Ok(released),
         };
         let person = uuid_text(&telling.person.0);
-        let consents = consents_now(&shared.registry, &person)?;
+        let Some(consents) = consents_now(&shared.registry, &person)? else {
+            return Ok(Released::Withheld(Reason::Failed));
+        };
         let at_ms = telling.at_ms();
         let facts = Facts { found, person: &person, consents: &consents, roster: &roster, at_ms, now_ms };
         Ok(match shared.gate.release(recipient, &facts, content, bundle) {
             Release::Withheld(reason) => Released::Withheld(reason),
             Release::Shared(shared) => Released::Resources(match shared.bundle {
                 Some(mut bundle) => resources(&mut bundle),
-                None => {
-                    let named = shared.resources.iter().filter(|(kind, _)| kind != HEADER);
-                    named.map(|(kind, id)| json!({ "resourceType": kind, "id": id })).collect()
-                }
+                None => shared.resources.iter().filter(|(kind, _)| kind != HEADER).map(named).collect(),
             }),
         })
     }
@@ -101,7 +101,7 @@ impl Contents {
                     None => Vec::new(),
                 };
                 let Some(bundle) = self.message(event.seq)? else { return Ok(Err(Released::Gone)) };
-                (sensitivity::found(labels, &self.facilities, event, &earlier), bundle)
+                (sensitivity::found(labels, &self.facilities, &**event, &earlier), bundle)
             }
             Subject::Loop { number, step, .. } => {
                 let database = shared.database();
@@ -113,11 +113,19 @@ impl Contents {
                 let Some(step) = found.steps.iter().find(|one| one.id == *step) else {
                     return Ok(Err(Released::Gone));
                 };
-                let earlier = match &found.facts.visit {
-                    Some(visit) => visits::labels_of(&database, &visit_text(visit))?,
-                    None => Vec::new(),
-                };
-                let now = labels.look().earlier(earlier.iter().map(String::as_str)).found();
+                let keys = [Some(format!("loop|{number}")), found.facts.visit.as_ref().map(visit_text)];
+                let (mut all, mut whole) = (Vec::new(), Vec::new());
+                for key in keys.into_iter().flatten() {
+                    all.extend(visits::labels_of(&database, &key)?);
+                    whole.extend(visits::labels_of(&database, &format!("{key}|whole"))?);
+                }
+                let definition = shared.options.loops.definitions.iter().find(|one| one.id == found.definition);
+                // Its name alone tells of a diagnosis or a result.
+                if definition.is_none_or(Definition::is_coded) {
+                    whole.clone_from(&all);
+                }
+                let look = |codes: &[String]| labels.look().earlier(codes.iter().map(String::as_str)).found().all;
+                let now = Found { all: look(&all), whole: look(&whole) };
                 let person = uuid_text(&telling.person.0);
                 let zone = self.facilities.zone(&found.facts.facility);
                 let task = loops::task(&found, step, &format!("Patient/{person}"), None, None, zone);
@@ -166,14 +174,19 @@ fn panels(snapshot: &Snapshot, telling: &Telling) -> Vec<(String, String)> {
     all
 }
 
-/// What tells of a message and not of anybody.
-const HEADER: &str = "MessageHeader";
 /// The identifier system of persons.
 const PEOPLE: &str = "urn:handoff:person";
 
 fn entry(resource: Value) -> Value {
     json!({ "fullUrl": format!("urn:uuid:{}", resource["id"].as_str().unwrap_or_default()), "resource": resource })
 }
+
+fn named((kind, id): &(String, String)) -> Value {
+    json!({ "resourceType": kind, "id": id })
+}
+
+/// The header of a message, which no notification is.
+const HEADER: &str = "MessageHeader";
 
 /// The resources of a Bundle, but for the header of the message that it was.
 fn resources(bundle: &mut Value) -> Vec<Value> {

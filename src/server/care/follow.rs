@@ -3,6 +3,7 @@ use super::{READER, Shared};
 use crate::coordination::work::{self, Work, telling};
 use crate::journal::{self, Reader, State, Step};
 use crate::privacy::audit;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -90,7 +91,8 @@ fn round(work: &mut Work, reader: &mut Reader, shared: &Shared, unaudited: &mut 
         // Only at the end of the journal: what is still to be read was received before now.
         done = work.advance(jiff::Timestamp::now().as_millisecond())?;
     }
-    if done.taken > 0 {
+    let first = !more && !shared.caught_up.swap(true, Ordering::AcqRel);
+    if done.taken > 0 || first {
         shared.wake();
     }
     // Whatever becomes of the attempt.

@@ -24,6 +24,7 @@ use crate::privacy::audit;
 use rusqlite::Connection;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use tokio::sync::{Notify, broadcast, oneshot, watch};
@@ -76,6 +77,8 @@ pub struct Shared {
     audit: Mutex<audit::Lasting>,
     /// Something was numbered, or said.
     told: Notify,
+    /// All that was in the journal has been read once.
+    caught_up: AtomicBool,
     pushed: broadcast::Sender<Pushed>,
     /// To which subscriptions websockets are bound, and how many.
     bound: Mutex<HashMap<String, usize>>,
@@ -190,6 +193,7 @@ impl Care {
             database: Mutex::new(database),
             audit: Mutex::new(audit::Lasting::open(&audit_folder(data), audit::Options::default())?),
             told: Notify::new(),
+            caught_up: AtomicBool::new(false),
             pushed: broadcast::channel(PUSHED_MAX).0,
             bound: Mutex::default(),
         });

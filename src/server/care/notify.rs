@@ -16,6 +16,7 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, StatusCode, redirect};
 use serde_json::Value;
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::task::{self, JoinSet};
@@ -140,6 +141,10 @@ struct Due {
 impl Sight {
     /// What is due, round from where it was left. Blocks.
     fn look(&mut self, shared: &Shared) -> rusqlite::Result<Vec<Due>> {
+        // A database that is made anew has every subscription ask again: greeted before its events are numbered, all of them would be sent once more.
+        if !shared.caught_up.load(Ordering::Acquire) {
+            return Ok(Vec::new());
+        }
         let now_ms = jiff::Timestamp::now().as_millisecond();
         if self.known.len().max(self.later.len()) > KNOWN_MAX {
             // Most of it is of subscriptions that are gone.
@@ -355,8 +360,8 @@ impl Delivery {
         let mut body = self.wanted.1.body();
         body["status"] = "off".into();
         let what = registry::What::Put { kind: registry::Kind::Subscription, id: self.id.clone(), body };
-        let (entry, head) = (self.standing.entry, self.shared.head());
-        self.shared.registry.append_if(entry, head, now_ms, &self.wanted.0, what).map(drop)
+        let (entry, head) = (self.standing.entry, || self.shared.head());
+        self.shared.registry.say_if(entry, head, now_ms, &self.wanted.0, what).map(drop)
     }
 
     /// Writes down what came of it. Blocks.

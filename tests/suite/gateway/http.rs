@@ -24,8 +24,18 @@ pub fn ask(address: &str, method: &str, path: &str, headers: &[&str]) -> Answer 
     ask_plainly(address, method, path, &headers)
 }
 
+/// The same with a body.
+pub fn ask_with(address: &str, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
+    let (host, length) = (format!("Host: {address}"), format!("Content-Length: {}", body.len()));
+    send(address, method, path, &[&[host.as_str(), length.as_str()], headers].concat(), body)
+}
+
 /// The same without a Host of ours.
 pub fn ask_plainly(address: &str, method: &str, path: &str, headers: &[&str]) -> Answer {
+    send(address, method, path, headers, "")
+}
+
+fn send(address: &str, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
@@ -34,6 +44,7 @@ pub fn ask_plainly(address: &str, method: &str, path: &str, headers: &[&str]) ->
         request += "\r\n";
     }
     request += "\r\n";
+    request += body;
     stream.write_all(request.as_bytes()).unwrap();
     let mut reader = BufReader::new(stream);
     let mut head = String::new();

@@ -201,6 +201,15 @@ impl Gateway {
         Gateway::run(Arc::clone(&self.folder), handoff())
     }
 
+    /// Kills it (SIGKILL), does something, and starts it again in the same folder.
+    pub fn kill_and_restart_after(mut self, between: impl FnOnce()) -> Gateway {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        between();
+        Gateway::run(Arc::clone(&self.folder), handoff())
+    }
+
     /// Starts one under another command than the program itself.
     pub fn start_with(configuration: &str, command: Command) -> Gateway {
         let folder = Arc::new(tempfile::tempdir().unwrap());
