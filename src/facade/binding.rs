@@ -39,26 +39,34 @@ const MESSAGE_BYTES_MAX: usize = 1024;
 /// Between pings; a client that has not answered by the next one is gone.
 const PING: Duration = Duration::from_secs(20);
 
-/// Tokens that were given out: whose, for which subscription, until when they can be used.
+/// Tokens that were given out.
 #[derive(Default)]
-pub(super) struct Tokens(Mutex<HashMap<String, (Arc<str>, String, i64)>>);
+pub(super) struct Tokens(Mutex<HashMap<String, Given>>);
+
+struct Given {
+    who: Arc<str>,
+    /// The subscription.
+    id: String,
+    /// When it can be used no more.
+    until_ms: i64,
+}
 
 impl Tokens {
     fn put(&self, token: String, who: Arc<str>, id: String, now_ms: i64) -> bool {
         let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if tokens.len() >= TOKENS_MAX {
-            tokens.retain(|_, (_, _, until)| *until > now_ms);
+            tokens.retain(|_, given| given.until_ms > now_ms);
         }
         let room = tokens.len() < TOKENS_MAX;
         if room {
-            tokens.insert(token, (who, id, now_ms + TOKEN_MS));
+            tokens.insert(token, Given { who, id, until_ms: now_ms + TOKEN_MS });
         }
         room
     }
 
     fn take(&self, token: &str, now_ms: i64) -> Option<(Arc<str>, String)> {
-        let (who, id, until) = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(token)?;
-        (until > now_ms).then_some((who, id))
+        let Given { who, id, until_ms } = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(token)?;
+        (until_ms > now_ms).then_some((who, id))
     }
 }
 
