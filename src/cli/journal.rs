@@ -3,6 +3,7 @@ use super::selection::Place;
 use crate::config::Config;
 use crate::delivery::UNTRANSLATED;
 use crate::journal::{self, Directory, DirectoryError, Journal, Report, State, View};
+use crate::server::care::READER;
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
@@ -134,6 +135,9 @@ fn prune(config: &Config, trial: bool) -> anyhow::Result<()> {
     }
     if !readers.iter().any(|reader| reader == UNTRANSLATED) {
         readers.push(UNTRANSLATED.into());
+    }
+    if config.coordination.is_some() && !readers.iter().any(|reader| reader == READER) {
+        readers.push(READER.into());
     }
     let journal = Journal::open(&directory, config.journal)?;
     let now_ms = jiff::Timestamp::now().as_millisecond();

@@ -8,6 +8,7 @@ use crate::delivery::Plans;
 use crate::delivery::channel::egress::Egress;
 use crate::facade::Facade;
 use crate::mapping::Plan;
+use crate::server::care::Endpoints;
 use crate::server::{Control, Gateway, Listener, Setup, by_name};
 use anyhow::Context as _;
 use clap::Args;
@@ -164,6 +165,7 @@ async fn reload_at(mut hangup: Signal, control: Control) {
 /// A configuration with its mappings compiled.
 fn setup(mut config: Config) -> anyhow::Result<Setup> {
     let listeners = with_plans(config.mappings.take(), config.listeners)?;
+    let is_here = config.fhir.as_ref().is_some_and(crate::facade::Options::is_loopback);
     Ok(Setup {
         data: config.data,
         journal: config.journal,
@@ -171,7 +173,7 @@ fn setup(mut config: Config) -> anyhow::Result<Setup> {
         index: config.index,
         listeners,
         routes: config.routes,
-        coordination: config.coordination.map(|options| (options, config.egress)),
+        coordination: config.coordination.map(|options| (options, Endpoints::new(config.egress, is_here))),
     })
 }
 

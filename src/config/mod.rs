@@ -130,7 +130,7 @@
 //! deny_action = "drop-element"      # drop-element | drop-event
 //! unstructured = "withhold-if-sensitive"   # withhold-if-sensitive | withhold
 //! fields_profile = "cop-minimum"    # all | cop-minimum: patient name, practitioner, institution, event and time
-//! token_sha256 = "…"                # of its bearer token for the FHIR API
+//! token_sha256 = "…"                # of its bearer token for the FHIR API; `handoff token create --recipient ID`
 //!
 //! [[coordination.loop]]             # what should happen, until when, and who hears when it does not; all keys stand with their reader
 //! use = "post-discharge"            # ed-follow-up | bh-discharge | order-result | phq-9 | referral; or open = …, and steps of its own
@@ -142,7 +142,7 @@
 //!
 //! [coordination.fhir]               # where recipients subscribe and read; changes need a restart
 //! listen = "127.0.0.1:8090"         # beyond loopback: tls = { certificate, key }, or plaintext = true
-//! stewards = [{ name = "privacy-office", sha256 = "…" }]   # who may write Consent and CareTeam; `handoff token create`
+//! stewards = [{ name = "privacy-office", sha256 = "…" }]   # who may write Consent and CareTeam; `handoff token create --steward NAME`
 //!
 //! [coordination.subscriptions]
 //! base = "https://gateway.example/fhir"      # where clients reach the FHIR interface; default: canonical_base

@@ -220,6 +220,34 @@ impl Registry {
     /// # Errors
     /// An [`Error`]; nothing was written then.
     pub fn say(&self, head: impl FnOnce() -> u64, at_ms: i64, who: &str, what: What) -> Result<Entry, Error> {
+        // Whatever stands there, it is written.
+        let said = self.say_where(|_| true, head, at_ms, who, what)?;
+        said.ok_or(Error::Full { kind: "entry", max: ENTRIES_MAX })
+    }
+
+    /// The same, if the entry that holds of that thing is still the one of this number; 0: if there is none. `None` when it is not, and nothing was written.
+    ///
+    /// # Errors
+    /// An [`Error`]; nothing was written then.
+    pub fn say_if(
+        &self,
+        expected: u64,
+        head: impl FnOnce() -> u64,
+        at_ms: i64,
+        who: &str,
+        what: What,
+    ) -> Result<Option<Entry>, Error> {
+        self.say_where(|current| current.unwrap_or(0) == expected, head, at_ms, who, what)
+    }
+
+    fn say_where(
+        &self,
+        may: impl Fn(Option<u64>) -> bool,
+        head: impl FnOnce() -> u64,
+        at_ms: i64,
+        who: &str,
+        what: What,
+    ) -> Result<Option<Entry>, Error> {
         let body = what.body().map(Value::to_string);
         let sizes = [
             ("body", body.as_ref().map_or(0, String::len), BODY_BYTES_MAX),
@@ -232,8 +260,11 @@ impl Registry {
         let mut connection = self.lock();
         let after_seq = head();
         let (kind, id) = (what.kind().name(), what.id());
-        let mut write = || -> rusqlite::Result<Result<(u64, u64), Error>> {
+        let mut write = || -> rusqlite::Result<Result<Option<(u64, u64)>, Error>> {
             let transaction = connection.transaction()?;
+            if !may(current_number(&transaction, kind, id)?) {
+                return Ok(Ok(None));
+            }
             let (last, before): (i64, i64) = transaction
                 .query_row("SELECT number, after_seq FROM entry ORDER BY number DESC LIMIT 1", [], |row| {
                     Ok((row.get(0)?, row.get(1)?))
@@ -259,10 +290,10 @@ impl Registry {
                 None => transaction.execute("DELETE FROM current WHERE kind = ?1 AND id = ?2", [kind, id])?,
             };
             transaction.commit()?;
-            Ok(Ok((number.unsigned_abs(), after)))
+            Ok(Ok(Some((number.unsigned_abs(), after))))
         };
-        let (number, after_seq) = write().map_err(self.failed())??;
-        Ok(Entry { number, after_seq, at_ms, who: who.to_owned(), what })
+        let written = write().map_err(self.failed())??;
+        Ok(written.map(|(number, after_seq)| Entry { number, after_seq, at_ms, who: who.to_owned(), what }))
     }
 
     /// Entries behind a number, in order, at most so many.
@@ -333,13 +364,15 @@ impl Registry {
     }
 }
 
+/// The entry that holds of one thing.
+fn current_number(connection: &Connection, kind: &str, id: &str) -> rusqlite::Result<Option<u64>> {
+    let mut select = connection.prepare_cached("SELECT number FROM current WHERE kind = ?1 AND id = ?2")?;
+    Ok(select.query_row([kind, id], |row| row.get::<_, i64>(0)).optional()?.map(i64::unsigned_abs))
+}
+
 /// Whether one more may hold; one that holds already may always change.
 fn has_room(connection: &Connection, kind: &str, id: &str) -> rusqlite::Result<bool> {
-    let known = connection
-        .prepare_cached("SELECT 1 FROM current WHERE kind = ?1 AND id = ?2")?
-        .query_row([kind, id], |_| Ok(()))
-        .optional()?
-        .is_some();
+    let known = current_number(connection, kind, id)?.is_some();
     let count: i64 = connection
         .prepare_cached("SELECT count(*) FROM current WHERE kind = ?1")?
         .query_row([kind], |row| row.get(0))?;
@@ -413,6 +446,24 @@ mod tests {
         assert!(registry.all(Kind::Subscription, Some("s1"), 9).unwrap().is_empty());
         assert_eq!(registry.append(0, 1, "x", put(Kind::CareTeam, "c", json!(1))).unwrap().number, 6);
         assert_eq!(registry.last().unwrap(), 6);
+    }
+
+    #[test]
+    fn what_was_read_before_can_be_asked_for() {
+        let temporary = tempfile::tempdir().unwrap();
+        let registry = Registry::open(temporary.path()).unwrap();
+        let say = |expected, who: &str| {
+            let what = put(Kind::Subscription, "s", json!({ "of": who }));
+            registry.say_if(expected, || 1, 1, who, what).unwrap().map(|entry| entry.number)
+        };
+        assert_eq!((say(7, "a"), say(0, "a"), say(0, "b")), (None, Some(1), None), "the first of two has it");
+        assert_eq!((say(1, "a"), say(1, "late")), (Some(2), None));
+        assert_eq!(
+            (registry.last().unwrap(), registry.current(Kind::Subscription, "s").unwrap().unwrap().who),
+            (2, "a".into())
+        );
+        registry.append(1, 1, "a", What::Delete { kind: Kind::Subscription, id: "s".into() }).unwrap();
+        assert_eq!((say(2, "late"), say(0, "b")), (None, Some(4)));
     }
 
     #[test]

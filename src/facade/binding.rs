@@ -19,12 +19,13 @@ use axum::Extension;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, interval, sleep_until};
 
 /// How long a binding holds.
 const HOLDS_MS: i64 = 60 * 60 * 1000;
@@ -34,6 +35,10 @@ const TOKEN_MS: i64 = 5 * 60 * 1000;
 const TOKENS_MAX: usize = 10_000;
 /// Subscriptions that one connection binds to.
 const BOUND_MAX: usize = 100;
+/// Connections that have not bound to anything yet.
+pub(super) const UNBOUND_MAX: usize = 100;
+/// How long one may take for that.
+const BIND: Duration = Duration::from_secs(30);
 /// Bytes of a message of a client.
 const MESSAGE_BYTES_MAX: usize = 1024;
 /// Between pings; a client that has not answered by the next one is gone.
@@ -41,13 +46,12 @@ const PING: Duration = Duration::from_secs(20);
 
 /// Tokens that were given out.
 #[derive(Default)]
-pub(super) struct Tokens(Mutex<HashMap<String, Given>>);
+pub(super) struct Tokens(Mutex<HashMap<String, Token>>);
 
-struct Given {
+/// Whose, for which subscription, until when it can be used.
+struct Token {
     who: Arc<str>,
-    /// The subscription.
     id: String,
-    /// When it can be used no more.
     until_ms: i64,
 }
 
@@ -55,17 +59,17 @@ impl Tokens {
     fn put(&self, token: String, who: Arc<str>, id: String, now_ms: i64) -> bool {
         let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if tokens.len() >= TOKENS_MAX {
-            tokens.retain(|_, given| given.until_ms > now_ms);
+            tokens.retain(|_, token| token.until_ms > now_ms);
         }
         let room = tokens.len() < TOKENS_MAX;
         if room {
-            tokens.insert(token, Given { who, id, until_ms: now_ms + TOKEN_MS });
+            tokens.insert(token, Token { who, id, until_ms: now_ms + TOKEN_MS });
         }
         room
     }
 
     fn take(&self, token: &str, now_ms: i64) -> Option<(Arc<str>, String)> {
-        let Given { who, id, until_ms } = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(token)?;
+        let Token { who, id, until_ms } = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(token)?;
         (until_ms > now_ms).then_some((who, id))
     }
 }
@@ -99,9 +103,13 @@ pub(super) async fn connect(
     ConnectInfo(peer): ConnectInfo<Peer>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
+    let Ok(place) = Arc::clone(&shared.unbound).try_acquire_owned() else {
+        let text = "too many connections have not bound to anything yet";
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "throttled", text).retry_after(30).into_response();
+    };
     let upgrade = upgrade.max_message_size(MESSAGE_BYTES_MAX);
     upgrade.on_upgrade(move |socket| async move {
-        Connection { shared, socket, heard: peer.heard, bound: HashMap::new() }.run().await;
+        Connection { shared, socket, heard: peer.heard, bound: HashMap::new(), place: Some(place) }.run().await;
     })
 }
 
@@ -111,6 +119,15 @@ struct Connection {
     heard: Heard,
     /// Until when.
     bound: HashMap<Arc<str>, i64>,
+    /// Until it has bound for the first time.
+    place: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Connection {
+    /// However it ends.
+    fn drop(&mut self) {
+        self.bound.keys().for_each(|id| self.shared.care.unbind(id));
+    }
 }
 
 impl Connection {
@@ -119,6 +136,7 @@ impl Connection {
         let mut pushed = self.shared.care.listen();
         let mut pings = interval(PING);
         let mut answered = Instant::now();
+        let bind_by = answered + BIND;
         loop {
             let ok = tokio::select! {
                 message = self.socket.recv() => match message {
@@ -139,14 +157,15 @@ impl Connection {
                 },
                 _ = pings.tick() => {
                     self.expire();
-                    answered.elapsed() < 2 * PING && self.socket.send(Message::Ping(Vec::new().into())).await.is_ok()
+                    let is_over = self.place.is_none() && self.bound.is_empty();
+                    !is_over && answered.elapsed() < 2 * PING && self.socket.send(Message::Ping(Vec::new().into())).await.is_ok()
                 }
+                () = sleep_until(bind_by), if self.place.is_some() => false,
             };
             if !ok {
-                break;
+                return;
             }
         }
-        self.bound.keys().for_each(|id| self.shared.care.unbind(id));
     }
 
     async fn received(&mut self, message: Message) -> bool {
@@ -173,6 +192,7 @@ impl Connection {
         if self.bound.insert(Arc::clone(&id), now_ms + HOLDS_MS).is_none() {
             self.shared.care.bind(&id);
         }
+        self.place = None;
         self.shared.care.wake();
         true
     }

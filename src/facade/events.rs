@@ -9,6 +9,7 @@ use crate::coordination::subscription::standing::Standing;
 use crate::coordination::subscription::store::{self, EVENTS_READ_MAX};
 use crate::server::care::{Shared as Care, released};
 use axum::Extension;
+use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -110,10 +111,57 @@ pub(super) async fn events(
     Path(id): Path<String>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Resource, Problem> {
-    let wrong = |text: &str| Problem::new(StatusCode::BAD_REQUEST, "invalid", text);
-    let Query(asked) = asked.map_err(|_| {
-        wrong("$events takes eventsSinceNumber, eventsUntilNumber and content: whole numbers, and a code")
-    })?;
+    let Query(asked) = asked.map_err(|_| wrong(ASKED))?;
+    found(shared, who, id, asked).await
+}
+
+/// By POST: what is asked stands in a Parameters, or in the URL where there is no body.
+pub(super) async fn events_of_body(
+    State(shared): State<Arc<Shared>>,
+    Extension(Who(who)): Extension<Who>,
+    Path(id): Path<String>,
+    asked: Result<Query<Asked>, QueryRejection>,
+    body: Bytes,
+) -> Result<Resource, Problem> {
+    let Query(asked) = asked.map_err(|_| wrong(ASKED))?;
+    let asked = if body.is_empty() { asked } else { of_parameters(&body).ok_or_else(|| wrong(ASKED))? };
+    found(shared, who, id, asked).await
+}
+
+/// What `$events` takes.
+const ASKED: &str = "$events takes eventsSinceNumber, eventsUntilNumber and content: whole numbers, and a code; in a body as Parameters";
+
+fn wrong(text: &str) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "invalid", text)
+}
+
+/// What a Parameters asks for; none where it is none, or holds something else.
+fn of_parameters(body: &[u8]) -> Option<Asked> {
+    let resource: Value = serde_json::from_slice(body).ok()?;
+    if resource["resourceType"] != "Parameters" {
+        return None;
+    }
+    let parameters = match resource.get("parameter") {
+        Some(parameters) => parameters.as_array()?.as_slice(),
+        None => &[],
+    };
+    let mut asked = Asked::default();
+    for parameter in parameters {
+        let number = || match (parameter["valueString"].as_str(), &parameter["valueInteger"]) {
+            (Some(text), _) => text.parse().ok(),
+            (None, number) => number.as_u64(),
+        };
+        match parameter["name"].as_str()? {
+            "eventsSinceNumber" => asked.events_since_number = Some(number()?),
+            "eventsUntilNumber" => asked.events_until_number = Some(number()?),
+            "content" => asked.content = Some(parameter["valueCode"].as_str()?.to_owned()),
+            _ => return None,
+        }
+    }
+    Some(asked)
+}
+
+async fn found(shared: Arc<Shared>, who: Arc<str>, id: String, asked: Asked) -> Result<Resource, Problem> {
     let content = match asked.content.as_deref().map(Content::parse) {
         Some(None) => return Err(wrong("content is one of empty, id-only, full-resource")),
         Some(content) => content,
@@ -131,7 +179,7 @@ pub(super) async fn events(
         let since = asked.events_since_number.unwrap_or((until + 1).saturating_sub(EVENTS_READ_MAX)).max(1);
         let events = store::events(&care.database(), &id, since, until).map_err(|error| Problem::internal(&error))?;
         let now_ms = now_ms();
-        let released = released(care, recipient, &id, content, &events, now_ms);
+        let released = released(care, recipient, (&id, known.subscription.topic.id), content, &events, now_ms);
         let released = released.map_err(|error| Problem::internal(&error))?;
         let tellings: Vec<_> = events
             .iter()
@@ -141,4 +189,24 @@ pub(super) async fn events(
         Ok(Resource::found(about(care, &known, &standing, content).query_events(&tellings, now_ms)))
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_asks_as_an_address_does() {
+        let read = |parameters: &str| {
+            let asked = of_parameters(format!(r#"{{"resourceType":"Parameters"{parameters}}}"#).as_bytes())?;
+            Some((asked.events_since_number, asked.events_until_number, asked.content))
+        };
+        let all = r#","parameter":[{"name":"eventsSinceNumber","valueString":"2"},{"name":"eventsUntilNumber","valueInteger":7},{"name":"content","valueCode":"id-only"}]"#;
+        assert_eq!(read(all), Some((Some(2), Some(7), Some("id-only".into()))));
+        assert_eq!(read(""), Some((None, None, None)));
+        for bad in ["eventsSinceNumber\",\"valueString\":\"x", "eventsSinceNumber", "content", "other"] {
+            assert_eq!(read(&format!(r#","parameter":[{{"name":"{bad}"}}]"#)), None, "{bad}");
+        }
+        assert!(of_parameters(b"{").is_none() && of_parameters(b"{}").is_none());
+    }
 }

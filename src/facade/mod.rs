@@ -28,7 +28,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -42,6 +42,14 @@ pub struct Options {
     pub tls: Option<tls::Options>,
     /// Who may write consents and care teams: name and SHA-256 of the token.
     pub stewards: Vec<(String, [u8; 32])>,
+}
+
+impl Options {
+    /// Whether it can be reached from this machine alone.
+    pub fn is_loopback(&self) -> bool {
+        let host = self.listen.rsplit_once(':').map_or("", |(host, _)| host.trim_matches(['[', ']']));
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+    }
 }
 
 /// Why it does not serve.
@@ -71,6 +79,8 @@ struct Shared {
     failures: crate::admin::credentials::Failures,
     requests: Semaphore,
     tokens: binding::Tokens,
+    /// Places for websockets that have not bound to anything yet.
+    unbound: Arc<Semaphore>,
 }
 
 /// A bound socket that does not serve yet.
@@ -93,7 +103,8 @@ impl Facade {
         let socket = Socket::new(listener, tls).map_err(failed)?;
         let since_ms = jiff::Timestamp::now().as_millisecond();
         let (failures, requests, tokens) = (Default::default(), Semaphore::new(REQUESTS_MAX), Default::default());
-        let shared = Arc::new(Shared { options, care, since_ms, failures, requests, tokens });
+        let unbound = Arc::new(Semaphore::new(binding::UNBOUND_MAX));
+        let shared = Arc::new(Shared { options, care, since_ms, failures, requests, tokens, unbound });
         Ok(Facade { socket, address, shared })
     }
 
@@ -125,7 +136,7 @@ fn router(shared: &Arc<Shared>) -> Router {
             get(subscriptions::read).put(subscriptions::update).delete(subscriptions::delete),
         )
         .route("/fhir/Subscription/{id}/$status", get(events::status).post(events::status))
-        .route("/fhir/Subscription/{id}/$events", get(events::events).post(events::events))
+        .route("/fhir/Subscription/{id}/$events", get(events::events).post(events::events_of_body))
         .route("/fhir/Subscription/{id}/$get-ws-binding-token", get(binding::token).post(binding::token))
         .route("/fhir/SubscriptionTopic/{id}", get(reading::topic))
         .route("/fhir/Group/{id}", get(reading::group))

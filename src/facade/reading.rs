@@ -5,11 +5,13 @@ use super::answer::{Problem, Resource, blocking};
 use super::subscriptions::{now_ms, recipient};
 use crate::coordination::subscription::cache;
 use crate::coordination::subscription::capability::{Interface, statement};
-use crate::coordination::subscription::topic::TOPICS;
-use crate::coordination::work::telling;
+use crate::coordination::subscription::relative;
+use crate::coordination::subscription::topic::{TOPICS, Topic, Trigger};
+use crate::coordination::work::telling::{self, Subject, Telling};
 use crate::facets::uuid_text;
 use crate::privacy::audit::{Entry, Outcome};
 use crate::privacy::recipient::MaxContent;
+use crate::privacy::{Reason, Recipient};
 use crate::server::care::Released;
 use axum::Extension;
 use axum::extract::{Path, State};
@@ -88,12 +90,19 @@ pub(super) async fn read(
         if reading.max_content == MaxContent::IdOnly {
             reading.max_content = MaxContent::FullResource;
         }
-        let released = care.contents.release(care, &telling, &reading, MaxContent::FullResource, now_ms);
+        let released = if may(recipient, &telling) {
+            let released = care.contents.release(care, &telling, &reading, MaxContent::FullResource, now_ms);
+            released.map_err(|error| Problem::internal(&error))?
+        } else {
+            Released::Withheld(Reason::Policy)
+        };
         let found = match &released {
-            Released::Resources(all) => all.iter().find(|one| one["resourceType"] == *kind && one["id"] == *id),
+            Released::Resources(all) => {
+                relative(all).into_iter().find(|one| one["resourceType"] == *kind && one["id"] == *id)
+            }
             Released::Withheld(_) | Released::Gone => None,
         };
-        let outcome = match (&released, found) {
+        let outcome = match (&released, &found) {
             (_, Some(_)) => Outcome::Disclosed,
             (Released::Withheld(reason), _) => Outcome::Suppressed(*reason),
             _ => return Err(Problem::not_found()),
@@ -111,7 +120,17 @@ pub(super) async fn read(
             number: None,
         };
         care.audit(&[entry]).map_err(|error| Problem::internal(&error))?;
-        Ok(Resource::found(found.cloned().ok_or_else(Problem::not_found)?))
+        Ok(Resource::found(found.ok_or_else(Problem::not_found)?))
     })
     .await
+}
+
+/// Whether any topic that the recipient may have still tells of such a thing.
+fn may(recipient: &Recipient, telling: &Telling) -> bool {
+    let trigger = match &telling.subject {
+        Subject::Event(event) => Trigger::Event(event.kind),
+        Subject::Loop { .. } => Trigger::OpenLoop,
+    };
+    let own = |topic: &&Topic| recipient.topics.iter().any(|own| own == topic.id);
+    TOPICS.iter().filter(own).any(|topic| topic.triggers.iter().any(|(one, _)| *one == trigger))
 }

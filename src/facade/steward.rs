@@ -3,9 +3,11 @@ use super::Shared;
 use super::access::Steward;
 use super::answer::{Problem, Resource, blocking};
 use super::subscriptions::{is_id, now_ms};
+use crate::coordination::PersonKey;
 use crate::coordination::registry::{Kind, What};
+use crate::coordination::subscription::cache;
 use crate::coordination::subscription::capability::Issue;
-use crate::coordination::work::{consent_id, person_of};
+use crate::coordination::work::{consent_id, person_of, telling};
 use crate::privacy::Consent;
 use crate::server::care::Shared as Care;
 use axum::Extension;
@@ -22,7 +24,34 @@ fn parse(body: &[u8], id: &str) -> Result<Value, Problem> {
     if !is_id(id) || resource["id"].as_str() != Some(id) {
         return Err(wrong("the id of the resource must be that of the URL"));
     }
+    if resource.get("meta").is_some_and(|meta| !meta.is_object()) {
+        return Err(unfit("structure", "meta must be an object", "meta"));
+    }
     Ok(resource)
+}
+
+fn unfit(code: &'static str, text: impl Into<String>, expression: &str) -> Problem {
+    Problem::wrong(vec![Issue { code, text: text.into(), expression: expression.into() }])
+}
+
+/// The person of the rosters whom a patient's id means: the person's own, or that of a Patient of whom somebody was notified.
+fn person(care: &Care, patient: &str) -> Result<Option<PersonKey>, Problem> {
+    let snapshot = care.rosters.current();
+    if let Some(key) = person_of(patient).filter(|key| snapshot.has(key)) {
+        return Ok(Some(key));
+    }
+    let internal = |error: rusqlite::Error| Problem::internal(&error);
+    let database = care.database();
+    let mut found = None;
+    for event in cache::events_of(&database, "Patient", patient).map_err(internal)? {
+        let Some(telling) = telling::find(&database, &event).map_err(internal)? else { continue };
+        // An id that has stood for two means neither.
+        if found.is_some_and(|one| one != telling.person) {
+            return Ok(None);
+        }
+        found = Some(telling.person);
+    }
+    Ok(found.filter(|key| snapshot.has(key)))
 }
 
 fn append(care: &Care, who: &str, what: What) -> Result<u64, Problem> {
@@ -56,25 +85,23 @@ pub(super) async fn put_consent(
     body: Bytes,
 ) -> Result<Resource, Problem> {
     blocking(move || {
-        let (care, resource) = (&shared.care, parse(&body, &id)?);
-        let consent = Consent::parse(&resource).map_err(|error| {
-            Problem::wrong(vec![Issue { code: "invalid", text: error.to_string(), expression: "Consent".into() }])
-        })?;
-        if person_of(&consent.patient).is_none() {
-            let text = "Consent.patient must be Patient/[id of a person], as notifications of this gateway name them";
-            return Err(Problem::wrong(vec![Issue {
-                code: "value",
-                text: text.into(),
-                expression: "Consent.patient".into(),
-            }]));
-        }
-        let own = consent_id(&consent.patient, &id);
-        if let Some(before) = place(care, &id)?.filter(|before| *before != own) {
+        let (care, mut resource) = (&shared.care, parse(&body, &id)?);
+        let consent = Consent::parse(&resource).map_err(|error| unfit("invalid", error.to_string(), "Consent"))?;
+        let Some(person) = person(care, &consent.patient)? else {
+            let text = "Consent.patient must be Patient/[id]: the id of a person of a panel, or of a Patient that a notification told of";
+            return Err(unfit("value", text, "Consent.patient"));
+        };
+        let person = person.to_string();
+        resource["patient"]["reference"] = format!("Patient/{person}").into();
+        let own = consent_id(&person, &id);
+        let before = place(care, &id)?.filter(|before| *before != own);
+        append(care, &who, What::Put { kind: Kind::Consent, id: own.clone(), body: resource })?;
+        let pointer = serde_json::json!({ "patient": person });
+        append(care, &who, What::Put { kind: Kind::Consent, id, body: pointer })?;
+        // At the end: what forbids is not gone before what comes instead of it is there.
+        if let Some(before) = before {
             append(care, &who, What::Delete { kind: Kind::Consent, id: before })?;
         }
-        append(care, &who, What::Put { kind: Kind::Consent, id: own.clone(), body: resource })?;
-        let pointer = serde_json::json!({ "patient": consent.patient });
-        append(care, &who, What::Put { kind: Kind::Consent, id, body: pointer })?;
         Ok(Resource::found(current(care, Kind::Consent, &own)?))
     })
     .await
@@ -115,11 +142,9 @@ pub(super) async fn put_team(
 ) -> Result<Resource, Problem> {
     blocking(move || {
         let (care, resource) = (&shared.care, parse(&body, &id)?);
-        let wrong = |text: String| Problem::wrong(vec![Issue { code: "invalid", text, expression: "CareTeam".into() }]);
-        if person_of(&id).is_none() {
-            return Err(wrong(
-                "the id of a CareTeam is that of its person, as notifications of this gateway name them".into(),
-            ));
+        let wrong = |text: String| unfit("invalid", text, "CareTeam");
+        if !person_of(&id).is_some_and(|key| care.rosters.current().has(&key)) {
+            return Err(wrong("the id of a CareTeam is that of its person, who must be in a panel".into()));
         }
         crate::coordination::care_team::check(&resource).map_err(|error| wrong(error.to_string()))?;
         append(care, &who, What::Put { kind: Kind::CareTeam, id: id.clone(), body: resource })?;

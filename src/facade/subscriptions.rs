@@ -8,7 +8,6 @@ use crate::coordination::subscription::channel::Content;
 use crate::coordination::subscription::resource::{Checks, Subscription, Wanted, new_id};
 use crate::coordination::subscription::standing::{Fault, State as Standing};
 use crate::coordination::subscription::store;
-use crate::delivery::channel::egress::Egress;
 use crate::privacy::Recipient;
 use crate::privacy::recipient::MaxContent;
 use crate::server::care::Shared as Care;
@@ -103,8 +102,7 @@ fn checked(
     before: Option<&Subscription>,
 ) -> Result<Subscription, Problem> {
     let recipient = recipient(care, who)?;
-    let egress = Egress { public_only: false, allowed: care.allowed.clone() };
-    let allowed = |url: &reqwest::Url| egress.check(url).map_err(|error| error.to_string());
+    let allowed = |url: &reqwest::Url| care.endpoints.check(url).map_err(|error| error.to_string());
     let panel = |panel: &str| recipient.panels.iter().any(|own| own == panel);
     let checks = Checks { topics: &care.topics, panel: &panel, allowed: &allowed, stored: before };
     let subscription = Subscription::read(id, resource, &checks)
@@ -140,13 +138,28 @@ fn parse(body: &[u8]) -> Result<Value, Problem> {
     serde_json::from_slice(body).map_err(wrong)
 }
 
-/// Writes it into the registry, and shows it.
-fn keep(care: &Care, who: &str, subscription: Subscription) -> Result<Value, Problem> {
+/// Writes it into the registry, if the entry that holds is still the one that was read (0: none), and shows it.
+fn keep(care: &Care, who: &str, subscription: Subscription, before: u64) -> Result<Value, Problem> {
     let what = What::Put { kind: Kind::Subscription, id: subscription.id.clone(), body: subscription.body() };
-    let entry = care.registry.say(|| care.head(), now_ms(), who, what).map_err(|error| Problem::internal(&error))?;
+    let entry = care.registry.say_if(before, || care.head(), now_ms(), who, what);
+    let entry = entry.map_err(|error| Problem::internal(&error))?;
+    let entry = entry.ok_or_else(|| match before {
+        // Somebody else's by now.
+        0 => Problem::not_found(),
+        _ => Problem::new(StatusCode::CONFLICT, "conflict", "it was written meanwhile; read it and try again"),
+    })?;
     care.wake();
     tracing::info!(audit = true, recipient = who, subscription = subscription.id, "subscription written");
     shown(care, &Known { entry, subscription })
+}
+
+/// Whether a recipient may have one more.
+fn room(care: &Care, who: &str) -> Result<(), Problem> {
+    if all(care, who)?.len() < SUBSCRIPTIONS_MAX {
+        return Ok(());
+    }
+    let text = format!("you have {SUBSCRIPTIONS_MAX} subscriptions; delete some");
+    Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "too-costly", text))
 }
 
 pub(super) async fn create(
@@ -156,13 +169,10 @@ pub(super) async fn create(
 ) -> Result<Resource, Problem> {
     blocking(move || {
         let (care, resource) = (&shared.care, parse(&body)?);
-        if all(care, &who)?.len() >= SUBSCRIPTIONS_MAX {
-            let text = format!("you have {SUBSCRIPTIONS_MAX} subscriptions; delete some");
-            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "too-costly", text));
-        }
+        room(care, &who)?;
         let id = new_id(&who, now_ms(), &resource);
         let subscription = checked(care, &who, &id, &resource, None)?;
-        let value = keep(care, &who, subscription)?;
+        let value = keep(care, &who, subscription, 0)?;
         let location = Some(format!("{}/Subscription/{id}", care.options.subscriptions.base().trim_end_matches('/')));
         Ok(Resource { status: StatusCode::CREATED, value, location })
     })
@@ -185,13 +195,16 @@ pub(super) async fn update(
             ));
         }
         let taken = care.registry.current(Kind::Subscription, &id).map_err(|error| Problem::internal(&error))?;
-        let is_new = taken.is_none();
+        let (is_new, number) = (taken.is_none(), taken.map_or(0, |entry| entry.number));
         let before = known(care, &who, &id)?;
         if before.is_none() && (!is_new || !is_id(&id)) {
             return Err(Problem::not_found());
         }
+        if is_new {
+            room(care, &who)?;
+        }
         let subscription = checked(care, &who, &id, &resource, before.as_ref().map(|known| &known.subscription))?;
-        let value = keep(care, &who, subscription)?;
+        let value = keep(care, &who, subscription, number)?;
         let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
         Ok(Resource { status, value, location: None })
     })

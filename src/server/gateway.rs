@@ -10,7 +10,6 @@ use super::listeners::{Listener, Listeners};
 use super::upkeep::{self, Kept};
 use super::{Read, Setup};
 use crate::coordination;
-use crate::delivery::channel::egress::Allowed;
 use crate::delivery::resend::Outlets;
 use crate::delivery::{Common, OpenError, Plans};
 use crate::intake::{self, Deliveries, Duplicates, DuplicatesOptions, Intake, Links};
@@ -98,7 +97,7 @@ pub struct Gateway {
     follower: Option<Follower>,
     /// Coordinated care, and what it was configured as.
     care: Option<Care>,
-    coordination: Option<(coordination::Options, Allowed)>,
+    coordination: Option<(coordination::Options, care::Endpoints)>,
     /// Reads the journal through, every now and then.
     scrub: Scrub,
     by_listener: HashMap<String, [u8; 32]>,
@@ -154,17 +153,19 @@ impl Gateway {
         };
         let mut lanes = Lanes::new(common)?;
         lanes.apply(setup.routes).await?;
-        let kept = Kept { retention: setup.retention, readers: lanes.readers() };
-        let kept = Arc::new(ArcSwap::from_pointee(kept));
         let now_ms = || jiff::Timestamp::now().as_millisecond();
         let scrub = Scrub::start(&setup.data, Arc::clone(&state), now_ms).map_err(StartError::Thread)?;
         let follower = setup.index.then(|| Follower::start(&setup.data, journal.reader())).transpose();
         let follower = follower.map_err(StartError::Thread)?;
         let coordination = setup.coordination;
         let care = match coordination.clone() {
-            Some((options, allowed)) => Some(Care::start(&setup.data, options, allowed, &journal, &plans)?),
+            Some((options, endpoints)) => {
+                Some(Care::start(&setup.data, options, endpoints, (&journal, &state), &plans)?)
+            }
             None => None,
         };
+        let readers = readers(&lanes, care.is_some());
+        let kept = Arc::new(ArcSwap::from_pointee(Kept { retention: setup.retention, readers }));
         let upkeep = tokio::spawn(upkeep::run(Arc::clone(&journal), state, Arc::clone(&kept)));
         listeners.apply(ready);
         let (commands_sender, commands) = mpsc::channel(COMMANDS_MAX);
@@ -227,6 +228,10 @@ impl Gateway {
                 }
                 name = self.listeners.died() => {
                     tracing::error!(listener = name, "a listener has died");
+                    break true;
+                }
+                part = died(&mut self.care) => {
+                    tracing::error!("coordinated care has died: {part}");
                     break true;
                 }
                 // This side holds a sender, so there always is one.
@@ -299,7 +304,8 @@ impl Gateway {
         let plans = self.plans.prepare(&plans).map_err(|error| wrong(&error))?;
         let changes = self.lanes.apply(setup.routes).await;
         // Whatever has come of it: the journal heeds the cursors of the routes there are.
-        self.kept.store(Arc::new(Kept { retention: setup.retention, readers: self.lanes.readers() }));
+        let readers = readers(&self.lanes, self.care.is_some());
+        self.kept.store(Arc::new(Kept { retention: setup.retention, readers }));
         let changes = changes.map_err(|error| wrong(&error))?;
         self.plans.apply(plans);
         self.listeners.apply(ready);
@@ -329,6 +335,19 @@ impl Gateway {
             listeners,
             mappings_changed,
         })
+    }
+}
+
+/// Who holds the journal back.
+fn readers(lanes: &Lanes, has_care: bool) -> Vec<String> {
+    lanes.readers().into_iter().chain(has_care.then(|| care::READER.to_owned())).collect()
+}
+
+/// Waits until a part of coordinated care has ended; which.
+async fn died(care: &mut Option<Care>) -> &'static str {
+    match care {
+        Some(care) => care.died().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -31,7 +31,6 @@ pub use control::{
 pub use gateway::{Gateway, StartError, by_name};
 pub use listeners::{Listener, Protocol};
 
-use crate::delivery::channel::egress::Allowed;
 use crate::mapping::Plan;
 use crate::{coordination, delivery, journal};
 use std::path::PathBuf;
@@ -53,7 +52,7 @@ pub struct Setup {
     /// Where they go.
     pub routes: Vec<delivery::Options>,
     /// Coordinated care, where there is to be any; with where its subscriptions may lead.
-    pub coordination: Option<(coordination::Options, Allowed)>,
+    pub coordination: Option<(coordination::Options, care::Endpoints)>,
 }
 
 /// Reads the configuration anew; the error says everything that is wrong with it.

@@ -437,3 +437,52 @@ fn a_pipe_that_nobody_reads_any_more_is_no_error() {
         assert!(!said.contains("panicked") && !said.contains("Broken pipe"), "{arguments:?}: {said}");
     }
 }
+
+/// What `handoff token create` prints for the FHIR interface goes into the configuration as it is.
+#[test]
+fn tokens_of_recipients_and_stewards_fit_the_configuration() {
+    let token = |arguments: &[&str]| {
+        let done = Command::new(BINARY).args(["token", "create"]).args(arguments).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (done.status.code(), text(&done.stdout), text(&done.stderr))
+    };
+    let (code, secret, said) = token(&["--recipient", "aco-cm"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(secret.starts_with("handoff_") && !said.contains(secret.trim()), "{said}");
+    assert!(said.contains("below the [[coordination.recipient]] \"aco-cm\":\n"), "{said}");
+    let of_recipient = said.lines().last().unwrap().to_owned();
+    let (_, other, said) = token(&["--steward", "privacy-office"]);
+    assert!(said.contains("below [coordination.fhir]:\n") && other != secret, "{said}");
+    let of_steward = said.lines().last().unwrap();
+
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/care/handoff.toml");
+    let text = fs::read_to_string(example).unwrap();
+    let with = |text: &str, before: &str, line: &str| {
+        assert!(text.contains(before), "{before}");
+        text.replace(before, &format!("{before}\n{line}"))
+    };
+    let text = with(&text, "id = \"aco-cm\"", &of_recipient);
+    let text = with(&text, "[coordination.fhir]", of_steward);
+    let check = |text: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("handoff.toml");
+        fs::write(&path, text).unwrap();
+        let done = Command::new(BINARY).args(["check", "--config"]).arg(&path).output().unwrap();
+        (done.status.code(), String::from_utf8_lossy(&done.stderr).into_owned())
+    };
+    assert_eq!(check(&text).0, Some(0), "{}", check(&text).1);
+    let (code, said) = check(&with(&text, "id = \"chfm\"", &of_recipient));
+    assert!(code != Some(0) && said.contains("have the same token"), "{said}");
+
+    for (arguments, expected) in [
+        (&[][..], "--name"),
+        (&["--name", "a"], "--role"),
+        (&["--recipient", "a b"], "--recipient must be 1 to 64 letters"),
+        (&["--steward", ""], "--steward must be 1 to 64 letters"),
+        (&["--recipient", "a", "--steward", "b"], "cannot be used with"),
+        (&["--recipient", "a", "--role", "admin"], "cannot be used with"),
+    ] {
+        let (code, secret, said) = token(arguments);
+        assert!(code != Some(0) && secret.is_empty() && said.contains(expected), "{arguments:?}: {said}");
+    }
+}

@@ -1,7 +1,8 @@
-//! The commands of the README and of the handbook of mappings run as they stand there: every block that opens with "```bash run", in order, and the demo.
+//! The commands of the README, of the handbook of mappings and of the guide to coordinated care run as they stand there: every block that opens with "```bash run", in order,
+//! and the demo.
 //!
 //! Those of the README run in a temporary folder that looks like the project (what they may write to is copied, the rest linked), those of the handbook
-//! in an empty one, which the page itself fills: a block that opens with "```toml file=site/site.toml" is that file. The built program is on the
+//! in an empty one, which the page itself fills: a block that opens with "```toml file=site/site.toml" is that file. The guide has one with its example alone. The built program is on the
 //! path, ports are replaced by free ones. What follows "#=> " in a block is a part of what its commands say, in this order.
 #![cfg(unix)]
 
@@ -15,6 +16,8 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const BINARY: &str = env!("CARGO_BIN_EXE_handoff");
 const PORT: &str = "2575";
 const ADMIN_PORT: &str = "8080";
+const FHIR_PORT: &str = "8090";
+const ENDPOINT_PORT: &str = "8091";
 const EXPECTED: &str = "#=> ";
 /// A block that hangs is killed after this.
 const TIMEOUT: &str = "120";
@@ -36,41 +39,77 @@ fn commands_of_the_readme_run() {
 
 #[test]
 fn handbook_of_mappings_runs() {
-    let page = fs::read_to_string(Path::new(ROOT).join("docs/mappings.md")).unwrap();
-    let blocks = blocks(&page);
-    let (port, admin) = (free_port(), free_port());
     let folder = tempfile::tempdir().unwrap();
-    let mut ran = 0;
-    for Block { line, file, before, text } in blocks {
-        let text = text.replace(PORT, &port).replace(ADMIN_PORT, &admin);
-        if let Some(file) = file {
-            assert!(
-                before.contains(&format!("`{file}`")),
-                "docs/mappings.md:{line}: the line before does not name {file}"
-            );
-            let to = folder.path().join(file);
-            fs::create_dir_all(to.parent().unwrap()).unwrap();
-            fs::write(to, text).unwrap();
-            continue;
-        }
-        let output = bash(folder.path(), &format!("exec 2>&1\n{text}"), &[]);
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "docs/mappings.md:{line}: {}\n{said}", output.status);
-        if let Err(missing) = says(&text, &said) {
-            panic!("docs/mappings.md:{line}: does not say {missing:?} there, but\n{said}");
-        }
-        ran += 1;
-    }
+    let ran = page_runs("docs/mappings.md", folder.path(), &[(PORT, free_port()), (ADMIN_PORT, free_port())]);
     assert!(ran >= 10, "the handbook has {ran} blocks to run");
 }
 
 #[test]
-fn demo_shows_every_message_at_the_endpoint() {
+fn guide_to_coordinated_care_runs() {
+    endpoint_program();
+    let ports = [PORT, ADMIN_PORT, FHIR_PORT, ENDPOINT_PORT].map(|port| (port, free_port()));
+    let folder = tempfile::tempdir().unwrap();
+    copy_with(&Path::new(ROOT).join("examples/care"), &folder.path().join("examples/care"), &ports);
+    let ran = page_runs("docs/coordinated-care.md", folder.path(), &ports);
+    assert!(ran >= 8, "the guide has {ran} blocks to run");
+}
+
+/// Runs the blocks of a page, with other ports; how many there were.
+fn page_runs(page: &str, folder: &Path, ports: &[(&str, String)]) -> usize {
+    let text = fs::read_to_string(Path::new(ROOT).join(page)).unwrap();
+    let mut ran = 0;
+    for Block { line, file, before, text } in blocks(&text) {
+        let text = with_ports(&text, ports);
+        if let Some(file) = file {
+            assert!(before.contains(&format!("`{file}`")), "{page}:{line}: the line before does not name {file}");
+            let to = folder.join(file);
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::write(to, text).unwrap();
+            continue;
+        }
+        let output = bash(folder, &format!("exec 2>&1\n{text}"), &[]);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{page}:{line}: {}\n{said}", output.status);
+        if let Err(missing) = says(&text, &said) {
+            panic!("{page}:{line}: does not say {missing:?} there, but\n{said}");
+        }
+        ran += 1;
+    }
+    ran
+}
+
+fn with_ports(text: &str, ports: &[(&str, String)]) -> String {
+    ports.iter().fold(text.to_owned(), |text, (port, free)| text.replace(&format!(":{port}"), &format!(":{free}")))
+}
+
+/// Copies a folder of texts, with other ports.
+fn copy_with(from: &Path, to: &Path, ports: &[(&str, String)]) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let to = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_with(&path, &to, ports);
+        } else {
+            fs::copy(&path, &to).unwrap();
+            fs::write(&to, with_ports(&fs::read_to_string(&path).unwrap(), ports)).unwrap();
+        }
+    }
+}
+
+/// Where the example `endpoint` is.
+fn endpoint_program() -> PathBuf {
     let endpoint = Path::new(BINARY).with_file_name("examples").join("endpoint");
     assert!(
         endpoint.is_file(),
         "cargo test builds the example `endpoint`; with --test add `cargo build --example endpoint`"
     );
+    endpoint
+}
+
+#[test]
+fn demo_shows_every_message_at_the_endpoint() {
+    let endpoint = endpoint_program();
     let port = free_port();
     let folder = project_in(&port);
     let variables = [("MLLP_PORT", port.as_str()), ("HANDOFF", BINARY), ("ENDPOINT", endpoint.to_str().unwrap())];
@@ -151,8 +190,13 @@ fn says<'b>(block: &'b str, said: &str) -> Result<(), &'b str> {
 /// Runs a script that stops at the first failure, and whatever it left running in the background.
 fn bash(folder: &Path, script: &str, variables: &[(&str, &str)]) -> Output {
     let script = format!("trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{script}");
-    let path =
-        format!("{}:{}", Path::new(BINARY).parent().unwrap().display(), std::env::var("PATH").unwrap_or_default());
+    let programs = Path::new(BINARY).parent().unwrap();
+    let path = format!(
+        "{}:{}:{}",
+        programs.display(),
+        programs.join("examples").display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
     Command::new("timeout")
         .args([TIMEOUT, "bash", "-euo", "pipefail", "-c", &script])
         .current_dir(folder)

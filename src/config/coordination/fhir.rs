@@ -3,7 +3,7 @@
 //! ```toml
 //! [coordination.fhir]
 //! listen = "127.0.0.1:8090"         # beyond loopback: tls = { certificate, key }, or plaintext = true
-//! stewards = [{ name = "privacy-office", sha256 = "…" }]   # who may write Consent and CareTeam; `handoff token create` makes token and hash
+//! stewards = [{ name = "privacy-office", sha256 = "…" }]   # who may write Consent and CareTeam; `handoff token create --steward NAME` makes token and hash
 //! ```
 use super::super::admin::check_address;
 use super::super::section::Section;
@@ -29,13 +29,15 @@ pub(super) fn fhir(coordination: &Section<'_>) -> Option<Options> {
         let hash = steward.text("sha256").and_then(|text| {
             let hash = parse_hash(&text.value);
             if hash.is_none() {
-                let remedy = "sha256 must be 64 hexadecimal digits; `handoff token create` prints it";
+                let remedy = "sha256 must be 64 hexadecimal digits; `handoff token create --steward NAME` prints it";
                 steward.document.wrong(Some(text.at), remedy);
             }
             hash
         });
         if hash.is_none() {
-            steward.wrong("a steward needs sha256, the hash of its token; `handoff token create` prints it");
+            steward.wrong(
+                "a steward needs sha256, the hash of its token; `handoff token create --steward NAME` prints it",
+            );
         }
         steward.finish();
         options.stewards.extend(hash.map(|hash| (name, hash)));

@@ -156,7 +156,7 @@ fn recipient(section: Section<'_>, labels: &Labels, known: &[&str]) -> Option<Re
     let token_sha256 = section.text("token_sha256").and_then(|text| {
         let hash = parse_hash(&text.value);
         if hash.is_none() {
-            let form = "token_sha256 must be 64 hexadecimal digits, the SHA-256 of the recipient's token";
+            let form = "token_sha256 must be 64 hexadecimal digits; `handoff token create --recipient ID` prints it";
             section.document.wrong(Some(text.at), form);
         }
         hash

@@ -10,6 +10,7 @@ CREATE TABLE IF NOT EXISTS notified (
     recipient TEXT NOT NULL, type TEXT NOT NULL, id TEXT NOT NULL, seq INTEGER NOT NULL, event BLOB NOT NULL, received_ms INTEGER NOT NULL,
     PRIMARY KEY (recipient, type, id)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS notified_resource ON notified (type, id);
 CREATE INDEX IF NOT EXISTS notified_age ON notified (received_ms);";
 
 /// Resources that are forgotten at once.
@@ -64,6 +65,17 @@ pub fn find(connection: &Connection, recipient: &str, kind: &str, id: &str) -> r
             Ok(Notified { seq, event: row.get(1)?, received_ms: row.get(2)? })
         })
         .optional()
+}
+
+/// The events of which anybody was told with a resource, the newest of each recipient: whose it is, those know.
+///
+/// # Errors
+/// A database that cannot be read.
+pub fn events_of(connection: &Connection, kind: &str, id: &str) -> rusqlite::Result<Vec<[u8; 16]>> {
+    connection
+        .prepare_cached("SELECT DISTINCT event FROM notified WHERE type = ?1 AND id = ?2 ORDER BY event")?
+        .query_map([kind, id], |row| row.get(0))?
+        .collect()
 }
 
 /// Forgets what came with messages before a time, some of it at once; how much. What the journal has no more cannot be read anyway.

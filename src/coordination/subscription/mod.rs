@@ -70,6 +70,11 @@ impl Options {
     }
 }
 
+/// Resources that come together, as they are read one by one: they refer to each other by `Type/ID`.
+pub fn relative(resources: &[serde_json::Value]) -> Vec<serde_json::Value> {
+    reference::linked(resources, reference::Form::Relative)
+}
+
 /// An id that is made of these pieces, and of nothing else.
 fn id_of(pieces: &[&[u8]]) -> String {
     reference::made_of(&NAMESPACE, pieces)

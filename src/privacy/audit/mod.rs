@@ -18,7 +18,7 @@ mod writer;
 
 pub use record::{Entry, Outcome};
 pub use verify::{Break, Report, verify};
-pub use writer::{Options, Writer};
+pub use writer::{Lasting, Options, Writer};
 
 use std::io;
 use std::path::PathBuf;

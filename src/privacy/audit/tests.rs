@@ -163,3 +163,15 @@ fn a_file_that_was_begun_and_not_written_is_begun_anew() {
     append(folder.path(), Options::default(), 1..2, NOON);
     assert_eq!((verify(folder.path()).unwrap().last, files(folder.path()).len()), (2, 1));
 }
+
+#[test]
+fn after_an_error_it_is_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut audit = Lasting::open(folder.path(), Options::default()).unwrap();
+    audit.append(&[entry(0, NOON)]).unwrap();
+    let long = "r".repeat(line::LINE_MAX);
+    assert!(matches!(audit.append(&[Entry { recipient: &long, ..entry(1, NOON) }]), Err(Error::TooLong)));
+    audit.append(&[entry(2, NOON)]).unwrap();
+    let report = verify(folder.path()).unwrap();
+    assert_eq!((report.last, report.broken), (2, None));
+}

@@ -38,6 +38,39 @@ pub struct Writer {
     _lock: File,
 }
 
+/// An audit that is opened again after an error: what came of a batch then is looked at before anything is added to it.
+#[derive(Debug)]
+pub struct Lasting {
+    folder: PathBuf,
+    options: Options,
+    writer: Option<Writer>,
+}
+
+impl Lasting {
+    /// Opens the audit of a data directory as [`Writer::open`] does.
+    ///
+    /// # Errors
+    /// Those of [`Writer::open`].
+    pub fn open(folder: &Path, options: Options) -> Result<Lasting, Error> {
+        let writer = Some(Writer::open(folder, options)?);
+        Ok(Lasting { folder: folder.to_owned(), options, writer })
+    }
+
+    /// Appends as [`Writer::append`] does. After an error the same batch may be given again: entries of it may then stand twice, under one id.
+    ///
+    /// # Errors
+    /// What went wrong; nothing may be delivered then.
+    pub fn append(&mut self, batch: &[Entry<'_>]) -> Result<(), Error> {
+        let mut writer = match self.writer.take() {
+            Some(writer) => writer,
+            None => Writer::open(&self.folder, self.options)?,
+        };
+        writer.append(batch)?;
+        self.writer = Some(writer);
+        Ok(())
+    }
+}
+
 #[derive(Debug)]
 struct Open {
     path: PathBuf,

@@ -1,14 +1,17 @@
 //! What an event says in FHIR, for somebody: its message is translated again as it was translated when it came, and judged for them.
-use crate::coordination::loops;
+use crate::coordination::loops::Definition;
 use crate::coordination::options::Facilities;
+use crate::coordination::roster::{Membership, Snapshot};
+use crate::coordination::sensitivity::{self, visit_text};
 use crate::coordination::work::telling::{Subject, Telling};
 use crate::coordination::work::{consents_now, roster_consent};
+use crate::coordination::{loops, registry};
 use crate::delivery::{Plans, translated};
 use crate::facets::uuid_text;
-use crate::journal::{Item, Journal, Limits, Reader};
+use crate::journal::{self, Item, Journal, Limits, Reader};
 use crate::mapping::Scratch;
 use crate::privacy::recipient::MaxContent;
-use crate::privacy::{Facts, Reason, Recipient, Release};
+use crate::privacy::{Facts, Found, Reason, Recipient, Release, visits};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,6 +26,20 @@ pub enum Released {
     Gone,
 }
 
+/// Why it is not known what may be told.
+#[derive(Debug, thiserror::Error)]
+pub enum ContentError {
+    /// The database of coordinated care.
+    #[error("coordination.sqlite in the data directory: {0}")]
+    Database(#[from] rusqlite::Error),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
+    /// Consents.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
+}
+
 /// Reads and translates messages.
 pub struct Contents {
     plans: Arc<Plans>,
@@ -35,7 +52,10 @@ impl Contents {
         Contents { plans: Arc::clone(plans), facilities, reading: Mutex::new((journal.reader(), Scratch::default())) }
     }
 
-    /// What a recipient may be told of something, at most `content` of it, now. Blocks.
+    /// What a recipient may be told of something, at most `content` of it, now: by what was known of it when it happened and by what is known of it by now. Blocks.
+    ///
+    /// # Errors
+    /// What cannot be read: that says nothing of what may be told, and is tried again.
     pub fn release(
         &self,
         shared: &super::Shared,
@@ -43,61 +63,115 @@ impl Contents {
         recipient: &Recipient,
         content: MaxContent,
         now_ms: i64,
-    ) -> Released {
-        let Some(bundle) = self.bundle(shared, telling) else { return Released::Gone };
+    ) -> Result<Released, ContentError> {
+        let Some(roster) = roster_consent(recipient, &panels(&shared.rosters.current(), telling)) else {
+            return Ok(Released::Withheld(Reason::Policy));
+        };
+        let (found, bundle) = match self.subject(shared, telling)? {
+            Ok(subject) => subject,
+            Err(released) => return Ok(released),
+        };
         let person = uuid_text(&telling.person.0);
-        let Ok(Some(consents)) = consents_now(&shared.registry, &person) else {
-            return Released::Withheld(Reason::Failed);
+        let Some(consents) = consents_now(&shared.registry, &person)? else {
+            return Ok(Released::Withheld(Reason::Failed));
         };
-        let Some(roster) = roster_consent(recipient, &telling.panels) else {
-            return Released::Withheld(Reason::Policy);
-        };
-        let facts = Facts {
-            found: telling.found(shared.gate.labels()),
-            person: &person,
-            consents: &consents,
-            roster: &roster,
-            at_ms: telling.at_ms(),
-            now_ms,
-        };
-        match shared.gate.release(recipient, &facts, content, bundle) {
+        let at_ms = telling.at_ms();
+        let facts = Facts { found, person: &person, consents: &consents, roster: &roster, at_ms, now_ms };
+        Ok(match shared.gate.release(recipient, &facts, content, bundle) {
             Release::Withheld(reason) => Released::Withheld(reason),
             Release::Shared(shared) => Released::Resources(match shared.bundle {
                 Some(mut bundle) => resources(&mut bundle),
                 None => shared.resources.iter().filter(|(kind, _)| kind != HEADER).map(named).collect(),
             }),
-        }
+        })
     }
 
-    /// All of it, before anybody has judged it.
-    fn bundle(&self, shared: &super::Shared, telling: &Telling) -> Option<Value> {
-        match &telling.subject {
-            Subject::Event(event) => self.message(event.seq),
+    /// Its labels, then and now, and all of it, before anybody has judged it; or why there is nothing to judge.
+    fn subject(
+        &self,
+        shared: &super::Shared,
+        telling: &Telling,
+    ) -> Result<Result<(Found, Value), Released>, ContentError> {
+        let labels = shared.gate.labels();
+        let then = telling.found(labels);
+        let (now, bundle) = match &telling.subject {
+            Subject::Event(event) => {
+                let earlier = match &event.visit {
+                    Some(visit) => visits::labels_of(&shared.database(), &visit_text(visit))?,
+                    None => Vec::new(),
+                };
+                let Some(bundle) = self.message(event.seq)? else { return Ok(Err(Released::Gone)) };
+                (sensitivity::found(labels, &self.facilities, &**event, &earlier), bundle)
+            }
             Subject::Loop { number, step, .. } => {
-                let found = loops::find(&shared.database(), *number).ok()??;
-                let step = found.steps.iter().find(|one| one.id == *step)?;
+                let database = shared.database();
+                let Some(found) = loops::find(&database, *number)? else { return Ok(Err(Released::Gone)) };
+                // Whose it is has been corrected since: they were told of nobody of theirs.
+                if found.person != telling.person {
+                    return Ok(Err(Released::Withheld(Reason::Policy)));
+                }
+                let Some(step) = found.steps.iter().find(|one| one.id == *step) else {
+                    return Ok(Err(Released::Gone));
+                };
+                let keys = [Some(format!("loop|{number}")), found.facts.visit.as_ref().map(visit_text)];
+                let (mut all, mut whole) = (Vec::new(), Vec::new());
+                for key in keys.into_iter().flatten() {
+                    all.extend(visits::labels_of(&database, &key)?);
+                    whole.extend(visits::labels_of(&database, &format!("{key}|whole"))?);
+                }
+                let definition = shared.options.loops.definitions.iter().find(|one| one.id == found.definition);
+                // Its name alone tells of a diagnosis or a result.
+                if definition.is_none_or(Definition::is_coded) {
+                    whole.clone_from(&all);
+                }
+                let look = |codes: &[String]| labels.look().earlier(codes.iter().map(String::as_str)).found().all;
+                let now = Found { all: look(&all), whole: look(&whole) };
                 let person = uuid_text(&telling.person.0);
                 let zone = self.facilities.zone(&found.facts.facility);
                 let task = loops::task(&found, step, &format!("Patient/{person}"), None, None, zone);
                 let patient = json!({
                     "resourceType": "Patient", "id": person, "identifier": [{ "system": PEOPLE, "value": person }],
                 });
-                Some(json!({
-                    "resourceType": "Bundle", "type": "collection",
-                    "entry": [entry(task), entry(patient)],
-                }))
+                let entries = [entry(task), entry(patient)];
+                (now, json!({ "resourceType": "Bundle", "type": "collection", "entry": entries }))
             }
-        }
+        };
+        Ok(Ok((Found { all: then.all.with(now.all), whole: then.whole.with(now.whole) }, bundle)))
     }
 
-    fn message(&self, seq: u64) -> Option<Value> {
+    /// A message in FHIR; none where the journal does not have it any more, or it cannot be translated.
+    fn message(&self, seq: u64) -> Result<Option<Value>, ContentError> {
         let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let (reader, scratch) = &mut *reading;
         let one = Limits { records_max: 1, ..Limits::default() };
-        let Some(Item::Record(_, record)) = reader.read(seq, one).ok()?.into_iter().next() else { return None };
-        let bundle = translated(seq, record, &self.plans, scratch)?;
-        serde_json::from_slice(&bundle).ok()
+        let items = match reader.read(seq, one) {
+            Err(journal::Error::Pruned { .. }) => return Ok(None),
+            items => items?,
+        };
+        let Some(Item::Record(_, record)) = items.into_iter().next() else { return Ok(None) };
+        let bundle = translated(seq, record, &self.plans, scratch);
+        Ok(bundle.and_then(|bundle| serde_json::from_slice(&bundle).ok()))
     }
+}
+
+/// The panels with what their rosters said of consent then, and what they say by now of a membership that was not over before.
+fn panels(snapshot: &Snapshot, telling: &Telling) -> Vec<(String, String)> {
+    let mut all = telling.panels.clone();
+    for (panel, _) in &telling.panels {
+        let of_panel = || snapshot.memberships(&telling.person).filter(|one| one.panel.id == *panel);
+        let lasts = |one: &Membership<'_>| {
+            let time = jiff::Timestamp::from_millisecond(telling.at_ms()).unwrap_or_default();
+            one.end.is_none_or(|end| one.panel.zone.to_datetime(time).date() <= end)
+        };
+        let said = |one: Membership<'_>| (panel.clone(), one.consent.to_owned());
+        let before = all.len();
+        all.extend(of_panel().filter(lasts).map(said));
+        // A period that was cut short since is still the one by which they were told.
+        if all.len() == before {
+            all.extend(of_panel().map(said));
+        }
+    }
+    all
 }
 
 /// The identifier system of persons.

@@ -3,10 +3,12 @@
 //! The thread writes what comes of messages; nobody waits for it. What is told is judged by the gate when an event is matched and once more when it leaves, with the
 //! consents of that moment, and stands in the audit before it is sent.
 mod content;
+mod endpoint;
 mod follow;
 mod notify;
 
-pub use content::{Contents, Released};
+pub use content::{ContentError, Contents, Released};
+pub use endpoint::Endpoints;
 pub use notify::{Pushed, ReleaseError, released};
 
 use crate::coordination::registry::{self, Registry};
@@ -16,8 +18,7 @@ use crate::coordination::subscription::topic::Topics;
 use crate::coordination::work::{self, Work};
 use crate::coordination::{Options, store};
 use crate::delivery::Plans;
-use crate::delivery::channel::egress::Allowed;
-use crate::journal::Journal;
+use crate::journal::{self, Journal, State};
 use crate::privacy::Gate;
 use crate::privacy::audit;
 use rusqlite::Connection;
@@ -26,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, broadcast, oneshot, watch};
 
 /// Why coordinated care does not start.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,9 @@ pub enum CareError {
     /// What people said.
     #[error(transparent)]
     Registry(#[from] registry::Error),
+    /// How far it has come is not kept.
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
     /// The audit.
     #[error("audit: {0}")]
     Audit(#[from] audit::Error),
@@ -66,11 +70,11 @@ pub struct Shared {
     /// What messages say in FHIR.
     pub contents: Contents,
     /// Where subscriptions may lead.
-    pub allowed: Allowed,
+    pub endpoints: Endpoints,
     head: watch::Receiver<u64>,
     /// Reads, and writes what comes of deliveries.
     database: Mutex<Connection>,
-    audit: Mutex<audit::Writer>,
+    audit: Mutex<audit::Lasting>,
     /// Something was numbered, or said.
     told: Notify,
     /// All that was in the journal has been read once.
@@ -138,12 +142,17 @@ impl Shared {
     }
 }
 
+/// The name of its place in the journal, which holds the journal back. No route can have it.
+pub const READER: &str = "[coordination]";
+
 /// Coordinated care. Dropping it stops it.
 pub struct Care {
     shared: Arc<Shared>,
     stop: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
     notifier: tokio::task::JoinHandle<()>,
+    /// Its other end goes with the thread.
+    ended: oneshot::Receiver<()>,
 }
 
 impl Care {
@@ -154,8 +163,8 @@ impl Care {
     pub fn start(
         data: &Path,
         options: Options,
-        allowed: Allowed,
-        journal: &Arc<Journal>,
+        endpoints: Endpoints,
+        (journal, state): (&Arc<Journal>, &Arc<State>),
         plans: &Arc<Plans>,
     ) -> Result<Care, CareError> {
         let options = Arc::new(options);
@@ -163,8 +172,15 @@ impl Care {
         let rosters = Arc::new(rosters(data, &options));
         let mut reader = journal.reader();
         let work = Work::open(data, Arc::clone(&options), Arc::clone(&registry), Arc::clone(&rosters), &mut reader)?;
+        // Wherever it stood before: what is made anew needs all that there is.
+        let next = match work.store().place()? {
+            Some(place) => place.next,
+            None => reader.first()?,
+        };
+        state.register(READER, next)?;
         let database = Connection::open(store::Store::path(data)).map_err(store::Error::from)?;
         database.busy_timeout(BUSY).map_err(store::Error::from)?;
+        database.execute_batch("PRAGMA synchronous=NORMAL").map_err(store::Error::from)?;
         let shared = Arc::new(Shared {
             topics: Topics::new(&options.subscriptions.canonical_base),
             gate: options.privacy.gate(),
@@ -172,10 +188,10 @@ impl Care {
             options,
             registry,
             rosters,
-            allowed,
+            endpoints,
             head: journal.head(),
             database: Mutex::new(database),
-            audit: Mutex::new(audit::Writer::open(&audit_folder(data), audit::Options::default())?),
+            audit: Mutex::new(audit::Lasting::open(&audit_folder(data), audit::Options::default())?),
             told: Notify::new(),
             caught_up: AtomicBool::new(false),
             pushed: broadcast::channel(PUSHED_MAX).0,
@@ -184,12 +200,16 @@ impl Care {
         let notifier = notify::Notifier::new(Arc::clone(&shared))?;
         let notifier = tokio::spawn(notifier.run());
         let (stop, stopped) = mpsc::channel();
-        let here = Arc::clone(&shared);
+        let (end, ended) = oneshot::channel();
+        let (here, state) = (Arc::clone(&shared), Arc::clone(state));
         let thread = std::thread::Builder::new()
             .name("care".into())
-            .spawn(move || follow::run(work, reader, &here, &stopped))
+            .spawn(move || {
+                let _end = end;
+                follow::run((work, reader), &here, &state, &stopped);
+            })
             .map_err(CareError::Thread)?;
-        Ok(Care { shared, stop: Some(stop), thread: Some(thread), notifier })
+        Ok(Care { shared, stop: Some(stop), thread: Some(thread), notifier, ended })
     }
 
     /// Reads the rosters anew, aside.
@@ -197,6 +217,14 @@ impl Care {
         let rosters = Arc::clone(&self.shared.rosters);
         if tokio::task::spawn_blocking(move || read(&rosters)).await.is_err() {
             tracing::error!("the rosters could not be read; those of before stay in force");
+        }
+    }
+
+    /// Waits until a part of it has ended that should not; which. Nothing comes after that.
+    pub async fn died(&mut self) -> &'static str {
+        tokio::select! {
+            _ = &mut self.ended => "nothing follows the journal",
+            _ = &mut self.notifier => "nobody is told of anything",
         }
     }
 
