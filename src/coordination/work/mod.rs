@@ -11,7 +11,7 @@
 pub mod registered;
 pub mod telling;
 
-pub use registered::{consent_id, consents_now, person_of};
+pub use registered::{consent_id, consents_now, person_of, roster_consent};
 
 use super::care_team::{self, Member};
 use super::event::{Code, Identifier, Patient, VisitKey};
@@ -30,7 +30,7 @@ use super::subscription::topic::Trigger;
 use super::{Event, Options, PersonKey, subscription};
 use crate::facets::{Facets, uuid_text};
 use crate::journal::{self, Item, Limits, Reader};
-use crate::privacy::{Decision, Found, Gate, Labels, Reason, Recipient, RosterConsent, Set, visits};
+use crate::privacy::{Decision, Found, Gate, Labels, Reason, Set, visits};
 use registered::{ENTRIES_MAX, Registered};
 use rusqlite::{Connection, Transaction};
 use std::path::Path;
@@ -579,18 +579,6 @@ fn visible<'r>(
 /// The key under which a visit keeps the labels of whole events of it.
 fn whole(visit: &str) -> String {
     format!("{visit}|whole")
-}
-
-/// What the rosters say of consent for a recipient: the strictest of the panels by which it looks after the person; none where it does not.
-pub fn roster_consent(recipient: &Recipient, panels: &[(String, String)]) -> Option<RosterConsent> {
-    let theirs = panels.iter().filter(|(panel, _)| recipient.panels.contains(panel));
-    theirs.map(|(_, consent)| RosterConsent::parse(consent)).reduce(|one, other| match (one, other) {
-        (RosterConsent::Deny, _) | (_, RosterConsent::Deny) => RosterConsent::Deny,
-        (RosterConsent::Permit(one), RosterConsent::Permit(other)) => {
-            RosterConsent::Permit(one.into_iter().filter(|label| other.contains(label)).collect())
-        }
-        _ => RosterConsent::Unknown,
-    })
 }
 
 /// Forgets what is older than is kept; how much.

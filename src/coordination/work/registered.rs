@@ -7,8 +7,8 @@ use crate::coordination::subscription::resource::Subscription;
 use crate::coordination::subscription::topic::Topics;
 use crate::coordination::subscription::{self, store};
 use crate::coordination::{PersonKey, care_team};
-use crate::privacy::Consent;
 use crate::privacy::consent::CONSENTS_MAX;
+use crate::privacy::{Consent, Recipient, RosterConsent};
 use rusqlite::{Connection, OptionalExtension, Transaction};
 use std::collections::{BTreeMap, HashMap};
 
@@ -199,4 +199,16 @@ pub(super) fn anew(connection: &Connection, head: u64) -> rusqlite::Result<Optio
     let at_ms = (head > 0).then(|| jiff::Timestamp::now().as_millisecond());
     connection.execute("INSERT INTO anew VALUES (0, ?1)", [at_ms])?;
     Ok(at_ms)
+}
+
+/// What the rosters say of consent for a recipient: the strictest of the panels by which it looks after the person; none where it does not.
+pub fn roster_consent(recipient: &Recipient, panels: &[(String, String)]) -> Option<RosterConsent> {
+    let theirs = panels.iter().filter(|(panel, _)| recipient.panels.contains(panel));
+    theirs.map(|(_, consent)| RosterConsent::parse(consent)).reduce(|one, other| match (one, other) {
+        (RosterConsent::Deny, _) | (_, RosterConsent::Deny) => RosterConsent::Deny,
+        (RosterConsent::Permit(one), RosterConsent::Permit(other)) => {
+            RosterConsent::Permit(one.into_iter().filter(|label| other.contains(label)).collect())
+        }
+        _ => RosterConsent::Unknown,
+    })
 }
