@@ -65,8 +65,15 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// What a configuration is called where nobody says otherwise.
+const CONFIGURATION: &str = "handoff.toml";
+
 /// The configuration in a file, or the default one.
 pub(super) fn configured(path: Option<&Path>) -> Result<Config, Problems> {
+    // Somebody who has written one and forgets to name it would run on defaults without a word.
+    if path.is_none() && Path::new(CONFIGURATION).exists() {
+        eprintln!("{CONFIGURATION} is here and is not used: to use it, give --config {CONFIGURATION}");
+    }
     path.map_or_else(|| Ok(Config::default()), Config::load)
 }
 
