@@ -151,6 +151,17 @@ fn files_open_with_their_purpose() {
     assert!(bare.is_empty(), "no //! at the top of {}", bare.join(", "));
 }
 
+/// Who runs the gateway does not read sources: what `src/config/mod.rs` says of the keys stands in a page, too.
+#[test]
+fn every_key_of_the_configuration_stands_in_the_docs() {
+    let read = |file: &str| fs::read_to_string(Path::new(ROOT).join(file)).unwrap();
+    let header = read("src/config/mod.rs");
+    let lines = header.lines().map_while(|line| line.strip_prefix("//!"));
+    let text: String = lines.map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line))).collect();
+    let page = format!("# Every key of the configuration\n\n{text}");
+    assert!(read("docs/configuration.md") == page, "docs/configuration.md is not the header of src/config/mod.rs");
+}
+
 #[test]
 fn every_fixture_is_described_once() {
     let page = fs::read_to_string(Path::new(ROOT).join("fixtures/README.md")).unwrap();
