@@ -2,11 +2,13 @@
 //!
 //! A copy is a data directory itself. The state is copied before the journal, so that no cursor in it points past the records that are there; and since the journal may be pruned
 //! between the two, what the state still wants is checked to be there, else all begins again. `format` comes last: without it a copy that was cut short is no data directory.
-//! The search index is not copied: it is made of the journal.
+//! The search index and what coordinated care made of the journal are not copied: they are made of it. What people said to it, its rosters and its audit are.
 use super::partition::{self, Source};
 use super::{Directory, DirectoryError, Error, Report, State, View, ViewError, directory, verify};
+use rusqlite::Connection;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Why there is no copy.
 #[derive(Debug, thiserror::Error)]
@@ -84,19 +86,59 @@ fn copy(view: &View, to: &Path) -> Result<bool, BackupError> {
     Ok(true)
 }
 
-/// What others keep beside the journal and cannot make again: the mappings of before, and the sequence numbers of links.
+/// What others keep beside the journal and cannot make again: the mappings of before, the sequence numbers of links, the rosters that were accepted, the audit, and what people said
+/// of subscriptions and consents: without a consent that forbids, all would be told.
 fn copy_beside(from: &Path, to: &Path) -> Result<(), BackupError> {
-    let copy = |from: &Path, to: &Path| match fs::copy(from, to) {
+    copy_file(&from.join("sequence"), &to.join("sequence"))?;
+    for folder in ["plans", "rosters", AUDIT] {
+        copy_folder(&from.join(folder), &to.join(folder))?;
+    }
+    // Last: what was said after the last message that was copied holds for what comes then.
+    let registry = from.join(REGISTRY);
+    if registry.exists() {
+        let connection = Connection::open(&registry).map_err(Error::database(&registry))?;
+        connection.busy_timeout(BUSY).map_err(Error::database(&registry))?;
+        partition::copy(&connection, &registry, &to.join(REGISTRY))?;
+    }
+    Ok(())
+}
+
+/// What people said, and what was told whom (not ours: `coordination`, `privacy`).
+const REGISTRY: &str = "registry.sqlite";
+const AUDIT: &str = "audit";
+/// Says how far the audit goes; what is behind it may be longer, never shorter.
+const AUDIT_HEAD: &str = "head";
+/// How long somebody else may write.
+const BUSY: Duration = Duration::from_secs(5);
+/// Folders within folders that are copied.
+const FOLDERS_MAX: usize = 10_000;
+
+fn copy_file(from: &Path, to: &Path) -> Result<(), BackupError> {
+    match fs::copy(from, to) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        copied => copied.map(|_| ()).map_err(Error::file(from)),
-    };
-    copy(&from.join("sequence"), &to.join("sequence"))?;
-    let (plans, there) = (from.join("plans"), to.join("plans"));
-    let Ok(entries) = fs::read_dir(&plans) else { return Ok(()) };
-    fs::create_dir_all(&there).map_err(Error::file(&there))?;
-    for entry in entries {
-        let entry = entry.map_err(Error::file(&plans))?;
-        copy(&entry.path(), &there.join(entry.file_name()))?;
+        copied => copied.map(|_| ()).map_err(|error| Error::file(from)(error).into()),
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<(), BackupError> {
+    let mut folders = vec![(from.to_owned(), to.to_owned())];
+    for _ in 0..FOLDERS_MAX {
+        let Some((from, to)) = folders.pop() else { return Ok(()) };
+        let Ok(entries) = fs::read_dir(&from) else { continue };
+        fs::create_dir_all(&to).map_err(Error::file(&to))?;
+        let mut names = Vec::new();
+        for entry in entries {
+            names.push(entry.map_err(Error::file(&from))?.file_name());
+        }
+        names.sort_unstable_by_key(|name| (name.as_os_str() != AUDIT_HEAD, name.clone()));
+        for name in names {
+            let (from, to) = (from.join(&name), to.join(&name));
+            if from.is_dir() {
+                folders.push((from, to));
+            } else {
+                copy_file(&from, &to)?;
+            }
+        }
     }
     Ok(())
 }
@@ -108,7 +150,9 @@ fn copy_beside(from: &Path, to: &Path) -> Result<(), BackupError> {
 /// A [`BackupError`].
 pub fn restore(from: &Path, data: &Path, each: impl FnMut(&Report)) -> Result<(), BackupError> {
     directory::check_format(from)?;
-    let others = ["format", "sequence", "duplicates", "plans"].iter().any(|name| data.join(name).exists());
+    let others = ["format", "sequence", "duplicates", "plans", "rosters", AUDIT, REGISTRY]
+        .iter()
+        .any(|name| data.join(name).exists());
     if others || Directory::journal_of(data).exists() || Directory::state_of(data).exists() {
         return Err(BackupError::NotEmpty(data.to_owned()));
     }
@@ -132,4 +176,47 @@ pub fn restore(from: &Path, data: &Path, each: impl FnMut(&Report)) -> Result<()
     verify(data, each)?;
     directory::mark(data)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{Journal, Options};
+    use std::sync::Arc;
+
+    #[test]
+    fn what_coordinated_care_cannot_make_again_comes_along() {
+        let folder = tempfile::tempdir().unwrap();
+        let [data, copy, back] = ["data", "copy", "back"].map(|name| folder.path().join(name));
+        {
+            let directory = Arc::new(Directory::open(&data).unwrap());
+            drop(Journal::open(&directory, Options::default()).unwrap());
+            drop(State::open(&directory).unwrap());
+        }
+        for (name, text) in [("audit/head", "1"), ("audit/2026-11-22.ndjson", "{}"), ("rosters/aco/a.csv", "MBI")] {
+            let path = data.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        // Not closed: what it has written stands in its log.
+        let registry = Connection::open(data.join(REGISTRY)).unwrap();
+        registry
+            .execute_batch(
+                "PRAGMA journal_mode=WAL; CREATE TABLE entry (body TEXT); INSERT INTO entry VALUES ('deny');",
+            )
+            .unwrap();
+        fs::write(data.join("coordination.sqlite"), "made of the journal").unwrap();
+        backup(&data, &copy, |_| ()).unwrap();
+        restore(&copy, &back, |_| ()).unwrap();
+        for (name, text) in [("audit/head", "1"), ("audit/2026-11-22.ndjson", "{}"), ("rosters/aco/a.csv", "MBI")] {
+            assert_eq!(fs::read_to_string(back.join(name)).unwrap(), text);
+        }
+        let said: String = Connection::open(back.join(REGISTRY))
+            .unwrap()
+            .query_row("SELECT body FROM entry", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(said, "deny");
+        assert!(!back.join("coordination.sqlite").exists());
+        assert!(matches!(restore(&copy, &back, |_| ()), Err(BackupError::NotEmpty(_))));
+    }
 }
