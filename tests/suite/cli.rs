@@ -467,6 +467,11 @@ fn tokens_of_recipients_and_stewards_fit_the_configuration() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("handoff.toml");
         fs::write(&path, text).unwrap();
+        // The rosters that it names.
+        fs::create_dir(folder.path().join("rosters")).unwrap();
+        for roster in ["rosters/lakeshore.csv", "rosters/chfm.csv"] {
+            fs::copy(Path::new(example).parent().unwrap().join(roster), folder.path().join(roster)).unwrap();
+        }
         let done = Command::new(BINARY).args(["check", "--config"]).arg(&path).output().unwrap();
         (done.status.code(), String::from_utf8_lossy(&done.stderr).into_owned())
     };
