@@ -64,7 +64,7 @@ pub fn add(
     Ok(())
 }
 
-/// What [`Rows::fingerprint`] of these files is.
+/// What `Rows::fingerprint` of these files is.
 ///
 /// # Errors
 /// A file that cannot be read.

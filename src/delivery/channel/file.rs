@@ -1,7 +1,7 @@
 //! A file of Bundles, one a line (NDJSON), appended and synced.
 //!
 //! The file is opened for each batch, so it may be moved away at any time. Where a process died in the middle of a line, that line is taken out before the next is
-//! written: it was never counted as delivered. With `roll` it is many files, each published whole ([`rolled`]).
+//! written: it was never counted as delivered. With `roll` it is many files, each published whole (`rolled`).
 mod rolled;
 
 use super::{Failure, Progress};

@@ -1,4 +1,4 @@
-//! Coordinated care at work: a thread that follows the journal ([`follow`]), a task that tells subscribers ([`notify`]), and what both of them and the FHIR interface share.
+//! Coordinated care at work: a thread that follows the journal (`follow`), a task that tells subscribers (`notify`), and what both of them and the FHIR interface share.
 //!
 //! The thread writes what comes of messages; nobody waits for it. What is told is judged by the gate when an event is matched and once more when it leaves, with the
 //! consents of that moment, and stands in the audit before it is sent.
