@@ -175,6 +175,12 @@ fn endpoints(metrics_open: bool) -> Vec<Endpoint> {
         ("post", "/api/v1/codes/{id}/resend", Need::Operate, post(api::codes::resend)),
         ("post", "/api/v1/codes/{id}/dismiss", Need::Operate, post(api::codes::dismiss)),
         ("get", "/api/v1/loops", Need::Operate, get(api::loops::list)),
+        ("get", "/api/v1/rosters", Need::View, get(api::rosters::list)),
+        ("post", "/api/v1/rosters/reload", Need::Operate, post(api::rosters::reload)),
+        ("post", "/api/v1/rosters/explain", Need::Phi, post(api::rosters::explain)),
+        ("post", "/api/v1/rosters/{panel}/approve", Need::Operate, post(api::rosters::approve)),
+        ("get", "/api/v1/rosters/reviews", Need::Codes, get(api::reviews::list)),
+        ("post", "/api/v1/rosters/reviews/{id}", Need::Operate, post(api::reviews::decide)),
         ("get", "/api/v1/messages/{seq}", Need::View, get(api::messages::facts)),
         ("get", "/api/v1/messages/{seq}/raw", Need::Phi, get(api::messages::raw)),
     ]

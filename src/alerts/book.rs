@@ -67,7 +67,17 @@ impl Book {
 
     /// What is open.
     pub fn open_keys(&self) -> Vec<Key> {
-        let rules = ["queue_age", "route_held", "silence", "certificate", "disk_free", "journal"];
+        let rules = [
+            "queue_age",
+            "route_held",
+            "silence",
+            "certificate",
+            "disk_free",
+            "journal",
+            "roster_held",
+            "roster_refused",
+            "roster_stale",
+        ];
         let open = self.entries.iter().filter(|entry| entry.resolved_ms.is_none());
         open.filter_map(|entry| {
             let rule = rules.into_iter().find(|rule| *rule == entry.rule)?;

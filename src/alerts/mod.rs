@@ -107,21 +107,31 @@ pub async fn run(
 /// The journal and nothing else: the gateway is going down.
 fn alone(health: Health, now_ms: i64) -> Moment {
     let journal = JournalStatus { head: 0, health, durability: Durability::default() };
-    Moment { now_ms, journal, listeners: vec![], routes: vec![], certificates: vec![], disk_free: None }
+    Moment {
+        now_ms,
+        journal,
+        listeners: vec![],
+        routes: vec![],
+        certificates: vec![],
+        disk_free: None,
+        rosters: vec![],
+    }
 }
 
 /// The gateway at this moment; none while it does not answer or is stopping.
 async fn moment(control: &Control, data: &std::path::Path, now_ms: i64) -> Option<Moment> {
     let asked = async {
         let journal = control.journal().await?;
-        Some((journal, control.listeners().await, control.routes().await))
+        let care = control.care().await?;
+        Some((journal, control.listeners().await, control.routes().await, care))
     };
-    let (journal, listeners, routes) = tokio::time::timeout(ANSWER_TIMEOUT, asked).await.ok()??;
+    let (journal, listeners, routes, care) = tokio::time::timeout(ANSWER_TIMEOUT, asked).await.ok()??;
     let files = listeners.iter().filter_map(|listener| Some((listener.name.clone(), listener.certificate.clone()?)));
     let files: Vec<_> = files.collect();
     let read = tokio::task::spawn_blocking(move || {
         files.into_iter().filter_map(|(listener, file)| Some((listener, rules::ends_ms(&file)?))).collect()
     });
     let certificates = read.await.unwrap_or_default();
-    Some(Moment { now_ms, journal, listeners, routes, certificates, disk_free: disk_free(data) })
+    let rosters = care.map(|care| care.panel_statuses(now_ms)).unwrap_or_default();
+    Some(Moment { now_ms, journal, listeners, routes, certificates, disk_free: disk_free(data), rosters })
 }

@@ -8,7 +8,11 @@
 //! | `certificate` | listener | its certificate ends soon |
 //! | `disk_free` | `data` | little space is left |
 //! | `journal` | `journal` | it has failed, or its disk is full |
+//! | `roster_held` | panel | its roster waits for somebody to approve of it |
+//! | `roster_refused` | panel | its roster cannot be used |
+//! | `roster_stale` | panel | its roster is older than `stale_after` |
 use crate::journal::Health;
+use crate::server::care::{PanelState, PanelStatus};
 use crate::server::{JournalStatus, ListenerStatus, RouteState, RouteStatus};
 use std::collections::HashMap;
 use std::path::Path;
@@ -53,6 +57,8 @@ pub(super) struct Moment {
     /// Listener and when its certificate ends.
     pub certificates: Vec<(String, i64)>,
     pub disk_free: Option<u64>,
+    /// How rosters stand.
+    pub rosters: Vec<PanelStatus>,
 }
 
 /// What an alert is about; there is one at a time.
@@ -96,6 +102,7 @@ impl Watch {
         for listener in &moment.listeners {
             self.listener(listener, moment.now_ms, open, &mut wrong, &mut unknown);
         }
+        moment.rosters.iter().for_each(|roster| wrong.extend(of_roster(roster, moment.now_ms)));
         for (listener, ends_ms) in &moment.certificates {
             let left = seconds(ends_ms - moment.now_ms);
             if left < self.rules.certificate.as_secs().cast_signed() {
@@ -178,6 +185,22 @@ impl Watch {
     }
 }
 
+/// What is wrong with the roster of a panel. Nothing of a row stands in it.
+fn of_roster(roster: &PanelStatus, now_ms: i64) -> impl Iterator<Item = Wrong> + use<> {
+    let panel = &roster.panel;
+    let why = roster.why.as_deref().unwrap_or_default();
+    let state = match roster.state {
+        PanelState::Accepted => None,
+        PanelState::Held => Some(("roster_held", format!("the roster of panel {panel} is held: {why}"))),
+        PanelState::Refused => Some(("roster_refused", format!("the roster of panel {panel} is refused: {why}"))),
+    };
+    let state = state.map(|(rule, text)| Wrong { key: key(rule, panel), value: 1, text });
+    let age = roster.file_ms.map_or(0, |file_ms| seconds(now_ms - file_ms));
+    let stale = roster.stale.as_ref().map(|stale| format!("the roster of panel {panel} is old: {stale}"));
+    let stale = stale.map(|text| Wrong { key: key("roster_stale", panel), value: age, text });
+    state.into_iter().chain(stale)
+}
+
 fn key(rule: &'static str, subject: &str) -> Key {
     Key { rule, subject: subject.to_owned() }
 }
@@ -238,7 +261,15 @@ mod tests {
 
     fn moment(now_ms: i64) -> Moment {
         let journal = JournalStatus { head: 0, health: Health::Ready, durability: Durability::Fsync };
-        Moment { now_ms, journal, listeners: vec![], routes: vec![], certificates: vec![], disk_free: Some(u64::MAX) }
+        Moment {
+            now_ms,
+            journal,
+            listeners: vec![],
+            routes: vec![],
+            certificates: vec![],
+            disk_free: Some(u64::MAX),
+            rosters: vec![],
+        }
     }
 
     fn found(watch: &mut Watch, moment: &Moment, open: &[Key]) -> (Vec<&'static str>, usize) {
@@ -266,6 +297,32 @@ mod tests {
             moment.journal.health = health;
             assert_eq!(found(&mut watch, &moment, &[]).0, ["journal"]);
         }
+    }
+
+    #[test]
+    fn rosters_that_are_held_refused_or_old_are_told() {
+        let mut watch = Watch::new(Rules::default(), 0);
+        let roster = |state, stale: Option<&str>| PanelStatus {
+            panel: "aco".into(),
+            kind: "aco",
+            state,
+            why: Some("why".into()),
+            sha256: None,
+            read_ms: 0,
+            rows: (0, 0),
+            changes: [0; 3],
+            in_force: None,
+            members: 0,
+            attributed: 0,
+            file_ms: Some(0),
+            stale: stale.map(str::to_owned),
+            warnings: vec![],
+        };
+        let mut rules =
+            |state, stale| found(&mut watch, &Moment { rosters: vec![roster(state, stale)], ..moment(5) }, &[]).0;
+        assert_eq!(rules(PanelState::Accepted, None), [""; 0]);
+        assert_eq!(rules(PanelState::Held, None), ["roster_held"]);
+        assert_eq!(rules(PanelState::Refused, Some("old")), ["roster_refused", "roster_stale"]);
     }
 
     #[test]

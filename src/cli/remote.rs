@@ -62,7 +62,7 @@ pub(super) struct Remote {
     token: Option<String>,
     /// The configuration of the gateway, for the address
     #[arg(long, value_name = "FILE", default_value = "handoff.toml", global = true)]
-    config: PathBuf,
+    pub(super) config: PathBuf,
     /// The authority of its certificate (PEM), where the system does not know it
     #[arg(long, value_name = "FILE", global = true)]
     ca: Option<PathBuf>,

@@ -1,9 +1,12 @@
-//! `handoff rosters`: what the roster files of a configuration would give, what one changes against another, and whom of them a message is about.
+//! `handoff rosters`: what the roster files of a configuration would give, what one changes against another, and whom of them a message is about; and the rosters of a
+//! running gateway ([`running`]).
 //!
-//! Only files are read: a running gateway is not asked, and nothing of it changes. Names and numbers of patients are only shown with `--phi`.
+//! `load`, `diff` and `explain` read files alone: a running gateway is not asked, and nothing of it changes. Names and numbers of patients are only shown with `--phi`.
 mod explain;
+mod running;
 
 use super::files::Format;
+use super::remote::Remote;
 use super::serve::configured;
 use crate::coordination::roster::holder::{Warning, changed_ms, warnings};
 use crate::coordination::roster::options::Source;
@@ -16,17 +19,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Check roster files, compare them, and explain whom of their members a message is about
+/// Check roster files, compare them, explain whom of their members a message is about; and look at, approve and reload the rosters of a running gateway
 #[derive(Debug, Args)]
 pub struct RostersArgs {
     #[command(subcommand)]
     what: What,
-    /// The configuration
-    #[arg(long, value_name = "FILE", default_value = "handoff.toml", global = true)]
-    config: PathBuf,
-    /// For people, or for programs
-    #[arg(long, value_enum, default_value = "text", global = true)]
-    format: Format,
+    #[command(flatten)]
+    gateway: Remote,
 }
 
 #[derive(Debug, Subcommand)]
@@ -51,17 +50,24 @@ enum What {
     },
     /// Whom of the members the patient of each message is, and how that is found
     Explain(explain::ExplainArgs),
+    #[command(flatten)]
+    Running(running::What),
 }
 
 /// Lines of a list that the text form shows; JSON has more.
 const SHOWN: usize = 10;
 
-/// Runs the command: exit 0; 1 when a roster would be refused or held, or a message cannot be read; 2 when the configuration is wrong.
+/// Runs the command: exit 0; 1 when a roster is, or would be, refused or held, a message cannot be read, or the gateway refuses; 2 when the configuration is wrong, or the gateway
+/// cannot be asked.
 ///
 /// # Errors
-/// A configuration without panels, an unknown panel, or roster files of `diff` and `explain` that cannot be read.
+/// A configuration without panels, an unknown panel, roster files of `diff` and `explain` that cannot be read, or a gateway that cannot be asked.
 pub fn run(args: &RostersArgs) -> anyhow::Result<ExitCode> {
-    let config = match configured(Some(&args.config)) {
+    let (path, format) = (&args.gateway.config, args.gateway.format);
+    if let What::Running(what) = &args.what {
+        return Ok(ExitCode::from(u8::from(!running::run(what, &args.gateway)?)));
+    }
+    let config = match configured(Some(path)) {
         Ok(config) => config,
         Err(problems) => {
             eprintln!("{problems}");
@@ -70,12 +76,13 @@ pub fn run(args: &RostersArgs) -> anyhow::Result<ExitCode> {
     };
     let options = config.coordination.map(|coordination| coordination.rosters).unwrap_or_default();
     if options.panels.is_empty() {
-        bail!("{}: no [[coordination.panel]] in it", args.config.display());
+        bail!("{}: no [[coordination.panel]] in it", path.display());
     }
     let good = match &args.what {
-        What::Load { panels } => load(&options, panels, args.format)?,
-        What::Diff { panel, before, after } => diff(&options, panel.as_deref(), (before, after), args.format)?,
-        What::Explain(explain) => explain::run(explain, &options, args.format)?,
+        What::Load { panels } => load(&options, panels, format)?,
+        What::Diff { panel, before, after } => diff(&options, panel.as_deref(), (before, after), format)?,
+        What::Explain(explain) => explain::run(explain, &options, format)?,
+        What::Running(_) => true,
     };
     Ok(ExitCode::from(u8::from(!good)))
 }

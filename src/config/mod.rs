@@ -88,9 +88,9 @@
 //! owner_npi = "9990004043"
 //! tz = "America/New_York"           # of the dates of its periods; default: that of [coordination]
 //! source = { type = "csv", path = "rosters/lakeshore.csv", mode = "supersede" }   # csv | fhir-group; a file or a folder; supersede | delta; charset = "latin-1"
-//! stale_after = "90d"               # an older file is worth a warning
+//! stale_after = "90d"               # an older file is worth a warning, and an alert
 //! min_attributed = 5000             # fewer members are worth a warning; default: 5000 of an aco, else none
-//! max_drop_pct = 20                 # a roster that drops more is held until approved
+//! max_drop_pct = 20                 # a roster that drops more is held until approved: `handoff rosters approve`
 //! dates = "detect"                  # detect | iso | us (month first) | compact
 //! columns = { id = "MBI", id_system = "http://hl7.org/fhir/sid/us-mbi", mrn = "MRN", mrn_aa = "MRN_AA", family = "LAST", given = "FIRST", dob = "DOB", sex = "SEX",
 //!             address = "STREET", city = "CITY", zip = "ZIP", phone = "PHONE", start = "EFF", end = "TERM", pcp_npi = "PCP", care_manager = "CM",

@@ -1,4 +1,4 @@
-//! The registry: what people have said through the API, in the order in which they said it.
+//! The registry: what people have said through the API, in the order in which they said it, and which rosters were taken on in between.
 //!
 //! A log that is only added to (`DATA/registry.sqlite`, synced before the caller is answered). Each entry says after which message of the journal it holds: whoever reads
 //! journal and registry together reads both in one order, the same every time, and so can do all of it again.
@@ -40,18 +40,21 @@ pub enum Kind {
     MatchDecision,
     /// A roster that was held, and may be taken.
     RosterApproval,
+    /// Which rosters are in force from here on.
+    Roster,
     /// What somebody decided of a loop or of one of its steps.
     LoopDecision,
 }
 
 impl Kind {
     /// Every one.
-    pub const ALL: [Kind; 6] = [
+    pub const ALL: [Kind; 7] = [
         Kind::Subscription,
         Kind::Consent,
         Kind::CareTeam,
         Kind::MatchDecision,
         Kind::RosterApproval,
+        Kind::Roster,
         Kind::LoopDecision,
     ];
 
@@ -63,6 +66,7 @@ impl Kind {
             Kind::CareTeam => "care-team",
             Kind::MatchDecision => "match-decision",
             Kind::RosterApproval => "roster-approval",
+            Kind::Roster => "roster",
             Kind::LoopDecision => "loop-decision",
         }
     }

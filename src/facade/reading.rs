@@ -3,19 +3,18 @@ use super::Shared;
 use super::access::Who;
 use super::answer::{Problem, Resource, blocking};
 use super::subscriptions::{now_ms, recipient};
+use crate::coordination::roster::in_force::group as listed;
 use crate::coordination::subscription::cache;
 use crate::coordination::subscription::capability::{Interface, statement};
 use crate::coordination::subscription::relative;
 use crate::coordination::subscription::topic::{TOPICS, Topic, Trigger};
 use crate::coordination::work::telling::{self, Subject, Telling};
-use crate::facets::uuid_text;
 use crate::privacy::audit::{Entry, Outcome};
 use crate::privacy::recipient::MaxContent;
 use crate::privacy::{Reason, Recipient};
 use crate::server::care::Released;
 use axum::Extension;
 use axum::extract::{Path, State};
-use serde_json::json;
 use std::sync::Arc;
 
 /// Types of what people are notified of.
@@ -50,7 +49,7 @@ pub(super) async fn topic(State(shared): State<Arc<Shared>>, Path(id): Path<Stri
     Ok(Resource::found(shared.care.topics.resource(topic)))
 }
 
-/// A panel of the recipient: who it is, and how many; its members are not listed.
+/// A panel of the recipient: who it is, how many, and what its last roster changed; its members are not listed.
 pub(super) async fn group(
     State(shared): State<Arc<Shared>>,
     Extension(Who(who)): Extension<Who>,
@@ -60,13 +59,8 @@ pub(super) async fn group(
     let snapshot = shared.care.rosters.current();
     let panel = snapshot.panels().iter().find(|panel| panel.id == id && recipient.panels.contains(&panel.id));
     let panel = panel.ok_or_else(Problem::not_found)?;
-    let mut group = json!({
-        "resourceType": "Group", "id": panel.id, "active": true, "type": "person", "actual": true, "name": panel.id,
-    });
-    if let Some(npi) = &panel.owner_npi {
-        let identifier = json!({ "system": "http://hl7.org/fhir/sid/us-npi", "value": npi });
-        group["managingEntity"] = json!({ "type": "Organization", "identifier": identifier });
-    }
+    let in_force = shared.care.rosters.in_force();
+    let group = listed(panel, in_force.of(&panel.id), shared.care.topics.base());
     Ok(Resource::found(group))
 }
 
@@ -107,7 +101,7 @@ pub(super) async fn read(
             (Released::Withheld(reason), _) => Outcome::Suppressed(*reason),
             _ => return Err(Problem::not_found()),
         };
-        let person = uuid_text(&telling.person.0);
+        let person = telling.person_id();
         let entry = Entry {
             id: telling::audit_id(&notified.event, &id, &format!("read|{now_ms}")),
             at_ms: now_ms,
@@ -130,6 +124,7 @@ fn may(recipient: &Recipient, telling: &Telling) -> bool {
     let trigger = match &telling.subject {
         Subject::Event(event) => Trigger::Event(event.kind),
         Subject::Loop { .. } => Trigger::OpenLoop,
+        Subject::Roster(_) => Trigger::RosterChanged,
     };
     let own = |topic: &&Topic| recipient.topics.iter().any(|own| own == topic.id);
     TOPICS.iter().filter(own).any(|topic| topic.triggers.iter().any(|(one, _)| *one == trigger))

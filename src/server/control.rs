@@ -1,10 +1,12 @@
 //! What may be asked of a running gateway, by whoever may ask. Cheap to clone; outlives the gateway, and then says so.
+use super::care;
 use super::codes::{CodeRow, ResolveError, Resolved};
 use super::gateway::Command;
 use crate::delivery::resend::Outlets;
 use crate::journal;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -193,6 +195,11 @@ impl Control {
     /// By what a dead letter is sent again; `None` once the gateway is going down.
     pub async fn outlets(&self) -> Option<Outlets> {
         self.ask(Command::Outlets).await
+    }
+
+    /// Coordinated care, where the gateway has it; `None` once the gateway is going down.
+    pub async fn care(&self) -> Option<Option<Arc<care::Shared>>> {
+        self.ask(Command::Care).await
     }
 
     /// Starts, pauses or stops a route.

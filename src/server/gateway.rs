@@ -34,6 +34,7 @@ pub(super) enum Command {
     Routes(oneshot::Sender<Vec<RouteStatus>>),
     Journal(oneshot::Sender<JournalStatus>),
     Outlets(oneshot::Sender<Outlets>),
+    Care(oneshot::Sender<Option<Arc<care::Shared>>>),
     SetRoute { name: String, state: RouteState, answer: oneshot::Sender<Result<(), ControlError>> },
     Reload(oneshot::Sender<Result<ReloadSummary, ReloadError>>),
     Resolve(Vec<CodeRow>, oneshot::Sender<Result<Resolved, ResolveError>>),
@@ -268,6 +269,7 @@ impl Gateway {
                 let (plans, routes) = (Arc::clone(&self.plans), self.lanes.options());
                 _ = answer.send(Outlets { plans, routes });
             }
+            Command::Care(answer) => _ = answer.send(self.care()),
             Command::SetRoute { name, state, answer } => _ = answer.send(self.lanes.set(&name, state).await),
             Command::Resolve(rows, answer) => _ = answer.send(self.resolve(rows).await),
             Command::Reload(answer) => {

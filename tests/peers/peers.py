@@ -279,7 +279,7 @@ class Peers:
                 command = [f"{self.options.venv}/bin/schemathesis", "run", f"{base}/api/v1/openapi.json", "--header", f"Authorization: Bearer {token}"]
                 command += ["--checks", "all", "--seed", "7", "--generation-deterministic", "--max-examples", "10", "--workers", "2", "--no-color"]
                 if role == "phi-reader":
-                    command += ["--include-path-regex", r"/raw$|/dead-letters/\{route\}/\{seq\}$"]
+                    command += ["--include-path-regex", r"/raw$|/dead-letters/\{route\}/\{seq\}$|/rosters/explain$|/rosters/reviews$"]
                 done = subprocess.run(command, timeout=PATIENCE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder)
                 assert done.returncode == 0, f"{role}:\n{done.stdout}"
 

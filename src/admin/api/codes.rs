@@ -72,11 +72,13 @@ struct Row {
 /// A whole number from 0; for JSON `7.0` is one as well.
 fn whole<'de, D: serde::Deserializer<'de>>(source: D) -> Result<u64, D::Error> {
     let number = serde_json::Number::deserialize(source)?;
+    whole_of(&number).ok_or_else(|| serde::de::Error::custom(format!("{number} is no number of a code")))
+}
+
+/// The whole number that a number of JSON is.
+pub(super) fn whole_of(number: &serde_json::Number) -> Option<u64> {
     let from_float = || number.as_f64().filter(|float| float.fract() == 0.0 && (0.0..=MANTISSA_MAX).contains(float));
-    number
-        .as_u64()
-        .or_else(|| from_float().map(|float| float as u64))
-        .ok_or_else(|| serde::de::Error::custom(format!("{number} is no number of a code")))
+    number.as_u64().or_else(|| from_float().map(|float| float as u64))
 }
 
 /// Up to here every whole number is a float of its own.

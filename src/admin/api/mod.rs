@@ -3,6 +3,8 @@ pub(super) mod codes;
 pub(super) mod letters;
 pub(super) mod loops;
 pub(super) mod messages;
+pub(super) mod reviews;
+pub(super) mod rosters;
 pub(super) mod routes;
 pub(super) mod status;
 

@@ -43,7 +43,12 @@ pub(super) fn run(args: &ExplainArgs, options: &Options, format: Format) -> anyh
         };
         let explained = snapshot.explain(&patient, &Aliases::default());
         if format == Format::Json {
-            list.push(json_of(&label, &explained, &snapshot, args.phi));
+            let mut object = json!({ "message": label });
+            let said = explained.json(&snapshot, args.phi);
+            if let (Value::Object(object), Value::Object(said)) = (&mut object, said) {
+                object.extend(said);
+            }
+            list.push(object);
         } else {
             print(&label, &explained, &snapshot, args.phi);
         }
@@ -102,61 +107,4 @@ fn shown(key: PersonKey, snapshot: &Snapshot, phi: bool) -> String {
         Some(about) => format!("{key} {}, {} {}", about.family, about.given, about.birth),
         None => key.to_string(),
     }
-}
-
-fn json_of(label: &str, explained: &Explanation, snapshot: &Snapshot, phi: bool) -> Value {
-    let person = |key: &PersonKey| {
-        let mut object = json!({ "key": key.to_string() });
-        if let Some(about) = snapshot.about(key).filter(|_| phi) {
-            object["family"] = about.family.into();
-            object["given"] = about.given.into();
-            object["birth_date"] = about.birth.to_string().into();
-            object["identifiers"] =
-                snapshot.identifiers(key).map(|(system, value)| json!({ "system": system, "value": value })).collect();
-        }
-        object
-    };
-    let mut object = json!({ "message": label });
-    match &explained.found {
-        Match::Person(key, how) => {
-            object["match"] = how.name().into();
-            object["person"] = person(key);
-            if let How::Score(score) = how {
-                object["score"] = rounded(*score);
-            }
-            let membership = |one: crate::coordination::roster::Membership<'_>| {
-                let day = |day: Option<jiff::civil::Date>| day.map(|day| day.to_string());
-                json!({ "panel": one.panel.id, "start": day(one.start), "end": day(one.end), "pcp": one.pcp, "care_manager": one.care_manager })
-            };
-            object["memberships"] = snapshot.memberships(key).map(membership).collect();
-        }
-        Match::Review { reason, candidates } => {
-            object["match"] = "review".into();
-            object["reason"] = reason.name().into();
-            object["candidates"] = candidates.iter().map(person).collect();
-        }
-        Match::None => object["match"] = "none".into(),
-    }
-    object["steps"] = explained.steps.iter().map(step_json).collect();
-    object
-}
-
-fn step_json(step: &Step) -> Value {
-    let keys = |people: &[PersonKey]| people.iter().map(ToString::to_string).collect::<Vec<_>>();
-    match step {
-        Step::Identifier { system, people, alias, confirmed } => {
-            json!({ "identifier": system, "alias": alias, "people": keys(people), "confirmed": keys(confirmed) })
-        }
-        Step::Fields { set, people } => json!({ "set": set, "people": keys(people) }),
-        Step::Broad { block } => json!({ "block": block, "broad": true }),
-        Step::Compared { person, score, parts, another_given } => {
-            let part = |part: &Part| json!({ "field": part.field.name(), "alike": part.alike.map(rounded), "adds": rounded(part.adds), "most": rounded(part.most) });
-            json!({ "person": person.to_string(), "score": score.map(rounded), "another_given": another_given, "parts": parts.iter().map(part).collect::<Vec<_>>() })
-        }
-    }
-}
-
-/// Three decimals say all there is.
-fn rounded(number: f64) -> Value {
-    ((number * 1000.0).round() / 1000.0).into()
 }

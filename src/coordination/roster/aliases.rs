@@ -8,7 +8,7 @@ use super::reviews;
 use super::snapshot::Snapshot;
 use super::systems::{self, Keyed, MRN};
 use crate::coordination::event::{Event, Identifier, Kind, Patient};
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use std::collections::HashMap;
 
 /// Numbers that are kept; with more nothing is learned.
@@ -61,6 +61,23 @@ impl Aliases {
             let key = keyed(&row.get::<_, String>(0)?, &row.get::<_, String>(1)?);
             let person = row.get::<_, Option<[u8; 16]>>(2)?.map(PersonKey);
             known.insert(key, Alias { person, decided: row.get(3)? });
+        }
+        Ok(Aliases { known })
+    }
+
+    /// Those of a patient alone, for those who only look.
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub fn of_patient(connection: &Connection, patient: &Patient) -> rusqlite::Result<Aliases> {
+        let sql = "SELECT person, decided FROM roster_alias WHERE system = ?1 AND value = ?2";
+        let (mut select, mut known) = (connection.prepare_cached(sql)?, HashMap::new());
+        for (system, value) in systems::of_message(&patient.identifiers) {
+            let row = select.query_row([&system, &value], |row| {
+                let person = row.get::<_, Option<[u8; 16]>>(0)?.map(PersonKey);
+                Ok(Alias { person, decided: row.get(1)? })
+            });
+            known.extend(row.optional()?.map(|alias| (keyed(&system, &value), alias)));
         }
         Ok(Aliases { known })
     }

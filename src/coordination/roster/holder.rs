@@ -1,8 +1,11 @@
 //! The rosters of a running gateway: read aside, judged, and swapped while messages go on.
 //!
-//! Of each panel the files that were accepted last are kept in `DATA/rosters/PANEL/`: a file that is refused or held changes nothing, over a restart either.
+//! Which are in force says the registry ([`super::in_force`]); their files are kept ([`super::kept`]): a file that is refused or held changes nothing, over a restart either, and
+//! whoever reads the journal again has the rosters of then.
 use super::difference::{Difference, rekeyed};
 use super::files;
+use super::in_force::{InForce, Taken};
+use super::kept::{self, Fingerprint, KeepError};
 use super::key::PersonKey;
 use super::options::{Options, Panel};
 use super::rows::{Rejected, RosterError, Rows};
@@ -10,7 +13,7 @@ use super::snapshot::Snapshot;
 use arc_swap::ArcSwap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::UNIX_EPOCH;
 
 /// The rosters that are in force.
@@ -18,7 +21,8 @@ pub struct Rosters {
     options: Options,
     folder: PathBuf,
     current: ArcSwap<Snapshot>,
-    /// Held while rosters are swapped: one at a time.
+    in_force: Mutex<InForce>,
+    /// Held while rosters are swapped, one at a time: copying their files takes seconds, and nobody who asks which are in force waits for that.
     swapping: Mutex<()>,
 }
 
@@ -54,9 +58,12 @@ pub struct PanelLoaded {
     pub files: Vec<String>,
     /// What somebody should look at.
     pub warnings: Vec<Warning>,
+    /// What its files are; nothing where they cannot be read.
+    pub fingerprint: Option<Fingerprint>,
+    /// When the last of its files was written, in milliseconds since 1970.
+    pub file_ms: Option<i64>,
     /// The files, where they are to be kept as the accepted ones.
     keep: Vec<PathBuf>,
-    fingerprint: [u8; 32],
 }
 
 /// Whether a roster is taken.
@@ -113,37 +120,6 @@ pub enum Warning {
     },
 }
 
-/// What subscribers of `atr-list-change` are told of a panel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListChange {
-    /// The panel.
-    pub panel: String,
-    /// How many are new.
-    pub added: usize,
-    /// How many are gone.
-    pub dropped: usize,
-    /// Of how many something is different.
-    pub changed: usize,
-    /// How many there are now.
-    pub members: usize,
-}
-
-/// Accepted files cannot be kept.
-#[derive(Debug, thiserror::Error)]
-pub enum KeepError {
-    /// A folder or file that cannot be written.
-    #[error("{}: the accepted roster cannot be kept: {error}", path.display())]
-    Write {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// They are not what was read.
-    #[error("{}: the roster changed while it was read; load it again", .0.display())]
-    Changed(PathBuf),
-}
-
 /// The warnings that a roster gives rise to. Times are milliseconds since 1970.
 pub fn warnings(panel: &Panel, rows: &Rows, attributed: usize, file_ms: Option<i64>, now_ms: i64) -> Vec<Warning> {
     let mut found = Vec::new();
@@ -153,22 +129,25 @@ pub fn warnings(panel: &Panel, rows: &Rows, attributed: usize, file_ms: Option<i
     if attributed < panel.min_attributed {
         found.push(Warning::Few { attributed, least: panel.min_attributed });
     }
-    let days = |ms: u64| ms / 86_400_000;
-    let age = file_ms.map_or(0, |file_ms| now_ms.saturating_sub(file_ms).max(0).unsigned_abs());
-    let most = u64::try_from(panel.stale_after.as_millis()).unwrap_or(u64::MAX);
-    if age > most {
-        found.push(Warning::Stale { days: days(age), most: days(most) });
-    }
+    found.extend(stale(panel, file_ms, now_ms));
     found
 }
 
+/// Whether a file is older than `stale_after`. Times are milliseconds since 1970.
+pub fn stale(panel: &Panel, file_ms: Option<i64>, now_ms: i64) -> Option<Warning> {
+    let days = |ms: u64| ms / 86_400_000;
+    let age = file_ms.map_or(0, |file_ms| now_ms.saturating_sub(file_ms).max(0).unsigned_abs());
+    let most = u64::try_from(panel.stale_after.as_millis()).unwrap_or(u64::MAX);
+    (age > most).then(|| Warning::Stale { days: days(age), most: days(most) })
+}
+
 impl Rosters {
-    /// The rosters that were accepted last, from `folder` (`DATA/rosters`). A panel without one has no members until one is loaded; one that cannot be read any more,
-    /// such as after a change of its columns, is told, and has none either.
-    pub fn open(options: Options, folder: PathBuf) -> (Rosters, Vec<RosterError>) {
-        let (accepted, errors) = accepted(&options, &folder);
-        let current = ArcSwap::from_pointee(snapshot(&options, &accepted));
-        (Rosters { options, folder, current, swapping: Mutex::default() }, errors)
+    /// The rosters that are in force, their files from `folder` (`DATA/rosters`). A panel without one has no members until one is taken on; one that cannot be read any more, such
+    /// as after a change of its columns, is told, and has none either.
+    pub fn open(options: Options, folder: PathBuf, in_force: InForce) -> (Rosters, Vec<RosterError>) {
+        let (rows, errors) = accepted(&options, &folder, &in_force);
+        let current = ArcSwap::from_pointee(snapshot(&options, &rows));
+        (Rosters { options, folder, current, in_force: Mutex::new(in_force), swapping: Mutex::default() }, errors)
     }
 
     /// The people of now. Cheap, and never waits for a roster that is read.
@@ -176,14 +155,44 @@ impl Rosters {
         self.current.load_full()
     }
 
-    /// Reads the rosters from where the configuration says, aside; nothing is in force before [`Rosters::swap`]. `approved` names the panels whose roster may drop more
-    /// than `max_drop_pct`.
-    pub fn load(&self, now_ms: i64, approved: &[&str]) -> Loaded {
+    /// Which rosters they are of.
+    pub fn in_force(&self) -> InForce {
+        self.lock().clone()
+    }
+
+    /// The panels as configured.
+    pub fn panels(&self) -> &[Panel] {
+        &self.options.panels
+    }
+
+    /// The people of other rosters, such as those of an earlier place in the journal. Of a panel whose roster of then is not kept any more, those of now.
+    pub fn at(&self, wanted: &InForce) -> Arc<Snapshot> {
+        let current = self.current();
+        if *current.fingerprint() == Snapshot::fingerprint_of(wanted.fingerprints(&self.options)) {
+            return current;
+        }
+        let now = self.in_force();
+        let read = |panel: &Panel| {
+            let Some(then) = wanted.of(&panel.id) else { return Rows::default() };
+            let rows = kept::read(&self.folder, panel, &self.options, &then.sha256).or_else(|error| {
+                tracing::warn!(panel = panel.id, "its roster of now counts for what was received earlier: {error}");
+                let now = now.of(&panel.id).map(|taken| taken.sha256).unwrap_or_default();
+                kept::read(&self.folder, panel, &self.options, &now)
+            });
+            rows.unwrap_or_default()
+        };
+        let rows: Vec<Rows> = self.options.panels.iter().map(read).collect();
+        Arc::new(snapshot(&self.options, &rows))
+    }
+
+    /// Reads the rosters from where the configuration says, aside; nothing is in force before [`Rosters::swap`]. `approved` says of which panel which files may drop more than
+    /// `max_drop_pct`.
+    pub fn load(&self, now_ms: i64, approved: &dyn Fn(&str, &Fingerprint) -> bool) -> Loaded {
         let mut panels = Vec::new();
         let mut all = Vec::new();
-        let (accepted, _) = accepted(&self.options, &self.folder);
+        let (accepted, _) = accepted(&self.options, &self.folder, &self.in_force());
         for (panel, before) in self.options.panels.iter().zip(accepted) {
-            let (told, rows) = load_panel(panel, &self.options, before, now_ms, approved.contains(&panel.id.as_str()));
+            let (told, rows) = load_panel(panel, &self.options, before, now_ms, approved);
             panels.push(told);
             all.push(rows);
         }
@@ -192,28 +201,56 @@ impl Rosters {
         Loaded { snapshot, panels, rekeyed }
     }
 
-    /// Puts loaded rosters in force; the accepted files are kept first, so that a restart has the same ones. Tells what changed of each panel.
+    /// Puts loaded rosters in force. Their files are kept first, then `say` writes down which they are, where they are others than before; whether they were.
     ///
     /// # Errors
-    /// Files that cannot be kept; the rosters before stay in force.
-    pub fn swap(&self, loaded: &Loaded) -> Result<Vec<ListChange>, KeepError> {
-        let _one_at_a_time = self.swapping.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        for panel in &loaded.panels {
-            if matches!(panel.outcome, Outcome::Accepted) {
-                keep(&self.folder.join(&panel.panel), &panel.keep, &panel.fingerprint)?;
-            }
+    /// Files that cannot be kept, and what `say` says; the rosters before stay in force.
+    pub fn swap<E: From<KeepError>>(
+        &self,
+        loaded: &Loaded,
+        now_ms: i64,
+        say: impl FnOnce(&InForce) -> Result<(), E>,
+    ) -> Result<bool, E> {
+        let _one_at_a_time = self.swapping.lock().unwrap_or_else(PoisonError::into_inner);
+        let in_force = self.in_force();
+        let accepted = || loaded.panels.iter().filter(|panel| matches!(panel.outcome, Outcome::Accepted));
+        for panel in accepted() {
+            let fingerprint = panel.fingerprint.unwrap_or_default();
+            kept::keep(&self.folder.join(&panel.panel), &panel.keep, &fingerprint)?;
         }
-        self.current.store(Arc::clone(&loaded.snapshot));
-        let accepted = loaded.panels.iter().filter(|panel| matches!(panel.outcome, Outcome::Accepted));
-        let change = |panel: &PanelLoaded| ListChange {
-            panel: panel.panel.clone(),
-            added: panel.difference.added,
-            dropped: panel.difference.dropped,
-            changed: panel.difference.changed,
-            members: panel.difference.after,
-        };
-        Ok(accepted.filter(|panel| !panel.difference.is_empty()).map(change).collect())
+        let next = next(&in_force, loaded, now_ms);
+        let is_new = next.panels.iter().any(|one| in_force.of(&one.panel).is_none_or(|old| old.sha256 != one.sha256));
+        // First: whoever reads what was said finds them here.
+        let before = self.current.swap(Arc::clone(&loaded.snapshot));
+        if is_new {
+            if let Err(error) = say(&next) {
+                self.current.store(before);
+                return Err(error);
+            }
+            *self.lock() = next;
+        }
+        accepted().for_each(|panel| kept::forget(&self.folder.join(&panel.panel)));
+        Ok(is_new)
     }
+
+    fn lock(&self) -> MutexGuard<'_, InForce> {
+        self.in_force.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Which rosters are in force when the loaded ones are.
+fn next(before: &InForce, loaded: &Loaded, now_ms: i64) -> InForce {
+    let taken = |panel: &PanelLoaded| {
+        let before = before.of(&panel.panel).cloned();
+        let fingerprint = panel.fingerprint.filter(|_| matches!(panel.outcome, Outcome::Accepted));
+        let Some(sha256) = fingerprint.filter(|new| before.as_ref().is_none_or(|old| old.sha256 != *new)) else {
+            return before;
+        };
+        let Difference { after: members, added, dropped, changed, .. } = panel.difference;
+        let (panel, file_ms) = (panel.panel.clone(), panel.file_ms);
+        Some(Taken { panel, sha256, since_ms: now_ms, file_ms, members, added, dropped, changed })
+    };
+    InForce { panels: loaded.panels.iter().filter_map(taken).collect() }
 }
 
 fn snapshot(options: &Options, rows: &[Rows]) -> Snapshot {
@@ -221,15 +258,12 @@ fn snapshot(options: &Options, rows: &[Rows]) -> Snapshot {
     Snapshot::new(&panels, &options.matching)
 }
 
-/// The rows of each panel that were accepted last; none of those that have none.
-fn accepted(options: &Options, folder: &Path) -> (Vec<Rows>, Vec<RosterError>) {
+/// The rows of each panel that are in force; none of those that have none.
+fn accepted(options: &Options, folder: &Path, in_force: &InForce) -> (Vec<Rows>, Vec<RosterError>) {
     let mut errors = Vec::new();
     let mut read = |panel: &Panel| {
-        // Between two renames the old ones are the accepted ones.
-        let kept = [folder.join(&panel.id), folder.join(format!(".{}.old", panel.id))];
-        let Some(path) = kept.into_iter().find(|path| path.is_dir()) else { return Rows::default() };
-        let source = super::options::Source { path, ..panel.source.clone() };
-        files::read(&source, &options.matching).unwrap_or_else(|error| {
+        let Some(taken) = in_force.of(&panel.id) else { return Rows::default() };
+        kept::read(folder, panel, options, &taken.sha256).unwrap_or_else(|error| {
             errors.push(error);
             Rows::default()
         })
@@ -239,7 +273,13 @@ fn accepted(options: &Options, folder: &Path) -> (Vec<Rows>, Vec<RosterError>) {
 }
 
 /// The roster of one panel, and the rows that hold: the new ones, or those before.
-fn load_panel(panel: &Panel, options: &Options, before: Rows, now_ms: i64, approved: bool) -> (PanelLoaded, Rows) {
+fn load_panel(
+    panel: &Panel,
+    options: &Options,
+    before: Rows,
+    now_ms: i64,
+    approved: &dyn Fn(&str, &Fingerprint) -> bool,
+) -> (PanelLoaded, Rows) {
     let time = jiff::Timestamp::from_millisecond(now_ms).unwrap_or_default();
     let today = panel.zone.to_datetime(time).date();
     let read = files::files(&panel.source)
@@ -254,8 +294,9 @@ fn load_panel(panel: &Panel, options: &Options, before: Rows, now_ms: i64, appro
         rejected: Vec::new(),
         files: Vec::new(),
         warnings: Vec::new(),
+        fingerprint: None,
+        file_ms: None,
         keep: Vec::new(),
-        fingerprint: [0; 32],
     };
     let (paths, rows) = match read {
         Ok(read) => read,
@@ -271,8 +312,10 @@ fn load_panel(panel: &Panel, options: &Options, before: Rows, now_ms: i64, appro
     (told.read, told.bad) = (rows.read, rows.bad);
     (told.rejected, told.files) = (rows.rejected.clone(), rows.files.clone());
     let attributed = rows.members_on(today);
-    told.warnings = warnings(panel, &rows, attributed, paths.last().and_then(|path| changed_ms(path)), now_ms);
-    if told.difference.drops_more_than(panel.max_drop_pct) && !approved {
+    told.fingerprint = Some(rows.fingerprint);
+    told.file_ms = paths.last().and_then(|path| changed_ms(path));
+    told.warnings = warnings(panel, &rows, attributed, told.file_ms, now_ms);
+    if told.difference.drops_more_than(panel.max_drop_pct) && !approved(&panel.id, &rows.fingerprint) {
         told.outcome = Outcome::Held;
         return (told, before);
     }
@@ -280,7 +323,7 @@ fn load_panel(panel: &Panel, options: &Options, before: Rows, now_ms: i64, appro
         told.outcome = Outcome::Accepted;
     }
     told.attributed = attributed;
-    (told.keep, told.fingerprint) = (paths, rows.fingerprint);
+    told.keep = paths;
     (told, rows)
 }
 
@@ -288,51 +331,4 @@ fn load_panel(panel: &Panel, options: &Options, before: Rows, now_ms: i64, appro
 pub fn changed_ms(path: &Path) -> Option<i64> {
     let changed = fs::metadata(path).and_then(|facts| facts.modified()).ok()?;
     changed.duration_since(UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_millis()).ok())
-}
-
-/// Copies files into a new folder beside `folder`, and puts it in its place.
-fn keep(folder: &Path, files: &[PathBuf], fingerprint: &[u8; 32]) -> Result<(), KeepError> {
-    let parent = folder.parent().unwrap_or(Path::new("."));
-    let name = folder.file_name().unwrap_or_default().to_string_lossy();
-    let (new, old) = (parent.join(format!(".{name}.new")), parent.join(format!(".{name}.old")));
-    let write = |error| KeepError::Write { path: folder.to_owned(), error };
-    let copied = copy(&new, parent, files).map_err(write)?;
-    if files::fingerprint(&copied).map_err(write)? != *fingerprint {
-        return Err(KeepError::Changed(folder.to_owned()));
-    }
-    replace(folder, &new, &old, parent).map_err(write)
-}
-
-fn copy(new: &Path, parent: &Path, files: &[PathBuf]) -> std::io::Result<Vec<PathBuf>> {
-    fs::create_dir_all(parent)?;
-    if new.exists() {
-        fs::remove_dir_all(new)?;
-    }
-    fs::create_dir(new)?;
-    let mut copied = Vec::new();
-    for (number, file) in files.iter().enumerate() {
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        // In the order in which they were read, whatever they are called.
-        let kept = new.join(format!("{number:05}-{name}"));
-        fs::copy(file, &kept)?;
-        fs::File::open(&kept)?.sync_all()?;
-        copied.push(kept);
-    }
-    fs::File::open(new)?.sync_all()?;
-    Ok(copied)
-}
-
-fn replace(folder: &Path, new: &Path, old: &Path, parent: &Path) -> std::io::Result<()> {
-    if folder.exists() {
-        if old.exists() {
-            fs::remove_dir_all(old)?;
-        }
-        fs::rename(folder, old)?;
-    }
-    fs::rename(new, folder)?;
-    fs::File::open(parent)?.sync_all()?;
-    if old.exists() {
-        fs::remove_dir_all(old)?;
-    }
-    Ok(())
 }

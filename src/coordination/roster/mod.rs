@@ -9,14 +9,19 @@
 //! | [`matching`], `score` | who a message is about |
 //! | [`aliases`], [`reviews`] | what is learned from messages, and what somebody has to decide |
 //! | [`difference`], [`holder`] | from one roster to the next, while messages go on |
+//! | [`in_force`], [`kept`] | which are in force from which place of the journal on, and their files |
+//! | [`explained`] | how a match came about, as JSON |
 pub mod aliases;
 mod build;
 pub mod difference;
+pub mod explained;
 mod fields;
 pub mod files;
 mod group;
 pub mod holder;
+pub mod in_force;
 mod index;
+pub mod kept;
 mod key;
 pub mod matching;
 pub mod options;
@@ -39,7 +44,7 @@ pub use reviews::TABLES;
 pub use rows::{RosterError, Rows};
 pub use score::Part;
 pub use snapshot::{Membership, Snapshot};
-pub use systems::{MBI, of_uri as system_of_uri};
+pub use systems::{MBI, of_uri as system_of_uri, to_message as identifier_of};
 
 #[cfg(test)]
 mod size_tests;

@@ -10,6 +10,8 @@ use super::systems::{self, Keyed};
 use crate::coordination::event::Event;
 use crate::fhir::identity;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use serde::Deserialize as _;
+use serde_json::{Value, json};
 
 /// Items that are kept.
 pub const REVIEWS_MAX: u64 = 10_000;
@@ -27,10 +29,14 @@ CREATE TABLE IF NOT EXISTS roster_review (
 CREATE INDEX IF NOT EXISTS roster_review_standing ON roster_review (standing, id);";
 
 /// A match that somebody has to look at, or has looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Review {
     /// Its number.
     pub id: u64,
+    /// The patient and the doubt: the same wherever it is numbered anew.
+    pub subject: [u8; 16],
+    /// The numbers that the messages have: system and value.
+    pub identifiers: Vec<(String, String)>,
     /// Why.
     pub reason: Reason,
     /// Who it may be.
@@ -45,6 +51,12 @@ pub struct Review {
     pub decision: Option<Decision>,
 }
 
+impl std::fmt::Debug for Review {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Review({}, {})", self.id, self.reason.name())
+    }
+}
+
 /// What somebody decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
@@ -54,20 +66,54 @@ pub enum Decision {
     Nobody,
 }
 
-/// What came of a decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decided {
-    /// From now on messages with so many of its numbers are matched as was decided.
-    Numbers(usize),
-    /// There is no such item.
-    Unknown,
+/// A decision as the registry keeps it, with all that it takes effect by: the item may have another number, or none, when the journal is read again.
+///
+/// ```text
+/// under the subject    {"person": "9c0e…" | null, "identifiers": [["mrn@SBMC", "00718243"], …]}
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The patient and the doubt.
+    pub subject: [u8; 16],
+    /// What was decided.
+    pub decision: Decision,
+    /// Of messages with these numbers.
+    pub identifiers: Vec<(String, String)>,
+}
+
+impl Verdict {
+    /// Under what it stands in the registry.
+    pub fn id(&self) -> String {
+        PersonKey(self.subject).to_string()
+    }
+
+    /// As it stands there.
+    pub fn body(&self) -> Value {
+        let person = match self.decision {
+            Decision::Person(person) => Some(person.to_string()),
+            Decision::Nobody => None,
+        };
+        json!({ "person": person, "identifiers": self.identifiers })
+    }
+
+    /// Reads an entry; none of one that another version wrote.
+    pub fn parse(id: &str, body: &Value) -> Option<Verdict> {
+        let PersonKey(subject) = PersonKey::parse(id)?;
+        let decision = match body.get("person")? {
+            Value::Null => Decision::Nobody,
+            person => Decision::Person(PersonKey::parse(person.as_str()?)?),
+        };
+        let identifiers = Vec::deserialize(body.get("identifiers")?).ok()?;
+        Some(Verdict { subject, decision, identifiers })
+    }
 }
 
 /// The namespace of subjects, a UUID of our own.
 const SUBJECTS: [u8; 16] =
     [0x7d, 0x50, 0x1e, 0xa6, 0x0f, 0x93, 0x4b, 0x2c, 0xb4, 0x6a, 0x92, 0x3e, 0x58, 0xc7, 0x14, 0x0d];
 
-const COLUMNS: &str = "id, reason, candidates, count, first_seq, last_seq, last_ms, standing, person";
+const COLUMNS: &str =
+    "id, subject, identifiers, reason, candidates, count, first_seq, last_seq, last_ms, standing, person";
 
 /// Notes a match that somebody has to look at. False where there was no room, or nothing to look at.
 ///
@@ -122,7 +168,18 @@ fn has_room(transaction: &Transaction<'_>) -> rusqlite::Result<bool> {
     Ok(transaction.prepare_cached(sql)?.execute([])? > 0)
 }
 
-/// Takes what somebody decided of an item: its numbers are matched so from now on. Numbers that other people of the rosters have are not: they stay theirs.
+/// The numbers of which a decision may say whose they are: those that other people of the rosters have stay theirs.
+pub fn decidable<'v>(verdict: &'v Verdict, snapshot: &'v Snapshot) -> impl Iterator<Item = &'v Keyed> {
+    let person = match verdict.decision {
+        Decision::Person(person) => Some(person),
+        Decision::Nobody => None,
+    };
+    let free =
+        move |(system, value): &&Keyed| snapshot.owners(system, value).iter().all(|owner| Some(*owner) == person);
+    verdict.identifiers.iter().filter(free)
+}
+
+/// Takes what somebody decided of an item: its numbers are matched so from now on. How many of them.
 ///
 /// # Errors
 /// A database that cannot be written.
@@ -130,31 +187,21 @@ pub fn decide(
     transaction: &Transaction<'_>,
     aliases: &mut Aliases,
     snapshot: &Snapshot,
-    id: u64,
-    decision: Decision,
+    verdict: &Verdict,
     seq: u64,
-) -> rusqlite::Result<Decided> {
-    let Ok(row_id) = i64::try_from(id) else { return Ok(Decided::Unknown) };
-    let sql = "SELECT identifiers FROM roster_review WHERE id = ?1";
-    let identifiers: Option<String> =
-        transaction.prepare_cached(sql)?.query_row([row_id], |row| row.get(0)).optional()?;
-    let Some(identifiers) = identifiers else { return Ok(Decided::Unknown) };
-    let person = match decision {
+) -> rusqlite::Result<usize> {
+    let person = match verdict.decision {
         Decision::Person(person) => Some(person),
         Decision::Nobody => None,
     };
     let mut count = 0;
-    for (system, value) in identifiers.lines().filter_map(|line| line.split_once('\t')) {
-        let owners = snapshot.owners(system, value);
-        if owners.iter().all(|owner| Some(*owner) == person) {
-            let alias = Alias { person, decided: true };
-            count += usize::from(aliases.set(transaction, &(system.to_owned(), value.to_owned()), alias, seq)?);
-        }
+    for keyed in decidable(verdict, snapshot) {
+        count += usize::from(aliases.set(transaction, keyed, Alias { person, decided: true }, seq)?);
     }
     let (standing, key) = (if person.is_some() { "person" } else { "nobody" }, person.map(|person| person.0));
-    let sql = "UPDATE roster_review SET standing = ?2, person = ?3 WHERE id = ?1";
-    transaction.prepare_cached(sql)?.execute(params![row_id, standing, key])?;
-    Ok(Decided::Numbers(count))
+    let sql = "UPDATE roster_review SET standing = ?2, person = ?3 WHERE subject = ?1";
+    transaction.prepare_cached(sql)?.execute(params![verdict.subject, standing, key])?;
+    Ok(count)
 }
 
 /// Items by number, behind one of them, at most so many; only open ones where that is wanted.
@@ -182,16 +229,20 @@ pub fn find(connection: &Connection, id: u64) -> rusqlite::Result<Option<Review>
 
 fn review(row: &Row<'_>) -> rusqlite::Result<Review> {
     let number = |at: usize| row.get::<_, i64>(at).map(i64::unsigned_abs);
-    let candidates: Vec<u8> = row.get(2)?;
-    let (standing, person): (String, Option<[u8; 16]>) = (row.get(7)?, row.get(8)?);
+    let identifiers: String = row.get(2)?;
+    let identifiers = identifiers.lines().filter_map(|line| line.split_once('\t'));
+    let candidates: Vec<u8> = row.get(4)?;
+    let (standing, person): (String, Option<[u8; 16]>) = (row.get(9)?, row.get(10)?);
     let decided = || person.map_or(Decision::Nobody, |key| Decision::Person(PersonKey(key)));
     Ok(Review {
         id: number(0)?,
-        reason: Reason::parse(&row.get::<_, String>(1)?).unwrap_or(Reason::Conflict),
+        subject: row.get(1)?,
+        identifiers: identifiers.map(|(system, value)| (system.to_owned(), value.to_owned())).collect(),
+        reason: Reason::parse(&row.get::<_, String>(3)?).unwrap_or(Reason::Conflict),
         candidates: candidates.as_chunks().0.iter().map(|key| PersonKey(*key)).collect(),
-        count: number(3)?,
-        seqs: (number(4)?, number(5)?),
-        last_ms: row.get(6)?,
+        count: number(5)?,
+        seqs: (number(6)?, number(7)?),
+        last_ms: row.get(8)?,
         decision: (standing != "open").then(decided),
     })
 }

@@ -111,14 +111,20 @@ impl Snapshot {
     /// The people of these panels, each once however many panels they are in. The order of rows makes no difference.
     pub fn new(panels: &[(&Panel, &Rows)], matching: &Matching) -> Snapshot {
         let mut snapshot = build::build(panels, matching);
-        let mut sha = Sha256::new();
-        for (panel, rows) in panels {
-            sha.update((panel.id.len() as u64).to_le_bytes());
-            sha.update(&panel.id);
-            sha.update(rows.fingerprint);
-        }
-        snapshot.fingerprint = sha.finalize().into();
+        let fingerprints = panels.iter().map(|(panel, rows)| (panel.id.as_str(), rows.fingerprint));
+        snapshot.fingerprint = Snapshot::fingerprint_of(fingerprints);
         snapshot
+    }
+
+    /// SHA-256 over panels and their files.
+    pub(super) fn fingerprint_of<'p>(panels: impl Iterator<Item = (&'p str, [u8; 32])>) -> [u8; 32] {
+        let mut sha = Sha256::new();
+        for (id, fingerprint) in panels {
+            sha.update((id.len() as u64).to_le_bytes());
+            sha.update(id);
+            sha.update(fingerprint);
+        }
+        sha.finalize().into()
     }
 
     /// SHA-256 over the files of all panels: the same files give the same people.

@@ -85,6 +85,24 @@ pub(super) fn of_message(identifiers: &[Identifier]) -> Vec<Keyed> {
     found
 }
 
+/// An identifier as a message has it that is of this system: a URI, or `mrn@` and who assigns the number.
+pub fn to_message(system: &str, value: &str) -> Identifier {
+    let system = of_uri(system);
+    let (authority, universal, kind) = match system.strip_prefix(MRN) {
+        Some(authority) => (authority, "", "MR"),
+        None => {
+            let oid = KNOWN.iter().find(|(_, known)| *known == system).map(|(oid, _)| *oid);
+            ("", oid.unwrap_or(&system), "XX")
+        }
+    };
+    Identifier {
+        value: value.to_owned(),
+        authority: authority.to_owned(),
+        universal: universal.to_owned(),
+        kind: kind.to_owned(),
+    }
+}
+
 /// By CX-5 alone. Medicare numbers had other forms before 2020, which are told by their length.
 fn by_kind(identifier: &Identifier) -> Option<&'static str> {
     let characters = identifier.value.chars().filter(|c| c.is_ascii_alphanumeric()).count();
@@ -176,6 +194,9 @@ mod tests {
         assert!(found(&[identifier("999999999", "SBMC", "", "MR")]).is_empty());
         assert_eq!(found(&[identifier("5", "a", "", "MR"), identifier("5", "A", "", "MR")]), ["mrn@A 5"]);
         assert_eq!(found(&[identifier("7", "X", "urn:uuid:1", "EI")]), ["urn:uuid:1 7"]);
+        for system in [MBI, SSN, "mrn@SBMC", "mrn@1.2.3", "urn:oid:1.2.3", "http://example.org/id"] {
+            assert_eq!(found(&[to_message(system, "A7")]), [format!("{system} A7")]);
+        }
     }
 
     #[test]

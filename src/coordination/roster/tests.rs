@@ -1,9 +1,11 @@
 //! Rosters from file to match: the acceptance story, bad input, and that the order of rows makes no difference.
 use super::aliases::{self, Aliases};
 use super::holder::{Outcome, Warning};
+use super::in_force::InForce;
+use super::kept::{Fingerprint, KeepError};
 use super::matching::{How, Match, Reason, Step};
 use super::options::{Columns, DateForm, Form, Matching, Mode, Options, Panel, PanelKind, Source};
-use super::reviews::{self, Decided, Decision};
+use super::reviews::{self, Decision, Verdict};
 use super::rows::{self, Rows};
 use super::*;
 use crate::coordination::event::{Event, Identifier, Kind, Patient};
@@ -205,18 +207,19 @@ fn the_number_of_somebody_else_is_put_before_somebody() {
         .unwrap();
     assert!(!stored.contains("LINDQVIST") && !stored.contains("1977"));
     // Decided: nobody of the rosters. The record number is settled, the MBI stays that of its owner.
-    let decided = reviews::decide(&transaction, &mut aliases, &snapshot, items[0].id, Decision::Nobody, 5).unwrap();
-    assert_eq!(decided, Decided::Numbers(3));
-    assert_eq!(
-        reviews::decide(&transaction, &mut aliases, &snapshot, 99, Decision::Nobody, 5).unwrap(),
-        Decided::Unknown
-    );
+    let verdict = verdict(&items[0], Decision::Nobody);
+    assert!(Verdict::parse(&verdict.id(), &verdict.body()) == Some(verdict.clone()));
+    assert_eq!(reviews::decide(&transaction, &mut aliases, &snapshot, &verdict, 5).unwrap(), 3);
     transaction.commit().unwrap();
     assert_eq!(aliases, Aliases::read(&connection).unwrap());
     assert_eq!(snapshot.find(&stranger, &aliases), Match::None);
     assert_eq!(snapshot.find(&okafor(vec![mbi("1EG4TE5MK73")]), &aliases), Match::Person(person, How::Strong));
     assert_eq!(reviews::list(&connection, true, 0, 10).unwrap(), []);
     assert_eq!(reviews::find(&connection, items[0].id).unwrap().unwrap().decision, Some(Decision::Nobody));
+}
+
+fn verdict(item: &reviews::Review, decision: Decision) -> Verdict {
+    Verdict { subject: item.subject, decision, identifiers: item.identifiers.clone() }
 }
 
 #[test]
@@ -232,8 +235,12 @@ fn what_somebody_decided_holds_without_a_guard() {
     let found = snapshot.find(&married, &aliases);
     let transaction = connection.transaction().unwrap();
     assert!(reviews::note(&transaction, &message, &found).unwrap());
-    let decision = Decision::Person(person);
-    assert_eq!(reviews::decide(&transaction, &mut aliases, &snapshot, 1, decision, 9).unwrap(), Decided::Numbers(4));
+    // The item itself may be gone by then.
+    let item = reviews::find(&transaction, 1).unwrap().unwrap();
+    transaction.execute("DELETE FROM roster_review", []).unwrap();
+    let verdict = verdict(&item, Decision::Person(person));
+    assert!(Verdict::parse(&verdict.id(), &verdict.body()) == Some(verdict.clone()));
+    assert_eq!(reviews::decide(&transaction, &mut aliases, &snapshot, &verdict, 9).unwrap(), 4);
     transaction.commit().unwrap();
     assert_eq!(snapshot.find(&married, &aliases), Match::Person(person, How::Decided));
     // Until somebody, or an unlink, takes it back.
@@ -513,43 +520,93 @@ fn a_file_with_far_fewer_rows_is_held_until_somebody_approves() {
         Options { panels: vec![panel("aco-lakeshore", &file, Mode::Supersede)], matching: Matching::default() };
     let lines: Vec<String> = (0..100).map(|at| OKAFOR.replace("1EG4-TE5-MK73", &format!("1EG4TE5M{at:03}"))).collect();
     let data = folder.path().join("rosters");
-    let open = || Rosters::open(options.clone(), data.clone()).0;
-    let rosters = open();
+    let open = |in_force: &InForce| Rosters::open(options.clone(), data.clone(), in_force.clone()).0;
+    let rosters = open(&InForce::default());
     assert_eq!(rosters.current().people(), 0);
     let day = 86_400_000;
-    let load = |rosters: &Rosters, lines: &[String], approved: &[&str]| {
+    let load = |rosters: &Rosters, lines: &[String], approved: &dyn Fn(&str, &Fingerprint) -> bool| {
         std::fs::write(&file, csv(lines)).unwrap();
         rosters.load(20_000 * day, approved)
     };
-    let loaded = load(&rosters, &lines, &[]);
+    let nobody = |_: &str, _: &Fingerprint| false;
+    let said = |rosters: &Rosters, loaded: &holder::Loaded| {
+        let mut said = None;
+        let say = |in_force: &InForce| {
+            said = Some(in_force.clone());
+            Ok::<_, KeepError>(())
+        };
+        assert_eq!(rosters.swap(loaded, 7, say).unwrap(), said.is_some());
+        said
+    };
+    let loaded = load(&rosters, &lines, &nobody);
     assert!(matches!(loaded.panels[0].outcome, Outcome::Accepted));
     assert_eq!(rosters.current().people(), 0, "nothing is in force before it is swapped");
-    let changes = rosters.swap(&loaded).unwrap();
-    assert_eq!((changes[0].panel.as_str(), changes[0].added, changes[0].members), ("aco-lakeshore", 100, 100));
-    assert!(matches!(load(&rosters, &lines, &[]).panels[0].outcome, Outcome::Unchanged));
+    let first = said(&rosters, &loaded).unwrap();
+    let taken = &first.panels[0];
+    assert_eq!((taken.panel.as_str(), taken.added, taken.members, taken.since_ms), ("aco-lakeshore", 100, 100, 7));
+    let again = load(&rosters, &lines, &nobody);
+    assert!(matches!(again.panels[0].outcome, Outcome::Unchanged) && said(&rosters, &again).is_none());
     // 40 % fewer.
-    let loaded = load(&rosters, &lines[..60], &[]);
+    let loaded = load(&rosters, &lines[..60], &nobody);
     assert!(matches!(loaded.panels[0].outcome, Outcome::Held));
     assert_eq!((loaded.panels[0].difference.dropped, loaded.snapshot.people()), (40, 100));
-    assert_eq!(rosters.swap(&loaded).unwrap(), []);
+    assert_eq!(said(&rosters, &loaded), None);
     // A restart does not take it either, nor a file of which too much is bad.
-    let rosters = open();
+    let rosters = open(&first);
     assert_eq!(rosters.current().people(), 100);
     let bad: Vec<String> = lines.iter().map(|line| line.replace("1951", "19x1")).collect();
-    let loaded = load(&rosters, &bad, &["aco-lakeshore"]);
+    let loaded = load(&rosters, &bad, &|_, _| true);
     assert!(matches!(&loaded.panels[0].outcome, Outcome::Refused(RosterError::Bad { bad: 100, .. })));
     assert_eq!(loaded.snapshot.people(), 100);
-    // 20 % go without, more with approval.
-    let loaded = load(&rosters, &lines[..80], &[]);
+    // 20 % go without, more with approval, of these very files.
+    let loaded = load(&rosters, &lines[..80], &nobody);
     assert!(matches!(loaded.panels[0].outcome, Outcome::Accepted));
-    let loaded = load(&rosters, &lines[..60], &["aco-lakeshore"]);
-    assert_eq!(rosters.swap(&loaded).unwrap()[0].dropped, 40);
-    assert_eq!((rosters.current().people(), open().current().people()), (60, 60));
+    let other = loaded.panels[0].fingerprint;
+    let loaded = load(&rosters, &lines[..60], &|_, looked_at| Some(*looked_at) == other);
+    assert!(matches!(loaded.panels[0].outcome, Outcome::Held));
+    let held = loaded.panels[0].fingerprint;
+    let loaded = load(&rosters, &lines[..60], &|_, looked_at| Some(*looked_at) == held);
+    // What cannot be written down does not hold.
+    let failed = rosters.swap(&loaded, 8, |_| Err(KeepError::Changed(data.clone())));
+    assert!(failed.is_err() && rosters.current().people() == 100 && rosters.in_force() == first);
+    let second = said(&rosters, &loaded).unwrap();
+    assert_eq!(second.panels[0].dropped, 40);
+    assert_eq!((rosters.current().people(), open(&second).current().people()), (60, 60));
+    // What was received before is matched by the roster of then; of one that is gone by that of now.
+    assert_eq!((rosters.at(&first).people(), rosters.at(&second).people()), (100, 60));
+    assert_eq!(rosters.at(&InForce::default()).people(), 0);
+    let kept = data.join("aco-lakeshore").join(kept::digits(&first.panels[0].sha256));
+    std::fs::remove_dir_all(kept).unwrap();
+    assert_eq!(rosters.at(&first).people(), 60);
     // What was read is what is kept, or nothing is.
-    let loaded = load(&rosters, &lines, &[]);
+    let loaded = load(&rosters, &lines, &nobody);
     std::fs::write(&file, csv(&lines[..5])).unwrap();
-    assert!(matches!(rosters.swap(&loaded), Err(holder::KeepError::Changed(_))));
-    assert_eq!((rosters.current().people(), open().current().people()), (60, 60));
+    assert!(matches!(rosters.swap(&loaded, 9, |_| Ok(())), Err(KeepError::Changed(_))));
+    assert_eq!((rosters.current().people(), open(&second).current().people()), (60, 60));
+}
+
+#[test]
+fn old_rosters_are_forgotten_and_the_newest_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lakeshore.csv");
+    let options = Options { panels: vec![panel("p", &file, Mode::Supersede)], matching: Matching::default() };
+    let data = folder.path().join("rosters");
+    let (rosters, _) = Rosters::open(options, data.clone(), InForce::default());
+    let mut all = Vec::new();
+    for at in 0..kept::KEPT_MAX + 3 {
+        std::fs::write(&file, csv(&[OKAFOR.replace("cm-7", &format!("cm-{at}"))])).unwrap();
+        let loaded = rosters.load(0, &|_, _| false);
+        let say = |in_force: &InForce| {
+            all.push(in_force.panels[0].sha256);
+            Ok::<_, KeepError>(())
+        };
+        assert!(rosters.swap(&loaded, 0, say).unwrap());
+        // So that they are of different times on every file system.
+        let kept = std::fs::File::open(data.join("p").join(kept::digits(&all[at]))).unwrap();
+        kept.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(at as u64)).unwrap();
+    }
+    let there = |fingerprint: &Fingerprint| data.join("p").join(kept::digits(fingerprint)).exists();
+    assert_eq!(all.iter().map(there).collect::<Vec<_>>(), [vec![false; 3], vec![true; kept::KEPT_MAX]].concat());
 }
 
 #[test]

@@ -8,6 +8,8 @@
 //!
 //! All that a batch of messages brings is written in one transaction with how far the journal was read; after an error everything is read from the database again. What people said
 //! through the API takes effect at its place in the journal ([`registered`]). Who delivers what was numbered stands elsewhere.
+mod listed;
+mod parts;
 pub mod registered;
 pub mod telling;
 
@@ -15,12 +17,10 @@ pub use registered::{consent_id, consents_now, person_of, roster_consent};
 
 use super::care_team::{self, Member};
 use super::event::{Code, Identifier, Patient, VisitKey};
-use super::fold::{Fold, Silent};
-use super::loops::{
-    Definition, Outcome, OutcomeKind, Panel, Setting, Subject as Concerned, Tracker, find as find_loop,
-};
+use super::fold::Silent;
+use super::loops::{Definition, Outcome, OutcomeKind, Subject as Concerned, find as find_loop};
 use super::registry::{self, Registry};
-use super::roster::{Aliases, How, Match, Rosters, Snapshot, learn, reviews};
+use super::roster::{How, Match, Rosters, Snapshot, learn, reviews};
 use super::sensitivity::{self, Said, visit_text};
 use super::store::{self, Place, Store};
 use super::subscription::filter::Candidate;
@@ -31,6 +31,7 @@ use super::{Event, Options, PersonKey, subscription};
 use crate::facets::{Facets, uuid_text};
 use crate::journal::{self, Item, Limits, Reader};
 use crate::privacy::{Decision, Found, Gate, Labels, Reason, Set, visits};
+use parts::Parts;
 use registered::{ENTRIES_MAX, Registered};
 use rusqlite::{Connection, Transaction};
 use std::path::Path;
@@ -93,14 +94,6 @@ pub struct Work {
     anew_ms: Option<i64>,
 }
 
-/// What stands in memory of the database.
-struct Parts {
-    fold: Fold,
-    aliases: Aliases,
-    tracker: Tracker,
-    registered: Registered,
-}
-
 impl Work {
     /// Opens the database of a data directory, or makes it, anew where it is damaged or belongs to another journal.
     ///
@@ -114,29 +107,29 @@ impl Work {
         reader: &mut Reader,
     ) -> Result<Work, Error> {
         let opened = Store::open(data).map_err(Error::from).and_then(|store| {
-            let parts = Parts::open(&store, &options, &registry)?;
+            let parts = Parts::open(&store, &options, &registry, &rosters)?;
             Ok((store, parts))
         });
         let (mut store, mut parts) = match opened {
             Err(error) if error.is_damage() => {
                 tracing::warn!("made anew from the journal: {error}");
-                Work::anew(data, &options, &registry)?
+                Work::anew(data, &options, &registry, &rosters)?
             }
             opened => opened?,
         };
         if !is_of(&store, reader)? {
             tracing::warn!("made anew: coordination.sqlite in the data directory was made from another journal");
             drop((store, parts));
-            (store, parts) = Work::anew(data, &options, &registry)?;
+            (store, parts) = Work::anew(data, &options, &registry, &rosters)?;
         }
         let gate = options.privacy.gate();
         let anew_ms = registered::anew(store.connection(), reader.head()).map_err(Error::database)?;
         Ok(Work { options, store, registry, rosters, gate, parts: Some(parts), anew_ms })
     }
 
-    fn anew(data: &Path, options: &Options, registry: &Registry) -> Result<(Store, Parts), Error> {
+    fn anew(data: &Path, options: &Options, registry: &Registry, rosters: &Rosters) -> Result<(Store, Parts), Error> {
         let store = Store::anew(data)?;
-        let parts = Parts::open(&store, options, registry)?;
+        let parts = Parts::open(&store, options, registry, rosters)?;
         Ok((store, parts))
     }
 
@@ -196,7 +189,7 @@ impl Work {
     fn parts(&mut self) -> Result<&mut Parts, Error> {
         let parts = match self.parts.take() {
             Some(parts) => parts,
-            None => Parts::open(&self.store, &self.options, &self.registry)?,
+            None => Parts::open(&self.store, &self.options, &self.registry, &self.rosters)?,
         };
         Ok(self.parts.insert(parts))
     }
@@ -205,12 +198,12 @@ impl Work {
         &mut self,
         work: impl FnOnce(&mut Batch<'_>, &Transaction<'_>) -> Result<(Place, usize), Error>,
     ) -> Result<Progress, Error> {
-        let snapshot = self.rosters.current();
         self.parts()?;
         // Taken out until it is written: after an error it is ahead of the database.
         let Some(mut parts) = self.parts.take() else { return Ok(Progress::default()) };
-        let (options, gate, anew_ms) = (&*self.options, &self.gate, self.anew_ms);
-        let mut batch = Batch { options, gate, snapshot: &snapshot, parts: &mut parts, anew_ms, told: 0 };
+        let (options, gate, rosters, anew_ms) = (&*self.options, &self.gate, &*self.rosters, self.anew_ms);
+        let snapshot = Arc::clone(&parts.listed.snapshot);
+        let mut batch = Batch { options, gate, rosters, snapshot, parts: &mut parts, anew_ms, told: 0 };
         let done = self.store.batch(|transaction| {
             let (place, taken) = work(&mut batch, transaction)?;
             batch.parts.fold.flush(transaction)?;
@@ -219,26 +212,6 @@ impl Work {
         self.parts = Some(parts);
         Ok(done)
     }
-}
-
-impl Parts {
-    fn open(store: &Store, options: &Options, registry: &Registry) -> Result<Parts, Error> {
-        let connection = store.connection();
-        Ok(Parts {
-            fold: Fold::open(options, connection)?,
-            aliases: Aliases::read(connection).map_err(Error::database)?,
-            tracker: Tracker::open(connection, options.loops.clone(), setting(options)).map_err(Error::database)?,
-            registered: Registered::open(connection, registry, &options.subscriptions)?,
-        })
-    }
-}
-
-fn setting(options: &Options) -> Setting {
-    let panel = |panel: &super::roster::Panel| {
-        let owner_npi = panel.owner_npi.clone().unwrap_or_default();
-        (panel.id.clone(), Panel { owner_npi, zone: Some(panel.zone.clone()) })
-    };
-    Setting { facilities: options.facilities.clone(), panels: options.rosters.panels.iter().map(panel).collect() }
 }
 
 /// Whether the last message that was taken is the one that the journal has there. One that it has let go cannot be told from it.
@@ -265,7 +238,8 @@ fn is_of(store: &Store, reader: &mut Reader) -> Result<bool, Error> {
 struct Batch<'w> {
     options: &'w Options,
     gate: &'w Gate,
-    snapshot: &'w Snapshot,
+    rosters: &'w Rosters,
+    snapshot: Arc<Snapshot>,
     parts: &'w mut Parts,
     anew_ms: Option<i64>,
     told: usize,
@@ -324,20 +298,24 @@ impl Batch<'_> {
 
     fn said(&mut self, transaction: &Transaction<'_>, entry: &registry::Entry) -> Result<(), Error> {
         self.until(transaction, entry.at_ms)?;
+        if entry.what.kind() == registry::Kind::Roster {
+            self.listed(transaction, entry)?;
+        }
         let Parts { registered, aliases, .. } = &mut *self.parts;
-        registered.take(transaction, entry, &self.options.subscriptions, (aliases, self.snapshot))
+        registered.take(transaction, entry, &self.options.subscriptions, (aliases, &self.snapshot))
     }
 
     fn happened(&mut self, transaction: &Transaction<'_>, event: &Event) -> Result<(), Error> {
         self.until(transaction, event.received_ms)?;
-        let matched = self.snapshot.find(&event.patient, &self.parts.aliases);
+        let snapshot = Arc::clone(&self.snapshot);
+        let matched = snapshot.find(&event.patient, &self.parts.aliases);
         reviews::note(transaction, event, &matched).map_err(Error::database)?;
         // Before what is learned, as a merge takes numbers from one to the other.
         let others = self.others(event);
-        learn(transaction, &mut self.parts.aliases, self.snapshot, event, &matched).map_err(Error::database)?;
+        learn(transaction, &mut self.parts.aliases, &snapshot, event, &matched).map_err(Error::database)?;
         let found = self.labels(transaction, event.into(), event.visit.as_ref())?;
         let Some(key) = matched.person() else { return Ok(()) };
-        let memberships: Vec<_> = self.snapshot.memberships_at(&key, event.at_ms).collect();
+        let memberships: Vec<_> = snapshot.memberships_at(&key, event.at_ms).collect();
         let members: Vec<_> = memberships
             .iter()
             .map(|one| Member { panel: &one.panel.id, pcp_npi: one.pcp, care_manager: one.care_manager })

@@ -102,13 +102,8 @@ impl Registered {
                 }
             }
             (registry::Kind::MatchDecision, Some(body)) => {
-                let decision = match body["person"].as_str().map(person_of) {
-                    Some(Some(person)) => Some(reviews::Decision::Person(person)),
-                    Some(None) => None,
-                    None => Some(reviews::Decision::Nobody),
-                };
-                if let (Ok(id), Some(decision)) = (entry.what.id().parse(), decision) {
-                    reviews::decide(transaction, aliases, snapshot, id, decision, entry.after_seq)
+                if let Some(verdict) = reviews::Verdict::parse(entry.what.id(), body) {
+                    reviews::decide(transaction, aliases, snapshot, &verdict, entry.after_seq)
                         .map_err(Error::database)?;
                 }
             }

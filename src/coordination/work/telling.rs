@@ -1,5 +1,6 @@
 //! What was told, so that it can be judged and translated once more: events and outcomes of loops for which somebody has a subscription, and what was withheld and is still to
 //! be audited.
+use crate::coordination::roster::in_force::Taken;
 use crate::coordination::{Event, PersonKey};
 use crate::privacy::audit;
 use crate::privacy::{Label, Labels, Reason, Set};
@@ -37,6 +38,8 @@ pub enum Subject {
         /// When, in milliseconds since 1970 (UTC).
         at_ms: i64,
     },
+    /// A panel has other members. It is about nobody.
+    Roster(Taken),
 }
 
 /// Something that was told, or is to be.
@@ -44,7 +47,7 @@ pub enum Subject {
 pub struct Telling {
     /// The id of the event or outcome.
     pub id: [u8; 16],
-    /// Whom it is about.
+    /// Whom it is about; zeros where it is about nobody.
     pub person: PersonKey,
     /// When its message was received, or its time came.
     pub received_ms: i64,
@@ -75,6 +78,15 @@ impl Telling {
         match &self.subject {
             Subject::Event(event) => event.at_ms,
             Subject::Loop { at_ms, .. } => *at_ms,
+            Subject::Roster(taken) => taken.since_ms,
+        }
+    }
+
+    /// The opaque id of the person; empty where it is about nobody.
+    pub fn person_id(&self) -> String {
+        match &self.subject {
+            Subject::Roster(_) => String::new(),
+            _ => self.person.to_string(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What an event says in FHIR, for somebody: its message is translated again as it was translated when it came, and judged for them.
 use crate::coordination::loops::Definition;
 use crate::coordination::options::Facilities;
-use crate::coordination::roster::{Membership, Snapshot};
+use crate::coordination::roster::{Membership, Snapshot, in_force};
 use crate::coordination::sensitivity::{self, visit_text};
 use crate::coordination::work::telling::{Subject, Telling};
 use crate::coordination::work::{consents_now, roster_consent};
@@ -71,7 +71,7 @@ impl Contents {
             Ok(subject) => subject,
             Err(released) => return Ok(released),
         };
-        let person = uuid_text(&telling.person.0);
+        let person = telling.person_id();
         let Some(consents) = consents_now(&shared.registry, &person)? else {
             return Ok(Released::Withheld(Reason::Failed));
         };
@@ -134,6 +134,16 @@ impl Contents {
                 });
                 let entries = [entry(task), entry(patient)];
                 (now, json!({ "resourceType": "Bundle", "type": "collection", "entry": entries }))
+            }
+            Subject::Roster(taken) => {
+                let snapshot = shared.rosters.current();
+                let Some(panel) = snapshot.panels().iter().find(|panel| panel.id == taken.panel) else {
+                    return Ok(Err(Released::Gone));
+                };
+                let group = in_force::group(panel, Some(taken), shared.topics.base());
+                let entry = json!({ "fullUrl": format!("Group/{}", panel.id), "resource": group });
+                let bundle = json!({ "resourceType": "Bundle", "type": "collection", "entry": [entry] });
+                (Found::default(), bundle)
             }
         };
         Ok(Ok((Found { all: then.all.with(now.all), whole: then.whole.with(now.whole) }, bundle)))

@@ -6,14 +6,18 @@ mod content;
 mod endpoint;
 mod follow;
 mod notify;
+mod reviewing;
+mod rosters;
 
 pub use content::{ContentError, Contents, Released};
 pub use endpoint::Endpoints;
 pub use notify::{Pushed, ReleaseError, released};
+pub use reviewing::{DecideError, ReviewError, Reviewed, Wanted, patient_of};
+pub use rosters::{ApproveError, PanelState, PanelStatus, TakeError};
 
 use crate::coordination::registry::{self, Registry};
 use crate::coordination::roster::Rosters;
-use crate::coordination::roster::holder::Outcome;
+use crate::coordination::roster::in_force::InForce;
 use crate::coordination::subscription::topic::Topics;
 use crate::coordination::work::{self, Work};
 use crate::coordination::{Options, store};
@@ -82,6 +86,14 @@ pub struct Shared {
     pushed: broadcast::Sender<Pushed>,
     /// To which subscriptions websockets are bound, and how many.
     bound: Mutex<HashMap<String, usize>>,
+    /// What was last read of the sources of rosters.
+    seen: rosters::Seen,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Shared")
+    }
 }
 
 /// Notifications for websockets that wait to be taken.
@@ -169,7 +181,10 @@ impl Care {
     ) -> Result<Care, CareError> {
         let options = Arc::new(options);
         let registry = Arc::new(Registry::open(data)?);
-        let rosters = Arc::new(rosters(data, &options));
+        let rosters = Arc::new(open_rosters(data, &options, &registry)?);
+        let seen = rosters::Seen::default();
+        // What cannot be taken on is told in the log: the rosters before stay in force.
+        let _ = seen.take(&rosters, &registry, || *journal.head().borrow(), (READER, None));
         let mut reader = journal.reader();
         let work = Work::open(data, Arc::clone(&options), Arc::clone(&registry), Arc::clone(&rosters), &mut reader)?;
         // Wherever it stood before: what is made anew needs all that there is.
@@ -196,6 +211,7 @@ impl Care {
             caught_up: AtomicBool::new(false),
             pushed: broadcast::channel(PUSHED_MAX).0,
             bound: Mutex::default(),
+            seen,
         });
         let notifier = notify::Notifier::new(Arc::clone(&shared))?;
         let notifier = tokio::spawn(notifier.run());
@@ -212,10 +228,10 @@ impl Care {
         Ok(Care { shared, stop: Some(stop), thread: Some(thread), notifier, ended })
     }
 
-    /// Reads the rosters anew, aside.
+    /// Reads the rosters anew, aside. What cannot be taken on is told in the log.
     pub async fn read_rosters(&self) {
-        let rosters = Arc::clone(&self.shared.rosters);
-        if tokio::task::spawn_blocking(move || read(&rosters)).await.is_err() {
+        let shared = Arc::clone(&self.shared);
+        if tokio::task::spawn_blocking(move || shared.take_rosters(READER)).await.is_err() {
             tracing::error!("the rosters could not be read; those of before stay in force");
         }
     }
@@ -242,33 +258,12 @@ pub fn audit_folder(data: &Path) -> PathBuf {
     data.join("audit")
 }
 
-fn rosters(data: &Path, options: &Options) -> Rosters {
-    let (rosters, errors) = Rosters::open(options.rosters.clone(), data.join("rosters"));
+fn open_rosters(data: &Path, options: &Options, registry: &Registry) -> Result<Rosters, CareError> {
+    let (rosters, errors) = Rosters::open(options.rosters.clone(), data.join("rosters"), InForce::now(registry)?);
     for error in errors {
         tracing::error!("a roster that was accepted cannot be read any more: {error}");
     }
-    read(&rosters);
-    rosters
-}
-
-/// Reads the rosters from where the configuration says, and takes on those that can be. Blocks.
-fn read(rosters: &Rosters) {
-    let loaded = rosters.load(jiff::Timestamp::now().as_millisecond(), &[]);
-    for panel in &loaded.panels {
-        let outcome = panel.outcome.name();
-        match &panel.outcome {
-            Outcome::Unchanged | Outcome::Accepted => tracing::info!(panel = panel.panel, outcome, "roster read"),
-            Outcome::Held => {
-                let remedy = "look at `handoff rosters diff`; a larger max_drop_pct takes it on";
-                tracing::error!(panel = panel.panel, outcome, "more members are gone than max_drop_pct: {remedy}");
-            }
-            Outcome::Refused(why) => tracing::error!(panel = panel.panel, outcome, "roster not taken on: {why}"),
-        }
-        panel.warnings.iter().for_each(|warning| tracing::warn!(panel = panel.panel, "roster: {warning}"));
-    }
-    if let Err(error) = rosters.swap(&loaded) {
-        tracing::error!("the rosters of before stay in force: {error}");
-    }
+    Ok(rosters)
 }
 
 impl Drop for Care {

@@ -8,7 +8,6 @@ use crate::coordination::subscription::resource::Subscription;
 use crate::coordination::subscription::standing::{Fault, Input, Standing, Timing, Todo};
 use crate::coordination::subscription::{cache, store};
 use crate::coordination::work::telling::{self, audit_id};
-use crate::facets::uuid_text;
 use crate::privacy::audit::{Entry, Outcome};
 use crate::privacy::recipient::MaxContent;
 use crate::privacy::{Reason, Recipient};
@@ -436,7 +435,7 @@ pub fn released(
             Some(telling) => Some(shared.contents.release(shared, telling, recipient, most, now_ms)?),
             None => None,
         };
-        let person = telling.as_ref().map(|telling| uuid_text(&telling.person.0)).unwrap_or_default();
+        let person = telling.as_ref().map(telling::Telling::person_id).unwrap_or_default();
         let (outcome, resources) = match found {
             Some(Released::Resources(resources)) => (Outcome::Disclosed, Some(resources)),
             Some(Released::Withheld(reason)) => (Outcome::Suppressed(reason), None),

@@ -124,6 +124,12 @@ fn only_good_tokens_get_in_and_do_no_more_than_their_role() {
         ("POST", "/api/v1/reload", "admin"),
         ("GET", "/api/v1/messages/9/raw", "phi-reader"),
         ("GET", "/api/v1/dead-letters/out/9", "phi-reader"),
+        ("GET", "/api/v1/rosters", "viewer operator admin phi-reader"),
+        ("POST", "/api/v1/rosters/reload", "operator admin"),
+        ("POST", "/api/v1/rosters/aco/approve", "operator admin"),
+        ("POST", "/api/v1/rosters/explain", "phi-reader"),
+        ("GET", "/api/v1/rosters/reviews", "operator admin phi-reader"),
+        ("POST", "/api/v1/rosters/reviews/1", "operator admin"),
     ] {
         for role in ROLES {
             let status = admin.ask(role, method, path).status;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Takes POSTs, or refuses them while it is told to; what came either way is kept.
-struct Receiver {
+pub struct Receiver {
     address: String,
     refuses: Arc<AtomicBool>,
     posts: Arc<Mutex<Vec<Post>>>,
@@ -22,7 +22,7 @@ struct Post {
 }
 
 impl Receiver {
-    fn start() -> Receiver {
+    pub fn start() -> Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let receiver = Receiver {
             address: listener.local_addr().unwrap().to_string(),
@@ -50,7 +50,7 @@ impl Receiver {
         receiver
     }
 
-    fn configuration(&self, rules: &str) -> String {
+    pub fn configuration(&self, rules: &str) -> String {
         format!("[alerts]\nwebhook = \"http://{}/hook\"\nevery = \"200ms\"\n{rules}\n", self.address)
     }
 
@@ -62,7 +62,7 @@ impl Receiver {
         about.map(|post| (text(&post.body["state"]), text(&post.body["id"]))).collect()
     }
 
-    fn wait_for(&self, rule: &str, count: usize) -> Vec<(String, String)> {
+    pub fn wait_for(&self, rule: &str, count: usize) -> Vec<(String, String)> {
         wait_for(rule, || Some(self.taken(rule)).filter(|taken| taken.len() >= count))
     }
 }

@@ -1,5 +1,7 @@
 //! Coordinated care from end to end: the program itself takes the messages of the story, and subscribers hear of them.
+mod listed;
 mod rebuilt;
+mod reviewed;
 mod secrets;
 mod subscribed;
 mod wrong;
@@ -33,6 +35,9 @@ pub const R3: &str = include_str!("../coordination/story/r3.hl7");
 const ROSTER: &str = "MBI,LAST,FIRST,DOB,SEX,ZIP,PHONE,EFF,TERM,PCP,CM\n\
     1EG4TE5MK73,OKAFOR,MARISOL,1951-03-14,F,14150,7165550142,2026-01-01,,9990003037,cm-ortega\n\
     1EG4TE5MK74,ZEPHYRINE,CASIMIR,1960-07-01,M,14150,7165550143,2026-01-01,,9990003037,cm-ortega\n";
+
+/// Of the admin server.
+pub const ROLES: [&str; 4] = ["viewer", "operator", "admin", "phi-reader"];
 
 /// Recipients have tokens of their own name.
 pub fn token(who: &str) -> String {
@@ -119,11 +124,55 @@ pub struct Care {
 
 impl Care {
     pub fn start(keys: &str, recipients: &str) -> Care {
+        Care::start_with(keys, recipients, "")
+    }
+
+    /// One whose admin server knows a token of each role, of the name of the role; `rest` is more of the configuration.
+    pub fn start_with(keys: &str, recipients: &str, rest: &str) -> Care {
         let rosters = tempfile::tempdir().unwrap();
         std::fs::write(rosters.path().join("lakeshore.csv"), ROSTER).unwrap();
-        let gateway = Gateway::start(&configuration(rosters.path(), keys, recipients));
+        let known = |role: &str| {
+            format!("{{ name = \"the-{role}\", role = \"{role}\", sha256 = \"{}\" }}", sha256(&token(role)))
+        };
+        let tokens = format!("tokens = [{}]", ROLES.map(known).join(", "));
+        let configuration = configuration(rosters.path(), keys, recipients).replace("tokens = []", &tokens) + rest;
+        let gateway = Gateway::start(&configuration);
         let fhir = address(&gateway, "fhir");
         Care { gateway, fhir, rosters }
+    }
+
+    /// Writes the roster of the panel anew.
+    pub fn write_roster(&self, text: &str) {
+        std::fs::write(self.rosters.path().join("lakeshore.csv"), text).unwrap();
+    }
+
+    /// Asks the admin server, as somebody of a role.
+    pub fn operate(&self, role: &str, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        let bearer = format!("Authorization: Bearer {}", token(role));
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let address = address(&self.gateway, "admin");
+        ask_with(&address, method, &format!("/api/v1/{path}"), &[&bearer, "Content-Type: application/json"], &body)
+    }
+
+    /// `handoff …` against the admin server, as somebody of a role: exit code, and all that it said.
+    pub fn operate_by_command(&self, role: &str, arguments: &[&str]) -> (Option<i32>, String) {
+        let admin = format!("http://{}", address(&self.gateway, "admin"));
+        let mut command = handoff();
+        command.args(arguments).args(["--admin", &admin]).env("HANDOFF_TOKEN", token(role));
+        let done = command.stdout(Stdio::piped()).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (done.status.code(), text(done.stdout) + &text(done.stderr))
+    }
+
+    /// Kills it, removes what was made of the journal, and starts it again.
+    pub fn kill_and_make_anew(self) -> Care {
+        let data = self.gateway.data();
+        self.kill_and_restart_after(|| {
+            for suffix in ["", "-wal", "-shm"] {
+                let file = data.join(format!("coordination.sqlite{suffix}"));
+                assert!(std::fs::remove_file(&file).is_ok() || !suffix.is_empty(), "{}", file.display());
+            }
+        })
     }
 
     /// Kills it and starts it again; `while_starting` as of the gateway.

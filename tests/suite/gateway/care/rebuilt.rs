@@ -175,7 +175,7 @@ fn kills_change_nothing_and_neither_does_a_database_made_anew() {
         assert!(before.get(name).is_some_and(|rows| !rows.is_empty()), "{name} of {:?}", before.keys());
     }
 
-    let care = made_anew(care);
+    let care = care.kill_and_make_anew();
     settle_again(&care, &expected);
     let after = tables(&data);
     assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
@@ -184,17 +184,6 @@ fn kills_change_nothing_and_neither_does_a_database_made_anew() {
     }
     assert_eq!(delivered(&web), expected, "nothing that was not told before");
     care.gateway.stop();
-}
-
-/// Kills it, removes the database, and starts it again.
-fn made_anew(care: Care) -> Care {
-    let data = care.gateway.data();
-    care.kill_and_restart_after(|| {
-        for suffix in ["", "-wal", "-shm"] {
-            let file = data.join(format!("coordination.sqlite{suffix}"));
-            assert!(std::fs::remove_file(&file).is_ok() || !suffix.is_empty(), "{}", file.display());
-        }
-    })
 }
 
 /// The same is counted, and every subscription is greeted once more.

@@ -1,0 +1,113 @@
+//! Rosters at their places in the journal: a message is matched by the roster that was in force when it came, also when the journal is read again, and who subscribed to
+//! `atr-list-change` is told of a panel that has other members.
+use super::telling::{self, Subject, Telling};
+use super::{Batch, Error};
+use crate::coordination::PersonKey;
+use crate::coordination::registry::{self, Entry, Registry};
+use crate::coordination::roster::in_force::{InForce, Taken, change_id};
+use crate::coordination::roster::{Rosters, Snapshot};
+use crate::coordination::subscription::filter::Candidate;
+use crate::coordination::subscription::store::{Told, number, pass};
+use crate::coordination::subscription::topic::Trigger;
+use rusqlite::Transaction;
+use std::sync::Arc;
+
+/// Entries that are read at once.
+const PAGE: usize = 1_000;
+
+/// Which rosters are in force, and their people.
+pub(super) struct Listed {
+    in_force: InForce,
+    pub snapshot: Arc<Snapshot>,
+}
+
+impl Listed {
+    /// Those that the registry says by an entry of that number. What came before anybody said anything is matched by the first that was said.
+    pub fn open(registry: &Registry, rosters: &Rosters, number: u64) -> Result<Listed, Error> {
+        let (mut last, mut after) = (None, 0);
+        'pages: loop {
+            let entries = registry.after(after, PAGE)?;
+            let Some(end) = entries.last().map(|entry| entry.number) else { break };
+            for entry in entries.iter().filter(|entry| entry.what.kind() == registry::Kind::Roster) {
+                if entry.number > number && last.is_some() {
+                    break 'pages;
+                }
+                last = entry.what.body().map(InForce::parse);
+            }
+            after = end;
+        }
+        let in_force = last.unwrap_or_else(|| rosters.in_force());
+        Ok(Listed { snapshot: rosters.at(&in_force), in_force })
+    }
+}
+
+impl Batch<'_> {
+    /// Other rosters are in force from here on.
+    pub(super) fn listed(&mut self, transaction: &Transaction<'_>, entry: &Entry) -> Result<(), Error> {
+        let Some(body) = entry.what.body() else { return Ok(()) };
+        let in_force = InForce::parse(body);
+        let before = std::mem::replace(
+            &mut self.parts.listed,
+            Listed { snapshot: self.rosters.at(&in_force), in_force: in_force.clone() },
+        );
+        self.snapshot = Arc::clone(&self.parts.listed.snapshot);
+        for taken in in_force.news(&before.in_force) {
+            self.tell_list(transaction, entry, taken)?;
+        }
+        Ok(())
+    }
+
+    /// To those who subscribed and look after the panel.
+    fn tell_list(&mut self, transaction: &Transaction<'_>, entry: &Entry, taken: &Taken) -> Result<(), Error> {
+        let panel = taken.panel.as_str();
+        let candidate = Candidate {
+            trigger: Trigger::RosterChanged,
+            v2_event: "",
+            detail: "",
+            facility: "",
+            class: "",
+            codes: &[],
+            person: None,
+            panels: &[panel],
+            labels: &[],
+            received_ms: entry.at_ms,
+        };
+        let told = Told {
+            event: change_id(entry.number, panel),
+            seq: 0,
+            at_ms: entry.at_ms,
+            received_ms: entry.at_ms,
+            trigger: Trigger::RosterChanged,
+            v2_event: String::new(),
+            focus: vec![format!("Group/{panel}")],
+        };
+        let registered = &self.parts.registered;
+        let mut kept = false;
+        for one in registered.matcher.matches(&candidate) {
+            let owner = registered.subscriptions.get(one.id).map(|(owner, _)| owner.as_str()).unwrap_or_default();
+            let Some(recipient) = self.options.privacy.recipient(owner) else { continue };
+            if !recipient.panels.iter().any(|own| own == panel) || !recipient.topics.iter().any(|own| own == one.topic)
+            {
+                continue;
+            }
+            number(transaction, one.id, &told).map_err(Error::database)?;
+            if self.is_past(entry.at_ms) {
+                pass(transaction, one.id).map_err(Error::database)?;
+            }
+            kept = true;
+            self.told += 1;
+        }
+        if kept {
+            let telling = Telling {
+                id: told.event,
+                person: PersonKey([0; 16]),
+                received_ms: entry.at_ms,
+                subject: Subject::Roster(taken.clone()),
+                labels: (Vec::new(), Vec::new()),
+                panels: vec![(panel.to_owned(), String::new())],
+            };
+            telling::keep(transaction, &telling).map_err(Error::database)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,43 @@
+//! What stands in memory of the database and the registry, at the place that has been read to.
+use super::Error;
+use super::listed::Listed;
+use super::registered::Registered;
+use crate::coordination::Options;
+use crate::coordination::fold::Fold;
+use crate::coordination::loops::{Panel, Setting, Tracker};
+use crate::coordination::registry::Registry;
+use crate::coordination::roster::{Aliases, Rosters};
+use crate::coordination::store::Store;
+
+/// What stands in memory of the database.
+pub(super) struct Parts {
+    pub fold: Fold,
+    pub aliases: Aliases,
+    pub tracker: Tracker,
+    pub registered: Registered,
+    /// Whose patients they are at this place of the journal.
+    pub listed: Listed,
+}
+
+impl Parts {
+    /// As the database and the registry have it.
+    pub fn open(store: &Store, options: &Options, registry: &Registry, rosters: &Rosters) -> Result<Parts, Error> {
+        let connection = store.connection();
+        let registered = Registered::open(connection, registry, &options.subscriptions)?;
+        Ok(Parts {
+            listed: Listed::open(registry, rosters, registered.number)?,
+            fold: Fold::open(options, connection)?,
+            aliases: Aliases::read(connection).map_err(Error::database)?,
+            tracker: Tracker::open(connection, options.loops.clone(), setting(options)).map_err(Error::database)?,
+            registered,
+        })
+    }
+}
+
+fn setting(options: &Options) -> Setting {
+    let panel = |panel: &crate::coordination::roster::Panel| {
+        let owner_npi = panel.owner_npi.clone().unwrap_or_default();
+        (panel.id.clone(), Panel { owner_npi, zone: Some(panel.zone.clone()) })
+    };
+    Setting { facilities: options.facilities.clone(), panels: options.rosters.panels.iter().map(panel).collect() }
+}
