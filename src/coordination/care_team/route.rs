@@ -1,12 +1,13 @@
 //! Whom something for a role goes to. It always goes somewhere, or is said to go nowhere.
 use super::{Options, Team, TeamMember};
 use crate::coordination::options::{Facilities, is_npi};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Where what is for a role goes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Routing {
-    /// The name of the endpoint, where it is not that of the person.
+    /// The recipient (`[[coordination.recipient]]`) that takes what is for the role.
     pub endpoint: Option<String>,
     /// The role that is asked instead where nobody has this one.
     pub fallback: Option<String>,
@@ -15,7 +16,8 @@ pub struct Routing {
 }
 
 /// Whom something goes to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Route {
     /// Somebody.
     Recipient {
@@ -45,6 +47,17 @@ pub enum Route {
         /// Whom it was for.
         to: String,
     },
+}
+
+impl Route {
+    /// The NPI of whom it leads to.
+    pub fn npi(&self) -> Option<&str> {
+        match self {
+            Route::Recipient { member, .. } => Some(&member.number),
+            Route::Organization { npi, .. } | Route::PanelOwner { npi, .. } => Some(npi),
+            Route::Unroutable { .. } => None,
+        }
+    }
 }
 
 /// Roles asked one after the other.
@@ -85,6 +98,19 @@ pub fn route(
         }
     }
     if panel_owner { owner(to, panels, owners) } else { Route::Unroutable { to: to.to_owned() } }
+}
+
+/// The recipients that take what is for `to` and led to `routes`: those of the roles that were asked for and of those by which somebody was found, each once.
+pub fn addressed<'o>(to: &[String], routes: &'o [Route], options: &'o Options) -> Vec<&'o str> {
+    let asked = to.iter().filter_map(|to| options.routes.get(to)?.endpoint.as_deref());
+    let found = routes.iter().filter_map(|route| match route {
+        Route::Recipient { endpoint, .. } => endpoint.as_deref(),
+        _ => None,
+    });
+    let mut all: Vec<_> = asked.chain(found).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 fn owner(to: &str, panels: &[String], owners: &BTreeMap<String, String>) -> Route {

@@ -226,6 +226,22 @@ fn a_role_leads_to_somebody_or_is_said_to_lead_nowhere() {
     assert_eq!(lead("role:nobody", BAPTISTE, "", &usual), format!("aco {OWNER}"));
     assert_eq!(lead("org:SBMC", "", "", &usual), "SBMC 9990001015");
     assert_eq!(lead("org:ELSEWHERE", "", "", &usual), format!("aco {OWNER}"));
+    let to = |names: &[&str]| -> Vec<String> { names.iter().map(|name| (*name).to_owned()).collect() };
+    let found = |role: &str, endpoint: Option<&str>| Route::Recipient {
+        role: role.into(),
+        member: of_roster(role, MANAGER, 0),
+        endpoint: endpoint.map(str::to_owned),
+    };
+    let (manager, pcp) = (found("care-manager", Some("aco-cm")), found("pcp", None));
+    for (names, routes, expected) in [
+        (&["role:care-manager"][..], &[manager.clone()][..], &["aco-cm"][..]),
+        (&["role:care-manager"], &[found("pcp", Some("practice"))], &["aco-cm", "practice"]),
+        (&["role:care-manager", "role:pcp"], &[manager, pcp.clone()], &["aco-cm"]),
+        (&["role:pcp"], &[pcp], &[]),
+        (&["org:SBMC"], &[Route::Unroutable { to: "org:SBMC".into() }], &[]),
+    ] {
+        assert_eq!(addressed(&to(names), routes, &usual), expected, "{names:?}");
+    }
     let nobody = route("role:pcp", &Team::default(), &[], &owners(), &facilities, &usual);
     assert_eq!(nobody, Route::Unroutable { to: "role:pcp".into() });
 }

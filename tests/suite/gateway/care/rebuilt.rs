@@ -187,7 +187,7 @@ fn kills_change_nothing_and_neither_does_a_database_made_anew() {
 }
 
 /// Kills it, removes the database, and starts it again.
-fn made_anew(care: Care) -> Care {
+pub fn made_anew(care: Care) -> Care {
     let data = care.gateway.data();
     care.kill_and_restart_after(|| {
         for suffix in ["", "-wal", "-shm"] {
