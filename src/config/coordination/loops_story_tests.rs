@@ -234,7 +234,7 @@ impl World {
 
     fn tell_of(&mut self, event: &Event, person: PersonKey, others: &[PersonKey]) -> &mut World {
         let transaction = self.connection.transaction().unwrap();
-        care_team::take(&transaction, event, person, &zone()).unwrap();
+        care_team::take(&transaction, event, person, false, &zone()).unwrap();
         let team = care_team::team(&transaction, person, &MEMBERS, event.at_ms, &self.options.care_team).unwrap();
         let subject = Subject { person, others, members: &MEMBERS, team: &team.numbers() };
         let outcomes = self.tracker.apply(&transaction, event, subject).unwrap();
@@ -739,6 +739,18 @@ fn old_news_is_kept_quietly() {
 }
 
 #[test]
+fn who_was_told_that_it_is_late_hears_that_it_is_done() {
+    let mut world = World::new(POST_DISCHARGE);
+    world.tell(&discharge());
+    world.tell(&Event { received_ms: ms("2026-03-08T09:00:00-04:00"), ..summary() });
+    let lines = world.lines();
+    assert!(
+        lines.contains(&"03-08 09:00 met-late post-discharge/summary org:SBMC,role:care-manager".into()),
+        "{lines:?}"
+    );
+}
+
+#[test]
 fn nothing_stays_open_for_ever() {
     let mut world = World::new(&both());
     world.tell(&discharge()).tell(&referral()[0]);
@@ -911,6 +923,7 @@ fn tasks_requests_and_flags() {
         given: String::new(),
         since_ms: 0,
         until_ms: None,
+        secret: false,
     };
     let to = ["role:care-manager".to_owned()];
     let routes = [Route::Recipient { role: "care-manager".into(), member, endpoint: None }];

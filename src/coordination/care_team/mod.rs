@@ -111,6 +111,8 @@ pub struct TeamMember {
     pub since_ms: i64,
     /// Until when, for one of a visit.
     pub until_ms: Option<i64>,
+    /// Known by something that is to be told to few: that they look after the person would tell of it.
+    pub secret: bool,
 }
 
 impl TeamMember {
@@ -202,6 +204,7 @@ fn of_roster(role: &str, number: &str, since_ms: i64) -> TeamMember {
         given: String::new(),
         since_ms,
         until_ms: None,
+        secret: false,
     }
 }
 

@@ -63,7 +63,8 @@ impl Route {
 /// Roles asked one after the other.
 const FALLBACKS_MAX: usize = 8;
 
-/// Whom `to` (`role:care-manager`, `org:SBMC`) leads to for a person of these panels; `owners` are the NPIs of those whose panels they are.
+/// Whom `to` (`role:care-manager`, `org:SBMC`) leads to for a person of these panels; `owners` are the NPIs of those whose panels they are. It stands in what others read: never
+/// somebody whose part in it is a secret.
 pub fn route(
     to: &str,
     team: &Team,
@@ -85,7 +86,7 @@ pub fn route(
     for _ in 0..FALLBACKS_MAX {
         let routing = options.routes.get(role);
         let name = role.strip_prefix("role:").unwrap_or(role);
-        let found = team.members.iter().find(|member| member.role == name && member.is_routable());
+        let found = team.members.iter().find(|member| member.role == name && member.is_routable() && !member.secret);
         if let Some(member) = found {
             let endpoint = routing.and_then(|routing| routing.endpoint.clone());
             return Route::Recipient { role: name.to_owned(), member: member.clone(), endpoint };

@@ -86,8 +86,10 @@ pub struct Outcome {
     pub step: String,
     /// How many have been told of the step by now.
     pub level: u8,
-    /// When, in milliseconds since 1970 (UTC).
+    /// When, in milliseconds since 1970 (UTC): of a flag or an alert when what it tells of happened, else when it was known.
     pub at_ms: i64,
+    /// When it was known.
+    pub received_ms: i64,
     /// Until when the step is in time.
     pub due_ms: Option<i64>,
     /// Who is told: `role:care-manager`, `org:SBMC`. With nobody here, those who subscribed hear of it and nobody else.
@@ -164,6 +166,7 @@ impl Outcome {
             step: name.to_owned(),
             level,
             at_ms: cause.at_ms,
+            received_ms: cause.at_ms,
             due_ms: step.and_then(|step| step.due_ms),
             to: Vec::new(),
             panels: found.facts.panels.clone(),
@@ -183,7 +186,6 @@ impl Outcome {
         to: &str,
         event: &Event,
     ) -> Outcome {
-        let cause = Cause::of(event);
         Outcome {
             id: version_5(&NAMESPACE, &[b"flag|", name.as_bytes(), b"|", &person.0, &event.id]),
             kind: OutcomeKind::Flag,
@@ -193,15 +195,16 @@ impl Outcome {
             definition: String::new(),
             step: String::new(),
             level: 0,
-            at_ms: cause.at_ms,
+            at_ms: event.at_ms,
+            received_ms: event.received_ms,
             due_ms: None,
             to: vec![to.to_owned()],
             panels,
             facility: event.facility.clone(),
             visits: event.visit.iter().cloned().map(Some).collect(),
-            event: cause.event,
+            event: Some(event.id),
             detail: name.to_owned(),
-            quiet: cause.quiet,
+            quiet: event.stale,
         }
     }
 

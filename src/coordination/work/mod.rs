@@ -373,7 +373,7 @@ impl Batch<'_> {
         let memberships: Vec<_> = self.snapshot.memberships_at(&key, event.at_ms).collect();
         let members: Vec<_> = memberships.iter().map(Member::of).collect();
         let zone = self.options.facilities.zone(&event.facility);
-        care_team::take(transaction, event, key, zone).map_err(Error::database)?;
+        care_team::take(transaction, event, key, !found.whole.is_empty(), zone).map_err(Error::database)?;
         let team = care_team::team(transaction, key, &members, event.at_ms, &self.options.care_team);
         let team = team.map_err(Error::database)?.numbers();
         let concerned = Concerned { person: key, others: &others, members: &members, team: &team };

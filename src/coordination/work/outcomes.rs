@@ -99,7 +99,7 @@ impl Batch<'_> {
         trigger: Trigger,
         found: Found,
     ) -> Result<(), Error> {
-        let mut received_ms = outcome.at_ms;
+        let mut received_ms = outcome.received_ms;
         if let Some((number, _)) = outcome.found {
             let Some(about) = find_loop(transaction, number).map_err(Error::database)? else { return Ok(()) };
             // Due before anybody knew of the loop: it is not older than that, and not forgotten before it could be read.

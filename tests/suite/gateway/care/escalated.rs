@@ -21,7 +21,7 @@ escalate = [{ at = "due", to = "role:health-coach" }]
 "#;
 
 /// An admission to another hospital, days after the discharge.
-fn elsewhere() -> String {
+pub fn elsewhere() -> String {
     M1.replace("SBADT|SBMC", "MYADT|MERCY")
         .replace("^B^SBMC", "^B^MERCY")
         .replace("V20260302001^^^SBMC", "E99^^^MERCY")
@@ -189,7 +189,8 @@ fn what_somebody_should_know_and_what_cannot_wait() {
     pushed.iter().for_each(are_valid);
     let flag = pushed.iter().flat_map(|bundle| of_type(bundle, "Flag")).next().unwrap();
     assert_eq!((&flag["status"], &flag["code"]["coding"][0]["code"]), (&"active".into(), &"readmission".into()));
-    assert!(flag["period"]["start"].is_string() && flag["category"][0]["coding"][0]["code"] == "clinical", "{flag}");
+    assert_eq!(flag["period"]["start"], "2026-03-18T08:30:00-04:00", "when they were admitted");
+    assert!(flag["category"][0]["coding"][0]["code"] == "clinical", "{flag}");
     let alert = pushed.iter().flat_map(|bundle| of_type(bundle, "Task")).next().unwrap();
     assert_eq!((&alert["priority"], &alert["reasonCode"]["text"]), (&"stat".into(), &"phq-9".into()));
     assert_eq!(alert["owner"]["identifier"]["value"], PANEL_OWNER);
@@ -231,6 +232,29 @@ fn a_flag_tells_of_no_stay_that_is_a_secret() {
     let told = wait_for("the flag", || notifications(&web.requests(), "event-notification").pop());
     assert_eq!(of_type(&told, "Flag").len(), 1, "{told}");
     assert_eq!(suppressions(&care, "aco-cm"), 1);
+    care.gateway.stop();
+}
+
+#[test]
+fn a_task_leads_to_nobody_who_is_known_from_a_secret_stay() {
+    let web = receiver();
+    let precedence = "[coordination.care_team]\nprecedence = [\"pd1\", \"roster\"]\n";
+    let care = Care::start("", &(recipient("aco-cm", "full-resource", "") + precedence));
+    let filter = "Task?_in=Group/aco-lakeshore&performer=pcp";
+    let told = care.subscribe("aco-cm", &filtered("open-loop", &web, filter));
+    care.wait_for_state("aco-cm", &told, "active");
+    // Their doctor, by what is sent last.
+    let there = M1
+        .replace("SBMC", "LAKERECOV")
+        .replace("SB000101", "LR000001")
+        .replace("V20260302001", "VLR001")
+        .replace("9990003037^BAPTISTE^RENEE", "9990005057^LINDQVIST^SOREN")
+        .replace("20260302", "20260306");
+    care.send(&[M1, &there, M2]);
+    care.wait_for_events("aco-cm", &told, 1);
+    let told = care.events("aco-cm", &told, 1);
+    assert_eq!(owners(&told), [("summary".to_owned(), PCP.to_owned())]);
+    assert!(told.to_string().contains("RENEE BAPTISTE (pcp)") && !told.to_string().contains("LINDQVIST"), "{told}");
     care.gateway.stop();
 }
 
