@@ -195,9 +195,10 @@ fn test(piece: &str, focus: Option<&'static Focus>, topic: &'static Topic) -> Re
     let focuses: Vec<&'static Focus> = focus.map_or_else(|| topic.all_types().collect(), |focus| vec![focus]);
     let (bare, modifier) = name.split_once(':').unwrap_or((&name, ""));
     let found = Parameter::ALL.into_iter().find(|parameter| parameter.name() == bare);
-    let lacking = focuses.iter().find(|focus| found.is_none_or(|found| !focus.parameters.contains(&found)));
+    let lacking =
+        focuses.iter().find(|focus| found.is_none_or(|found| topic.parameters(focus).all(|known| known != found)));
     if let Some(focus) = lacking {
-        let known = joined(focus.parameters.iter().map(|parameter| parameter.name()));
+        let known = joined(topic.parameters(focus).map(Parameter::name));
         return Err(FilterError::Parameter { name: bare.chars().take(64).collect(), focus: focus.name, known });
     }
     let Some(parameter) = found else { return Err(FilterError::Empty) };
@@ -528,6 +529,13 @@ mod tests {
             ("patient=/1", "admission", "`patient` takes the id of a Patient"),
             ("patient=a b", "admission", "`patient` takes the id of a Patient"),
             ("_in=Patient/1", "admission", "`_in` takes the id of a Group"),
+            (
+                "Task?owner=9990003037",
+                "referral",
+                "Task cannot be filtered by `owner`, but by patient, _in, facility, code",
+            ),
+            ("owner=9990003037", "patient-data-feed", "cannot be filtered by `owner`"),
+            ("Task?owner:not=9990003037", "open-loop", "has a modifier"),
             ("Group/", "admission", "`_in` takes the id of a Group"),
             ("Group/x?patient=a", "admission", "`_in` takes the id of a Group"),
         ] {

@@ -350,6 +350,12 @@ impl Topic {
         self.triggers.iter().find(|(own, _)| *own == trigger).map_or(&[], |(_, types)| types)
     }
 
+    /// By what a type can be filtered here: only a loop leads to somebody.
+    pub fn parameters(&self, focus: &Focus) -> impl Iterator<Item = Parameter> {
+        let leads = !self.types(Trigger::OpenLoop).is_empty();
+        focus.parameters.iter().copied().filter(move |parameter| leads || !matches!(parameter, Owner | Performer))
+    }
+
     /// All types that it can be about, each once, in the order of the table.
     pub fn all_types(&self) -> impl Iterator<Item = &'static Focus> {
         FOCUSES.iter().filter(|focus| self.triggers.iter().any(|(_, types)| types.contains(&focus.name)))
@@ -403,7 +409,7 @@ impl Topics {
             })
         });
         let filters = topic.all_types().flat_map(|focus| {
-            focus.parameters.iter().map(|parameter| {
+            topic.parameters(focus).map(|parameter| {
                 json!({"description": parameter.description(), "resource": type_url(focus.name), "filterParameter": parameter.name()})
             })
         });
@@ -440,7 +446,7 @@ impl Topics {
             }
         }
         for focus in topic.all_types() {
-            for parameter in focus.parameters {
+            for parameter in topic.parameters(focus) {
                 let parts = [
                     part("description", "Markdown", json!(parameter.description())),
                     part("resource", "Uri", json!(type_url(focus.name))),
