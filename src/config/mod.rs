@@ -139,6 +139,7 @@
 //! [coordination.care_team]
 //! precedence = ["api", "roster", "rol", "pd1"]   # whose word counts for who looks after a patient
 //! route = { "role:care-manager" = { endpoint = "aco-cm", fallback = "role:pcp", then = "panel-owner" } }   # then: panel-owner | unroutable
+//!                                   # endpoint: the recipient that takes what is for the role; those of other roles are told only where it is not
 //!
 //! [coordination.fhir]               # where recipients subscribe and read; changes need a restart
 //! listen = "127.0.0.1:8090"         # beyond loopback: tls = { certificate, key }, or plaintext = true

@@ -1,10 +1,11 @@
 //! The key of a person: opaque, the same for every identifier that is known to be theirs.
 use crate::fhir::identity;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Who somebody is, for all that is kept of them: UUIDv5 over their strongest identifier, else over name, birth and address. It stays the same from one roster to the
 /// next while these do, and tells nothing by itself; who knows an identifier can compute it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PersonKey(pub [u8; 16]);
 
 impl PersonKey {

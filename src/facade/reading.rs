@@ -7,8 +7,9 @@ use crate::coordination::roster::in_force::group as listed;
 use crate::coordination::subscription::cache;
 use crate::coordination::subscription::capability::{Interface, statement};
 use crate::coordination::subscription::relative;
-use crate::coordination::subscription::topic::{TOPICS, Topic, Trigger};
-use crate::coordination::work::telling::{self, Subject, Telling};
+
+use crate::coordination::subscription::topic::{TOPICS, Topic};
+use crate::coordination::work::telling::{self, Telling};
 use crate::privacy::audit::{Entry, Outcome};
 use crate::privacy::recipient::MaxContent;
 use crate::privacy::{Reason, Recipient};
@@ -18,13 +19,15 @@ use axum::extract::{Path, State};
 use std::sync::Arc;
 
 /// Types of what people are notified of.
-const TYPES: [&str; 16] = [
+const TYPES: [&str; 18] = [
     "Appointment",
+    "CommunicationRequest",
     "Condition",
     "Coverage",
     "DiagnosticReport",
     "DocumentReference",
     "Encounter",
+    "Flag",
     "Location",
     "MedicationRequest",
     "Observation",
@@ -121,11 +124,7 @@ pub(super) async fn read(
 
 /// Whether any topic that the recipient may have still tells of such a thing.
 fn may(recipient: &Recipient, telling: &Telling) -> bool {
-    let trigger = match &telling.subject {
-        Subject::Event(event) => Trigger::Event(event.kind),
-        Subject::Loop { .. } => Trigger::OpenLoop,
-        Subject::Roster(_) => Trigger::RosterChanged,
-    };
+    let trigger = telling.subject.trigger();
     let own = |topic: &&Topic| recipient.topics.iter().any(|own| own == topic.id);
-    TOPICS.iter().filter(own).any(|topic| topic.triggers.iter().any(|(one, _)| *one == trigger))
+    TOPICS.iter().filter(own).any(|topic| topic.triggers.iter().any(|(one, _)| Some(*one) == trigger))
 }

@@ -37,6 +37,7 @@ pub struct Telemetry {
     messages: Family<Labels, Counter>,
     received: Family<Labels, Counter>,
     unmapped: Family<Labels, Counter>,
+    unroutable: Family<Labels, Counter>,
     stages: Times,
     deliveries: Times,
     journal: JournalMeter,
@@ -108,7 +109,8 @@ impl Telemetry {
     fn new() -> Telemetry {
         let mut registry = Registry::with_prefix(names::PREFIX);
         let times = || Times::new_with_constructor(Histogram::of_times);
-        let (messages, received, unmapped) = (Family::default(), Family::default(), Family::default());
+        let (messages, received) = (Family::default(), Family::default());
+        let (unmapped, unroutable) = (Family::default(), Family::default());
         let (stages, deliveries) = (times(), times());
         let journal =
             JournalMeter { batch: Histogram::of_counts(), sync: Histogram::of_times(), queue: Gauge::default() };
@@ -120,6 +122,7 @@ impl Telemetry {
         describe(&mut registry, names::MESSAGES, None, &messages);
         describe(&mut registry, names::RECEIVED, Some(Unit::Bytes), &received);
         describe(&mut registry, names::UNMAPPED, None, &unmapped);
+        describe(&mut registry, names::UNROUTABLE, None, &unroutable);
         describe(&mut registry, names::STAGE, Some(Unit::Seconds), &stages);
         describe(&mut registry, names::DELIVERY, Some(Unit::Seconds), &deliveries);
         describe(&mut registry, names::JOURNAL_BATCH, None, &journal.batch);
@@ -129,7 +132,7 @@ impl Telemetry {
         let board = Board::default();
         board.register(&mut registry);
         let board = Mutex::new(board);
-        Telemetry { registry, messages, received, unmapped, stages, deliveries, journal, tail, board }
+        Telemetry { registry, messages, received, unmapped, unroutable, stages, deliveries, journal, tail, board }
     }
 
     /// The meter of a listener; `outcomes` are all that its messages can have, beside [`names::NOT_STORED`].
@@ -153,6 +156,11 @@ impl Telemetry {
         let result = if noted { "noted" } else { "not_noted" };
         let which = labels(&[(names::LISTENER, listener), (names::RESULT, result)]);
         self.unmapped.get_or_create_owned(&which).inc_by(count);
+    }
+
+    /// Something that a loop asks of a role or an organisation, as the configuration names it, and that leads to nobody.
+    pub fn unroutable(&self, to: &str) {
+        self.unroutable.get_or_create_owned(&labels(&[(names::TO, to)])).inc();
     }
 
     /// The meter of a route.

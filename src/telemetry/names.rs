@@ -23,6 +23,8 @@ pub(super) const JOURNAL_SYNC: Name = ("journal_sync", "Time to write and sync a
 pub(super) const JOURNAL_QUEUE: Name = ("journal_queue_records", "Records that wait for the journal");
 pub(super) const TAIL: Name =
     ("tail_reads", "Reads of routes, by result: hit (in memory), miss (from the journal, translated again)");
+pub(super) const UNROUTABLE: Name =
+    ("unroutable", "What loops ask of somebody and that leads to nobody, by whom it was for");
 
 // Asked for when they are looked at.
 pub(super) const CONNECTIONS: Name = ("connections", "Open connections, by listener");
@@ -48,6 +50,7 @@ pub(super) const ROUTE: &str = "route";
 pub(super) const OUTCOME: &str = "outcome";
 pub(super) const RESULT: &str = "result";
 pub(super) const STATE: &str = "state";
+pub(super) const TO: &str = "to";
 pub(super) const VERSION: &str = "version";
 
 /// How an attempt to deliver can end: taken, refused for good, to be tried again, the endpoint takes nothing.

@@ -2,8 +2,10 @@
 use super::super::Shared;
 use super::super::problem::Problem;
 use super::{blocking, time};
+use crate::coordination::care_team::Route;
 use crate::coordination::loops::{Loop, State as LoopState, Step, worklist};
 use crate::coordination::store::Store;
+use crate::coordination::work::responsible;
 use crate::facets::uuid_text;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -12,6 +14,7 @@ use axum::http::StatusCode;
 use rusqlite::{Connection, OpenFlags};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,12 +62,15 @@ pub(in super::super) async fn list(
         connection.busy_timeout(BUSY).map_err(failed)?;
         let found = worklist(&connection, &page.panel, state, after, limit).map_err(failed)?;
         let next = found.last().filter(|_| found.len() == limit).map(|found| found.number);
-        Ok(Json(json!({ "loops": found.iter().map(shown).collect::<Vec<_>>(), "next": next })))
+        let shown = |found: &Loop| Ok(shown(found, &responsible::of_loop(&connection, found.number).map_err(failed)?));
+        let loops = found.iter().map(shown).collect::<Result<Vec<_>, Problem>>()?;
+        Ok(Json(json!({ "loops": loops, "next": next })))
     })
     .await
 }
 
-fn shown(found: &Loop) -> Value {
+fn shown(found: &Loop, responsible: &BTreeMap<String, Vec<Route>>) -> Value {
+    let routes = |step: &Step| responsible.get(&step.id).map(Vec::as_slice).unwrap_or_default();
     json!({
         "number": found.number,
         "id": uuid_text(&found.id),
@@ -75,11 +81,11 @@ fn shown(found: &Loop) -> Value {
         "state": found.state.name(),
         "opened_at": time(found.opened_ms),
         "received_at": time(found.received_ms),
-        "steps": found.steps.iter().map(step).collect::<Vec<_>>(),
+        "steps": found.steps.iter().map(|one| step(one, routes(one))).collect::<Vec<_>>(),
     })
 }
 
-fn step(step: &Step) -> Value {
+fn step(step: &Step, routes: &[Route]) -> Value {
     let closed = step.closed.as_ref().filter(|_| step.state.is_met());
     json!({
         "id": step.id,
@@ -87,5 +93,17 @@ fn step(step: &Step) -> Value {
         "due_at": step.due_ms.and_then(time),
         "closed_at": closed.and_then(|closed| time(closed.event_ms)),
         "inferred": closed.is_some_and(|closed| closed.inferred),
+        "asked": routes.iter().map(asked).collect::<Vec<_>>(),
     })
+}
+
+/// Whom a step leads to, as of the last time that somebody was asked; nobody where `unroutable` says whom it was for.
+fn asked(route: &Route) -> Value {
+    let (role, organization, unroutable) = match route {
+        Route::Recipient { role, .. } => (Some(role), None, None),
+        Route::Organization { facility, .. } => (None, Some(facility), None),
+        Route::PanelOwner { panel, .. } => (None, Some(panel), None),
+        Route::Unroutable { to } => (None, None, Some(to)),
+    };
+    json!({ "npi": route.npi(), "role": role, "organization": organization, "unroutable": unroutable })
 }

@@ -255,13 +255,8 @@ fn escalations(section: &Section<'_>, due: Option<Span>) -> Vec<Escalation> {
         if at.is_none() || to.is_none() {
             table.wrong("an escalation says when and whom: { at = \"24h\", to = \"role:care-manager\" }");
         }
-        if let Some(to) = &to
-            && !["role:", "org:"]
-                .iter()
-                .any(|prefix| to.value.strip_prefix(prefix).is_some_and(|name| !name.is_empty()))
-        {
-            let text = "to must be a role or an organisation, such as \"role:care-manager\" or \"org:SBMC\"";
-            table.document.wrong(Some(to.at.clone()), text);
+        if let Some(to) = &to {
+            check_to(&table, to);
         }
         if let (Some(at), Some(to)) = (at, to)
             && let Some(when) = when(&table, &at)
@@ -284,6 +279,15 @@ fn escalations(section: &Section<'_>, due: Option<Span>) -> Vec<Escalation> {
         section.wrong(format!("a step has at most {ESCALATIONS_MAX} escalations"));
     }
     found
+}
+
+/// Whom something is for.
+fn check_to(section: &Section<'_>, to: &Placed<String>) {
+    let names = |prefix: &&str| to.value.strip_prefix(*prefix).is_some_and(|name| !name.is_empty());
+    if !["role:", "org:"].iter().any(names) {
+        let text = "to must be a role or an organisation, such as \"role:care-manager\" or \"org:SBMC\"";
+        section.document.wrong(Some(to.at.clone()), text);
+    }
 }
 
 fn when(section: &Section<'_>, text: &Placed<String>) -> Option<At> {
@@ -418,7 +422,13 @@ fn score(section: Section<'_>) -> Option<Score> {
 
 fn alert(section: Section<'_>) -> Option<Alert> {
     let (loinc, value_min) = (section.text("loinc"), section.decimal("value_min", -SCORE_MAX, SCORE_MAX));
-    let to = section.text("to").map_or_else(|| "role:care-manager".to_owned(), |to| to.value);
+    let to = section.text("to").map_or_else(
+        || "role:care-manager".to_owned(),
+        |to| {
+            check_to(&section, &to);
+            to.value
+        },
+    );
     if loinc.is_none() || value_min.is_none() {
         section.wrong("alert needs loinc, the code of the observation, and value_min");
     }

@@ -1,7 +1,7 @@
 //! Loops as configured, run on events: the story of a discharge, what is taken back, what comes in another order, and restarts.
 use super::tests::POST_DISCHARGE;
 use crate::config::Config;
-use crate::coordination::care_team::{self, Member};
+use crate::coordination::care_team::{self, Member, Route};
 use crate::coordination::event::{
     Appointment, Code, Confidentiality, Document, Number, Participant, Patient, VisitKey,
 };
@@ -234,7 +234,7 @@ impl World {
 
     fn tell_of(&mut self, event: &Event, person: PersonKey, others: &[PersonKey]) -> &mut World {
         let transaction = self.connection.transaction().unwrap();
-        care_team::take(&transaction, event, person, &zone()).unwrap();
+        care_team::take(&transaction, event, person, false, &zone()).unwrap();
         let team = care_team::team(&transaction, person, &MEMBERS, event.at_ms, &self.options.care_team).unwrap();
         let subject = Subject { person, others, members: &MEMBERS, team: &team.numbers() };
         let outcomes = self.tracker.apply(&transaction, event, subject).unwrap();
@@ -739,6 +739,18 @@ fn old_news_is_kept_quietly() {
 }
 
 #[test]
+fn who_was_told_that_it_is_late_hears_that_it_is_done() {
+    let mut world = World::new(POST_DISCHARGE);
+    world.tell(&discharge());
+    world.tell(&Event { received_ms: ms("2026-03-08T09:00:00-04:00"), ..summary() });
+    let lines = world.lines();
+    assert!(
+        lines.contains(&"03-08 09:00 met-late post-discharge/summary org:SBMC,role:care-manager".into()),
+        "{lines:?}"
+    );
+}
+
+#[test]
 fn nothing_stays_open_for_ever() {
     let mut world = World::new(&both());
     world.tell(&discharge()).tell(&referral()[0]);
@@ -765,14 +777,14 @@ fn depression_is_treated_to_target() {
     world.tell(&measured("8", "0", "2026-04-01T10:00:00-04:00"));
     world.tell(&measured("4", "1", "2026-04-29T10:00:00-04:00"));
     let expected = [
-        "01-05 10:00 flag /phq-9-alert role:care-manager",
+        "01-05 10:00 alert phq-9/alert role:care-manager",
         "01-05 10:00 opened phq-9/",
         "02-02 10:00 met phq-9/next",
         "03-02 23:59 overdue phq-9/next role:care-manager",
         "03-04 10:00 flag phq-9/phq-9-response role:care-manager",
-        "03-04 10:00 met-late phq-9/next",
+        "03-04 10:00 met-late phq-9/next role:care-manager",
         "04-01 10:00 met phq-9/next",
-        "04-29 10:00 flag /phq-9-alert role:care-manager",
+        "04-29 10:00 alert phq-9/alert role:care-manager",
         "04-29 10:00 flag phq-9/phq-9-remission role:care-manager",
         "04-29 10:00 met phq-9/next",
     ];
@@ -848,6 +860,8 @@ fn emergency_visits_are_counted_and_stays_remembered() {
     assert!(world.lines().is_empty());
     // The 60th day after the first, whatever the clock says.
     world.tell(&ed("3^SBMC", "2026-03-02T23:00:00-05:00"));
+    let tells_of: Vec<_> = world.outcomes.iter().flat_map(|one| &one.visits).flatten().map(|one| &one.number).collect();
+    assert_eq!(tells_of, ["3", "1", "2"], "what is secret of one of them is secret of the flag");
     assert_eq!(world.lines(), ["03-02 23:00 flag /ed-3-in-60-days role:care-manager"]);
     world.tell(&discharge()).lines();
     world.tell(&ed("4^SBMC", "2026-04-04T12:00:00-04:00"));
@@ -891,7 +905,7 @@ fn a_handoff_is_judged_by_its_sections_or_not_at_all() {
     coded.codes.push(code("TXA-2", "LN", "18842-5", ""));
     world.tell(&discharge()).tell(&coded);
     assert_eq!(world.step("summary").closed.unwrap().handoff, Some(some.bits()));
-    let task = loops::task(&world.loops(MARISOL)[0], &world.step("summary"), "Patient/p", None, None, &zone());
+    let task = loops::task(&world.loops(MARISOL)[0], &world.step("summary"), "Patient/p", None, &zone());
     assert_eq!(task["output"][2]["valueString"], "2/6");
     assert_eq!(task["output"][3]["valueString"], "procedures");
 }
@@ -901,8 +915,26 @@ fn tasks_requests_and_flags() {
     let mut world = World::new(POST_DISCHARGE);
     world.tell(&admission()).tell(&discharge()).until("2026-03-08T12:00:00-04:00");
     let found = world.loops(MARISOL).remove(0);
-    let owner = serde_json::json!({ "identifier": { "value": MANAGER } });
-    let hha = loops::task(&found, &found.steps[1], "Patient/p", Some("Encounter/e"), Some(&owner), &zone());
+    let member = care_team::TeamMember {
+        role: "care-manager".into(),
+        source: care_team::Source::Roster,
+        number: MANAGER.into(),
+        family: String::new(),
+        given: String::new(),
+        since_ms: 0,
+        until_ms: None,
+        secret: false,
+    };
+    let to = ["role:care-manager".to_owned()];
+    let routes = [Route::Recipient { role: "care-manager".into(), member, endpoint: None }];
+    let owner = serde_json::json!({
+        "type": "Practitioner", "display": "care-manager",
+        "identifier": { "system": "http://hl7.org/fhir/sid/us-npi", "value": MANAGER },
+    });
+    let mut hha = loops::task(&found, &found.steps[1], "Patient/p", Some("Encounter/e"), &zone());
+    assert_eq!((hha.get("owner"), hha.get("performerType")), (None, None), "nobody is asked yet");
+    loops::assign(&mut hha, &to, &routes);
+    assert_eq!(hha["performerType"][0]["coding"][0]["code"], "care-manager");
     assert_eq!(
         (&hha["status"], &hha["priority"], &hha["for"]["reference"]),
         (&"requested".into(), &"urgent".into(), &"Patient/p".into())
@@ -913,25 +945,24 @@ fn tasks_requests_and_flags() {
     let of =
         |step: &str, kind| world.outcomes.iter().find(|outcome| outcome.step == step && outcome.kind == kind).unwrap();
     let request = |outcome, step: usize| {
-        let about = Some((&found, &found.steps[step]));
-        loops::communication_request(outcome, "Patient/p", Some(&owner), about, &zone())
+        loops::communication_request(outcome, "Patient/p", &routes, (&found, &found.steps[step]), &zone())
     };
     assert_eq!(request(of("summary", OutcomeKind::DueSoon), 0), None, "the first level");
     assert_eq!(request(of("hha-soc", OutcomeKind::Overdue), 1), None, "the first level of that step");
     let second = request(of("summary", OutcomeKind::Overdue), 0).unwrap();
     assert_eq!((&second["resourceType"], &second["recipient"][0]), (&"CommunicationRequest".into(), &owner));
-    let summary_task = loops::task(&found, &found.steps[0], "Patient/p", None, None, &zone());
+    let summary_task = loops::task(&found, &found.steps[0], "Patient/p", None, &zone());
     assert_eq!(second["about"][0]["reference"], format!("Task/{}", summary_task["id"].as_str().unwrap()));
     world.tell(&elsewhere());
     let rests = world.loops(MARISOL).remove(0);
-    assert_eq!(loops::task(&rests, &rests.steps[1], "Patient/p", None, None, &zone())["status"], "on-hold");
+    assert_eq!(loops::task(&rests, &rests.steps[1], "Patient/p", None, &zone())["status"], "on-hold");
     let readmitted = world.outcomes.iter().find(|outcome| outcome.detail == loops::READMISSION).unwrap();
     let flag = loops::flag(readmitted, "Patient/p", &zone());
     assert_eq!((&flag["code"]["text"], &flag["id"]), (&"readmission".into(), &uuid_text(&readmitted.id).into()));
     // The message that closes a step completes its Task.
     let mut world = World::new(POST_DISCHARGE);
     world.tell(&discharge()).tell(&summary());
-    let task = loops::task(&world.loops(MARISOL)[0], &world.step("summary"), "Patient/p", None, None, &zone());
+    let task = loops::task(&world.loops(MARISOL)[0], &world.step("summary"), "Patient/p", None, &zone());
     assert_eq!((&task["status"], &task["id"]), (&"completed".into(), &summary_task["id"]));
     assert_eq!(task["executionPeriod"]["end"], "2026-03-06T17:40:00-05:00");
     assert_eq!(task["output"][0]["valueString"], uuid_text(&summary().id));

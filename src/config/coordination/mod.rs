@@ -17,13 +17,15 @@ pub(super) fn coordination(section: Section<'_>) -> (Option<Options>, Option<fac
     let rosters = panels::rosters(&section, facilities.zone.as_ref());
     let panels: Vec<_> = rosters.panels.iter().map(|panel| panel.id.as_str()).collect();
     let privacy = privacy::privacy(&section, &panels);
+    let recipients: Vec<_> = privacy.recipients.iter().map(|recipient| recipient.id.as_str()).collect();
+    let care_team = care_team::care_team(&section, &recipients);
     let options = Options {
         events: events::events(&section),
         facilities,
         rosters,
         privacy,
         loops: loops::loops(&section),
-        care_team: care_team::care_team(&section),
+        care_team,
         subscriptions: subscriptions::subscriptions(&section),
     };
     let fhir = fhir::fhir(&section);

@@ -182,7 +182,7 @@ fn recipient(section: Section<'_>, labels: &Labels, known: &[&str]) -> Option<Re
 }
 
 /// Whether there is everything that is named: what is misspelt would never be told, and nobody would notice.
-fn check_known(section: &Section<'_>, key: &str, what: &str, texts: &[Placed<String>], known: &[&str]) {
+pub(super) fn check_known(section: &Section<'_>, key: &str, what: &str, texts: &[Placed<String>], known: &[&str]) {
     for text in texts.iter().filter(|text| !known.contains(&text.value.as_str())) {
         let remedy = match closest(&text.value, known.iter().copied()) {
             Some(near) => format!("did you mean \"{near}\"?"),

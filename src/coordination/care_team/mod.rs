@@ -8,13 +8,15 @@ mod route;
 mod store;
 
 pub use put::{PutError, check, put};
-pub use render::care_team;
-pub use route::{Route, Routing, route};
+pub use render::{NPI, care_team, reference};
+pub use route::{Route, Routing, addressed, route};
 pub use store::{MEMBERS_MAX, TABLES, take};
 
 use crate::coordination::PersonKey;
 use crate::coordination::options::is_npi;
+use crate::coordination::roster::Membership;
 use rusqlite::Connection;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The primary care provider.
@@ -33,8 +35,16 @@ pub struct Member<'a> {
     pub care_manager: &'a str,
 }
 
+impl<'a> Member<'a> {
+    /// A membership of the rosters.
+    pub fn of(one: &Membership<'a>) -> Member<'a> {
+        Member { panel: &one.panel.id, pcp_npi: one.pcp, care_manager: one.care_manager }
+    }
+}
+
 /// Who says so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Source {
     /// Somebody, through the API.
     Api,
@@ -85,7 +95,7 @@ impl Default for Options {
 }
 
 /// Somebody who looks after a person. They are no patients: `Debug` shows them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TeamMember {
     /// As what: `pcp`, `care-manager`, `attending`.
     pub role: String,
@@ -101,6 +111,8 @@ pub struct TeamMember {
     pub since_ms: i64,
     /// Until when, for one of a visit.
     pub until_ms: Option<i64>,
+    /// Known by something that is to be told to few: that they look after the person would tell of it.
+    pub secret: bool,
 }
 
 impl TeamMember {
@@ -192,6 +204,7 @@ fn of_roster(role: &str, number: &str, since_ms: i64) -> TeamMember {
         given: String::new(),
         since_ms,
         until_ms: None,
+        secret: false,
     }
 }
 

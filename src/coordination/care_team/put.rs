@@ -83,6 +83,7 @@ fn member(participant: &Value, since_ms: i64) -> Result<TeamMember, &'static str
         given: String::new(),
         since_ms,
         until_ms,
+        secret: false,
     })
 }
 

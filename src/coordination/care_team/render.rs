@@ -1,8 +1,30 @@
-//! The team of a person as a CareTeam (FHIR R4).
-use super::{Conflict, Team, TeamMember};
+//! The team of a person as a CareTeam, and whom something leads to as a Reference (FHIR R4).
+use super::{Conflict, Route, Team, TeamMember};
 use crate::coordination::loops::instant;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
+
+/// The identifier system of NPIs.
+pub const NPI: &str = "http://hl7.org/fhir/sid/us-npi";
+
+/// Whom a route leads to, by their NPI, with what they are shown as; none where it leads to nobody.
+pub fn reference(route: &Route) -> Option<Value> {
+    let (kind, npi, display) = match route {
+        Route::Recipient { role, member, .. } => {
+            let name = name(member);
+            let display = if name.is_empty() { role.clone() } else { format!("{name} ({role})") };
+            ("Practitioner", &member.number, display)
+        }
+        Route::Organization { facility, npi } => ("Organization", npi, facility.clone()),
+        Route::PanelOwner { panel, npi } => ("Organization", npi, panel.clone()),
+        Route::Unroutable { .. } => return None,
+    };
+    Some(json!({ "type": kind, "identifier": { "system": NPI, "value": npi }, "display": display }))
+}
+
+fn name(member: &TeamMember) -> String {
+    [member.given.as_str(), member.family.as_str()].join(" ").trim().to_owned()
+}
 
 /// The CareTeam of a person; `patient` is a reference to them.
 pub fn care_team(team: &Team, id: &str, patient: &str, zone: &TimeZone) -> Value {
@@ -26,9 +48,9 @@ pub fn care_team(team: &Team, id: &str, patient: &str, zone: &TimeZone) -> Value
 fn participant(member: &TeamMember, zone: &TimeZone) -> Value {
     let mut who = json!({ "type": "Practitioner" });
     if member.is_routable() {
-        who["identifier"] = json!({ "system": "http://hl7.org/fhir/sid/us-npi", "value": member.number });
+        who["identifier"] = json!({ "system": NPI, "value": member.number });
     }
-    let name = [member.given.as_str(), member.family.as_str()].join(" ").trim().to_owned();
+    let name = name(member);
     // A number that is no NPI is a text, as good as a name.
     let display = if name.is_empty() && !member.is_routable() { member.number.clone() } else { name };
     if !display.is_empty() {

@@ -11,7 +11,8 @@ use rusqlite::{Connection, Row, Transaction, params};
 pub const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS care_member (
     number INTEGER PRIMARY KEY, person BLOB NOT NULL, origin BLOB NOT NULL, source TEXT NOT NULL, role TEXT NOT NULL, npi TEXT NOT NULL, family TEXT NOT NULL,
-    given TEXT NOT NULL, told_by TEXT NOT NULL, visit TEXT NOT NULL, since_ms INTEGER NOT NULL, until_ms INTEGER
+    given TEXT NOT NULL, told_by TEXT NOT NULL, visit TEXT NOT NULL, since_ms INTEGER NOT NULL, until_ms INTEGER,
+    secret INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS care_member_person ON care_member (person, number);";
 
@@ -20,11 +21,17 @@ pub const MEMBERS_MAX: u32 = 64;
 /// So long after a visit those who took part in it are of the team.
 const AFTER_VISIT: Span = Span::Days(30);
 
-/// Notes who an event says looks after the person, whose memberships are not among it.
+/// Notes who an event says looks after the person, whose memberships are not among it. `secret`: that it happened at all is to be told to few.
 ///
 /// # Errors
 /// A database that cannot be read or written.
-pub fn take(transaction: &Transaction<'_>, event: &Event, origin: PersonKey, zone: &TimeZone) -> rusqlite::Result<()> {
+pub fn take(
+    transaction: &Transaction<'_>,
+    event: &Event,
+    origin: PersonKey,
+    secret: bool,
+    zone: &TimeZone,
+) -> rusqlite::Result<()> {
     let ends = matches!(event.kind, Kind::Discharge | Kind::EdDischarge | Kind::DischargeCancelled);
     if event.participants.is_empty() && !ends {
         return Ok(());
@@ -39,17 +46,21 @@ pub fn take(transaction: &Transaction<'_>, event: &Event, origin: PersonKey, zon
                 let Some(visit) = &visit else { continue };
                 // An outpatient visit has no end that anybody tells of.
                 let until_ms = (over || event.kind == Kind::OutpatientVisit).then_some(until_ms);
-                let told = Told { source: Source::Visit, role, told_by: "", visit, until_ms };
+                let told = Told { source: Source::Visit, role, told_by: "", visit, until_ms, secret };
                 insert(transaction, (person, origin), one, &told, event)?;
             }
             Some((source, role)) => {
-                let told = Told { source, role, told_by: &event.feed, visit: "", until_ms: None };
+                let told = Told { source, role, told_by: &event.feed, visit: "", until_ms: None, secret };
                 insert(transaction, (person, origin), one, &told, event)?;
             }
             None => {}
         }
     }
     if let Some(visit) = visit {
+        if secret {
+            let sql = "UPDATE care_member SET secret = 1 WHERE person = ?1 AND visit = ?2";
+            transaction.prepare_cached(sql)?.execute(params![person.0, visit])?;
+        }
         let set = |until_ms: Option<i64>| {
             transaction
                 .prepare_cached("UPDATE care_member SET until_ms = ?3 WHERE person = ?1 AND visit = ?2")?
@@ -71,6 +82,7 @@ struct Told<'a> {
     told_by: &'a str,
     visit: &'a str,
     until_ms: Option<i64>,
+    secret: bool,
 }
 
 /// As what somebody takes part: with the codes of HL7 table 0443 where a segment of roles told it.
@@ -120,8 +132,8 @@ fn insert(
     }
     transaction
         .prepare_cached(
-            "INSERT INTO care_member (person, origin, source, role, npi, family, given, told_by, visit, since_ms, until_ms)
-             VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)",
+            "INSERT INTO care_member (person, origin, source, role, npi, family, given, told_by, visit, since_ms, until_ms, secret)
+             VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)",
         )?
         .execute(params![
             person.0,
@@ -135,6 +147,7 @@ fn insert(
             told.visit,
             event.at_ms,
             told.until_ms,
+            told.secret,
         ])?;
     Ok(())
 }
@@ -162,8 +175,8 @@ pub(super) fn replace(
     let person = lineage::root(transaction, origin)?;
     transaction.execute("DELETE FROM care_member WHERE person = ?1 AND source = 'api'", [person.0])?;
     let mut insert = transaction.prepare_cached(
-        "INSERT INTO care_member (person, origin, source, role, npi, family, given, told_by, visit, since_ms, until_ms)
-         VALUES (?1,?2,'api',?3,?4,?5,?6,'','',?7,?8)",
+        "INSERT INTO care_member (person, origin, source, role, npi, family, given, told_by, visit, since_ms, until_ms, secret)
+         VALUES (?1,?2,'api',?3,?4,?5,?6,'','',?7,?8,0)",
     )?;
     for one in members {
         let TeamMember { role, number, family, given, since_ms, until_ms, .. } = one;
@@ -176,7 +189,7 @@ pub(super) fn replace(
 pub(super) fn of_person(connection: &Connection, person: PersonKey, at_ms: i64) -> rusqlite::Result<Vec<TeamMember>> {
     // A person who was merged into another has the other's team.
     let person = lineage::root(connection, person)?;
-    let sql = "SELECT role, source, npi, family, given, since_ms, until_ms FROM care_member
+    let sql = "SELECT role, source, npi, family, given, since_ms, until_ms, secret FROM care_member
                WHERE person = ?1 AND (until_ms IS NULL OR until_ms >= ?2) ORDER BY number";
     connection.prepare_cached(sql)?.query_map(params![person.0, at_ms], read)?.collect()
 }
@@ -193,5 +206,6 @@ fn read(row: &Row<'_>) -> rusqlite::Result<TeamMember> {
         given: row.get(4)?,
         since_ms: row.get(5)?,
         until_ms: row.get(6)?,
+        secret: row.get(7)?,
     })
 }

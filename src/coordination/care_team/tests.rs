@@ -12,6 +12,8 @@ const BAPTISTE: &str = "9990003037";
 const HALVERSEN: &str = "9990002021";
 const LINDQVIST: &str = "9990005057";
 const MANAGER: &str = "9990006063";
+/// A sender of whom few may hear.
+const SECRET: &str = "REHAB|LAKERECOV";
 const OWNER: &str = "9990004043";
 
 fn ms(text: &str) -> i64 {
@@ -61,7 +63,7 @@ fn database() -> Connection {
 fn told(connection: &mut Connection, events: &[Event]) {
     let transaction = connection.transaction().unwrap();
     for event in events {
-        take(&transaction, event, WHO, &TimeZone::UTC).unwrap();
+        take(&transaction, event, WHO, event.feed == SECRET, &TimeZone::UTC).unwrap();
     }
     transaction.commit().unwrap();
 }
@@ -113,6 +115,30 @@ fn a_sender_replaces_what_it_said_and_old_news_replaces_nothing() {
     assert_eq!(found.conflicts.len(), 1);
     told(&mut connection, &[event(Kind::OutpatientVisit, "C|Z", "2026-03-01T10:00:00Z", &[("PP", MANAGER)])]);
     assert_eq!(names(&at(&connection, &[], "2026-03-05T00:00:00Z"))[0], "pcp rol 9990006063");
+}
+
+#[test]
+fn nothing_leads_to_whoever_would_tell_a_secret() {
+    let mut connection = database();
+    let says = |feed: &str, at: &str, role: &str, number: &str| event(Kind::Admission, feed, at, &[(role, number)]);
+    let other = Event {
+        visit: Some(VisitKey { authority: "SBMC".into(), number: "V2".into(), weak: false }),
+        ..says("A|X", "2026-03-02T10:00:00Z", "attending", LINDQVIST)
+    };
+    told(
+        &mut connection,
+        &[
+            other,
+            says("A|X", "2026-03-02T10:00:00Z", "primary-care", BAPTISTE),
+            says("A|X", "2026-03-02T10:00:00Z", "attending", MANAGER),
+            says(SECRET, "2026-03-03T10:00:00Z", "primary-care", HALVERSEN),
+        ],
+    );
+    let team = at(&connection, &[], "2026-03-04T00:00:00Z");
+    let lead = |to: &str| route(to, &team, &[], &owners(), &Facilities::default(), &Options::default());
+    assert_eq!(team.members.iter().find(|one| one.role == "pcp").unwrap().number, HALVERSEN, "the newest goes first");
+    assert_eq!(lead("role:pcp").npi(), Some(BAPTISTE));
+    assert_eq!(lead("role:attending").npi(), Some(LINDQVIST), "the other visit turned out to be a secret");
 }
 
 #[test]
@@ -226,6 +252,22 @@ fn a_role_leads_to_somebody_or_is_said_to_lead_nowhere() {
     assert_eq!(lead("role:nobody", BAPTISTE, "", &usual), format!("aco {OWNER}"));
     assert_eq!(lead("org:SBMC", "", "", &usual), "SBMC 9990001015");
     assert_eq!(lead("org:ELSEWHERE", "", "", &usual), format!("aco {OWNER}"));
+    let to = |names: &[&str]| -> Vec<String> { names.iter().map(|name| (*name).to_owned()).collect() };
+    let found = |role: &str, endpoint: Option<&str>| Route::Recipient {
+        role: role.into(),
+        member: of_roster(role, MANAGER, 0),
+        endpoint: endpoint.map(str::to_owned),
+    };
+    let (manager, pcp) = (found("care-manager", Some("aco-cm")), found("pcp", None));
+    for (names, routes, expected) in [
+        (&["role:care-manager"][..], &[manager.clone()][..], &["aco-cm"][..]),
+        (&["role:care-manager"], &[found("pcp", Some("practice"))], &["aco-cm", "practice"]),
+        (&["role:care-manager", "role:pcp"], &[manager, pcp.clone()], &["aco-cm"]),
+        (&["role:pcp"], &[pcp], &[]),
+        (&["org:SBMC"], &[Route::Unroutable { to: "org:SBMC".into() }], &[]),
+    ] {
+        assert_eq!(addressed(&to(names), routes, &usual), expected, "{names:?}");
+    }
     let nobody = route("role:pcp", &Team::default(), &[], &owners(), &facilities, &usual);
     assert_eq!(nobody, Route::Unroutable { to: "role:pcp".into() });
 }

@@ -25,9 +25,10 @@ impl Tracker {
         let person = lineage::root(transaction, subject.person)?;
         let panels: Vec<String> = subject.members.iter().map(|member| member.panel.to_owned()).collect();
         let zone = self.setting.zone(&event.facility, &panels);
+        let who = (person, subject.person);
         history::note(transaction, person, subject.person, event)?;
-        out.extend(history::flags(transaction, person, event, &panels, &zone)?);
-        self.alert(event, person, &panels, out);
+        out.extend(history::flags(transaction, who, event, &panels, &zone)?);
+        self.alert(event, who, &panels, out);
         let loops = store::current(transaction, person, event.received_ms, LOOPS_MAX)?;
         let mut live = 0;
         for before in &loops {
@@ -42,7 +43,7 @@ impl Tracker {
         for place in 0..self.options.definitions.len() {
             if self.opens(place, event, person, &panels, transaction)? {
                 if live >= LOOPS_MAX {
-                    out.push(Outcome::flag(LOOPS_FULL, person, panels.clone(), TO, Cause::of(event)));
+                    out.push(Outcome::flag(LOOPS_FULL, who, panels.clone(), TO, event));
                     break;
                 }
                 self.begin(place, transaction, event, (person, subject), &panels, out)?;
@@ -60,7 +61,7 @@ impl Tracker {
     }
 
     /// Values that somebody must hear of at once.
-    fn alert(&self, event: &Event, person: PersonKey, panels: &[String], out: &mut Vec<Outcome>) {
+    fn alert(&self, event: &Event, who: (PersonKey, PersonKey), panels: &[String], out: &mut Vec<Outcome>) {
         if event.kind != Kind::Result {
             return;
         }
@@ -69,8 +70,7 @@ impl Tracker {
             let concerned = concerned(definition, panels);
             let high = matching::observed(event, &alert.loinc).is_some_and(|value| value >= alert.value_min);
             if high && !concerned.is_empty() {
-                let name = format!("{}-alert", definition.id);
-                out.push(Outcome::flag(&name, person, concerned, &alert.to, Cause::of(event)));
+                out.push(Outcome::alert(&definition.id, who, concerned, &alert.to, event));
             }
         }
     }
@@ -380,11 +380,11 @@ fn score(found: &mut Loop, definition: &Definition, event: &Event, out: &mut Vec
     }
     let Some(value) = matching::observed(event, &score.loinc) else { return false };
     let mut tell = |found: &Loop, name: &str| {
-        let panels = found.facts.panels.clone();
-        let mut told =
-            Outcome::flag(&format!("{}-{name}", found.definition), found.person, panels, TO, Cause::of(event));
+        let (name, panels) = (format!("{}-{name}", found.definition), found.facts.panels.clone());
+        let mut told = Outcome::flag(&name, (found.person, found.origin), panels, TO, event);
         told.found = Some((found.number, found.id));
         told.definition.clone_from(&found.definition);
+        told.visits.extend(found.facts.visit.clone().map(Some));
         out.push(told);
     };
     let remission = value < score.remission_below;

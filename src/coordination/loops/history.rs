@@ -1,8 +1,9 @@
 //! The stays and emergency visits of a person, as far as flags look back.
 use super::calendar::days_between;
-use super::outcome::{Cause, Outcome};
+use super::outcome::Outcome;
 use super::steps::TO;
 use super::store;
+use crate::coordination::event::VisitKey;
 use crate::coordination::{Event, Kind, PersonKey};
 use jiff::tz::TimeZone;
 use rusqlite::{Transaction, params};
@@ -37,6 +38,13 @@ struct Visit {
     at_ms: i64,
     end_ms: Option<i64>,
     disposition: String,
+}
+
+impl Visit {
+    /// Its key; none where nobody gave it one.
+    fn key(&self) -> Option<VisitKey> {
+        serde_json::from_str(&self.visit).ok()
+    }
 }
 
 /// Remembers what an event tells of visits.
@@ -105,7 +113,7 @@ fn visit_text(event: &Event) -> rusqlite::Result<String> {
 /// What the visits of a person up to this event, which was noted, call for.
 pub(super) fn flags(
     transaction: &Transaction<'_>,
-    person: PersonKey,
+    who: (PersonKey, PersonKey),
     event: &Event,
     panels: &[String],
     zone: &TimeZone,
@@ -120,25 +128,36 @@ pub(super) fn flags(
     };
     let visits: Vec<Visit> = transaction
         .prepare_cached(sql)?
-        .query_map(params![person.0, event.at_ms], read)?
+        .query_map(params![who.0.0, event.at_ms], read)?
         .collect::<rusqlite::Result<_>>()?;
     let own = visit_text(event)?;
     let within = |from_ms: i64, days: i32| days_between(from_ms, event.at_ms, zone) <= days;
-    let emergencies = |days: i32| visits.iter().filter(|visit| !visit.stay && within(visit.at_ms, days)).count();
+    let emergencies = |days: i32, least: usize| {
+        let found: Vec<_> = visits.iter().filter(|visit| !visit.stay && within(visit.at_ms, days)).collect();
+        (found.len() >= least).then_some(found)
+    };
     let after_stay = |transfers: bool| {
-        visits.iter().filter(|visit| visit.stay && visit.visit != own).any(|visit| {
+        let ended = |visit: &&Visit| {
             let ended = visit.end_ms.is_some_and(|end| end <= event.at_ms && within(end, 30));
             ended && (transfers || !TRANSFERRED.contains(&visit.disposition.as_str()))
-        })
+        };
+        let stays = visits.iter().filter(|visit| visit.stay && visit.visit != own);
+        let found: Vec<_> = stays.filter(ended).collect();
+        (!found.is_empty()).then_some(found)
     };
-    let mut names = Vec::new();
-    if event.kind == Kind::EdVisit {
-        names.extend((emergencies(60) >= 3).then_some(ED_3_IN_60_DAYS));
-        names.extend(after_stay(true).then_some(ED_AFTER_STAY));
-        names.extend((emergencies(365) >= 4).then_some(ED_4_IN_365_DAYS));
-    } else {
-        names.extend(after_stay(false).then_some(READMISSION));
-    }
-    let flag = |name| Outcome::flag(name, person, panels.to_vec(), TO, Cause::of(event));
-    Ok(names.into_iter().map(flag).collect())
+    let of_kind = match event.kind {
+        Kind::EdVisit => vec![
+            (ED_3_IN_60_DAYS, emergencies(60, 3)),
+            (ED_AFTER_STAY, after_stay(true)),
+            (ED_4_IN_365_DAYS, emergencies(365, 4)),
+        ],
+        _ => vec![(READMISSION, after_stay(false))],
+    };
+    let flag = |(name, found): (&str, Option<Vec<&Visit>>)| {
+        let mut flag = Outcome::flag(name, who, panels.to_vec(), TO, event);
+        // That they were there is what it tells.
+        flag.visits.extend(found?.iter().filter(|visit| visit.visit != own).map(|visit| visit.key()));
+        Some(flag)
+    };
+    Ok(of_kind.into_iter().filter_map(flag).collect())
 }

@@ -27,7 +27,7 @@ pub use handoff::{PARTS, Parts, check};
 pub use history::{ED_3_IN_60_DAYS, ED_4_IN_365_DAYS, ED_AFTER_STAY, HISTORY_MAX, READMISSION};
 pub use model::{Closed, Facts, Loop, Reference, State, Step, StepState};
 pub use outcome::{Outcome, OutcomeKind};
-pub use render::{communication_request, flag, task};
+pub use render::{CODES, alert, assign, communication_request, flag, task};
 pub use store::{find, of_person, worklist};
 pub use timers::STEPS_MAX;
 pub use waiting::{WAITING_MAX, WAITING_MS};
@@ -207,6 +207,14 @@ impl Tracker {
         }
         Ok(out)
     }
+}
+
+/// Whose is by now what was kept of a person.
+///
+/// # Errors
+/// A database that cannot be read.
+pub fn whose(connection: &Connection, origin: PersonKey) -> rusqlite::Result<PersonKey> {
+    lineage::root(connection, origin)
 }
 
 fn has_timer(found: &Loop, place: u8, at_ms: i64) -> bool {

@@ -1,27 +1,25 @@
-//! Loops in FHIR R4: a Task for each step, a CommunicationRequest where somebody has to be told again, a Flag.
+//! Loops in FHIR R4: a Task for each step and each alert, a CommunicationRequest where somebody has to be told again, a Flag.
 //!
-//! References to the patient, the visit and the owner are given: what an id is made of is not known here.
+//! References to the patient and the visit are given: what an id is made of is not known here.
 use super::calendar::instant;
 use super::handoff::Parts;
 use super::model::{Loop, State, Step, StepState};
 use super::outcome::{NAMESPACE, Outcome};
+use crate::coordination::care_team::{Route, reference};
 use crate::facets::uuid_text;
 use crate::fhir::identity::version_5;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-/// The code system of loops, steps and flags of this gateway.
-const CODES: &str = "urn:handoff:coordination";
+/// The code system of loops, steps, flags and roles of this gateway.
+pub const CODES: &str = "urn:handoff:coordination";
 
-/// A step as a Task. `focus` is what the loop is about (the Encounter or ServiceRequest), `owner` a Reference; the message that closes the step completes the Task.
-pub fn task(
-    found: &Loop,
-    step: &Step,
-    patient: &str,
-    focus: Option<&str>,
-    owner: Option<&Value>,
-    zone: &TimeZone,
-) -> Value {
+/// Flags of what somebody should know of the course of things (`flag-category` of HL7 terminology).
+const CATEGORIES: &str = "http://terminology.hl7.org/CodeSystem/flag-category";
+
+/// A step as a Task. `focus` is what the loop is about (the Encounter or ServiceRequest); the message that closes the step completes the Task. Who is to do it stands in it
+/// after [`assign`].
+pub fn task(found: &Loop, step: &Step, patient: &str, focus: Option<&str>, zone: &TimeZone) -> Value {
     let mut task = json!({
         "resourceType": "Task",
         "id": uuid_text(&task_id(found, step)),
@@ -36,9 +34,6 @@ pub fn task(
     });
     if let Some(focus) = focus {
         task["focus"] = json!({ "reference": focus });
-    }
-    if let Some(owner) = owner {
-        task["owner"] = owner.clone();
     }
     if let Some(due_ms) = step.due_ms {
         task["restriction"] = json!({ "period": { "end": instant(due_ms, zone) } });
@@ -58,6 +53,32 @@ pub fn task(
         task["executionPeriod"] = Value::Object(period);
     }
     task
+}
+
+/// A value that somebody must hear of at once, as a Task. No message completes it.
+pub fn alert(outcome: &Outcome, patient: &str, zone: &TimeZone) -> Value {
+    json!({
+        "resourceType": "Task",
+        "id": uuid_text(&outcome.id),
+        "status": "requested",
+        "intent": "order",
+        "priority": "stat",
+        "code": concept(&outcome.step),
+        "for": { "reference": patient },
+        "authoredOn": instant(outcome.at_ms, zone),
+        "reasonCode": concept(&outcome.definition),
+    })
+}
+
+/// Says in a Task who is to do it: `to` as the loop names them (`role:care-manager`), `routes` as they were found. A Task has one owner: the first who was.
+pub fn assign(task: &mut Value, to: &[String], routes: &[Route]) {
+    let roles: Vec<_> = to.iter().filter_map(|to| to.strip_prefix("role:")).map(concept).collect();
+    if !roles.is_empty() {
+        task["performerType"] = Value::Array(roles);
+    }
+    if let Some(owner) = routes.iter().find_map(reference) {
+        task["owner"] = owner;
+    }
 }
 
 fn outputs(inferred: bool, event: [u8; 16], handoff: Option<u8>) -> Value {
@@ -89,32 +110,32 @@ fn status(found: &Loop, step: &Step) -> &'static str {
     }
 }
 
-/// The request to tell somebody again, from the second level on; `None` before that. `recipient` is a Reference.
+/// The request to tell somebody again, from the second level on; `None` before that, and where nobody has anything to do.
 pub fn communication_request(
     outcome: &Outcome,
     patient: &str,
-    recipient: Option<&Value>,
-    about: Option<(&Loop, &Step)>,
+    recipients: &[Route],
+    about: (&Loop, &Step),
     zone: &TimeZone,
 ) -> Option<Value> {
-    if outcome.level < 2 {
+    if outcome.level < 2 || !outcome.kind.asks() {
         return None;
     }
+    let (found, step) = about;
     let mut request = json!({
         "resourceType": "CommunicationRequest",
         "id": uuid_text(&outcome.id),
         "status": "active",
         "priority": "urgent",
         "subject": { "reference": patient },
+        "about": [{ "reference": format!("Task/{}", uuid_text(&task_id(found, step))) }],
         "authoredOn": instant(outcome.at_ms, zone),
         "reasonCode": [concept(&outcome.definition), concept(&outcome.step)],
         "payload": [{ "contentString": format!("{}: {} is {}", outcome.definition, outcome.step, outcome.kind.name()) }],
     });
-    if let Some(recipient) = recipient {
-        request["recipient"] = json!([recipient]);
-    }
-    if let Some((found, step)) = about {
-        request["about"] = json!([{ "reference": format!("Task/{}", uuid_text(&task_id(found, step))) }]);
+    let recipients: Vec<_> = recipients.iter().filter_map(reference).collect();
+    if !recipients.is_empty() {
+        request["recipient"] = Value::Array(recipients);
     }
     Some(request)
 }
@@ -125,6 +146,7 @@ pub fn flag(outcome: &Outcome, patient: &str, zone: &TimeZone) -> Value {
         "resourceType": "Flag",
         "id": uuid_text(&outcome.id),
         "status": "active",
+        "category": [{ "coding": [{ "system": CATEGORIES, "code": "clinical" }] }],
         "code": concept(&outcome.detail),
         "subject": { "reference": patient },
         "period": { "start": instant(outcome.at_ms, zone) },

@@ -180,7 +180,11 @@ pub(super) fn close(
         handoff: (event.kind == Kind::Document).then(|| handoff::check(event).map(|parts| parts.bits())).flatten(),
     });
     let kind = if late { OutcomeKind::MetLate } else { OutcomeKind::Met };
-    out.push(Outcome::of(found, found.steps.get(place), kind, Cause::of(event)));
+    let mut told = Outcome::of(found, found.steps.get(place), kind, Cause::of(event));
+    if late {
+        told.to = told_before(step_definition, told.level);
+    }
+    out.push(told);
     if again {
         let step = &mut found.steps[place];
         step.turn += 1;
@@ -188,6 +192,16 @@ pub(super) fn close(
     } else {
         follow(found, place, definition, zone);
     }
+}
+
+/// Who has been told of a step, the last of so many first: they are to hear that it is done.
+fn told_before(definition: &StepDefinition, level: u8) -> Vec<String> {
+    let level = usize::from(level);
+    let mut all: Vec<String> = definition.escalate.iter().take(level).rev().map(|one| one.to.clone()).collect();
+    if level > definition.escalate.len() {
+        all.insert(0, TO.to_owned());
+    }
+    all
 }
 
 /// By what an event can be taken back.

@@ -7,7 +7,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 /// To be made when the database is opened.
 pub const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS notified (
-    recipient TEXT NOT NULL, type TEXT NOT NULL, id TEXT NOT NULL, seq INTEGER NOT NULL, event BLOB NOT NULL, received_ms INTEGER NOT NULL,
+    recipient TEXT NOT NULL, type TEXT NOT NULL, id TEXT NOT NULL, seq INTEGER NOT NULL, event BLOB NOT NULL, at_ms INTEGER NOT NULL,
+    received_ms INTEGER NOT NULL,
     PRIMARY KEY (recipient, type, id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS notified_resource ON notified (type, id);
@@ -23,11 +24,13 @@ pub struct Notified {
     pub seq: u64,
     /// The event of which the notification told.
     pub event: [u8; 16],
-    /// When the message was received, in milliseconds since 1970 (UTC).
+    /// When it happened, in milliseconds since 1970 (UTC).
+    pub at_ms: i64,
+    /// When the message was received.
     pub received_ms: i64,
 }
 
-/// Remembers that a recipient was told of a resource. A later message has the newer state of it; an earlier one that comes to be told late does not go before that.
+/// Remembers that a recipient was told of a resource. A later message, or time where no message tells of it, has the newer state of it; an earlier one that comes to be told late does not go before that.
 ///
 /// # Errors
 /// A database that cannot be written.
@@ -39,8 +42,9 @@ pub fn note(
 ) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
-            "INSERT INTO notified VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE
-             SET seq = excluded.seq, event = excluded.event, received_ms = excluded.received_ms WHERE excluded.seq >= seq",
+            "INSERT INTO notified VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE
+             SET seq = excluded.seq, event = excluded.event, at_ms = excluded.at_ms, received_ms = excluded.received_ms
+             WHERE (excluded.seq, excluded.at_ms) >= (seq, at_ms)",
         )?
         .execute(params![
             recipient,
@@ -48,7 +52,8 @@ pub fn note(
             id,
             notified.seq.cast_signed(),
             notified.event.as_slice(),
-            notified.received_ms
+            notified.at_ms,
+            notified.received_ms,
         ])?;
     Ok(())
 }
@@ -59,10 +64,12 @@ pub fn note(
 /// A database that cannot be read.
 pub fn find(connection: &Connection, recipient: &str, kind: &str, id: &str) -> rusqlite::Result<Option<Notified>> {
     connection
-        .prepare_cached("SELECT seq, event, received_ms FROM notified WHERE recipient = ?1 AND type = ?2 AND id = ?3")?
+        .prepare_cached(
+            "SELECT seq, event, at_ms, received_ms FROM notified WHERE recipient = ?1 AND type = ?2 AND id = ?3",
+        )?
         .query_row([recipient, kind, id], |row| {
             let seq = row.get::<_, i64>(0)?.unsigned_abs();
-            Ok(Notified { seq, event: row.get(1)?, received_ms: row.get(2)? })
+            Ok(Notified { seq, event: row.get(1)?, at_ms: row.get(2)?, received_ms: row.get(3)? })
         })
         .optional()
 }
@@ -99,12 +106,18 @@ mod tests {
     fn only_who_was_told_finds_the_newest_for_as_long_as_it_is_kept() {
         let mut connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(TABLES).unwrap();
-        let of = |seq: u64| Notified { seq, event: [7; 16], received_ms: seq.cast_signed() * 10 };
+        let of = |seq: u64| Notified { seq, event: [7; 16], at_ms: 5, received_ms: seq.cast_signed() * 10 };
         let transaction = connection.transaction().unwrap();
         for seq in [4, 6, 5] {
             note(&transaction, "aco", ("Encounter", "e1"), &of(seq)).unwrap();
         }
         note(&transaction, "aco", ("Patient", "e1"), &of(4)).unwrap();
+        // What time brings has no message: the later moment goes before the earlier one.
+        let moment = |at_ms: i64| Notified { seq: 0, event: [9; 16], at_ms, received_ms: 900 };
+        for at_ms in [700, 900, 800] {
+            note(&transaction, "aco", ("Task", "t1"), &moment(at_ms)).unwrap();
+        }
+        assert_eq!(find(&transaction, "aco", "Task", "t1").unwrap(), Some(moment(900)));
         assert_eq!(find(&transaction, "aco", "Encounter", "e1").unwrap(), Some(of(6)));
         assert_eq!(find(&transaction, "aco", "Patient", "e1").unwrap(), Some(of(4)));
         for (recipient, kind, id) in [("pcmh", "Encounter", "e1"), ("aco", "Encounter", "e2"), ("aco", "Group", "e1")] {

@@ -195,13 +195,15 @@ fn test(piece: &str, focus: Option<&'static Focus>, topic: &'static Topic) -> Re
     let focuses: Vec<&'static Focus> = focus.map_or_else(|| topic.all_types().collect(), |focus| vec![focus]);
     let (bare, modifier) = name.split_once(':').unwrap_or((&name, ""));
     let found = Parameter::ALL.into_iter().find(|parameter| parameter.name() == bare);
-    let lacking = focuses.iter().find(|focus| found.is_none_or(|found| !focus.parameters.contains(&found)));
+    let lacking =
+        focuses.iter().find(|focus| found.is_none_or(|found| topic.parameters(focus).all(|known| known != found)));
     if let Some(focus) = lacking {
-        let known = joined(focus.parameters.iter().map(|parameter| parameter.name()));
+        let known = joined(topic.parameters(focus).map(Parameter::name));
         return Err(FilterError::Parameter { name: bare.chars().take(64).collect(), focus: focus.name, known });
     }
     let Some(parameter) = found else { return Err(FilterError::Empty) };
-    if !modifier.is_empty() {
+    // Who a Task leads to is known by nothing but an identifier: `owner:identifier` says so in the words of R4.
+    if !modifier.is_empty() && (parameter, modifier) != (Parameter::Owner, "identifier") {
         return Err(FilterError::Modifier(name.chars().take(64).collect()));
     }
     let mut values = Vec::new();
@@ -344,6 +346,8 @@ impl Test {
             Parameter::Type if focus.name == "Encounter" => self.any(candidate.detail, &[events_system]),
             Parameter::Type => coded(focus.type_fields),
             Parameter::Code => coded(focus.code_fields),
+            Parameter::Owner => coded(&["owner"]),
+            Parameter::Performer => coded(&["performer"]),
             Parameter::Category => self.category(candidate),
             Parameter::Trigger => {
                 self.any(candidate.trigger.name(), &[events_system])
@@ -525,6 +529,13 @@ mod tests {
             ("patient=/1", "admission", "`patient` takes the id of a Patient"),
             ("patient=a b", "admission", "`patient` takes the id of a Patient"),
             ("_in=Patient/1", "admission", "`_in` takes the id of a Group"),
+            (
+                "Task?owner=9990003037",
+                "referral",
+                "Task cannot be filtered by `owner`, but by patient, _in, facility, code",
+            ),
+            ("owner=9990003037", "patient-data-feed", "cannot be filtered by `owner`"),
+            ("Task?owner:not=9990003037", "open-loop", "has a modifier"),
             ("Group/", "admission", "`_in` takes the id of a Group"),
             ("Group/x?patient=a", "admission", "`_in` takes the id of a Group"),
         ] {
@@ -634,6 +645,28 @@ mod tests {
         for (text, wanted) in [("laboratory", [false, true]), ("imaging", [true, false]), ("CH", [false, true])] {
             let text = format!("DiagnosticReport?category={text}");
             assert_eq!([&image, &chemistry].map(|it| holds(&text, "patient-data-feed", it)), wanted, "{text}");
+        }
+        let npi = "http://hl7.org/fhir/sid/us-npi";
+        let codes = [
+            code("step", "urn:handoff:coordination", "summary"),
+            code("owner", npi, "9990003037"),
+            code("performer", "urn:handoff:coordination", "pcp"),
+        ];
+        let task = Candidate { trigger: Trigger::OpenLoop, codes: &codes, v2_event: "", ..stay };
+        for (text, expected) in [
+            ("Task?owner=9990003037", true),
+            ("Task?owner=http://hl7.org/fhir/sid/us-npi|9990003037", true),
+            ("Task?owner:identifier=http://hl7.org/fhir/sid/us-npi|9990003037", true),
+            ("Task?owner=9990005057", false),
+            ("Task?owner=pcp", false),
+            ("Task?performer=pcp", true),
+            ("Task?performer=urn:handoff:coordination|pcp", true),
+            ("Task?performer=care-manager", false),
+            ("Task?code=summary&performer=pcp", true),
+            ("Task?code=urn:handoff:coordination|summary", true),
+            ("Task?code=visit", false),
+        ] {
+            assert_eq!(holds(text, "open-loop", &task), expected, "{text}");
         }
         let nobody = Candidate { person: None, panels: &[], v2_event: "", ..stay };
         assert!(!holds("patient=p1", "admission", &nobody) && holds("trigger=admission", "admission", &nobody));

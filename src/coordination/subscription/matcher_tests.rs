@@ -86,7 +86,7 @@ fn filter(topic: &'static Topic) -> impl Strategy<Value = String> {
     (proptest::option::of(0..types.len()), parts).prop_map(move |(at, parts)| {
         let known = |name: &str| {
             let asked: Vec<_> = at.map_or(types.clone(), |at| vec![types[at]]);
-            asked.iter().all(|focus| focus.parameters.iter().any(|parameter| parameter.name() == name))
+            asked.iter().all(|focus| topic.parameters(focus).any(|parameter| parameter.name() == name))
         };
         let mut texts: Vec<String> = parts
             .iter()

@@ -10,17 +10,19 @@ use serde_json::{Value, json};
 pub enum Trigger {
     /// An event.
     Event(Kind),
-    /// A step of a loop is overdue, or was closed after that.
+    /// A step of a loop is about to be due, overdue, or was closed after that; or a value that somebody must hear of at once.
     OpenLoop,
     /// A measure has other figures.
     MeasureUpdated,
     /// A panel has other members.
     RosterChanged,
+    /// Somebody should know something of a person, beside what happens to them.
+    Flag,
 }
 
 impl Trigger {
     /// How many there are.
-    pub const COUNT: usize = Kind::ALL.len() + 3;
+    pub const COUNT: usize = Kind::ALL.len() + 4;
 
     /// Its place among them.
     pub fn index(self) -> usize {
@@ -29,6 +31,7 @@ impl Trigger {
             Trigger::OpenLoop => Kind::ALL.len(),
             Trigger::MeasureUpdated => Kind::ALL.len() + 1,
             Trigger::RosterChanged => Kind::ALL.len() + 2,
+            Trigger::Flag => Kind::ALL.len() + 3,
         }
     }
 
@@ -39,12 +42,13 @@ impl Trigger {
             Trigger::OpenLoop => "open-loop",
             Trigger::MeasureUpdated => "measure-updated",
             Trigger::RosterChanged => "roster-changed",
+            Trigger::Flag => "flag",
         }
     }
 
     /// The trigger of that name.
     pub fn parse(name: &str) -> Option<Trigger> {
-        let others = [Trigger::OpenLoop, Trigger::MeasureUpdated, Trigger::RosterChanged];
+        let others = [Trigger::OpenLoop, Trigger::MeasureUpdated, Trigger::RosterChanged, Trigger::Flag];
         Kind::parse(name).map(Trigger::Event).or_else(|| others.into_iter().find(|other| other.name() == name))
     }
 }
@@ -70,11 +74,15 @@ pub enum Parameter {
     Trigger,
     /// A label of confidentiality that the event carries.
     Security,
+    /// Of a Task the NPI of whom it leads to.
+    Owner,
+    /// Of a Task the role that it is for: `care-manager`.
+    Performer,
 }
 
 impl Parameter {
     /// Every one.
-    pub const ALL: [Parameter; 9] = [
+    pub const ALL: [Parameter; 11] = [
         Parameter::Patient,
         Parameter::In,
         Parameter::Facility,
@@ -84,6 +92,8 @@ impl Parameter {
         Parameter::Code,
         Parameter::Trigger,
         Parameter::Security,
+        Parameter::Owner,
+        Parameter::Performer,
     ];
 
     /// As a filter writes it.
@@ -98,6 +108,8 @@ impl Parameter {
             Parameter::Code => "code",
             Parameter::Trigger => "trigger",
             Parameter::Security => "_security",
+            Parameter::Owner => "owner",
+            Parameter::Performer => "performer",
         }
     }
 
@@ -109,9 +121,13 @@ impl Parameter {
             Parameter::Class => "The class of the visit (v3 ActEncounterCode).",
             Parameter::Type => "Of an Encounter how it began, of a DocumentReference what kind of document it is.",
             Parameter::Category => "laboratory or imaging, or a section of HL7 table 0074; of documents clinical-note.",
-            Parameter::Code => "A code that the message gives: diagnosis, order, observation, procedure or service.",
+            Parameter::Code => {
+                "A code that the message gives: diagnosis, order, observation, procedure or service; of a Task its loop or step, of a Flag what it says."
+            }
             Parameter::Trigger => "The kind of event, the event of HL7 v2 that told of it, or feed-event for any.",
             Parameter::Security => "A security label that the event carries.",
+            Parameter::Owner => "The NPI of whom a loop leads to.",
+            Parameter::Performer => "The role that a loop is for.",
         }
     }
 }
@@ -129,10 +145,11 @@ pub struct Focus {
     pub type_fields: &'static [&'static str],
 }
 
-use Parameter::{Category, Class, Code, Facility, In, Patient, Security, Type};
+use Parameter::{Category, Class, Code, Facility, In, Owner, Patient, Performer, Security, Type};
 
 const PERSON: &[Parameter] = &[Patient, In, Facility, Parameter::Trigger, Security];
 const CODED: &[Parameter] = &[Patient, In, Facility, Code, Parameter::Trigger, Security];
+const ASSIGNED: &[Parameter] = &[Patient, In, Facility, Code, Owner, Performer, Parameter::Trigger, Security];
 const CATEGORISED: &[Parameter] = &[Patient, In, Facility, Category, Code, Parameter::Trigger, Security];
 
 /// Every type that a topic speaks of.
@@ -157,7 +174,8 @@ pub const FOCUSES: &[Focus] = &[
     Focus { name: "Procedure", parameters: CODED, code_fields: &["PR1-3", "FT1-25"], type_fields: &[] },
     Focus { name: "Appointment", parameters: PERSON, code_fields: &[], type_fields: &[] },
     Focus { name: "Patient", parameters: PERSON, code_fields: &[], type_fields: &[] },
-    Focus { name: "Task", parameters: CODED, code_fields: &["loop", "step"], type_fields: &[] },
+    Focus { name: "Task", parameters: ASSIGNED, code_fields: &["loop", "step"], type_fields: &[] },
+    Focus { name: "Flag", parameters: CODED, code_fields: &["flag"], type_fields: &[] },
     Focus { name: "MeasureReport", parameters: &[In, Code], code_fields: &["measure"], type_fields: &[] },
     Focus { name: "Group", parameters: &[In], code_fields: &[], type_fields: &[] },
 ];
@@ -304,6 +322,13 @@ pub const TOPICS: &[Topic] = &[
         adjusts: false,
     },
     Topic {
+        id: "care-flag",
+        canonical: None,
+        title: "Something of a patient that whoever looks after them should know",
+        triggers: &[(Trigger::Flag, &["Flag"])],
+        adjusts: false,
+    },
+    Topic {
         id: "measure-updated",
         canonical: None,
         title: "A measure has new figures",
@@ -323,6 +348,12 @@ impl Topic {
     /// The types that it can be about when triggered so; none when it is not triggered by that.
     pub fn types(&self, trigger: Trigger) -> &'static [&'static str] {
         self.triggers.iter().find(|(own, _)| *own == trigger).map_or(&[], |(_, types)| types)
+    }
+
+    /// By what a type can be filtered here: only a loop leads to somebody.
+    pub fn parameters(&self, focus: &Focus) -> impl Iterator<Item = Parameter> {
+        let leads = !self.types(Trigger::OpenLoop).is_empty();
+        focus.parameters.iter().copied().filter(move |parameter| leads || !matches!(parameter, Owner | Performer))
     }
 
     /// All types that it can be about, each once, in the order of the table.
@@ -378,7 +409,7 @@ impl Topics {
             })
         });
         let filters = topic.all_types().flat_map(|focus| {
-            focus.parameters.iter().map(|parameter| {
+            topic.parameters(focus).map(|parameter| {
                 json!({"description": parameter.description(), "resource": type_url(focus.name), "filterParameter": parameter.name()})
             })
         });
@@ -415,7 +446,7 @@ impl Topics {
             }
         }
         for focus in topic.all_types() {
-            for parameter in focus.parameters {
+            for parameter in topic.parameters(focus) {
                 let parts = [
                     part("description", "Markdown", json!(parameter.description())),
                     part("resource", "Uri", json!(type_url(focus.name))),
@@ -466,7 +497,9 @@ mod tests {
         let ids: BTreeSet<_> = TOPICS.iter().map(|topic| topic.id).collect();
         assert_eq!(ids.len(), TOPICS.len());
         let mut places: Vec<usize> = Kind::ALL.into_iter().map(|kind| Trigger::Event(kind).index()).collect();
-        places.extend([Trigger::OpenLoop, Trigger::MeasureUpdated, Trigger::RosterChanged].map(Trigger::index));
+        places.extend(
+            [Trigger::OpenLoop, Trigger::MeasureUpdated, Trigger::RosterChanged, Trigger::Flag].map(Trigger::index),
+        );
         assert_eq!(places, (0..Trigger::COUNT).collect::<Vec<_>>());
         let feed = topic("patient-data-feed");
         for kind in Kind::ALL {

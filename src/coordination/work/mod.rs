@@ -9,37 +9,43 @@
 //! All that a batch of messages brings is written in one transaction with how far the journal was read; after an error everything is read from the database again. What people said
 //! through the API takes effect at its place in the journal ([`registered`]). Who delivers what was numbered stands elsewhere.
 mod listed;
+mod outcomes;
 mod parts;
 pub mod registered;
+pub mod responsible;
+mod tell;
 pub mod telling;
 
+pub use outcomes::labels_of;
 pub use registered::{consent_id, consents_now, person_of, roster_consent};
 
 use super::care_team::{self, Member};
-use super::event::{Code, Identifier, Patient, VisitKey};
+use super::event::{Identifier, Patient, VisitKey};
 use super::fold::Silent;
-use super::loops::{Definition, Outcome, OutcomeKind, Subject as Concerned, find as find_loop};
+use super::loops::Subject as Concerned;
 use super::registry::{self, Registry};
 use super::roster::{How, Match, Rosters, Snapshot, learn, reviews};
 use super::sensitivity::{self, Said, visit_text};
 use super::store::{self, Place, Store};
 use super::subscription::filter::Candidate;
-use super::subscription::matcher::Match as Matched;
-use super::subscription::store::{Told, number, pass};
+use super::subscription::store::Told;
 use super::subscription::topic::Trigger;
 use super::{Event, Options, PersonKey, subscription};
 use crate::facets::{Facets, uuid_text};
 use crate::journal::{self, Item, Limits, Reader};
-use crate::privacy::{Decision, Found, Gate, Labels, Reason, Set, visits};
+use crate::privacy::{Found, Gate, visits};
+use crate::telemetry::telemetry;
+use outcomes::Unroutable;
 use parts::Parts;
-use registered::{ENTRIES_MAX, Registered};
+use registered::ENTRIES_MAX;
 use rusqlite::{Connection, Transaction};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use telling::{Subject, Telling, Withheld};
+use telling::Subject;
 
 /// The tables of this part.
-pub(super) const TABLES: [&str; 2] = [telling::TABLES, registered::TABLES];
+pub(super) const TABLES: [&str; 3] = [telling::TABLES, registered::TABLES, responsible::TABLES];
 
 /// Messages that are taken at once.
 const LIMITS: Limits = Limits { records_max: 256, bytes_max: 4 << 20 };
@@ -88,6 +94,8 @@ pub struct Work {
     registry: Arc<Registry>,
     rosters: Arc<Rosters>,
     gate: Gate,
+    /// By panel the NPI of its owner.
+    owners: BTreeMap<String, String>,
     /// None after an error: it is read from the database again.
     parts: Option<Parts>,
     /// When the database was made anew beside a journal that was there before, if it was.
@@ -123,8 +131,10 @@ impl Work {
             (store, parts) = Work::anew(data, &options, &registry, &rosters)?;
         }
         let gate = options.privacy.gate();
+        let owner = |panel: &super::roster::Panel| Some((panel.id.clone(), panel.owner_npi.clone()?));
+        let owners = options.rosters.panels.iter().filter_map(owner).collect();
         let anew_ms = registered::anew(store.connection(), reader.head()).map_err(Error::database)?;
-        Ok(Work { options, store, registry, rosters, gate, parts: Some(parts), anew_ms })
+        Ok(Work { options, store, registry, rosters, gate, owners, parts: Some(parts), anew_ms })
     }
 
     fn anew(data: &Path, options: &Options, registry: &Registry, rosters: &Rosters) -> Result<(Store, Parts), Error> {
@@ -203,14 +213,38 @@ impl Work {
         let Some(mut parts) = self.parts.take() else { return Ok(Progress::default()) };
         let (options, gate, rosters, anew_ms) = (&*self.options, &self.gate, &*self.rosters, self.anew_ms);
         let snapshot = Arc::clone(&parts.listed.snapshot);
-        let mut batch = Batch { options, gate, rosters, snapshot, parts: &mut parts, anew_ms, told: 0 };
+        let mut batch = Batch {
+            options,
+            gate,
+            owners: &self.owners,
+            rosters,
+            snapshot,
+            parts: &mut parts,
+            anew_ms,
+            told: 0,
+            unroutable: Vec::new(),
+        };
         let done = self.store.batch(|transaction| {
             let (place, taken) = work(&mut batch, transaction)?;
             batch.parts.fold.flush(transaction)?;
             Ok::<_, Error>((place, Progress { taken, told: batch.told }))
         })?;
+        // Once it is written: what is taken again after an error counts once.
+        say(batch.unroutable);
         self.parts = Some(parts);
         Ok(done)
+    }
+}
+
+/// Says what leads to nobody: counted each, told once of each kind in a batch.
+fn say(mut unroutable: Vec<Unroutable>) {
+    unroutable.iter().for_each(|one| telemetry().unroutable(&one.to));
+    unroutable.sort();
+    for same in unroutable.chunk_by(|one, other| one == other) {
+        if let Some(Unroutable { to, definition, step }) = same.first() {
+            let count = same.len();
+            tracing::warn!(to, definition, step, count, "unroutable: nobody is found for what should be done");
+        }
     }
 }
 
@@ -238,11 +272,13 @@ fn is_of(store: &Store, reader: &mut Reader) -> Result<bool, Error> {
 struct Batch<'w> {
     options: &'w Options,
     gate: &'w Gate,
+    owners: &'w BTreeMap<String, String>,
     rosters: &'w Rosters,
     snapshot: Arc<Snapshot>,
     parts: &'w mut Parts,
     anew_ms: Option<i64>,
     told: usize,
+    unroutable: Vec<Unroutable>,
 }
 
 /// Somebody of the rosters, at the time of something.
@@ -316,12 +352,9 @@ impl Batch<'_> {
         let found = self.labels(transaction, event.into(), event.visit.as_ref())?;
         let Some(key) = matched.person() else { return Ok(()) };
         let memberships: Vec<_> = snapshot.memberships_at(&key, event.at_ms).collect();
-        let members: Vec<_> = memberships
-            .iter()
-            .map(|one| Member { panel: &one.panel.id, pcp_npi: one.pcp, care_manager: one.care_manager })
-            .collect();
+        let members: Vec<_> = memberships.iter().map(Member::of).collect();
         let zone = self.options.facilities.zone(&event.facility);
-        care_team::take(transaction, event, key, zone).map_err(Error::database)?;
+        care_team::take(transaction, event, key, !found.whole.is_empty(), zone).map_err(Error::database)?;
         let team = care_team::team(transaction, key, &members, event.at_ms, &self.options.care_team);
         let team = team.map_err(Error::database)?.numbers();
         let concerned = Concerned { person: key, others: &others, members: &members, team: &team };
@@ -381,75 +414,7 @@ impl Batch<'_> {
             focus: Vec::new(),
         };
         let subject = || Subject::Event(Box::new(event.clone()));
-        self.tell(transaction, &candidate, told, subject, person, found)
-    }
-
-    /// What became of loops, to those who subscribed to that. `found`: the labels of the event that brought it.
-    fn outcomes(&mut self, transaction: &Transaction<'_>, outcomes: Vec<Outcome>, found: Found) -> Result<(), Error> {
-        for outcome in outcomes {
-            let Some((loop_number, _)) = outcome.found else { continue };
-            let labels = self.gate.labels();
-            let of_loop = format!("loop|{loop_number}");
-            visits::add(transaction, &of_loop, labels, found.all).map_err(Error::database)?;
-            visits::add(transaction, &whole(&of_loop), labels, found.whole).map_err(Error::database)?;
-            let heard = matches!(outcome.kind, OutcomeKind::Overdue | OutcomeKind::MetLate | OutcomeKind::DueSoon);
-            if !heard || outcome.quiet {
-                continue;
-            }
-            let Some(about) = find_loop(transaction, loop_number).map_err(Error::database)? else { continue };
-            // Due before anybody knew of the loop: it is not older than that, and not forgotten before it could be read.
-            let received_ms = outcome.at_ms.max(about.received_ms);
-            let visit = about.facts.visit.as_ref().map(visit_text);
-            let (mut all, mut over) = (Vec::new(), Vec::new());
-            for key in [Some(of_loop), visit].into_iter().flatten() {
-                all.extend(visits::labels_of(transaction, &key).map_err(Error::database)?);
-                over.extend(visits::labels_of(transaction, &whole(&key)).map_err(Error::database)?);
-            }
-            // Where a diagnosis or result is what it is about, its name alone tells of that; a Task has nothing that could be left out.
-            let definition = self.options.loops.definitions.iter().find(|one| one.id == outcome.definition);
-            if definition.is_none_or(Definition::is_coded) {
-                over.clone_from(&all);
-            }
-            let look = |codes: &[String]| labels.look().earlier(codes.iter().map(String::as_str)).found().all;
-            let found = Found { all: look(&all), whole: look(&over) };
-            let consent = |panel: &String| {
-                let of_panel = |one: &super::roster::Membership<'_>| one.panel.id == *panel;
-                let membership = self.snapshot.memberships_at(&outcome.person, outcome.at_ms).find(of_panel)?;
-                Some((panel.clone(), membership.consent.to_owned()))
-            };
-            let panels: Vec<_> = outcome.panels.iter().filter_map(consent).collect();
-            let person = Person { key: outcome.person, id: uuid_text(&outcome.person.0), panels };
-            let names = telling::codes(labels, found.all);
-            let names: Vec<_> = names.iter().map(String::as_str).collect();
-            let of_panels: Vec<_> = person.panels.iter().map(|(panel, _)| panel.as_str()).collect();
-            let code = |field: &str, code: &str| Code { field: field.into(), code: code.into(), ..Code::default() };
-            let codes = [code("loop", &outcome.definition), code("step", &outcome.step)];
-            let candidate = Candidate {
-                trigger: Trigger::OpenLoop,
-                v2_event: "",
-                detail: &outcome.definition,
-                facility: &about.facts.facility,
-                class: "",
-                codes: &codes,
-                person: Some(&person.id),
-                panels: &of_panels,
-                labels: &names,
-                received_ms,
-            };
-            let told = Told {
-                event: outcome.id,
-                seq: 0,
-                at_ms: outcome.at_ms,
-                received_ms,
-                trigger: Trigger::OpenLoop,
-                v2_event: String::new(),
-                focus: Vec::new(),
-            };
-            let (step, at_ms) = (outcome.step.clone(), outcome.at_ms);
-            let subject = || Subject::Loop { number: loop_number, step, at_ms };
-            self.tell(transaction, &candidate, told, subject, &person, found)?;
-        }
-        Ok(())
+        self.tell(transaction, &candidate, told, subject, (person, found), &[])
     }
 
     /// Whether something was told long before the database had to be made anew: it is there to be read, and not told again.
@@ -457,101 +422,6 @@ impl Batch<'_> {
         let age_ms = i64::try_from(self.options.events.max_event_age.as_millis()).unwrap_or(i64::MAX);
         self.anew_ms.is_some_and(|anew_ms| received_ms < anew_ms.saturating_sub(age_ms))
     }
-
-    /// To every subscription that wants it, its owner that may hear of it.
-    fn tell(
-        &mut self,
-        transaction: &Transaction<'_>,
-        candidate: &Candidate<'_>,
-        told: Told,
-        subject: impl FnOnce() -> Subject,
-        person: &Person,
-        found: Found,
-    ) -> Result<(), Error> {
-        let registered = &self.parts.registered;
-        let matches = registered.matcher.matches(candidate);
-        let consents = registered.consents(&person.id);
-        let mut kept = false;
-        for one in &matches {
-            let owner = registered.subscriptions.get(one.id).map(|(owner, _)| owner.as_str()).unwrap_or_default();
-            let Some(recipient) = self.options.privacy.recipient(owner) else { continue };
-            if !recipient.topics.iter().any(|topic| topic == one.topic) {
-                continue;
-            }
-            // Somebody else's patient: not withheld, none of theirs.
-            let Some(roster) = roster_consent(recipient, &person.panels) else { continue };
-            let facts = crate::privacy::Facts {
-                found,
-                person: &person.id,
-                consents: consents.as_deref().unwrap_or_default(),
-                roster: &roster,
-                at_ms: told.at_ms,
-                now_ms: told.received_ms,
-            };
-            let decision = match &consents {
-                Some(_) => self.gate.decide(recipient, &facts),
-                None => Decision::Withhold(Reason::Failed),
-            };
-            match decision {
-                Decision::Share { cleared } => {
-                    // What it must not see it cannot ask for either: that the answer comes would tell.
-                    let Some(one) = visible(self.gate.labels(), registered, one.id, candidate, (found, cleared)) else {
-                        continue;
-                    };
-                    let told = Told { focus: one.focus().map(str::to_owned).collect(), ..told.clone() };
-                    number(transaction, one.id, &told).map_err(Error::database)?;
-                    if self.is_past(told.received_ms) {
-                        pass(transaction, one.id).map_err(Error::database)?;
-                    }
-                    kept = true;
-                }
-                Decision::Withhold(reason) => {
-                    let withheld = Withheld {
-                        id: telling::audit_id(&told.event, one.id, "suppress"),
-                        at_ms: told.received_ms,
-                        reason,
-                        recipient: recipient.id.clone(),
-                        purpose: recipient.purpose.clone(),
-                        person: person.id.clone(),
-                        event: told.event,
-                        subscription: one.id.to_owned(),
-                    };
-                    telling::withhold(transaction, &withheld).map_err(Error::database)?;
-                }
-            }
-            self.told += 1;
-        }
-        if kept {
-            let labels = self.gate.labels();
-            let labels = (telling::codes(labels, found.all), telling::codes(labels, found.whole));
-            let (id, panels) = (told.event, person.panels.clone());
-            let telling =
-                Telling { id, person: person.key, received_ms: told.received_ms, subject: subject(), labels, panels };
-            telling::keep(transaction, &telling).map_err(Error::database)?;
-        }
-        Ok(())
-    }
-}
-
-/// Whether a subscription still wants something when only what its owner may see is looked at.
-fn visible<'r>(
-    labels: &Labels,
-    registered: &'r Registered,
-    id: &str,
-    candidate: &Candidate<'_>,
-    (found, cleared): (Found, Set),
-) -> Option<Matched<'r>> {
-    if found.all.is_within(cleared) {
-        return registered.matcher.judge(id, candidate);
-    }
-    let names = telling::codes(labels, found.all.without(found.all.without(cleared)));
-    let names: Vec<_> = names.iter().map(String::as_str).collect();
-    let seen = |code: &&Code| {
-        let carried = labels.of_code(&code.system, &code.code).with(labels.of_code("", &code.value));
-        carried.is_within(cleared)
-    };
-    let codes: Vec<_> = candidate.codes.iter().filter(seen).cloned().collect();
-    registered.matcher.judge(id, &Candidate { codes: &codes, labels: &names, ..*candidate })
 }
 
 /// The key under which a visit keeps the labels of whole events of it.

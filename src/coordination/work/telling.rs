@@ -1,6 +1,9 @@
 //! What was told, so that it can be judged and translated once more: events and outcomes of loops for which somebody has a subscription, and what was withheld and is still to
 //! be audited.
+use crate::coordination::care_team::Route;
+use crate::coordination::loops::Outcome;
 use crate::coordination::roster::in_force::Taken;
+use crate::coordination::subscription::topic::Trigger;
 use crate::coordination::{Event, PersonKey};
 use crate::privacy::audit;
 use crate::privacy::{Label, Labels, Reason, Set};
@@ -29,17 +32,26 @@ const NAMESPACE: [u8; 16] =
 pub enum Subject {
     /// An event.
     Event(Box<Event>),
-    /// A step of a loop.
-    Loop {
-        /// The number of the loop.
-        number: i64,
-        /// The step.
-        step: String,
-        /// When, in milliseconds since 1970 (UTC).
-        at_ms: i64,
+    /// What became of a loop, or what else somebody should know.
+    Outcome {
+        /// What.
+        outcome: Box<Outcome>,
+        /// Whom it leads to, one for each that it is for.
+        routes: Vec<Route>,
     },
     /// A panel has other members. It is about nobody.
     Roster(Taken),
+}
+
+impl Subject {
+    /// What it is told as; none where nobody is told of such.
+    pub fn trigger(&self) -> Option<Trigger> {
+        match self {
+            Subject::Event(event) => Some(Trigger::Event(event.kind)),
+            Subject::Outcome { outcome, .. } => super::outcomes::trigger(outcome.kind),
+            Subject::Roster(_) => Some(Trigger::RosterChanged),
+        }
+    }
 }
 
 /// Something that was told, or is to be.
@@ -77,7 +89,7 @@ impl Telling {
     pub fn at_ms(&self) -> i64 {
         match &self.subject {
             Subject::Event(event) => event.at_ms,
-            Subject::Loop { at_ms, .. } => *at_ms,
+            Subject::Outcome { outcome, .. } => outcome.at_ms,
             Subject::Roster(taken) => taken.since_ms,
         }
     }

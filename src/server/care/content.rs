@@ -1,10 +1,11 @@
 //! What an event says in FHIR, for somebody: its message is translated again as it was translated when it came, and judged for them.
-use crate::coordination::loops::Definition;
+use crate::coordination::care_team::Route;
+use crate::coordination::loops::{Outcome, OutcomeKind};
 use crate::coordination::options::Facilities;
 use crate::coordination::roster::{Membership, Snapshot, in_force};
 use crate::coordination::sensitivity::{self, visit_text};
 use crate::coordination::work::telling::{Subject, Telling};
-use crate::coordination::work::{consents_now, roster_consent};
+use crate::coordination::work::{consents_now, labels_of, roster_consent};
 use crate::coordination::{loops, registry};
 use crate::delivery::{Plans, translated};
 use crate::facets::uuid_text;
@@ -12,6 +13,7 @@ use crate::journal::{self, Item, Journal, Limits, Reader};
 use crate::mapping::Scratch;
 use crate::privacy::recipient::MaxContent;
 use crate::privacy::{Facts, Found, Reason, Recipient, Release, visits};
+use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -103,36 +105,14 @@ impl Contents {
                 let Some(bundle) = self.message(event.seq)? else { return Ok(Err(Released::Gone)) };
                 (sensitivity::found(labels, &self.facilities, &**event, &earlier), bundle)
             }
-            Subject::Loop { number, step, .. } => {
+            Subject::Outcome { outcome, routes } => {
                 let database = shared.database();
-                let Some(found) = loops::find(&database, *number)? else { return Ok(Err(Released::Gone)) };
-                // Whose it is has been corrected since: they were told of nobody of theirs.
-                if found.person != telling.person {
-                    return Ok(Err(Released::Withheld(Reason::Policy)));
-                }
-                let Some(step) = found.steps.iter().find(|one| one.id == *step) else {
-                    return Ok(Err(Released::Gone));
+                let resources = match self.outcome(&database, telling, (outcome, routes))? {
+                    Ok(resources) => resources,
+                    Err(released) => return Ok(Err(released)),
                 };
-                let keys = [Some(format!("loop|{number}")), found.facts.visit.as_ref().map(visit_text)];
-                let (mut all, mut whole) = (Vec::new(), Vec::new());
-                for key in keys.into_iter().flatten() {
-                    all.extend(visits::labels_of(&database, &key)?);
-                    whole.extend(visits::labels_of(&database, &format!("{key}|whole"))?);
-                }
-                let definition = shared.options.loops.definitions.iter().find(|one| one.id == found.definition);
-                // Its name alone tells of a diagnosis or a result.
-                if definition.is_none_or(Definition::is_coded) {
-                    whole.clone_from(&all);
-                }
-                let look = |codes: &[String]| labels.look().earlier(codes.iter().map(String::as_str)).found().all;
-                let now = Found { all: look(&all), whole: look(&whole) };
-                let person = uuid_text(&telling.person.0);
-                let zone = self.facilities.zone(&found.facts.facility);
-                let task = loops::task(&found, step, &format!("Patient/{person}"), None, None, zone);
-                let patient = json!({
-                    "resourceType": "Patient", "id": person, "identifier": [{ "system": PEOPLE, "value": person }],
-                });
-                let entries = [entry(task), entry(patient)];
+                let now = labels_of(&database, labels, &shared.options.loops, outcome, then)?;
+                let entries: Vec<_> = resources.into_iter().map(entry).collect();
                 (now, json!({ "resourceType": "Bundle", "type": "collection", "entry": entries }))
             }
             Subject::Roster(taken) => {
@@ -147,6 +127,42 @@ impl Contents {
             }
         };
         Ok(Ok((Found { all: then.all.with(now.all), whole: then.whole.with(now.whole) }, bundle)))
+    }
+
+    /// What became of a loop, as it stands now, or what somebody should know, with the person that it is of; or why it is not told.
+    fn outcome(
+        &self,
+        database: &Connection,
+        telling: &Telling,
+        (outcome, routes): (&Outcome, &[Route]),
+    ) -> Result<Result<Vec<Value>, Released>, ContentError> {
+        // Whose it is has been corrected since: they were told of nobody of theirs.
+        if loops::whose(database, outcome.origin)? != telling.person {
+            return Ok(Err(Released::Withheld(Reason::Policy)));
+        }
+        let person = uuid_text(&telling.person.0);
+        let patient = format!("Patient/{person}");
+        let zone = self.facilities.zone(&outcome.facility);
+        let mut resources = match (outcome.kind, outcome.found) {
+            (OutcomeKind::Flag, _) => vec![loops::flag(outcome, &patient, zone)],
+            (OutcomeKind::Alert, _) => vec![loops::alert(outcome, &patient, zone)],
+            (_, Some((number, _))) => {
+                let Some(found) = loops::find(database, number)? else { return Ok(Err(Released::Gone)) };
+                let Some(step) = found.steps.iter().find(|one| one.id == outcome.step) else {
+                    return Ok(Err(Released::Gone));
+                };
+                let again = loops::communication_request(outcome, &patient, routes, (&found, step), zone);
+                [Some(loops::task(&found, step, &patient, None, zone)), again].into_iter().flatten().collect()
+            }
+            (_, None) => return Ok(Err(Released::Gone)),
+        };
+        for task in resources.iter_mut().filter(|resource| resource["resourceType"] == "Task") {
+            loops::assign(task, &outcome.to, routes);
+        }
+        resources.push(json!({
+            "resourceType": "Patient", "id": person, "identifier": [{ "system": PEOPLE, "value": person }],
+        }));
+        Ok(Ok(resources))
     }
 
     /// A message in FHIR; none where the journal does not have it any more, or it cannot be translated.

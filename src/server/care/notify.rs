@@ -473,7 +473,8 @@ fn remember(
     let connection = shared.database();
     let transaction = connection.unchecked_transaction()?;
     for ((_, told), resources) in events.iter().zip(all) {
-        let notified = cache::Notified { seq: told.seq, event: told.event, received_ms: told.received_ms };
+        let (seq, event, at_ms, received_ms) = (told.seq, told.event, told.at_ms, told.received_ms);
+        let notified = cache::Notified { seq, event, at_ms, received_ms };
         for resource in resources.iter().flatten() {
             if let (Some(kind), Some(id)) = (resource["resourceType"].as_str(), resource["id"].as_str()) {
                 cache::note(&transaction, &recipient.id, (kind, id), &notified)?;

@@ -78,7 +78,7 @@ impl Layer {
             let facets = Facets::of(raw, message, b"adt", received_ms(raw));
             let mut told = Vec::new();
             for event in fold.message(transaction, seq, &facets, raw)? {
-                care_team::take(transaction, &event, MARISOL, &zone)?;
+                care_team::take(transaction, &event, MARISOL, false, &zone)?;
                 let team = care_team::team(transaction, MARISOL, &MEMBERS, event.at_ms, &options.care_team)?;
                 let subject = Subject { person: MARISOL, others: &[], members: &MEMBERS, team: &team.numbers() };
                 told.extend(tracker.apply(transaction, &event, subject)?);

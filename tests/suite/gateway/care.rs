@@ -1,4 +1,5 @@
 //! Coordinated care from end to end: the program itself takes the messages of the story, and subscribers hear of them.
+mod escalated;
 mod listed;
 mod rebuilt;
 mod reviewed;
@@ -52,7 +53,7 @@ pub fn sha256(text: &str) -> String {
 pub fn recipient(id: &str, max_content: &str, keys: &str) -> String {
     let clear = if keys.contains("clear = ") { "" } else { "clear = []\n" };
     format!(
-        "[[coordination.recipient]]\nid = \"{id}\"\npanels = [\"aco-lakeshore\"]\npurpose = \"HOPERAT\"\ntopics = [\"admission\", \"discharge\", \"open-loop\", \"patient-data-feed\"]\nmax_content = \"{max_content}\"\ntoken_sha256 = \"{}\"\n{clear}{keys}\n",
+        "[[coordination.recipient]]\nid = \"{id}\"\npanels = [\"aco-lakeshore\"]\npurpose = \"HOPERAT\"\ntopics = [\"admission\", \"discharge\", \"open-loop\", \"care-flag\", \"patient-data-feed\"]\nmax_content = \"{max_content}\"\ntoken_sha256 = \"{}\"\n{clear}{keys}\n",
         sha256(&token(id))
     )
 }
@@ -69,7 +70,7 @@ pub fn configuration(rosters: &Path, keys: &str, recipients: &str) -> String {
         r#"[admin]
 listen = "127.0.0.1:0"
 metrics = "open"
-tokens = []
+tokens = [{{ name = "ops", role = "operator", sha256 = "{}" }}]
 
 [coordination]
 tz = "America/New_York"
@@ -110,6 +111,7 @@ retry_max = "50ms"
 listen = "127.0.0.1:0"
 stewards = [{{ name = "privacy-office", sha256 = "{}" }}]
 "#,
+        sha256(&token("ops")),
         rosters.join("lakeshore.csv").display(),
         sha256(&token("privacy-office"))
     )
@@ -244,6 +246,14 @@ impl Care {
             let next: i64 = database(&data).query_row("SELECT next FROM cursor", [], |row| row.get(0)).ok()?;
             (next.unsigned_abs() > head).then_some(())
         });
+    }
+
+    /// What the admin API answers to an operator.
+    pub fn administer(&self, path: &str) -> Value {
+        let bearer = format!("Authorization: Bearer {}", token("ops"));
+        let answer = ask_with(&address(&self.gateway, "admin"), "GET", path, &[&bearer], "");
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        answer.json()
     }
 
     pub fn metrics(&self) -> String {

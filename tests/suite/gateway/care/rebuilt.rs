@@ -33,7 +33,8 @@ fn noise(number: usize) -> String {
 
 /// The story with noise between its messages.
 fn messages() -> Vec<String> {
-    let story = [M1, M2, M3, M4, M5, M6, R1, R2, R3];
+    let back = escalated::elsewhere();
+    let story = [M1, M2, M3, M4, M5, M6, R1, R2, R3, &back];
     story
         .iter()
         .enumerate()
@@ -68,7 +69,7 @@ fn tables(data: &Path) -> BTreeMap<String, Vec<Vec<Cell>>> {
         .collect()
 }
 
-const TOPICS_ASKED: [&str; 3] = ["admission", "discharge", "open-loop"];
+const TOPICS_ASKED: [&str; 4] = ["admission", "discharge", "open-loop", "care-flag"];
 
 fn begin(web: &Web) -> Care {
     let care = Care::start("", &recipient("aco-cm", "id-only", ""));
@@ -141,7 +142,7 @@ fn kills_change_nothing_and_neither_does_a_database_made_anew() {
     }
     let expected = settle(&care, &web);
     assert!(expected.iter().filter(|one| one.0 == "admission").count() > 9, "{expected:?}");
-    assert!(expected.iter().any(|one| one.0 == "discharge") && expected.iter().any(|one| one.0 == "open-loop"));
+    assert!(TOPICS_ASKED.iter().all(|topic| expected.iter().any(|one| one.0 == *topic)), "{expected:?}");
     let undisturbed = tables(&care.gateway.data());
     care.gateway.stop();
 
@@ -171,7 +172,7 @@ fn kills_change_nothing_and_neither_does_a_database_made_anew() {
     for (name, rows) in &undisturbed {
         assert_eq!(rows.len(), before[name].len(), "rows of {name}");
     }
-    for name in ["loop", "loop_step", "visit", "subscription_event", "telling"] {
+    for name in ["loop", "loop_step", "visit", "subscription_event", "telling", "responsible"] {
         assert!(before.get(name).is_some_and(|rows| !rows.is_empty()), "{name} of {:?}", before.keys());
     }
 
