@@ -25,7 +25,7 @@ use crate::mllp::tls::{self, Acceptor};
 use crate::server::care::Shared as Care;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::get;
+use axum::routing::{get, put};
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -104,7 +104,8 @@ impl Facade {
         let since_ms = jiff::Timestamp::now().as_millisecond();
         let (failures, requests, tokens) = (Default::default(), Semaphore::new(REQUESTS_MAX), Default::default());
         let unbound = Arc::new(Semaphore::new(binding::UNBOUND_MAX));
-        let shared = Arc::new(Shared { options, care, since_ms, failures, requests, tokens, unbound });
+        let shared = Shared { options, care, since_ms, failures, requests, tokens, unbound };
+        let shared = Arc::new(shared);
         Ok(Facade { socket, address, shared })
     }
 
@@ -139,20 +140,24 @@ fn router(shared: &Arc<Shared>) -> Router {
         .route("/fhir/Subscription/{id}/$events", get(events::events).post(events::events_of_body))
         .route("/fhir/Subscription/{id}/$get-ws-binding-token", get(binding::token).post(binding::token))
         .route("/fhir/SubscriptionTopic/{id}", get(reading::topic))
+        .route("/fhir/Basic", get(reading::topics))
+        .route("/fhir/Basic/{id}", get(reading::basic))
         .route("/fhir/Group/{id}", get(reading::group))
         .route("/fhir/{kind}/{id}", get(reading::read))
         .route_layer(from_fn_with_state(Arc::clone(shared), access::recipient));
     let stewards = Router::new()
-        .route(
-            "/fhir/Consent/{id}",
-            get(steward::read_consent).put(steward::put_consent).delete(steward::delete_consent),
-        )
-        .route("/fhir/CareTeam/{id}", get(steward::read_team).put(steward::put_team).delete(steward::delete_team))
+        .route("/fhir/Consent/{id}", put(steward::put_consent).delete(steward::delete_consent))
+        .route("/fhir/CareTeam/{id}", put(steward::put_team).delete(steward::delete_team))
         .route_layer(from_fn_with_state(Arc::clone(shared), access::steward));
+    let both = Router::new()
+        .route("/fhir/Consent/{id}", get(steward::read_consent))
+        .route("/fhir/CareTeam/{id}", get(steward::read_team))
+        .route_layer(from_fn_with_state(Arc::clone(shared), access::either));
     Router::new()
         .route("/fhir/metadata", get(reading::metadata))
         .route("/fhir/$ws", get(binding::connect))
         .merge(stewards)
+        .merge(both)
         .merge(recipients)
         .fallback(answer::nothing)
         .method_not_allowed_fallback(answer::no_such_method)

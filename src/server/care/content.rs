@@ -93,6 +93,11 @@ impl Contents {
         })
     }
 
+    /// The types of resources that the mappings in use write.
+    pub fn types(&self) -> Vec<&'static str> {
+        self.plans.resource_types()
+    }
+
     /// Its labels, then and now, and all of it, before anybody has judged it; or why there is nothing to judge.
     fn subject(
         &self,
