@@ -29,6 +29,7 @@ pub fn statement(interface: &Interface<'_>) -> Value {
         })
         .collect();
     let operation = |name: &str| json!({"name": name, "definition": format!("{OPERATIONS}{name}")});
+    let self_test = format!("{}/OperationDefinition/subscription-self-test", interface.topics.base());
     let steward = |name: &str, what: &str| {
         json!({
             "type": name,
@@ -55,6 +56,7 @@ pub fn statement(interface: &Interface<'_>) -> Value {
             ],
             "operation": [
                 operation("status"), operation("events"), operation("get-ws-binding-token"),
+                {"name": "self-test", "definition": self_test},
             ],
         }),
         json!({

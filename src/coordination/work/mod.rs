@@ -9,6 +9,7 @@
 //! All that a batch of messages brings is written in one transaction with how far the journal was read; after an error everything is read from the database again. What people said
 //! through the API takes effect at its place in the journal ([`registered`]). Who delivers what was numbered stands elsewhere.
 pub mod registered;
+pub mod self_test;
 pub mod telling;
 
 pub use registered::{consent_id, consents_now, person_of, roster_consent};
@@ -24,7 +25,7 @@ use super::roster::{Aliases, How, Match, Rosters, Snapshot, learn, reviews};
 use super::sensitivity::{self, Said, visit_text};
 use super::store::{self, Place, Store};
 use super::subscription::filter::Candidate;
-use super::subscription::matcher::Match as Matched;
+use super::subscription::matcher::{Match as Matched, Matcher};
 use super::subscription::store::{Told, number, pass};
 use super::subscription::topic::Trigger;
 use super::{Event, Options, PersonKey, subscription};
@@ -517,7 +518,8 @@ impl Batch<'_> {
             match decision {
                 Decision::Share { cleared } => {
                     // What it must not see it cannot ask for either: that the answer comes would tell.
-                    let Some(one) = visible(self.gate.labels(), registered, one.id, candidate, (found, cleared)) else {
+                    let labels = self.gate.labels();
+                    let Some(one) = visible(labels, &registered.matcher, one.id, candidate, (found, cleared)) else {
                         continue;
                     };
                     let told = Told { focus: one.focus().map(str::to_owned).collect(), ..told.clone() };
@@ -556,15 +558,15 @@ impl Batch<'_> {
 }
 
 /// Whether a subscription still wants something when only what its owner may see is looked at.
-fn visible<'r>(
+fn visible<'m>(
     labels: &Labels,
-    registered: &'r Registered,
+    matcher: &'m Matcher,
     id: &str,
     candidate: &Candidate<'_>,
     (found, cleared): (Found, Set),
-) -> Option<Matched<'r>> {
+) -> Option<Matched<'m>> {
     if found.all.is_within(cleared) {
-        return registered.matcher.judge(id, candidate);
+        return matcher.judge(id, candidate);
     }
     let names = telling::codes(labels, found.all.without(found.all.without(cleared)));
     let names: Vec<_> = names.iter().map(String::as_str).collect();
@@ -573,7 +575,7 @@ fn visible<'r>(
         carried.is_within(cleared)
     };
     let codes: Vec<_> = candidate.codes.iter().filter(seen).cloned().collect();
-    registered.matcher.judge(id, &Candidate { codes: &codes, labels: &names, ..*candidate })
+    matcher.judge(id, &Candidate { codes: &codes, labels: &names, ..*candidate })
 }
 
 /// The key under which a visit keeps the labels of whole events of it.

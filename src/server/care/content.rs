@@ -13,6 +13,7 @@ use crate::mapping::Scratch;
 use crate::privacy::recipient::MaxContent;
 use crate::privacy::{Facts, Found, Reason, Recipient, Release, visits};
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What may be told.
@@ -230,7 +231,7 @@ fn of_header(bundle: &Value) -> Vec<String> {
     let (theirs, others): (Vec<&Value>, Vec<&Value>) = all.iter().partition(|one| aside.contains(&id(one)));
     // What the message is about is never aside, though nothing else may refer to it.
     let about = theirs.iter().flat_map(|one| references(&one["focus"]));
-    let kept: Vec<&str> = about.chain(others.iter().flat_map(|one| references(one))).collect();
+    let kept: HashSet<&str> = about.chain(others.iter().flat_map(|one| references(one))).collect();
     let gone: Vec<&str> = theirs.iter().flat_map(|one| references(one)).filter(|url| !kept.contains(url)).collect();
     let gone = gone.iter().filter_map(|url| url.strip_prefix("urn:uuid:")).map(str::to_owned);
     aside.into_iter().chain(gone).collect()

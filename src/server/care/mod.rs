@@ -8,11 +8,13 @@ mod disclose;
 mod endpoint;
 mod follow;
 mod notify;
+mod self_test;
 
 pub use content::{ContentError, Contents, Released};
 pub use disclose::{Disclosure, ReleaseError, released};
 pub use endpoint::Endpoints;
 pub use notify::Pushed;
+pub use self_test::{Report, Stage, TestError, self_test};
 
 use crate::coordination::registry::{self, Registry};
 use crate::coordination::roster::Rosters;

@@ -10,6 +10,7 @@ use handoff::coordination::subscription::channel::Content;
 use handoff::coordination::subscription::notification::{self, About, STATUS_PROFILE, Telling};
 use handoff::coordination::subscription::standing::{Fault, State};
 use handoff::coordination::subscription::store::Told;
+use handoff::coordination::subscription::synthetic;
 use handoff::coordination::subscription::topic::{TOPICS, Topic, Topics, Trigger};
 use handoff::mapping::{Context, Scratch};
 use serde_json::{Value, json};
@@ -332,6 +333,21 @@ fn translated_messages_make_valid_notifications() {
         assert_eq!(full.events(&event, NOW_MS)["entry"][1]["resource"]["resourceType"], focus, "{file}");
         let alert = full.davinci(&event[0], "https://client.example/fhir/$process-message", NOW_MS).unwrap();
         assert_eq!(mistakes(alert.to_string().as_bytes()), Vec::<String>::new(), "{file}");
+    }
+}
+
+/// What a subscription is tested with is valid for whatever a topic is about, and all of it is marked.
+#[test]
+fn synthetic_resources_are_valid_and_marked() {
+    for topic in TOPICS {
+        for focus in topic.all_types() {
+            let mut bundle = synthetic::bundle(focus.name, NOW_MS).unwrap_or_else(|| panic!("{}", focus.name));
+            synthetic::mark(&mut bundle);
+            assert_eq!(mistakes(bundle.to_string().as_bytes()), Vec::<String>::new(), "{}", focus.name);
+            assert_eq!(bundle["entry"][0]["resource"]["resourceType"], focus.name);
+            let marks = bundle.to_string().matches(synthetic::MARK.1).count();
+            assert_eq!(marks, 1 + bundle["entry"].as_array().unwrap().len(), "{}", focus.name);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod posted;
 mod rebuilt;
 mod secrets;
 mod subscribed;
+mod tested;
 mod websocket;
 mod wrong;
 

@@ -51,7 +51,7 @@ fn all_that_is_named_is_answered_and_all_that_is_answered_is_named() {
     }
     assert_eq!(
         operations.iter().map(|(_, name)| *name).collect::<Vec<_>>(),
-        ["status", "events", "get-ws-binding-token"]
+        ["status", "events", "get-ws-binding-token", "self-test"]
     );
     for (kind, name) in operations {
         assert!(is_answered(&care, kind, "POST", &format!("/fhir/{kind}/x/${name}")), "{name}");
