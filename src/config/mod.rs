@@ -131,6 +131,7 @@
 //! unstructured = "withhold-if-sensitive"   # withhold-if-sensitive | withhold
 //! fields_profile = "cop-minimum"    # all | cop-minimum: patient name, practitioner, institution, event and time
 //! token_sha256 = "…"                # of its bearer token for the FHIR API; `handoff token create --recipient ID`
+//! secret = "file:aco-cm.secret"     # signs what is posted to its subscriptions, as of a rest_hook; secret_next beside it while keys are changed; default: none
 //!
 //! [[coordination.loop]]             # what should happen, until when, and who hears when it does not; all keys stand with their reader
 //! use = "post-discharge"            # ed-follow-up | bh-discharge | order-result | phq-9 | referral; or open = …, and steps of its own

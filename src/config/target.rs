@@ -253,6 +253,14 @@ fn hook_target(section: &Section<'_>, url: &Placed<String>, envelope: Option<Env
     if envelope == Some(Envelope::Put) {
         section.wrong("bundle = \"put\" is for a FHIR server: a web hook is sent a Bundle");
     }
+    let secrets = signing(section).into_iter().map(Secret::new).collect();
+    let envelope = (!raw).then_some(envelope.unwrap_or_default());
+    let (url, http) = web(section, "rest_hook", url)?;
+    Some(Target::RestHook(rest_hook::Options { url, envelope, secrets, http }))
+}
+
+/// `secret` and `secret_next`: what signs, none, one or two.
+pub(super) fn signing(section: &Section<'_>) -> Vec<String> {
     let secrets = [section.secret("secret"), section.secret("secret_next")];
     if secrets[0].is_none() && secrets[1].is_some() {
         section.wrong("secret_next is beside secret, while keys are changed");
@@ -261,10 +269,7 @@ fn hook_target(section: &Section<'_>, url: &Placed<String>, envelope: Option<Env
         let short = format!("a secret that signs has at least {SECRET_BYTES_MIN} characters");
         section.document.wrong(Some(secret.at.clone()), short);
     }
-    let secrets = secrets.into_iter().flatten().map(|secret| Secret::new(secret.value)).collect();
-    let envelope = (!raw).then_some(envelope.unwrap_or_default());
-    let (url, http) = web(section, "rest_hook", url)?;
-    Some(Target::RestHook(rest_hook::Options { url, envelope, secrets, http }))
+    secrets.into_iter().flatten().map(|secret| secret.value).collect()
 }
 
 /// `replies = { AE = "retry", 409 = "dead", timeout = "pause" }`.

@@ -95,6 +95,15 @@ impl Plans {
         self.current.store(Arc::new(plans.0));
     }
 
+    /// The types of resources that the plans in use write, each once.
+    pub fn resource_types(&self) -> Vec<&'static str> {
+        let current = self.current.load();
+        let mut types: Vec<_> = current.by_hash.values().flat_map(|plan| plan.resource_types()).collect();
+        types.sort_unstable();
+        types.dedup();
+        types
+    }
+
     /// The plan that a record names, else the one that its listener has now.
     pub fn find(&self, facets: &Facets<'_>) -> Option<Arc<Plan>> {
         let current = self.current.load();

@@ -59,27 +59,45 @@ pub(super) async fn guard(State(shared): State<Arc<Shared>>, request: Request, n
 
 /// For what recipients may.
 pub(super) async fn recipient(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
-    let found = bearer(request.headers()).and_then(|token| shared.care.options.privacy.recipient_of_token(token));
-    let Some(found) = found else { return refused(&shared, &request) };
-    let who = Who(found.id.as_str().into());
+    let Some(who) = shared.recipient(request.headers()) else { return refused(&shared, &request) };
     request.extensions_mut().insert(who);
     next.run(request).await
 }
 
 /// For what stewards may.
 pub(super) async fn steward(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
-    let digest: Option<[u8; 32]> = bearer(request.headers()).map(|token| Sha256::digest(token.as_bytes()).into());
-    let mut found = None;
-    for (name, sha256) in &shared.options.stewards {
-        // All are compared, whichever it is.
-        if digest.is_some_and(|digest| bool::from(sha256.ct_eq(&digest))) {
-            found = Some(name);
-        }
-    }
-    let Some(name) = found else { return refused(&shared, &request) };
-    let steward = Steward(name.as_str().into());
+    let Some(steward) = shared.steward(request.headers()) else { return refused(&shared, &request) };
     request.extensions_mut().insert(steward);
     next.run(request).await
+}
+
+/// For what both may, each in its own way.
+pub(super) async fn either(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
+    match (shared.steward(request.headers()), shared.recipient(request.headers())) {
+        (Some(steward), _) => _ = request.extensions_mut().insert(steward),
+        (None, Some(who)) => _ = request.extensions_mut().insert(who),
+        (None, None) => return refused(&shared, &request),
+    }
+    next.run(request).await
+}
+
+impl Shared {
+    fn recipient(&self, headers: &HeaderMap) -> Option<Who> {
+        let found = self.care.options.privacy.recipient_of_token(bearer(headers)?)?;
+        Some(Who(found.id.as_str().into()))
+    }
+
+    fn steward(&self, headers: &HeaderMap) -> Option<Steward> {
+        let digest: [u8; 32] = Sha256::digest(bearer(headers)?.as_bytes()).into();
+        let mut found = None;
+        for (name, sha256) in &self.options.stewards {
+            // All are compared, whichever it is.
+            if bool::from(sha256.ct_eq(&digest)) {
+                found = Some(name);
+            }
+        }
+        found.map(|name| Steward(name.as_str().into()))
+    }
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

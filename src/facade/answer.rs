@@ -89,6 +89,10 @@ impl IntoResponse for Problem {
 }
 
 pub(super) async fn nothing() -> Problem {
+    unknown()
+}
+
+pub(super) fn unknown() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "not-supported", "there is nothing under this path; see [base]/metadata")
 }
 

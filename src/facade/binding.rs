@@ -184,7 +184,10 @@ impl Connection {
             return self.socket.send(Message::Text(text.into())).await.is_ok();
         };
         let (shared, of) = (Arc::clone(&self.shared), id.clone());
-        let Ok(handshake) = blocking(move || handshake(&shared.care, &who, &of)).await else { return false };
+        let Ok(handshake) = blocking(move || handshake(&shared.care, &who, &of)).await else {
+            let text = "error: the subscription of this token is not there any more";
+            return self.socket.send(Message::Text(text.into())).await.is_ok();
+        };
         if self.socket.send(Message::Text(handshake.to_string().into())).await.is_err() {
             return false;
         }
@@ -207,5 +210,23 @@ impl Connection {
             }
             holds
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_holds_once_and_not_for_ever() {
+        let tokens = Tokens::default();
+        let put = |token: &str, at_ms| tokens.put(token.into(), "aco".into(), "s".into(), at_ms);
+        assert!(put("a", 0) && put("b", 0));
+        assert_eq!(tokens.take("other", 1), None);
+        assert_eq!(tokens.take("a", TOKEN_MS - 1), Some(("aco".into(), "s".into())));
+        assert_eq!((tokens.take("a", 1), tokens.take("b", TOKEN_MS)), (None, None), "used, and expired");
+        // Those that have expired make room, and no others do.
+        assert!((0..TOKENS_MAX).all(|number| put(&number.to_string(), 10)));
+        assert!(!put("one more", 10) && put("one more", 10 + TOKEN_MS));
     }
 }

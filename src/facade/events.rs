@@ -184,7 +184,7 @@ async fn found(shared: Arc<Shared>, who: Arc<str>, id: String, asked: Asked) -> 
         let tellings: Vec<_> = events
             .iter()
             .zip(&released)
-            .map(|((number, told), resources)| Telling { number: *number, told, resources: resources.as_deref() })
+            .map(|((number, told), one)| Telling { number: *number, told, resources: one.resources.as_deref() })
             .collect();
         Ok(Resource::found(about(care, &known, &standing, content).query_events(&tellings, now_ms)))
     })

@@ -6,6 +6,7 @@
 //! | `subscriptions` | `Subscription`: create, read, search, update, delete |
 //! | `binding` | websockets: tokens, connections |
 //! | `events` | `$status`, `$events` |
+//! | `self_test` | `$self-test` |
 //! | `reading` | resources that somebody was notified of, topics, panels |
 //! | `steward` | `Consent` and `CareTeam`, for those who may say what patients want |
 //! | `answer` | resources and OperationOutcomes as answers |
@@ -17,6 +18,7 @@ mod answer;
 mod binding;
 mod events;
 mod reading;
+mod self_test;
 mod steward;
 mod subscriptions;
 
@@ -25,7 +27,7 @@ use crate::mllp::tls::{self, Acceptor};
 use crate::server::care::Shared as Care;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::get;
+use axum::routing::{get, post, put};
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -79,6 +81,8 @@ struct Shared {
     failures: crate::admin::credentials::Failures,
     requests: Semaphore,
     tokens: binding::Tokens,
+    /// Places for tests of subscriptions.
+    self_tests: Semaphore,
     /// Places for websockets that have not bound to anything yet.
     unbound: Arc<Semaphore>,
 }
@@ -104,7 +108,9 @@ impl Facade {
         let since_ms = jiff::Timestamp::now().as_millisecond();
         let (failures, requests, tokens) = (Default::default(), Semaphore::new(REQUESTS_MAX), Default::default());
         let unbound = Arc::new(Semaphore::new(binding::UNBOUND_MAX));
-        let shared = Arc::new(Shared { options, care, since_ms, failures, requests, tokens, unbound });
+        let self_tests = Semaphore::new(self_test::SELF_TESTS_MAX);
+        let shared = Shared { options, care, since_ms, failures, requests, tokens, self_tests, unbound };
+        let shared = Arc::new(shared);
         Ok(Facade { socket, address, shared })
     }
 
@@ -138,21 +144,26 @@ fn router(shared: &Arc<Shared>) -> Router {
         .route("/fhir/Subscription/{id}/$status", get(events::status).post(events::status))
         .route("/fhir/Subscription/{id}/$events", get(events::events).post(events::events_of_body))
         .route("/fhir/Subscription/{id}/$get-ws-binding-token", get(binding::token).post(binding::token))
+        .route("/fhir/Subscription/{id}/$self-test", post(self_test::run))
         .route("/fhir/SubscriptionTopic/{id}", get(reading::topic))
+        .route("/fhir/Basic", get(reading::topics))
+        .route("/fhir/Basic/{id}", get(reading::basic))
         .route("/fhir/Group/{id}", get(reading::group))
         .route("/fhir/{kind}/{id}", get(reading::read))
         .route_layer(from_fn_with_state(Arc::clone(shared), access::recipient));
     let stewards = Router::new()
-        .route(
-            "/fhir/Consent/{id}",
-            get(steward::read_consent).put(steward::put_consent).delete(steward::delete_consent),
-        )
-        .route("/fhir/CareTeam/{id}", get(steward::read_team).put(steward::put_team).delete(steward::delete_team))
+        .route("/fhir/Consent/{id}", put(steward::put_consent).delete(steward::delete_consent))
+        .route("/fhir/CareTeam/{id}", put(steward::put_team).delete(steward::delete_team))
         .route_layer(from_fn_with_state(Arc::clone(shared), access::steward));
+    let both = Router::new()
+        .route("/fhir/Consent/{id}", get(steward::read_consent))
+        .route("/fhir/CareTeam/{id}", get(steward::read_team))
+        .route_layer(from_fn_with_state(Arc::clone(shared), access::either));
     Router::new()
         .route("/fhir/metadata", get(reading::metadata))
         .route("/fhir/$ws", get(binding::connect))
         .merge(stewards)
+        .merge(both)
         .merge(recipients)
         .fallback(answer::nothing)
         .method_not_allowed_fallback(answer::no_such_method)

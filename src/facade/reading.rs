@@ -1,55 +1,84 @@
 //! What can be read: what somebody was notified of, topics, panels, and what there is at all.
 use super::Shared;
 use super::access::Who;
-use super::answer::{Problem, Resource, blocking};
+use super::answer::{Problem, Resource, blocking, unknown};
 use super::subscriptions::{now_ms, recipient};
 use crate::coordination::roster::in_force::group as listed;
 use crate::coordination::subscription::cache;
 use crate::coordination::subscription::capability::{Interface, statement};
-use crate::coordination::subscription::relative;
-
 use crate::coordination::subscription::topic::{TOPICS, Topic};
+use crate::coordination::subscription::{relative, synthetic};
+use crate::coordination::work::self_test;
 use crate::coordination::work::telling::{self, Telling};
 use crate::privacy::audit::{Entry, Outcome};
 use crate::privacy::recipient::MaxContent;
 use crate::privacy::{Reason, Recipient};
-use crate::server::care::Released;
+use crate::server::care::{Released, Shared as Care};
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::json;
 use std::sync::Arc;
 
-/// Types of what people are notified of.
-const TYPES: [&str; 18] = [
-    "Appointment",
-    "CommunicationRequest",
-    "Condition",
-    "Coverage",
-    "DiagnosticReport",
-    "DocumentReference",
-    "Encounter",
-    "Flag",
-    "Location",
-    "MedicationRequest",
-    "Observation",
-    "Organization",
-    "Patient",
-    "Practitioner",
-    "PractitionerRole",
-    "Procedure",
-    "ServiceRequest",
-    "Task",
-];
+/// Types of what people are notified of: what the mappings write, and what loops do.
+fn types(care: &Care) -> Vec<&'static str> {
+    let mut all = care.contents.types();
+    all.extend(["Task", "Flag", "CommunicationRequest"]);
+    all.retain(|name| *name != "MessageHeader");
+    all.sort_unstable();
+    all.dedup();
+    all
+}
 
 pub(super) async fn metadata(State(shared): State<Arc<Shared>>) -> Resource {
     let care = &shared.care;
     let base = care.options.subscriptions.base();
-    let interface = Interface { base, topics: &care.topics, since_ms: shared.since_ms, types: &TYPES };
+    let interface = Interface { base, topics: &care.topics, since_ms: shared.since_ms, types: &types(care) };
     Resource::found(statement(&interface))
 }
 
 pub(super) async fn topic(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Result<Resource, Problem> {
     let topic = TOPICS.iter().find(|topic| topic.id == id).ok_or_else(Problem::not_found)?;
     Ok(Resource::found(shared.care.topics.resource(topic)))
+}
+
+/// The topics as R4 has them.
+pub(super) async fn topics(
+    State(shared): State<Arc<Shared>>,
+    asked: Result<Query<Search>, QueryRejection>,
+) -> Result<Resource, Problem> {
+    let text = "Basic is searched by code, which is SubscriptionTopic";
+    let Query(asked) = asked.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "invalid", text))?;
+    let care = &shared.care;
+    let base = care.options.subscriptions.base().trim_end_matches('/');
+    let wanted = asked.code.as_deref().is_none_or(|code| CODES.contains(&code));
+    let entry = |topic: &Topic| {
+        let resource = care.topics.basic(topic);
+        json!({ "fullUrl": format!("{base}/Basic/{}", topic.id), "resource": resource, "search": { "mode": "match" } })
+    };
+    let entries: Vec<_> = TOPICS.iter().filter(|_| wanted).map(entry).collect();
+    let mut bundle = json!({ "resourceType": "Bundle", "type": "searchset", "total": entries.len() });
+    if !entries.is_empty() {
+        bundle["entry"] = entries.into();
+    }
+    Ok(Resource::found(bundle))
+}
+
+/// By what topics are searched.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Search {
+    code: Option<String>,
+}
+
+/// How the code of a topic is asked for.
+const CODES: [&str; 2] = ["SubscriptionTopic", "http://hl7.org/fhir/fhir-types|SubscriptionTopic"];
+
+pub(super) async fn basic(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Result<Resource, Problem> {
+    let topic = TOPICS.iter().find(|topic| topic.id == id).ok_or_else(Problem::not_found)?;
+    Ok(Resource::found(shared.care.topics.basic(topic)))
 }
 
 /// A panel of the recipient: who it is, how many, and what its last roster changed; its members are not listed.
@@ -78,15 +107,17 @@ pub(super) async fn read(
         let recipient = recipient(care, &who)?;
         let internal = |error: rusqlite::Error| Problem::internal(&error);
         let notified = cache::find(&care.database(), &who, &kind, &id).map_err(internal)?;
-        let notified = notified.ok_or_else(Problem::not_found)?;
-        let telling = telling::find(&care.database(), &notified.event).map_err(internal)?;
-        let telling = telling.ok_or_else(Problem::not_found)?;
-        let now_ms = now_ms();
         // Who may have ids may read by them: what `max_content` bounds is what is pushed.
         let mut reading = recipient.clone();
         if reading.max_content == MaxContent::IdOnly {
             reading.max_content = MaxContent::FullResource;
         }
+        let now_ms = now_ms();
+        let Some(notified) = notified else {
+            return synthetic(care, &reading, &kind, &id, now_ms).ok_or_else(|| missing(care, &kind));
+        };
+        let telling = telling::find(&care.database(), &notified.event).map_err(internal)?;
+        let telling = telling.ok_or_else(Problem::not_found)?;
         let released = if may(recipient, &telling) {
             let released = care.contents.release(care, &telling, &reading, MaxContent::FullResource, now_ms);
             released.map_err(|error| Problem::internal(&error))?
@@ -120,6 +151,20 @@ pub(super) async fn read(
         Ok(Resource::found(found.ok_or_else(Problem::not_found)?))
     })
     .await
+}
+
+/// What a test of a subscription refers to: of nobody, so everybody may read it.
+fn synthetic(care: &Care, reading: &Recipient, kind: &str, id: &str, now_ms: i64) -> Option<Resource> {
+    if id != synthetic::id(kind) {
+        return None;
+    }
+    let resource = self_test::resource(&care.gate, reading, kind, now_ms)?;
+    let resource = relative(&resource).into_iter().find(|one| one["resourceType"] == *kind)?;
+    Some(Resource::found(resource))
+}
+
+fn missing(care: &Care, kind: &str) -> Problem {
+    if types(care).contains(&kind) { Problem::not_found() } else { unknown() }
 }
 
 /// Whether any topic that the recipient may have still tells of such a thing.

@@ -1,7 +1,8 @@
 //! What stewards say: consents, and who looks after somebody. Recipients cannot: nobody permits themselves anything.
 use super::Shared;
-use super::access::Steward;
+use super::access::{Steward, Who};
 use super::answer::{Problem, Resource, blocking};
+use super::reading;
 use super::subscriptions::{is_id, now_ms};
 use crate::coordination::PersonKey;
 use crate::coordination::registry::{Kind, What};
@@ -107,11 +108,15 @@ pub(super) async fn put_consent(
     .await
 }
 
+/// Recipients read what they were told of, as anything else: messages tell of consents too.
 pub(super) async fn read_consent(
     State(shared): State<Arc<Shared>>,
-    Extension(Steward(_)): Extension<Steward>,
+    who: Option<Extension<Who>>,
     Path(id): Path<String>,
 ) -> Result<Resource, Problem> {
+    if let Some(who) = who {
+        return reading::read(State(shared), who, Path(("Consent".into(), id))).await;
+    }
     blocking(move || {
         let place = place(&shared.care, &id)?.ok_or_else(Problem::not_found)?;
         Ok(Resource::found(current(&shared.care, Kind::Consent, &place)?))
@@ -155,9 +160,12 @@ pub(super) async fn put_team(
 
 pub(super) async fn read_team(
     State(shared): State<Arc<Shared>>,
-    Extension(Steward(_)): Extension<Steward>,
+    who: Option<Extension<Who>>,
     Path(id): Path<String>,
 ) -> Result<Resource, Problem> {
+    if let Some(who) = who {
+        return reading::read(State(shared), who, Path(("CareTeam".into(), id))).await;
+    }
     blocking(move || Ok(Resource::found(current(&shared.care, Kind::CareTeam, &id)?))).await
 }
 

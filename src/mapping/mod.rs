@@ -162,6 +162,13 @@ impl Plan {
         }
     }
 
+    /// The types of resources that it writes; those of its feeds' plans too, so one may come more than once.
+    pub fn resource_types(&self) -> Vec<&'static str> {
+        let own = |plan: &Plan| plan.compiled.programs.iter().map(|program| program.resource_type).collect::<Vec<_>>();
+        let feeds = self.feeds.iter().flat_map(|feed| own(feed.plan()));
+        own(self).into_iter().chain(feeds).collect()
+    }
+
     /// The mapping files built into the binary, as (path, text).
     pub fn embedded_files() -> Vec<SourceFile> {
         embedded::files()

@@ -28,7 +28,7 @@ pub mod visits;
 pub use consent::{Consent, RosterConsent};
 pub use gate::{Decision, Facts, Gate, Reason, Release, Shared};
 pub use label::{Found, Label, Labels, Set};
-pub use recipient::{DenyAction, FieldsProfile, MaxContent, Recipient, Unstructured};
+pub use recipient::{DenyAction, FieldsProfile, Key, MaxContent, Recipient, Unstructured};
 
 use std::sync::Arc;
 

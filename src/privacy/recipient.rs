@@ -28,6 +28,30 @@ pub struct Recipient {
     pub fields_profile: FieldsProfile,
     /// SHA-256 of its bearer token for the FHIR API; without one it cannot ask.
     pub token_sha256: Option<[u8; 32]>,
+    /// What signs notifications that are posted to it; two while keys are changed.
+    pub keys: Vec<Key>,
+}
+
+/// A key that signs. `Debug` does not tell it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key(String);
+
+impl Key {
+    /// Keeps it.
+    pub fn new(text: impl Into<String>) -> Key {
+        Key(text.into())
+    }
+
+    /// To sign with, and nothing else.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("***")
+    }
 }
 
 /// How much of an event a recipient may ever get, from nothing on.

@@ -55,6 +55,7 @@ fn aco_cm(gate: &Gate) -> Recipient {
         unstructured: Unstructured::WithholdIfSensitive,
         fields_profile: FieldsProfile::All,
         token_sha256: None,
+        keys: Vec::new(),
     }
 }
 

@@ -1,11 +1,12 @@
 //! `[[coordination.label]]` and `[[coordination.recipient]]`: what is sensitive, and who may see it. A recipient whose policy is not all there is refused.
 use super::super::section::{Placed, Section, closest};
+use super::super::target::signing;
 use crate::admin::credentials::parse_hash;
 use crate::coordination::subscription::topic::TOPICS;
 use crate::privacy::label::{CODE_MAX, LABELS_MAX, RESTRICTED, VERY_RESTRICTED};
 use crate::privacy::systems::System;
 use crate::privacy::{
-    DenyAction, FieldsProfile, Label, Labels, MaxContent, Options, Recipient, Set, Unstructured, starter,
+    DenyAction, FieldsProfile, Key, Label, Labels, MaxContent, Options, Recipient, Set, Unstructured, starter,
 };
 use std::sync::Arc;
 
@@ -164,6 +165,7 @@ fn recipient(section: Section<'_>, labels: &Labels, known: &[&str]) -> Option<Re
     let deny_action = section.choice("deny_action", &DenyAction::ALL).unwrap_or(DenyAction::DropElement);
     let unstructured = section.choice("unstructured", &Unstructured::ALL).unwrap_or(Unstructured::WithholdIfSensitive);
     let fields_profile = section.choice("fields_profile", &FieldsProfile::ALL).unwrap_or(FieldsProfile::All);
+    let keys = signing(&section).into_iter().map(Key::new).collect();
     section.finish();
     let texts = |list: Option<Vec<Placed<String>>>| list.into_iter().flatten().map(|text| text.value).collect();
     Some(Recipient {
@@ -178,6 +180,7 @@ fn recipient(section: Section<'_>, labels: &Labels, known: &[&str]) -> Option<Re
         unstructured,
         fields_profile,
         token_sha256,
+        keys,
     })
 }
 

@@ -29,6 +29,15 @@ pub fn statement(interface: &Interface<'_>) -> Value {
         })
         .collect();
     let operation = |name: &str| json!({"name": name, "definition": format!("{OPERATIONS}{name}")});
+    let self_test = format!("{}/OperationDefinition/subscription-self-test", interface.topics.base());
+    let steward = |name: &str, what: &str| {
+        json!({
+            "type": name,
+            "documentation": format!("{what} Stewards write and read it; recipients read what they were notified of."),
+            "interaction": interactions(&["read", "update", "delete"]),
+            "updateCreate": true,
+        })
+    };
     let mut resources = vec![
         json!({
             "extension": topics,
@@ -45,7 +54,10 @@ pub fn statement(interface: &Interface<'_>) -> Value {
                 {"name": "url", "definition": "http://hl7.org/fhir/SearchParameter/Subscription-url", "type": "uri"},
                 {"name": "criteria", "definition": "http://hl7.org/fhir/SearchParameter/Subscription-criteria", "type": "string"},
             ],
-            "operation": [operation("status"), operation("events"), operation("get-ws-binding-token")],
+            "operation": [
+                operation("status"), operation("events"), operation("get-ws-binding-token"),
+                {"name": "self-test", "definition": self_test},
+            ],
         }),
         json!({
             "type": "Basic",
@@ -54,8 +66,10 @@ pub fn statement(interface: &Interface<'_>) -> Value {
             "searchParam": [{"name": "code", "definition": "http://hl7.org/fhir/SearchParameter/clinical-code", "type": "token"}],
         }),
         json!({"type": "Group", "documentation": "The panels.", "interaction": interactions(&["read"])}),
+        steward("Consent", "What patients permit and forbid."),
+        steward("CareTeam", "Who looks after a person, under the id of the person."),
     ];
-    for name in interface.types.iter().filter(|name| !["Subscription", "Basic", "Group"].contains(*name)) {
+    for name in interface.types.iter().filter(|name| !OWN.contains(*name)) {
         let what = "What the caller was notified of, for as long as it is kept, as they may see it now.";
         resources.push(json!({"type": name, "documentation": what, "interaction": interactions(&["read"])}));
     }
@@ -72,6 +86,9 @@ pub fn statement(interface: &Interface<'_>) -> Value {
         "rest": [{"mode": "server", "resource": resources}],
     })
 }
+
+/// Types that are there for themselves.
+const OWN: [&str; 5] = ["Subscription", "Basic", "Group", "Consent", "CareTeam"];
 
 fn interactions(codes: &[&str]) -> Value {
     codes.iter().map(|code| json!({"code": code})).collect()

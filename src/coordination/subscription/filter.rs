@@ -356,7 +356,7 @@ impl Test {
             }
             Parameter::Security => candidate.labels.iter().any(|label| match label.rsplit_once('|') {
                 Some((system, code)) => self.any(code, &[system]),
-                None => self.any(label, &[]),
+                None => self.any(label, LABELS),
             }),
         }
     }
@@ -399,6 +399,9 @@ impl Test {
     }
 }
 
+/// The code systems of labels.
+const LABELS: &[&str] =
+    &["http://terminology.hl7.org/CodeSystem/v3-ActCode", "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"];
 /// Diagnostic service sections (table 0074).
 const SECTIONS: &str = "http://terminology.hl7.org/CodeSystem/v2-0074";
 /// Those of them that are a laboratory's.
@@ -623,6 +626,8 @@ mod tests {
             ("trigger=http://terminology.hl7.org/CodeSystem/v2-0003|admission", &stay, false),
             ("trigger=A08", &stay, false),
             ("_security=R", &stay, true),
+            ("_security=http://terminology.hl7.org/CodeSystem/v3-Confidentiality|R", &stay, true),
+            ("_security=http://loinc.org|R", &stay, false),
             ("_security=http://x|SUD", &stay, true),
             ("_security=http://y|SUD", &stay, false),
             ("_security=PSY", &stay, false),

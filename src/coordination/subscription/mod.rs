@@ -20,6 +20,7 @@ mod reference;
 pub mod resource;
 pub mod standing;
 pub mod store;
+pub mod synthetic;
 pub mod topic;
 
 use std::time::Duration;

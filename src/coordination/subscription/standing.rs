@@ -301,7 +301,11 @@ impl Standing {
                 next.become_state(if greets { State::Requested } else { State::Active }, None, now_ms);
             }
             Wanted::Agreement => next.become_state(State::Error, Some(Fault::Adjusted), now_ms),
-            Wanted::Off => next.become_state(State::Off, None, now_ms),
+            // Whoever delivers says so of an endpoint that has gone: the client is to see why.
+            Wanted::Off => {
+                let fault = self.fault.filter(|fault| self.state == State::Off && *fault == Fault::Gone);
+                next.become_state(State::Off, fault, now_ms);
+            }
         }
         next
     }

@@ -13,6 +13,7 @@ mod outcomes;
 mod parts;
 pub mod registered;
 pub mod responsible;
+pub mod self_test;
 mod tell;
 pub mod telling;
 

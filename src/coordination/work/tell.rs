@@ -1,9 +1,9 @@
 //! To whom something is told: every subscription that wants it and whose owner may hear of it.
 use super::super::event::Code;
 use super::super::subscription::filter::Candidate;
-use super::super::subscription::matcher::Match as Matched;
+use super::super::subscription::matcher::{Match as Matched, Matcher};
 use super::super::subscription::store::{Told, number, pass};
-use super::registered::{Registered, roster_consent};
+use super::registered::roster_consent;
 use super::telling::{self, Subject, Telling, Withheld};
 use super::{Batch, Error, Person};
 use crate::privacy::{Decision, Facts, Found, Labels, Reason, Recipient, Set};
@@ -95,7 +95,7 @@ impl Batch<'_> {
             let verdict = match decision {
                 // What it must not see it cannot ask for either: that the answer comes would tell.
                 Decision::Share { cleared } => {
-                    Ok(visible(self.gate.labels(), registered, subscription, candidate, (found, cleared))?)
+                    Ok(visible(self.gate.labels(), &registered.matcher, subscription, candidate, (found, cleared))?)
                 }
                 Decision::Withhold(reason) => Err(reason),
             };
@@ -119,15 +119,15 @@ impl Batch<'_> {
 }
 
 /// Whether a subscription still wants something when only what its owner may see is looked at.
-fn visible<'r>(
+pub(super) fn visible<'m>(
     labels: &Labels,
-    registered: &'r Registered,
+    matcher: &'m Matcher,
     id: &str,
     candidate: &Candidate<'_>,
     (found, cleared): (Found, Set),
-) -> Option<Matched<'r>> {
+) -> Option<Matched<'m>> {
     if found.all.is_within(cleared) {
-        return registered.matcher.judge(id, candidate);
+        return matcher.judge(id, candidate);
     }
     let names = telling::codes(labels, found.all.without(found.all.without(cleared)));
     let names: Vec<_> = names.iter().map(String::as_str).collect();
@@ -136,5 +136,5 @@ fn visible<'r>(
         carried.is_within(cleared)
     };
     let codes: Vec<_> = candidate.codes.iter().filter(seen).cloned().collect();
-    registered.matcher.judge(id, &Candidate { codes: &codes, labels: &names, ..*candidate })
+    matcher.judge(id, &Candidate { codes: &codes, labels: &names, ..*candidate })
 }

@@ -66,6 +66,10 @@ impl RestHookChannel {
         Progress { delivered: messages.len(), failure: None }
     }
 
+    fn keys(&self) -> impl Iterator<Item = &str> {
+        self.options.secrets.iter().map(Secret::reveal)
+    }
+
     async fn send(&self, live: &Live) -> Result<(), Failure> {
         let (kind, body) = match self.options.envelope {
             None => ("application/hl7-v2", live.raw.to_vec()),
@@ -81,18 +85,21 @@ impl RestHookChannel {
         }
         if !self.options.secrets.is_empty() {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-            request = request.header("X-Handoff-Signature", signature(now, &body, &self.options.secrets));
+            request = request.header(SIGNATURE, signature(now, &body, self.keys()));
         }
         answer::taken(request.body(body).send().await, &self.replies).await.map(|_| ())
     }
 }
 
-/// The value of `X-Handoff-Signature`.
-fn signature(time: u64, body: &[u8], secrets: &[Secret]) -> String {
+/// The header that tells who has posted.
+pub const SIGNATURE: &str = "X-Handoff-Signature";
+
+/// The value of [`SIGNATURE`]; `time` in seconds since 1970.
+pub fn signature<'k>(time: u64, body: &[u8], keys: impl IntoIterator<Item = &'k str>) -> String {
     let mut header = format!("t={time}");
-    for secret in secrets {
+    for key in keys {
         // Of any length: HMAC takes every key.
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.reveal().as_bytes()) else { continue };
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.as_bytes()) else { continue };
         mac.update(format!("{time}.").as_bytes());
         mac.update(body);
         header.push_str(",v1=");
@@ -112,8 +119,8 @@ mod tests {
     fn the_signature_is_that_of_others() {
         let one = "ca774bf7b74ca4375d684b2d75b40c0aeb85d75cc80c8dda64740a2aff020088";
         let two = "0081271b4c884c885849363d4acc62ce79d5b4d1e87e71f88f05f900412ce0af";
-        let keys = [Secret::new("key-1"), Secret::new("key-2")];
-        assert_eq!(signature(1_700_000_000, b"{\"a\":1}", &keys), format!("t=1700000000,v1={one},v1={two}"));
-        assert_eq!(signature(1_700_000_000, b"{\"a\":1}", &keys[1..]), format!("t=1700000000,v1={two}"));
+        let keys = ["key-1", "key-2"];
+        assert_eq!(signature(1_700_000_000, b"{\"a\":1}", keys), format!("t=1700000000,v1={one},v1={two}"));
+        assert_eq!(signature(1_700_000_000, b"{\"a\":1}", ["key-2"]), format!("t=1700000000,v1={two}"));
     }
 }

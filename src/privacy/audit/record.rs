@@ -3,16 +3,35 @@
 //! A delivery is a Privacy Disclosure as its source records it (IHE BALP, `IHE.BasicAudit.PrivacyDisclosure.Source`): type Export, subtype disclose, agents source and recipient, entities
 //! patient and data. BALP has no shape for what is not disclosed; a suppression is the same with a subtype of our own and the outcome of a minor failure. Neither claims the profile in
 //! `meta`: persons and recipients are identifiers of our own, not resources that anybody could read.
+//!
+//! A disclosure stands there before it happens. When the attempt fails, a second entry of the same event and number says how: `not-taken` (minor failure), where the receiver may have
+//! read it, `not-sent` (serious failure), where nothing has left.
 use crate::fhir::json;
 use std::fmt::Write as _;
 
 /// What became of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It went out.
+    /// It goes out: this is written before it does.
     Disclosed,
     /// It was withheld.
     Suppressed(crate::privacy::Reason),
+    /// What was to go out was not taken, and may have been read all the same: it stays a disclosure.
+    NotTaken,
+    /// What was to go out was not sent after all: nobody was there to connect to. The disclosure that was written before it was none.
+    NotSent,
+}
+
+impl Outcome {
+    /// Its code (value set audit-event-outcome), and why it is no success.
+    fn told(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Outcome::Disclosed => ("0", None),
+            Outcome::Suppressed(reason) => ("4", Some(reason.name())),
+            Outcome::NotTaken => ("4", Some("not-taken")),
+            Outcome::NotSent => ("8", Some("not-sent")),
+        }
+    }
 }
 
 /// One delivery or suppression. Every text in it is an opaque id or a name from the configuration.
@@ -55,10 +74,7 @@ impl Entry<'_> {
     #[must_use]
     pub fn identified(mut self) -> Self {
         let number = self.number.map(|number| number.to_string()).unwrap_or_default();
-        let outcome = match self.outcome {
-            Outcome::Disclosed => "",
-            Outcome::Suppressed(reason) => reason.name(),
-        };
+        let outcome = self.outcome.told().1.unwrap_or_default();
         let at = self.at_ms.to_string();
         // No text holds a line feed: ids are names.
         let parts = [self.recipient, self.person, self.subscription.unwrap_or(""), &number, outcome, &at];
@@ -74,18 +90,16 @@ impl Entry<'_> {
         plain(out, r#"{"resourceType":"AuditEvent","id":""#);
         out.extend_from_slice(&crate::fhir::identity::text(&self.id));
         plain(out, "\",");
-        let (subtype, outcome) = match self.outcome {
-            Outcome::Disclosed => (DISCLOSE, "0"),
-            Outcome::Suppressed(_) => (SUPPRESS, "4"),
-        };
+        let subtype = if matches!(self.outcome, Outcome::Suppressed(_)) { SUPPRESS } else { DISCLOSE };
+        let (outcome, reason) = self.outcome.told();
         for part in [TYPE, subtype, r#"],"action":"R","recorded":""#, &instant(self.at_ms)] {
             plain(out, part);
         }
         plain(out, r#"","outcome":""#);
         plain(out, outcome);
-        if let Outcome::Suppressed(reason) = self.outcome {
+        if let Some(reason) = reason {
             plain(out, r#"","outcomeDesc":""#);
-            plain(out, reason.name());
+            plain(out, reason);
         }
         plain(
             out,

@@ -29,6 +29,7 @@ fn recipient(gate: &Gate) -> Recipient {
         unstructured: Unstructured::WithholdIfSensitive,
         fields_profile: FieldsProfile::All,
         token_sha256: None,
+        keys: Vec::new(),
     }
 }
 

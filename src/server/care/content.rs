@@ -15,7 +15,8 @@ use crate::privacy::recipient::MaxContent;
 use crate::privacy::{Facts, Found, Reason, Recipient, Release, visits};
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What may be told.
 #[derive(Clone, PartialEq)]
@@ -46,12 +47,15 @@ pub enum ContentError {
 pub struct Contents {
     plans: Arc<Plans>,
     facilities: Facilities,
-    reading: Mutex<(Reader, Scratch)>,
+    reader: Mutex<Reader>,
+    /// Of those who translate at this moment no two have the same.
+    scratches: Mutex<Vec<Scratch>>,
 }
 
 impl Contents {
     pub(super) fn new(journal: &Journal, plans: &Arc<Plans>, facilities: Facilities) -> Contents {
-        Contents { plans: Arc::clone(plans), facilities, reading: Mutex::new((journal.reader(), Scratch::default())) }
+        let (reader, plans) = (Mutex::new(journal.reader()), Arc::clone(plans));
+        Contents { plans, facilities, reader, scratches: Mutex::default() }
     }
 
     /// What a recipient may be told of something, at most `content` of it, now: by what was known of it when it happened and by what is known of it by now. Blocks.
@@ -77,15 +81,24 @@ impl Contents {
         let Some(consents) = consents_now(&shared.registry, &person)? else {
             return Ok(Released::Withheld(Reason::Failed));
         };
-        let at_ms = telling.at_ms();
+        let (at_ms, aside) = (telling.at_ms(), of_header(&bundle));
         let facts = Facts { found, person: &person, consents: &consents, roster: &roster, at_ms, now_ms };
         Ok(match shared.gate.release(recipient, &facts, content, bundle) {
             Release::Withheld(reason) => Released::Withheld(reason),
-            Release::Shared(shared) => Released::Resources(match shared.bundle {
-                Some(mut bundle) => resources(&mut bundle),
-                None => shared.resources.iter().filter(|(kind, _)| kind != HEADER).map(named).collect(),
-            }),
+            Release::Shared(shared) => {
+                let mut all = match shared.bundle {
+                    Some(mut bundle) => resources(&mut bundle),
+                    None => shared.resources.iter().map(named).collect(),
+                };
+                all.retain(|one| !one["id"].as_str().is_some_and(|id| aside.iter().any(|own| own == id)));
+                Released::Resources(all)
+            }
         })
+    }
+
+    /// The types of resources that the mappings in use write.
+    pub fn types(&self) -> Vec<&'static str> {
+        self.plans.resource_types()
     }
 
     /// Its labels, then and now, and all of it, before anybody has judged it; or why there is nothing to judge.
@@ -167,15 +180,21 @@ impl Contents {
 
     /// A message in FHIR; none where the journal does not have it any more, or it cannot be translated.
     fn message(&self, seq: u64) -> Result<Option<Value>, ContentError> {
-        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        let (reader, scratch) = &mut *reading;
         let one = Limits { records_max: 1, ..Limits::default() };
-        let items = match reader.read(seq, one) {
+        // Held to read, and not to translate: who asks for a thousand events keeps nobody else waiting for long.
+        let read = lock(&self.reader).read(seq, one);
+        let items = match read {
             Err(journal::Error::Pruned { .. }) => return Ok(None),
             items => items?,
         };
         let Some(Item::Record(_, record)) = items.into_iter().next() else { return Ok(None) };
-        let bundle = translated(seq, record, &self.plans, scratch);
+        let mut scratch = lock(&self.scratches).pop().unwrap_or_default();
+        let bundle = translated(seq, record, &self.plans, &mut scratch);
+        let mut scratches = lock(&self.scratches);
+        if scratches.len() < SCRATCHES_MAX {
+            scratches.push(scratch);
+        }
+        drop(scratches);
         Ok(bundle.and_then(|bundle| serde_json::from_slice(&bundle).ok()))
     }
 }
@@ -200,6 +219,13 @@ fn panels(snapshot: &Snapshot, telling: &Telling) -> Vec<(String, String)> {
     all
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Scratches that are kept for the next message.
+const SCRATCHES_MAX: usize = 8;
+
 /// The identifier system of persons.
 const PEOPLE: &str = "urn:handoff:person";
 
@@ -207,15 +233,54 @@ fn entry(resource: Value) -> Value {
     json!({ "fullUrl": format!("urn:uuid:{}", resource["id"].as_str().unwrap_or_default()), "resource": resource })
 }
 
-fn named((kind, id): &(String, String)) -> Value {
+pub(super) fn named((kind, id): &(String, String)) -> Value {
     json!({ "resourceType": kind, "id": id })
 }
 
 /// The header of a message, which no notification is.
 const HEADER: &str = "MessageHeader";
 
+/// The ids of the header of a message and of what is there for its sake alone: where its Provenance comes from, who was to receive it.
+fn of_header(bundle: &Value) -> Vec<String> {
+    let all: Vec<&Value> = bundle["entry"].as_array().into_iter().flatten().map(|entry| &entry["resource"]).collect();
+    let id = |one: &Value| one["id"].as_str().unwrap_or_default().to_owned();
+    let is_of =
+        |url: &str, ids: &[String]| url.strip_prefix("urn:uuid:").is_some_and(|of| ids.iter().any(|id| id == of));
+    let mut aside: Vec<String> = all.iter().filter(|one| one["resourceType"] == HEADER).map(|one| id(one)).collect();
+    let tells_of = |one: &&&Value| {
+        let mut targets = one["target"].as_array().into_iter().flatten();
+        one["resourceType"] == "Provenance"
+            && targets.all(|target| target["reference"].as_str().is_some_and(|url| is_of(url, &aside)))
+    };
+    let provenances: Vec<String> = all.iter().filter(tells_of).map(|one| id(one)).collect();
+    aside.extend(provenances);
+    let (theirs, others): (Vec<&Value>, Vec<&Value>) = all.iter().partition(|one| aside.contains(&id(one)));
+    // What the message is about is never aside, though nothing else may refer to it.
+    let about = theirs.iter().flat_map(|one| references(&one["focus"]));
+    let kept: HashSet<&str> = about.chain(others.iter().flat_map(|one| references(one))).collect();
+    let gone: Vec<&str> = theirs.iter().flat_map(|one| references(one)).filter(|url| !kept.contains(url)).collect();
+    let gone = gone.iter().filter_map(|url| url.strip_prefix("urn:uuid:")).map(str::to_owned);
+    aside.into_iter().chain(gone).collect()
+}
+
+/// Where it refers to.
+fn references(value: &Value) -> Vec<&str> {
+    let (mut found, mut waiting) = (Vec::new(), vec![value]);
+    while let Some(value) = waiting.pop() {
+        match value {
+            Value::Array(items) => waiting.extend(items),
+            Value::Object(object) => {
+                found.extend(object.get("reference").and_then(Value::as_str));
+                waiting.extend(object.values());
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
 /// The resources of a Bundle, but for the header of the message that it was.
-fn resources(bundle: &mut Value) -> Vec<Value> {
+pub(super) fn resources(bundle: &mut Value) -> Vec<Value> {
     let entries = bundle.get_mut("entry").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default();
     let resources = entries.into_iter().filter_map(|mut entry| entry.get_mut("resource").map(Value::take));
     resources.filter(|resource| resource["resourceType"] != HEADER).collect()

@@ -1,19 +1,25 @@
-//! Coordinated care at work: a thread that follows the journal (`follow`), a task that tells subscribers (`notify`), and what both of them and the FHIR interface share.
+//! Coordinated care at work: a thread that follows the journal (`follow`), a task that tells subscribers (`notify`, `deliver`, `disclose`), and what both of them and the FHIR
+//! interface share.
 //!
 //! The thread writes what comes of messages; nobody waits for it. What is told is judged by the gate when an event is matched and once more when it leaves, with the
 //! consents of that moment, and stands in the audit before it is sent.
 mod content;
+mod deliver;
+mod disclose;
 mod endpoint;
 mod follow;
 mod notify;
 mod reviewing;
 mod rosters;
+mod self_test;
 
 pub use content::{ContentError, Contents, Released};
+pub use disclose::{Disclosure, ReleaseError, released};
 pub use endpoint::Endpoints;
-pub use notify::{Pushed, ReleaseError, released};
+pub use notify::Pushed;
 pub use reviewing::{DecideError, ReviewError, Reviewed, Wanted, patient_of};
 pub use rosters::{ApproveError, PanelState, PanelStatus, TakeError};
+pub use self_test::{Report, Stage, TestError, self_test};
 
 use crate::coordination::registry::{self, Registry};
 use crate::coordination::roster::Rosters;
@@ -75,6 +81,7 @@ pub struct Shared {
     pub contents: Contents,
     /// Where subscriptions may lead.
     pub endpoints: Endpoints,
+    client: reqwest::Client,
     head: watch::Receiver<u64>,
     /// Reads, and writes what comes of deliveries.
     database: Mutex<Connection>,
@@ -203,6 +210,7 @@ impl Care {
             options,
             registry,
             rosters,
+            client: notify::client(&endpoints)?,
             endpoints,
             head: journal.head(),
             database: Mutex::new(database),
@@ -213,8 +221,7 @@ impl Care {
             bound: Mutex::default(),
             seen,
         });
-        let notifier = notify::Notifier::new(Arc::clone(&shared))?;
-        let notifier = tokio::spawn(notifier.run());
+        let notifier = tokio::spawn(notify::Notifier::new(Arc::clone(&shared)).run());
         let (stop, stopped) = mpsc::channel();
         let (end, ended) = oneshot::channel();
         let (here, state) = (Arc::clone(&shared), Arc::clone(state));

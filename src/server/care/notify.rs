@@ -1,19 +1,12 @@
 //! Tells subscribers: what is due of each subscription, one thing at a time of each and many of them at once.
-use super::content::{ContentError, Released};
-use super::{CareError, Shared};
+use super::deliver::{Delivery, Done, Wanted};
+use super::{Endpoints, Shared};
 use crate::coordination::registry;
-use crate::coordination::subscription::channel::{Content, Kind};
-use crate::coordination::subscription::notification::{About, Telling};
+use crate::coordination::subscription::channel::Kind;
 use crate::coordination::subscription::resource::Subscription;
-use crate::coordination::subscription::standing::{Fault, Input, Standing, Timing, Todo};
-use crate::coordination::subscription::{cache, store};
-use crate::coordination::work::telling::{self, audit_id};
-use crate::privacy::audit::{Entry, Outcome};
-use crate::privacy::recipient::MaxContent;
-use crate::privacy::{Reason, Recipient};
-use reqwest::header::CONTENT_TYPE;
-use reqwest::{Client, StatusCode, redirect};
-use serde_json::Value;
+use crate::coordination::subscription::standing::{Standing, Timing, Todo};
+use crate::coordination::subscription::store;
+use reqwest::{Client, redirect};
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,15 +36,15 @@ const LATER_MAX: Duration = Duration::from_secs(60);
 const PAGE: usize = 1_000;
 /// Between looks when nothing happens: heartbeats and retries are late by so much at most.
 const LOOK: Duration = Duration::from_millis(500);
-/// To take a notification, where the subscription does not say.
-const TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Whom somebody wants told: the recipient, and what they asked for.
-type Wanted = Arc<(String, Subscription)>;
+/// The client for endpoints.
+pub(super) fn client(endpoints: &Endpoints) -> reqwest::Result<Client> {
+    // A proxy would look names up by itself.
+    let builder = Client::builder().redirect(redirect::Policy::none()).no_proxy();
+    builder.dns_resolver(Arc::new(endpoints.clone())).build()
+}
 
 pub(super) struct Notifier {
     shared: Arc<Shared>,
-    client: Client,
     sight: Arc<Mutex<Sight>>,
 }
 
@@ -69,11 +62,8 @@ struct Sight {
 }
 
 impl Notifier {
-    pub fn new(shared: Arc<Shared>) -> Result<Notifier, CareError> {
-        // A proxy would look names up by itself.
-        let builder = Client::builder().redirect(redirect::Policy::none()).no_proxy();
-        let client = builder.dns_resolver(Arc::new(shared.endpoints.clone())).build()?;
-        Ok(Notifier { shared, client, sight: Arc::default() })
+    pub fn new(shared: Arc<Shared>) -> Notifier {
+        Notifier { shared, sight: Arc::default() }
     }
 
     /// Works until it is dropped.
@@ -118,8 +108,8 @@ impl Notifier {
         let looked = tokio::task::spawn_blocking(move || lock(&sight).look(&shared)).await;
         let due = looked.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         let delivery = |due: Due| {
-            let (shared, client) = (Arc::clone(&self.shared), self.client.clone());
-            (Delivery { shared, client, id: due.id, standing: due.standing, wanted: due.wanted }, due.todo)
+            let shared = Arc::clone(&self.shared);
+            (Delivery { shared, id: due.id, standing: due.standing, wanted: due.wanted }, due.todo)
         };
         Ok(due.into_iter().map(delivery).collect())
     }
@@ -216,272 +206,6 @@ impl Sight {
             }
         }
     }
-}
-
-/// What came of a delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Done {
-    /// It is written down.
-    Settled,
-    /// Nothing, by our own fault: the endpoint is not to blame.
-    Later,
-}
-
-/// One thing that is due of one subscription.
-struct Delivery {
-    shared: Arc<Shared>,
-    client: Client,
-    id: String,
-    standing: Standing,
-    wanted: Wanted,
-}
-
-impl Delivery {
-    async fn run(self: Arc<Self>, todo: Todo) -> Done {
-        let (made, input) = match todo {
-            Todo::Handshake => (self.about(|about, now| Some(about.handshake(now))), Input::Greeted),
-            Todo::Heartbeat => (self.about(|about, now| Some(about.heartbeat(now))), Input::Alive),
-            Todo::Events(from, to) => (Arc::clone(&self).events(from, to).await, Input::Delivered(to)),
-            Todo::End => (Made::Nothing, Input::Ended),
-            Todo::Wait(_) | Todo::Nothing => return Done::Settled,
-        };
-        let input = match made {
-            Made::Bundle(bundle) if self.wanted.1.channel.kind == Kind::Websocket => match self.push(&bundle) {
-                true => input,
-                false => return Done::Later,
-            },
-            Made::Bundle(bundle) => self.post(&bundle).await.map_or_else(|instead| instead, |()| input),
-            // Nothing to send: the number counts all the same.
-            Made::Nothing => input,
-            Made::Later => return Done::Later,
-        };
-        tokio::task::spawn_blocking(move || self.settle(input)).await.unwrap_or(Done::Later)
-    }
-
-    fn about(&self, make: impl FnOnce(&About<'_>, i64) -> Option<Value>) -> Made {
-        let (options, subscription) = (&self.shared.options.subscriptions, &self.wanted.1);
-        let about = About {
-            base: options.base(),
-            focus_base: options.focus_base(),
-            topics: &self.shared.topics,
-            id: &self.id,
-            topic: subscription.topic,
-            content: subscription.channel.content,
-            state: self.standing.state,
-            last: self.standing.last,
-            fault: self.standing.fault,
-        };
-        let now_ms = jiff::Timestamp::now().as_millisecond();
-        make(&about, now_ms).map_or(Made::Nothing, |bundle| match subscription.channel.kind {
-            Kind::Message => {
-                let endpoint = subscription.channel.endpoint.as_ref().map_or("", |url| url.as_str());
-                Made::Bundle(about.message(bundle, endpoint, now_ms))
-            }
-            _ => Made::Bundle(bundle),
-        })
-    }
-
-    /// The notification of events. What may not be told any more is a number without content; the audit knows of each before it is sent.
-    async fn events(self: Arc<Self>, from: u64, to: u64) -> Made {
-        let work = tokio::task::spawn_blocking(move || self.gather(from, to));
-        work.await.unwrap_or(Made::Later)
-    }
-
-    fn gather(&self, from: u64, to: u64) -> Made {
-        let (owner, subscription) = &*self.wanted;
-        let Some(recipient) = self.shared.options.privacy.recipient(owner) else { return Made::Later };
-        let Ok(events) = store::events(&self.shared.database(), &self.id, from, to) else { return Made::Later };
-        let now_ms = jiff::Timestamp::now().as_millisecond();
-        let of = (self.id.as_str(), subscription.topic.id);
-        let released = match released(&self.shared, recipient, of, subscription.channel.content, &events, now_ms) {
-            Ok(released) => released,
-            Err(error) => {
-                tracing::error!(subscription = self.id, "not told, to be tried again: {error}");
-                return Made::Later;
-            }
-        };
-        let tellings: Vec<_> = events
-            .iter()
-            .zip(&released)
-            .map(|((number, told), resources)| Telling { number: *number, told, resources: resources.as_deref() })
-            .collect();
-        self.about(|about, now| match (subscription.channel.kind, tellings.first()) {
-            // They were forgotten before anybody took them.
-            (_, None) => None,
-            (Kind::DavinciAlert, Some(first)) => {
-                let endpoint = subscription.channel.endpoint.as_ref().map_or("", |url| url.as_str());
-                about.davinci(first, endpoint, now)
-            }
-            _ => Some(about.events(&tellings, now)),
-        })
-    }
-
-    /// To those who listen; when nobody does any more it is told to who binds next.
-    fn push(&self, bundle: &Value) -> bool {
-        let pushed = Pushed { subscription: self.id.as_str().into(), text: bundle.to_string().into() };
-        self.shared.is_bound(&self.id) && self.shared.pushed.send(pushed).is_ok()
-    }
-
-    async fn post(&self, bundle: &Value) -> Result<(), Input> {
-        let channel = &self.wanted.1.channel;
-        let Some(endpoint) = &channel.endpoint else { return Err(Input::Failed(Fault::Name)) };
-        // An address that is written out is never looked up, and the configuration may be another than when it was taken.
-        if let Err(refused) = self.shared.endpoints.check(endpoint) {
-            tracing::warn!(subscription = self.id, "nothing is sent to where it leads: {refused}");
-            return Err(Input::Failed(Fault::NoResponse));
-        }
-        let timeout = channel.timeout_s.map_or(TIMEOUT, |seconds| Duration::from_secs(seconds.into()));
-        let mut request = self.client.post(endpoint.clone()).timeout(timeout).header(CONTENT_TYPE, channel.payload);
-        for header in &channel.headers {
-            request = request.header(&header.name, header.value());
-        }
-        match request.body(bundle.to_string()).send().await {
-            Ok(answer) if answer.status().is_success() => Ok(()),
-            Ok(answer) if answer.status() == StatusCode::GONE => Err(Input::Gone),
-            Ok(answer) => {
-                tracing::warn!(
-                    subscription = self.id,
-                    status = answer.status().as_u16(),
-                    "a notification was not taken"
-                );
-                Err(Input::Failed(Fault::Refused))
-            }
-            Err(error) => {
-                // The endpoint may hold a secret.
-                tracing::warn!(subscription = self.id, "a notification did not arrive: {}", error.without_url());
-                Err(Input::Failed(Fault::NoResponse))
-            }
-        }
-    }
-
-    /// The endpoint is gone for good: nothing is matched for it from here on, unless the client asks again, or has done so already.
-    fn switch_off(&self, now_ms: i64) -> Result<(), registry::Error> {
-        let mut body = self.wanted.1.body();
-        body["status"] = "off".into();
-        let what = registry::What::Put { kind: registry::Kind::Subscription, id: self.id.clone(), body };
-        let (entry, head) = (self.standing.entry, || self.shared.head());
-        self.shared.registry.say_if(entry, head, now_ms, &self.wanted.0, what).map(drop)
-    }
-
-    /// Writes down what came of it. Blocks.
-    fn settle(&self, input: Input) -> Done {
-        let now_ms = jiff::Timestamp::now().as_millisecond();
-        if input == Input::Gone
-            && let Err(error) = self.switch_off(now_ms)
-        {
-            tracing::error!(subscription = self.id, "that it is off is not written down: {error}");
-            return Done::Later;
-        }
-        let policy = &self.shared.options.subscriptions.policy;
-        let after = self.standing.after(input, self.wanted.1.channel.kind, now_ms, policy);
-        if after.state != self.standing.state {
-            tracing::info!(subscription = self.id, state = after.state.name(), "a subscription has another state");
-        }
-        match store::save(&self.shared.database(), &self.id, &after) {
-            Ok(_) => Done::Settled,
-            Err(error) => {
-                tracing::error!(subscription = self.id, "what came of a notification is not written down: {error}");
-                Done::Later
-            }
-        }
-    }
-}
-
-/// What is to be sent.
-enum Made {
-    Bundle(Value),
-    Nothing,
-    Later,
-}
-
-/// Why events cannot be released.
-#[derive(Debug, thiserror::Error)]
-pub enum ReleaseError {
-    /// The database.
-    #[error("{0}")]
-    Database(#[from] rusqlite::Error),
-    /// What it is about, or what may be told of it.
-    #[error(transparent)]
-    Content(#[from] ContentError),
-    /// The audit.
-    #[error("audit: {0}")]
-    Audit(#[from] crate::privacy::audit::Error),
-}
-
-/// What a recipient may be told of events, each by its resources, or by nothing; written into the audit, and remembered so that it can be read. Blocks.
-///
-/// # Errors
-/// A database or an audit that cannot be written: nothing may be sent then.
-pub fn released(
-    shared: &Shared,
-    recipient: &Recipient,
-    (subscription, topic): (&str, &str),
-    content: Content,
-    events: &[(u64, store::Told)],
-    now_ms: i64,
-) -> Result<Vec<Option<Vec<Value>>>, ReleaseError> {
-    let most = match content {
-        Content::Empty => MaxContent::Empty,
-        Content::IdOnly => MaxContent::IdOnly,
-        Content::FullResource => MaxContent::FullResource,
-    };
-    // What was subscribed to may have been taken from the recipient since.
-    let may = recipient.topics.iter().any(|own| own == topic);
-    let (mut all, mut audited) = (Vec::with_capacity(events.len()), Vec::new());
-    for (number, told) in events {
-        let telling = telling::find(&shared.database(), &told.event)?;
-        let found = match &telling {
-            Some(_) if !may => Some(Released::Withheld(Reason::Policy)),
-            Some(telling) => Some(shared.contents.release(shared, telling, recipient, most, now_ms)?),
-            None => None,
-        };
-        let person = telling.as_ref().map(telling::Telling::person_id).unwrap_or_default();
-        let (outcome, resources) = match found {
-            Some(Released::Resources(resources)) => (Outcome::Disclosed, Some(resources)),
-            Some(Released::Withheld(reason)) => (Outcome::Suppressed(reason), None),
-            Some(Released::Gone) | None => (Outcome::Suppressed(Reason::Failed), None),
-        };
-        audited.push((*number, told.event, person, outcome));
-        all.push(resources);
-    }
-    let entries: Vec<_> = audited
-        .iter()
-        .map(|(number, event, person, outcome)| Entry {
-            id: audit_id(event, subscription, &format!("{number}|{now_ms}")),
-            at_ms: now_ms,
-            outcome: *outcome,
-            recipient: &recipient.id,
-            purpose: &recipient.purpose,
-            person,
-            event: *event,
-            subscription: Some(subscription),
-            number: Some(*number),
-        })
-        .collect();
-    shared.audit(&entries)?;
-    remember(shared, recipient, events, &all)?;
-    Ok(all)
-}
-
-/// What was told of can be read by whoever was told.
-fn remember(
-    shared: &Shared,
-    recipient: &Recipient,
-    events: &[(u64, store::Told)],
-    all: &[Option<Vec<Value>>],
-) -> rusqlite::Result<()> {
-    let connection = shared.database();
-    let transaction = connection.unchecked_transaction()?;
-    for ((_, told), resources) in events.iter().zip(all) {
-        let (seq, event, at_ms, received_ms) = (told.seq, told.event, told.at_ms, told.received_ms);
-        let notified = cache::Notified { seq, event, at_ms, received_ms };
-        for resource in resources.iter().flatten() {
-            if let (Some(kind), Some(id)) = (resource["resourceType"].as_str(), resource["id"].as_str()) {
-                cache::note(&transaction, &recipient.id, (kind, id), &notified)?;
-            }
-        }
-    }
-    transaction.commit()
 }
 
 #[cfg(test)]

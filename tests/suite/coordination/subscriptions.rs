@@ -10,6 +10,7 @@ use handoff::coordination::subscription::channel::Content;
 use handoff::coordination::subscription::notification::{self, About, STATUS_PROFILE, Telling};
 use handoff::coordination::subscription::standing::{Fault, State};
 use handoff::coordination::subscription::store::Told;
+use handoff::coordination::subscription::synthetic;
 use handoff::coordination::subscription::topic::{TOPICS, Topic, Topics, Trigger};
 use handoff::mapping::{Context, Scratch};
 use serde_json::{Value, json};
@@ -335,6 +336,21 @@ fn translated_messages_make_valid_notifications() {
     }
 }
 
+/// What a subscription is tested with is valid for whatever a topic is about, and all of it is marked.
+#[test]
+fn synthetic_resources_are_valid_and_marked() {
+    for topic in TOPICS {
+        for focus in topic.all_types() {
+            let mut bundle = synthetic::bundle(focus.name, NOW_MS).unwrap_or_else(|| panic!("{}", focus.name));
+            synthetic::mark(&mut bundle);
+            assert_eq!(mistakes(bundle.to_string().as_bytes()), Vec::<String>::new(), "{}", focus.name);
+            assert_eq!(bundle["entry"][0]["resource"]["resourceType"], focus.name);
+            let marks = bundle.to_string().matches(synthetic::MARK.1).count();
+            assert_eq!(marks, 1 + bundle["entry"].as_array().unwrap().len(), "{}", focus.name);
+        }
+    }
+}
+
 #[test]
 fn what_the_interface_says_of_itself_is_valid() {
     let topics = topics();
@@ -345,7 +361,7 @@ fn what_the_interface_says_of_itself_is_valid() {
     assert_eq!(shaped(&statement), Vec::<String>::new());
     let resources = statement["rest"][0]["resource"].as_array().unwrap();
     let names: Vec<_> = resources.iter().map(|resource| resource["type"].as_str().unwrap()).collect();
-    assert_eq!(names, ["Subscription", "Basic", "Group", "Patient", "Encounter"]);
+    assert_eq!(names, ["Subscription", "Basic", "Group", "Consent", "CareTeam", "Patient", "Encounter"]);
     assert_eq!(resources[0]["extension"].as_array().unwrap().len(), TOPICS.len());
     for topic in TOPICS {
         assert_eq!(shaped(&topics.basic(topic)), Vec::<String>::new(), "{}", topic.id);

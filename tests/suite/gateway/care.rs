@@ -1,10 +1,16 @@
 //! Coordinated care from end to end: the program itself takes the messages of the story, and subscribers hear of them.
+mod attempts;
+mod enveloped;
 mod escalated;
+mod interface;
 mod listed;
+mod posted;
 mod rebuilt;
 mod reviewed;
 mod secrets;
 mod subscribed;
+mod tested;
+mod websocket;
 mod wrong;
 
 use super::http::{Answer, ask_with};
@@ -286,6 +292,18 @@ pub fn subscription(topic: &str, address: &str, content: &str) -> Value {
             "_payload": { "extension": [extension("backport-payload-content", "valueCode", content)] },
         },
     })
+}
+
+/// What stands in the audit.
+pub fn audit(care: &Care) -> Vec<Value> {
+    let folder = care.gateway.data().join("audit");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|name| name == "ndjson"));
+    files.sort();
+    let texts = files.iter().map(|file| std::fs::read_to_string(file).unwrap());
+    texts
+        .flat_map(|text| text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>())
+        .collect()
 }
 
 /// A receiver that takes everything.

@@ -19,7 +19,7 @@ fn route(web: &Web, more: &str, keys: &str) -> String {
 }
 
 /// Whether one of the signatures is that of the key; written from what the README tells receivers.
-fn is_signed(request: &Request, key: &str) -> bool {
+pub fn is_signed(request: &Request, key: &str) -> bool {
     let header = request.header("x-handoff-signature").unwrap();
     let values = |name: &str| -> Vec<&str> { header.split(',').filter_map(|part| part.strip_prefix(name)).collect() };
     let time = values("t=")[0];

@@ -31,17 +31,6 @@ fn bodies(web: &Web) -> String {
         .join("\n")
 }
 
-fn audit(care: &Care) -> Vec<Value> {
-    let folder = care.gateway.data().join("audit");
-    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|file| file.extension().is_some_and(|name| name == "ndjson"));
-    files.sort();
-    let texts = files.iter().map(|file| std::fs::read_to_string(file).unwrap());
-    texts
-        .flat_map(|text| text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>())
-        .collect()
-}
-
 /// Entries that say that something was withheld from somebody.
 fn suppressions(care: &Care, who: &str) -> usize {
     let all = audit(care);

@@ -191,3 +191,27 @@ fn what_a_recipient_may_not_have_is_refused() {
     care.gateway.stop();
     assert!(web.requests().is_empty());
 }
+
+/// A message may tell of a consent, which stands where stewards put theirs: whoever was told of it reads it there.
+#[test]
+fn a_consent_of_a_message_is_read_by_who_was_told_of_it() {
+    let web = receiver();
+    let care = Care::start("", &(recipient("aco-cm", "id-only", "") + &recipient("other", "id-only", "")));
+    let mut asked = subscription("patient-data-feed", &web.address, "id-only");
+    asked["criteria"] = "http://hl7.org/fhir/us/core/SubscriptionTopic/patient-data-feed".into();
+    let id = care.subscribe("aco-cm", &asked);
+    care.wait_for_state("aco-cm", &id, "active");
+    let consent = "CON|1|016^Operation/Procedure^HL70496|CF-12|CN-8801^SBDOC|||||||A^Active^HL70498|20260305180000-0500|20260305183000-0500\rOBX|1|";
+    care.send(&[&M3.replace("2.5.1", "2.8.2").replacen("OBX|1|", consent, 1)]);
+    let told = wait_for("the notification", || notifications(&web.requests(), "event-notification").pop());
+    let urls = told["entry"].as_array().unwrap().iter().skip(1).map(|entry| entry["request"]["url"].as_str().unwrap());
+    let urls: Vec<_> = urls.collect();
+    let of_consent = *urls.iter().find(|url| url.starts_with("Consent/")).unwrap_or_else(|| panic!("{urls:?}"));
+    for url in &urls {
+        assert_eq!(care.get("aco-cm", &format!("/fhir/{url}"))["id"], url.split('/').nth(1).unwrap());
+    }
+    for who in ["other", "privacy-office"] {
+        assert_eq!(care.ask(who, "GET", &format!("/fhir/{of_consent}"), None).status, 404, "{who}");
+    }
+    care.gateway.stop();
+}

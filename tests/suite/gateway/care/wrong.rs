@@ -33,6 +33,7 @@ fn each_mistake_is_told_with_its_place() {
             "\"aco-elsewhere\" is no panel; there are aco-lakeshore",
         ),
         ("clear = []", "clear = [\"PSYCH\"]", "\"PSYCH\" is no label"),
+        ("clear = []", "clear = []\nsecret = \"short\"", "a secret that signs has at least"),
         ("npi = \"9990001015\"", "npi = \"9990001016\"", "npi must be an NPI"),
         ("tz = \"America/New_York\"", "tz = \"New York\"", "tz must be a time zone"),
         (
