@@ -139,6 +139,8 @@ fn router(shared: &Arc<Shared>) -> Router {
         .route("/fhir/Subscription/{id}/$events", get(events::events).post(events::events_of_body))
         .route("/fhir/Subscription/{id}/$get-ws-binding-token", get(binding::token).post(binding::token))
         .route("/fhir/SubscriptionTopic/{id}", get(reading::topic))
+        .route("/fhir/Basic", get(reading::basics))
+        .route("/fhir/Basic/{id}", get(reading::basic))
         .route("/fhir/Group/{id}", get(reading::group))
         .route("/fhir/{kind}/{id}", get(reading::read))
         .route_layer(from_fn_with_state(Arc::clone(shared), access::recipient));

@@ -1,12 +1,12 @@
 //! What can be read: what somebody was notified of, topics, panels, and what there is at all.
 use super::Shared;
 use super::access::Who;
-use super::answer::{Problem, Resource, blocking};
+use super::answer::{Problem, Resource, blocking, searchset};
 use super::subscriptions::{now_ms, recipient};
 use crate::coordination::subscription::cache;
 use crate::coordination::subscription::capability::{Interface, statement};
 use crate::coordination::subscription::relative;
-use crate::coordination::subscription::topic::{TOPICS, Topic, Trigger};
+use crate::coordination::subscription::topic::{BASIC_TYPES, TOPICS, Topic, Trigger};
 use crate::coordination::work::telling::{self, Subject, Telling};
 use crate::facets::uuid_text;
 use crate::privacy::audit::{Entry, Outcome};
@@ -14,27 +14,43 @@ use crate::privacy::recipient::MaxContent;
 use crate::privacy::{Reason, Recipient};
 use crate::server::care::Released;
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
 
-/// Types of what people are notified of.
-const TYPES: [&str; 16] = [
+/// Types of what people are notified of: what messages of events are translated to, and Tasks.
+const TYPES: [&str; 29] = [
+    "Account",
+    "AllergyIntolerance",
     "Appointment",
+    "ChargeItem",
+    "ClaimResponse",
     "Condition",
     "Coverage",
+    "Device",
     "DiagnosticReport",
     "DocumentReference",
     "Encounter",
     "Location",
+    "Medication",
+    "MedicationDispense",
     "MedicationRequest",
     "Observation",
     "Organization",
     "Patient",
+    "PaymentNotice",
     "Practitioner",
     "PractitionerRole",
     "Procedure",
+    "Provenance",
+    "RelatedPerson",
+    "Schedule",
     "ServiceRequest",
+    "Slot",
+    "Specimen",
     "Task",
 ];
 
@@ -48,6 +64,39 @@ pub(super) async fn metadata(State(shared): State<Arc<Shared>>) -> Resource {
 pub(super) async fn topic(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Result<Resource, Problem> {
     let topic = TOPICS.iter().find(|topic| topic.id == id).ok_or_else(Problem::not_found)?;
     Ok(Resource::found(shared.care.topics.resource(topic)))
+}
+
+/// The same as R4 has it.
+pub(super) async fn basic(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Result<Resource, Problem> {
+    let topic = TOPICS.iter().find(|topic| topic.id == id).ok_or_else(Problem::not_found)?;
+    Ok(Resource::found(shared.care.topics.basic(topic)))
+}
+
+/// By what topics are searched.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Search {
+    code: Option<String>,
+}
+
+/// All topics as R4 has them, as nothing else is a `Basic` here.
+pub(super) async fn basics(
+    State(shared): State<Arc<Shared>>,
+    asked: Result<Query<Search>, QueryRejection>,
+) -> Result<Resource, Problem> {
+    let Query(asked) =
+        asked.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "invalid", "Basic is searched by code"))?;
+    let base = shared.care.options.subscriptions.base().trim_end_matches('/');
+    let wanted = asked.code.as_deref().is_none_or(|code| {
+        let (system, code) = code.rsplit_once('|').unwrap_or((BASIC_TYPES, code));
+        system == BASIC_TYPES && code == "SubscriptionTopic"
+    });
+    let topics = TOPICS.iter().filter(|_| wanted);
+    let entries = topics.map(|topic| {
+        let url = format!("{base}/Basic/{}", topic.id);
+        json!({ "fullUrl": url, "resource": shared.care.topics.basic(topic), "search": { "mode": "match" } })
+    });
+    Ok(Resource::found(searchset(entries.collect())))
 }
 
 /// A panel of the recipient: who it is, and how many; its members are not listed.
