@@ -26,14 +26,6 @@ pub(super) struct Asked {
     content: Option<String>,
 }
 
-/// Which subscriptions.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Statuses {
-    id: Option<String>,
-    status: Option<String>,
-}
-
 fn standing(care: &Care, known: &Known) -> Result<Standing, Problem> {
     let found = store::standing(&care.database(), known.entry.what.id()).map_err(|error| Problem::internal(&error))?;
     Ok(found.unwrap_or_default())
@@ -79,21 +71,25 @@ pub(super) async fn status(
 pub(super) async fn statuses(
     State(shared): State<Arc<Shared>>,
     Extension(Who(who)): Extension<Who>,
-    asked: Result<Query<Statuses>, QueryRejection>,
+    asked: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Result<Resource, Problem> {
-    let Query(asked) =
-        asked.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "invalid", "$status takes id and status"))?;
+    let asked = asked.ok().map(|Query(asked)| asked);
+    let asked = asked.filter(|asked| asked.iter().all(|(name, _)| ["id", "status"].contains(&name.as_str())));
+    let asked = asked.ok_or_else(|| wrong("$status takes id and status"))?;
     blocking(move || {
         let care = &shared.care;
-        let list = |text: &Option<String>| -> Option<Vec<String>> {
-            text.as_ref().map(|text| text.split(',').map(str::to_owned).collect())
+        // Several stand in one, with commas, or each in its own.
+        let list = |name: &str| {
+            let of_name = asked.iter().filter(|(own, _)| own == name);
+            let all: Vec<&str> = of_name.flat_map(|(_, value)| value.split(',')).collect();
+            (!all.is_empty()).then_some(all)
         };
-        let (ids, states) = (list(&asked.id), list(&asked.status));
+        let (ids, states) = (list("id"), list("status"));
         let mut found = Vec::new();
         for known in all(care, &who)? {
             let standing = standing(care, &known)?;
-            let by_id = ids.as_ref().is_none_or(|ids| ids.iter().any(|id| id == known.entry.what.id()));
-            if by_id && states.as_ref().is_none_or(|states| states.iter().any(|state| state == standing.state.name())) {
+            let by_id = ids.as_ref().is_none_or(|ids| ids.contains(&known.entry.what.id()));
+            if by_id && states.as_ref().is_none_or(|states| states.contains(&standing.state.name())) {
                 found.push((known, standing));
             }
         }
