@@ -37,7 +37,7 @@ fn code(trigger: Trigger) -> Option<(&'static str, &'static str, Option<&'static
         }
         Kind::OutpatientVisit => ("notification-outpatient-visit", "Outpatient Visit Notification", None),
         Kind::Death => ("notification-vitals", "Vital Statistics Notification", None),
-        Kind::Result => ("notification-lab-report", "Lab Report Notification", None),
+        Kind::Result => ("notification-lab-report", "Laboratory Report Notification", None),
         Kind::MedicationChange => ("notification-tx-change", "Treatment Change Notification", None),
         Kind::Document => ("notification-summary-report", "Summary Report Notification", None),
         Kind::ReferralRequested => ("notification-referral", "Referral Notification", None),

@@ -150,7 +150,11 @@ impl Contents {
         };
         let Some(Item::Record(_, record)) = items.into_iter().next() else { return Ok(None) };
         let bundle = translated(seq, record, &self.plans, scratch);
-        Ok(bundle.and_then(|bundle| serde_json::from_slice(&bundle).ok()))
+        let mut bundle = bundle.and_then(|bundle| serde_json::from_slice(&bundle).ok());
+        if let Some(bundle) = &mut bundle {
+            leave_out_provenance_of_header(bundle);
+        }
+        Ok(bundle)
     }
 }
 
@@ -187,6 +191,18 @@ fn named((kind, id): &(String, String)) -> Value {
 
 /// The header of a message, which no notification is.
 const HEADER: &str = "MessageHeader";
+
+/// A Provenance of the header alone would speak of nothing that is told.
+fn leave_out_provenance_of_header(bundle: &mut Value) {
+    let Some(entries) = bundle.get_mut("entry").and_then(Value::as_array_mut) else { return };
+    let header = entries.iter().find(|entry| entry["resource"]["resourceType"] == HEADER);
+    let Some(header) = header.map(|entry| entry["fullUrl"].clone()) else { return };
+    entries.retain(|entry| {
+        let targets = entry["resource"]["target"].as_array();
+        let of_header = targets.is_some_and(|all| all.iter().all(|one| one["reference"] == header));
+        entry["resource"]["resourceType"] != "Provenance" || !of_header
+    });
+}
 
 /// The resources of a Bundle, but for the header of the message that it was.
 fn resources(bundle: &mut Value) -> Vec<Value> {

@@ -1,6 +1,7 @@
 //! Coordinated care from end to end: the program itself takes the messages of the story, and subscribers hear of them.
 mod rebuilt;
 mod secrets;
+mod stated;
 mod subscribed;
 mod wrong;
 
