@@ -68,12 +68,14 @@ pub(super) async fn status(
     .await
 }
 
+/// Of several; what is asked stands in the URL, or by POST in a Parameters.
 pub(super) async fn statuses(
     State(shared): State<Arc<Shared>>,
     Extension(Who(who)): Extension<Who>,
     asked: Result<Query<Vec<(String, String)>>, QueryRejection>,
+    body: Bytes,
 ) -> Result<Resource, Problem> {
-    let asked = asked.ok().map(|Query(asked)| asked);
+    let asked = if body.is_empty() { asked.ok().map(|Query(asked)| asked) } else { named_values(&body) };
     let asked = asked.filter(|asked| asked.iter().all(|(name, _)| ["id", "status"].contains(&name.as_str())));
     let asked = asked.ok_or_else(|| wrong("$status takes id and status"))?;
     blocking(move || {
@@ -131,18 +133,31 @@ fn wrong(text: &str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "invalid", text)
 }
 
-/// What a Parameters asks for; none where it is none, or holds something else.
-fn of_parameters(body: &[u8]) -> Option<Asked> {
-    let resource: Value = serde_json::from_slice(body).ok()?;
+/// The parameters of a Parameters; none where it is none.
+fn parameters(body: &[u8]) -> Option<Vec<Value>> {
+    let mut resource: Value = serde_json::from_slice(body).ok()?;
     if resource["resourceType"] != "Parameters" {
         return None;
     }
-    let parameters = match resource.get("parameter") {
-        Some(parameters) => parameters.as_array()?.as_slice(),
-        None => &[],
+    match resource.get_mut("parameter") {
+        Some(parameters) => Some(std::mem::take(parameters.as_array_mut()?)),
+        None => Some(Vec::new()),
+    }
+}
+
+/// The ids, codes and texts of a Parameters with their names; none where it holds something else.
+fn named_values(body: &[u8]) -> Option<Vec<(String, String)>> {
+    let named_value = |one: &Value| {
+        let value = ["valueId", "valueCode", "valueString"].iter().find_map(|kind| one[kind].as_str())?;
+        Some((one["name"].as_str()?.to_owned(), value.to_owned()))
     };
+    parameters(body)?.iter().map(named_value).collect()
+}
+
+/// What a Parameters asks for; none where it is none, or holds something else.
+fn of_parameters(body: &[u8]) -> Option<Asked> {
     let mut asked = Asked::default();
-    for parameter in parameters {
+    for parameter in parameters(body)? {
         let number = || match (parameter["valueString"].as_str(), &parameter["valueInteger"]) {
             (Some(text), _) => text.parse().ok(),
             (None, number) => number.as_u64(),

@@ -45,7 +45,20 @@ fn several_subscriptions_are_asked_for_with_commas_or_one_by_one() {
         let found = care.get("aco-cm", &format!("/fhir/Subscription/$status{query}"));
         assert_eq!(found["total"], count, "{query}");
     }
+    let posted = |parameters: Value| {
+        let body = json!({ "resourceType": "Parameters", "parameter": parameters });
+        care.ask("aco-cm", "POST", "/fhir/Subscription/$status", Some(&body))
+    };
+    let one = |id: &str| json!({ "name": "id", "valueId": id });
+    let active = json!({ "name": "status", "valueCode": "active" });
+    for (parameters, count) in
+        [(json!([]), 3), (json!([one(&ids[0]), one(&ids[1])]), 2), (json!([one(&ids[0]), active]), 1)]
+    {
+        assert_eq!(posted(parameters.clone()).json()["total"], count, "{parameters}");
+    }
     assert_eq!(care.ask("aco-cm", "GET", "/fhir/Subscription/$status?name=x", None).status, 400);
+    assert_eq!(posted(json!([{ "name": "name", "valueString": "x" }])).status, 400);
+    assert_eq!(posted(json!([{ "name": "id", "valueInteger": 1 }])).status, 400);
     care.gateway.stop();
 }
 
