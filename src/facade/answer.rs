@@ -2,7 +2,7 @@
 use crate::coordination::subscription::capability::{Issue, outcome};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The media type of all answers.
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/fhir+json");
@@ -34,6 +34,16 @@ impl IntoResponse for Resource {
         }
         answer
     }
+}
+
+/// What was found by a search, all of it.
+pub(super) fn searchset(entries: Vec<Value>) -> Value {
+    let mut bundle = json!({ "resourceType": "Bundle", "type": "searchset", "total": entries.len() });
+    // FHIR has no empty lists.
+    if !entries.is_empty() {
+        bundle["entry"] = Value::Array(entries);
+    }
+    bundle
 }
 
 /// Why something is not done.

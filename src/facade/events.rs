@@ -26,14 +26,6 @@ pub(super) struct Asked {
     content: Option<String>,
 }
 
-/// Which subscriptions.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Statuses {
-    id: Option<String>,
-    status: Option<String>,
-}
-
 fn standing(care: &Care, known: &Known) -> Result<Standing, Problem> {
     let found = store::standing(&care.database(), known.entry.what.id()).map_err(|error| Problem::internal(&error))?;
     Ok(found.unwrap_or_default())
@@ -76,24 +68,30 @@ pub(super) async fn status(
     .await
 }
 
+/// Of several; what is asked stands in the URL, or by POST in a Parameters.
 pub(super) async fn statuses(
     State(shared): State<Arc<Shared>>,
     Extension(Who(who)): Extension<Who>,
-    asked: Result<Query<Statuses>, QueryRejection>,
+    asked: Result<Query<Vec<(String, String)>>, QueryRejection>,
+    body: Bytes,
 ) -> Result<Resource, Problem> {
-    let Query(asked) =
-        asked.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "invalid", "$status takes id and status"))?;
+    let asked = if body.is_empty() { asked.ok().map(|Query(asked)| asked) } else { named_values(&body) };
+    let asked = asked.filter(|asked| asked.iter().all(|(name, _)| ["id", "status"].contains(&name.as_str())));
+    let asked = asked.ok_or_else(|| wrong("$status takes id and status"))?;
     blocking(move || {
         let care = &shared.care;
-        let list = |text: &Option<String>| -> Option<Vec<String>> {
-            text.as_ref().map(|text| text.split(',').map(str::to_owned).collect())
+        // Several stand in one, with commas, or each in its own.
+        let list = |name: &str| {
+            let of_name = asked.iter().filter(|(own, _)| own == name);
+            let all: Vec<&str> = of_name.flat_map(|(_, value)| value.split(',')).collect();
+            (!all.is_empty()).then_some(all)
         };
-        let (ids, states) = (list(&asked.id), list(&asked.status));
+        let (ids, states) = (list("id"), list("status"));
         let mut found = Vec::new();
         for known in all(care, &who)? {
             let standing = standing(care, &known)?;
-            let by_id = ids.as_ref().is_none_or(|ids| ids.iter().any(|id| id == known.entry.what.id()));
-            if by_id && states.as_ref().is_none_or(|states| states.iter().any(|state| state == standing.state.name())) {
+            let by_id = ids.as_ref().is_none_or(|ids| ids.contains(&known.entry.what.id()));
+            if by_id && states.as_ref().is_none_or(|states| states.contains(&standing.state.name())) {
                 found.push((known, standing));
             }
         }
@@ -135,18 +133,31 @@ fn wrong(text: &str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "invalid", text)
 }
 
-/// What a Parameters asks for; none where it is none, or holds something else.
-fn of_parameters(body: &[u8]) -> Option<Asked> {
-    let resource: Value = serde_json::from_slice(body).ok()?;
+/// The parameters of a Parameters; none where it is none.
+fn parameters(body: &[u8]) -> Option<Vec<Value>> {
+    let mut resource: Value = serde_json::from_slice(body).ok()?;
     if resource["resourceType"] != "Parameters" {
         return None;
     }
-    let parameters = match resource.get("parameter") {
-        Some(parameters) => parameters.as_array()?.as_slice(),
-        None => &[],
+    match resource.get_mut("parameter") {
+        Some(parameters) => Some(std::mem::take(parameters.as_array_mut()?)),
+        None => Some(Vec::new()),
+    }
+}
+
+/// The ids, codes and texts of a Parameters with their names; none where it holds something else.
+fn named_values(body: &[u8]) -> Option<Vec<(String, String)>> {
+    let named_value = |one: &Value| {
+        let value = ["valueId", "valueCode", "valueString"].iter().find_map(|kind| one[kind].as_str())?;
+        Some((one["name"].as_str()?.to_owned(), value.to_owned()))
     };
+    parameters(body)?.iter().map(named_value).collect()
+}
+
+/// What a Parameters asks for; none where it is none, or holds something else.
+fn of_parameters(body: &[u8]) -> Option<Asked> {
     let mut asked = Asked::default();
-    for parameter in parameters {
+    for parameter in parameters(body)? {
         let number = || match (parameter["valueString"].as_str(), &parameter["valueInteger"]) {
             (Some(text), _) => text.parse().ok(),
             (None, number) => number.as_u64(),

@@ -136,7 +136,7 @@ impl Facade {
 fn router(shared: &Arc<Shared>) -> Router {
     let recipients = Router::new()
         .route("/fhir/Subscription", get(subscriptions::search).post(subscriptions::create))
-        .route("/fhir/Subscription/$status", get(events::statuses))
+        .route("/fhir/Subscription/$status", get(events::statuses).post(events::statuses))
         .route(
             "/fhir/Subscription/{id}",
             get(subscriptions::read).put(subscriptions::update).delete(subscriptions::delete),

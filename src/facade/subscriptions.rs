@@ -1,7 +1,7 @@
 //! `Subscription`: whoever makes one has it; nobody else sees it.
 use super::Shared;
 use super::access::Who;
-use super::answer::{Problem, Resource, blocking};
+use super::answer::{Problem, Resource, blocking, searchset};
 use crate::coordination::registry::{Entry, Kind, What};
 use crate::coordination::subscription::capability::Issue;
 use crate::coordination::subscription::channel::Content;
@@ -272,11 +272,7 @@ pub(super) async fn search(
                 entries.push(json!({ "fullUrl": url, "resource": resource, "search": { "mode": "match" } }));
             }
         }
-        let mut bundle = json!({ "resourceType": "Bundle", "type": "searchset", "total": entries.len() });
-        if !entries.is_empty() {
-            bundle["entry"] = Value::Array(entries);
-        }
-        Ok(Resource::found(bundle))
+        Ok(Resource::found(searchset(entries)))
     })
     .await
 }

@@ -8,7 +8,6 @@ import json
 import pathlib
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,7 +16,10 @@ import traceback
 import urllib.error
 import urllib.request
 
+import clients
 import senders
+import shapes
+from story import free_port
 
 PATIENCE = 60
 
@@ -33,18 +35,14 @@ def wait_for(what, found):
     raise TimeoutError(f"waited too long for {what}")
 
 
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
 def fields(message):
     """The segments of an HL7 v2 message: name → fields, counted as in the standard for all but MSH."""
     return {line[:3]: line.split("|") for line in re.split("[\r\n]+", message) if line}
 
 
 class Peers:
+    wait_for = staticmethod(wait_for)
+
     def __init__(self, options):
         self.options = options
         self.count = 0
@@ -57,11 +55,16 @@ class Peers:
         folder.mkdir()
         # The same message again is delivered again: what becomes of it at the other end is what these checks are about.
         (folder / "handoff.toml").write_text(f'{before}[[listener]]\nname = "adt"\nmllp = "127.0.0.1:0"\nduplicates = "off"\n{listener}{routes}')
+        with self.serving(folder, r"listening mllp 127\.0\.0\.1:(\d+)") as port:
+            yield port.group(1), folder
+
+    @contextlib.contextmanager
+    def serving(self, folder, ready):
+        """`handoff serve` with the configuration of a folder; gives what its log says once it is ready, and stops it."""
         with open(folder / "log", "w") as log:
             process = subprocess.Popen([self.options.handoff, "serve", "--config", folder / "handoff.toml"], stderr=log, stdin=subprocess.DEVNULL)
         try:
-            port = wait_for("the gateway", lambda: re.search(r"listening mllp 127\.0\.0\.1:(\d+)", (folder / "log").read_text()))
-            yield port.group(1), folder
+            yield wait_for("the gateway", lambda: re.search(ready, (folder / "log").read_text()))
             process.send_signal(signal.SIGTERM)
             assert process.wait(PATIENCE) == 0, "the gateway does not end with 0"
         except BaseException:
@@ -327,8 +330,9 @@ def bundles(folder):
 
 def main():
     parser = argparse.ArgumentParser()
-    for name in ("handoff", "fixtures", "venv", "fhir-server", "senders", "work"):
+    for name in ("handoff", "fixtures", "venv", "fhir-server", "senders", "browser", "validator", "work"):
         parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("checks", nargs="*", help="only those whose names begin so")
     peers = Peers(parser.parse_args())
     passed = failed = 0
     checks = (
@@ -338,8 +342,10 @@ def main():
         peers.conditional_and_split_requests_are_stored_once,
         peers.a_web_hook_is_checked_as_the_documentation_says,
         peers.smart_tokens_by_an_assertion_that_others_verify,
-    ) + tuple(functools.update_wrapper(functools.partial(check, peers), check) for check in senders.CHECKS)
+    ) + tuple(functools.update_wrapper(functools.partial(check, peers), check) for check in senders.CHECKS + clients.CHECKS + shapes.CHECKS)
     for check in checks:
+        if not check.__name__.startswith(tuple(peers.options.checks) or ""):
+            continue
         try:
             check()
             passed += 1

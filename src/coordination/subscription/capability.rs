@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 /// Where the guide's operations are defined.
 const OPERATIONS: &str = "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-";
 
+/// How one says who one is; `service` has no code for it.
+const SECURITY: &str = "Authorization: Bearer TOKEN. Tokens are given out by whoever runs the gateway; but for this statement nothing is told without one.";
+
 /// What of the interface differs between gateways.
 #[derive(Debug, Clone, Copy)]
 pub struct Interface<'a> {
@@ -83,7 +86,7 @@ pub fn statement(interface: &Interface<'_>) -> Value {
         "implementation": {"description": "What happens to patients, for those who look after them", "url": interface.base},
         "fhirVersion": "4.0.1",
         "format": ["json"],
-        "rest": [{"mode": "server", "resource": resources}],
+        "rest": [{"mode": "server", "security": {"description": SECURITY}, "resource": resources}],
     })
 }
 

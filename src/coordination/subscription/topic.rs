@@ -147,6 +147,9 @@ pub struct Focus {
 
 use Parameter::{Category, Class, Code, Facility, In, Owner, Patient, Performer, Security, Type};
 
+/// The code system of what a `Basic` stands for.
+pub const BASIC_TYPES: &str = "http://hl7.org/fhir/fhir-types";
+
 const PERSON: &[Parameter] = &[Patient, In, Facility, Parameter::Trigger, Security];
 const CODED: &[Parameter] = &[Patient, In, Facility, Code, Parameter::Trigger, Security];
 const ASSIGNED: &[Parameter] = &[Patient, In, Facility, Code, Owner, Performer, Parameter::Trigger, Security];
@@ -460,7 +463,7 @@ impl Topics {
             "id": topic.id,
             "extension": extensions,
             "modifierExtension": [{"url": url("5.0", "status"), "valueCode": "active"}],
-            "code": {"coding": [{"system": "http://hl7.org/fhir/fhir-types", "code": "SubscriptionTopic"}]},
+            "code": {"coding": [{"system": BASIC_TYPES, "code": "SubscriptionTopic"}]},
         })
     }
 }

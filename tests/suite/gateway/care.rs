@@ -8,6 +8,7 @@ mod posted;
 mod rebuilt;
 mod reviewed;
 mod secrets;
+mod stated;
 mod subscribed;
 mod tested;
 mod websocket;
