@@ -150,9 +150,11 @@ pub fn number(transaction: &Transaction<'_>, id: &str, told: &Told) -> rusqlite:
             told.focus.join(","),
         ],
     )?;
-    transaction
-        .prepare_cached("DELETE FROM subscription_event WHERE subscription = ?1 AND number = ?2")?
-        .execute(params![id, number - EVENTS_MAX.cast_signed()])?;
+    if number > EVENTS_MAX.cast_signed() {
+        transaction
+            .prepare_cached("DELETE FROM subscription_event WHERE subscription = ?1 AND number = ?2")?
+            .execute(params![id, number - EVENTS_MAX.cast_signed()])?;
+    }
     Ok(Some(number.unsigned_abs()))
 }
 
