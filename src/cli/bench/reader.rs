@@ -10,13 +10,14 @@ use crate::coordination::work::{self, Work};
 use crate::facets::Facets;
 use crate::hl7::Index;
 use crate::journal::{Directory, Durability, Journal, Options, Reader, Record};
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 #[derive(Debug, Args)]
 pub(super) struct ReaderArgs {
@@ -28,6 +29,9 @@ pub(super) struct ReaderArgs {
     messages: u64,
     #[command(flatten)]
     care: CareArgs,
+    /// Read the roster anew all the while, beside the journal
+    #[arg(long)]
+    reload: bool,
     /// The folder in which journal and database are made, and removed again
     #[arg(long, value_name = "DIR", default_value = ".")]
     data: PathBuf,
@@ -73,11 +77,14 @@ pub(super) fn run(args: &ReaderArgs) -> anyhow::Result<ExitCode> {
             let (members, subscriptions) = (args.care.members, args.care.subscriptions);
             println!(
                 "{}",
-                json!({ "mix": name, "messages": args.messages, "members": members, "subscriptions": subscriptions, "read_per_s": rate, "read_per_cpu_s": cpu_rate, "told": figures.told, "database_bytes": figures.bytes })
+                json!({ "mix": name, "messages": args.messages, "members": members, "subscriptions": subscriptions, "read_per_s": rate, "read_per_cpu_s": cpu_rate,
+                    "longest_ms": figures.longest.as_secs_f64() * 1000.0, "reloads": figures.reloads, "told": figures.told, "database_bytes": figures.bytes })
             );
         } else {
             println!(
-                "{name}: {rate:.0} msg/s read, {cpu_rate:.0} msg/s for each second of processor, {} told, database {} MB",
+                "{name}: {rate:.0} msg/s read, {cpu_rate:.0} msg/s for each second of processor, longest batch {:.0} ms, roster read anew {} times, {} told, database {} MB",
+                figures.longest.as_secs_f64() * 1000.0,
+                figures.reloads,
                 figures.told,
                 figures.bytes >> 20
             );
@@ -89,6 +96,10 @@ pub(super) fn run(args: &ReaderArgs) -> anyhow::Result<ExitCode> {
 struct Figures {
     seconds: f64,
     cpu_seconds: f64,
+    /// The batch that took longest.
+    longest: Duration,
+    /// How often the roster was read meanwhile.
+    reloads: usize,
     told: usize,
     bytes: u64,
 }
@@ -107,26 +118,43 @@ fn measure(folder: &Path, mix: Mix, args: &ReaderArgs) -> anyhow::Result<Figures
     rosters.swap(&rosters.load(jiff::Timestamp::now().as_millisecond(), &[]))?;
     let (registry, rosters) = (Arc::new(Registry::open(&data)?), Arc::new(rosters));
     let mut reader = journal.reader();
-    let mut work = Work::open(&data, Arc::new(options), registry, rosters, &mut reader)?;
-    let (started, cpu) = (Instant::now(), thread_seconds());
-    let told = read(&mut work, &mut reader)?;
-    Ok(Figures {
-        seconds: started.elapsed().as_secs_f64(),
-        cpu_seconds: (thread_seconds() - cpu).max(0.001),
-        told,
-        bytes: std::fs::metadata(Store::path(&data)).map_or(0, |facts| facts.len()),
+    let mut work = Work::open(&data, Arc::new(options), registry, Arc::clone(&rosters), &mut reader)?;
+    let ended = AtomicBool::new(!args.reload);
+    std::thread::scope(|scope| {
+        let reloading = scope.spawn(|| reload(&rosters, &ended));
+        let (started, cpu) = (Instant::now(), thread_seconds());
+        let read = read(&mut work, &mut reader);
+        let (seconds, cpu_seconds) = (started.elapsed().as_secs_f64(), (thread_seconds() - cpu).max(0.001));
+        ended.store(true, Ordering::Relaxed);
+        let reloads = reloading.join().map_err(|_| anyhow!("reading the roster panicked"))??;
+        let (told, longest) = read?;
+        let bytes = std::fs::metadata(Store::path(&data)).map_or(0, |facts| facts.len());
+        Ok(Figures { seconds, cpu_seconds, longest, reloads, told, bytes })
     })
 }
 
-/// Reads to the end. A function of its own, and never inlined: `valgrind --tool=callgrind --toggle-collect='*bench::reader::read*'` counts this and nothing else.
+/// Reads the roster again and again until the end; how often.
+fn reload(rosters: &Rosters, ended: &AtomicBool) -> anyhow::Result<usize> {
+    let mut count = 0;
+    while !ended.load(Ordering::Relaxed) {
+        rosters.swap(&rosters.load(jiff::Timestamp::now().as_millisecond(), &[]))?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// Reads to the end: what was told, and the longest batch. A function of its own, and never inlined: `valgrind --tool=callgrind --toggle-collect='*reader::read*'` counts this and
+/// nothing else.
 #[inline(never)]
-fn read(work: &mut Work, reader: &mut Reader) -> Result<usize, work::Error> {
-    let mut told = 0;
+fn read(work: &mut Work, reader: &mut Reader) -> Result<(usize, Duration), work::Error> {
+    let (mut told, mut longest) = (0, Duration::ZERO);
     loop {
+        let started = Instant::now();
         let progress = work.step(reader)?;
+        longest = longest.max(started.elapsed());
         told += progress.told;
         if progress.taken == 0 {
-            return Ok(told);
+            return Ok((told, longest));
         }
     }
 }

@@ -2,7 +2,7 @@
 use super::registered::{Registered, roster_consent};
 use super::telling::{self, Subject, Telling, Withheld};
 use super::{Error, Parts};
-use crate::coordination::care_team::{self, Member};
+use crate::coordination::care_team::{self, Lasting, Member};
 use crate::coordination::event::{Code, Identifier, Patient, VisitKey};
 use crate::coordination::fold::Silent;
 use crate::coordination::loops::{Definition, Outcome, OutcomeKind, Subject as Concerned, find as find_loop};
@@ -27,6 +27,8 @@ pub(super) struct Batch<'w> {
     pub snapshot: &'w Snapshot,
     pub parts: &'w mut Parts,
     pub anew_ms: Option<i64>,
+    /// Entries of the registry that were taken.
+    pub said: usize,
     /// Notifications that were numbered, and things withheld.
     pub told: usize,
 }
@@ -50,21 +52,18 @@ impl Batch<'_> {
         entries: &[registry::Entry],
     ) -> Result<(Place, usize), Error> {
         let mut entries = entries.iter().peekable();
-        let mut taken = items.len();
+        let records = items.len();
         for item in items {
             if let Item::Record(seq, record) = &item {
                 while let Some(entry) = entries.next_if(|entry| entry.after_seq < *seq) {
                     self.said(transaction, entry)?;
-                    taken += 1;
                 }
                 if let Some(facets) = Facets::decode(&record.facets) {
                     place.last = facets.message_id;
                     let events = self.parts.fold.message(transaction, *seq, &facets, &record.raw)?;
                     events.iter().try_for_each(|event| self.happened(transaction, event))?;
                     if let Some(silent) = self.parts.fold.silent() {
-                        let Silent { visit, facility, feed, codes, confidentiality } = &silent;
-                        let said = Said { facility, feed, codes, confidentiality };
-                        self.labels(transaction, said, Some(visit))?;
+                        self.silent(transaction, &silent)?;
                     }
                 }
             }
@@ -72,9 +71,8 @@ impl Batch<'_> {
         }
         while let Some(entry) = entries.next_if(|entry| entry.after_seq < place.next) {
             self.said(transaction, entry)?;
-            taken += 1;
         }
-        Ok((place, taken))
+        Ok((place, records + self.said))
     }
 
     /// What time brings by then comes first, whether anybody has waited for it or the journal is read once more.
@@ -84,6 +82,7 @@ impl Batch<'_> {
     }
 
     fn said(&mut self, transaction: &Transaction<'_>, entry: &registry::Entry) -> Result<(), Error> {
+        self.said += 1;
         self.until(transaction, entry.at_ms)?;
         let Parts { registered, aliases, .. } = &mut *self.parts;
         registered.take(transaction, entry, &self.options.subscriptions, (aliases, self.snapshot))
@@ -91,13 +90,15 @@ impl Batch<'_> {
 
     fn happened(&mut self, transaction: &Transaction<'_>, event: &Event) -> Result<(), Error> {
         self.until(transaction, event.received_ms)?;
-        let matched = self.snapshot.find(&event.patient, &self.parts.aliases);
+        let matched = self.find(&event.patient);
         reviews::note(transaction, event, &matched).map_err(Error::database)?;
         // Before what is learned, as a merge takes numbers from one to the other.
         let others = self.others(event);
         learn(transaction, &mut self.parts.aliases, self.snapshot, event, &matched).map_err(Error::database)?;
+        let Some(key) = matched.person() else {
+            return self.leave_labels(transaction, event.into(), event.visit.as_ref());
+        };
         let found = self.labels(transaction, event.into(), event.visit.as_ref())?;
-        let Some(key) = matched.person() else { return Ok(()) };
         let memberships: Vec<_> = self.snapshot.memberships_at(&key, event.at_ms).collect();
         let members: Vec<_> = memberships
             .iter()
@@ -115,6 +116,29 @@ impl Batch<'_> {
         self.outcomes(transaction, outcomes, found)
     }
 
+    fn find(&mut self, patient: &Patient) -> Match {
+        let Parts { aliases, strangers, .. } = &mut *self.parts;
+        self.snapshot.find_again(patient, aliases, strangers)
+    }
+
+    /// A message of which no event came.
+    fn silent(&mut self, transaction: &Transaction<'_>, silent: &Silent) -> Result<(), Error> {
+        let Silent { visit, facility, feed, codes, confidentiality, team } = silent;
+        if visit.is_some() {
+            let said = Said { facility, feed, codes, confidentiality };
+            self.leave_labels(transaction, said, visit.as_ref())?;
+        }
+        let Some(team) = team else { return Ok(()) };
+        self.until(transaction, team.received_ms)?;
+        match self.find(&team.patient).person() {
+            Some(key) => {
+                let told = Lasting::of(&team.participants, feed, (team.at_ms, team.received_ms));
+                care_team::take_lasting(transaction, &told, key).map_err(Error::database)
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The persons that the other identifiers of a merge or unlink stand for.
     fn others(&self, event: &Event) -> Vec<PersonKey> {
         let by_number = |identifier: &Identifier| {
@@ -130,7 +154,7 @@ impl Batch<'_> {
         others
     }
 
-    /// The labels of what a message says, which its visit keeps.
+    /// The labels of what a message says and its visit carries, which keeps them.
     fn labels(&self, transaction: &Transaction<'_>, said: Said<'_>, visit: Option<&VisitKey>) -> Result<Found, Error> {
         let (labels, facilities) = (self.gate.labels(), &self.options.facilities);
         let Some(visit) = visit.map(visit_text) else {
@@ -138,9 +162,26 @@ impl Batch<'_> {
         };
         let earlier = visits::labels_of(transaction, &visit).map_err(Error::database)?;
         let found = sensitivity::found(labels, facilities, said, &earlier);
-        visits::add(transaction, &visit, labels, found.all).map_err(Error::database)?;
-        visits::add(transaction, &whole(&visit), labels, found.whole).map_err(Error::database)?;
+        self.keep_labels(transaction, &visit, found)?;
         Ok(found)
+    }
+
+    /// Leaves them with the visit alone, as nobody is told: most messages have none, and nothing is read then.
+    fn leave_labels(
+        &self,
+        transaction: &Transaction<'_>,
+        said: Said<'_>,
+        visit: Option<&VisitKey>,
+    ) -> Result<(), Error> {
+        let Some(visit) = visit else { return Ok(()) };
+        let found = sensitivity::found(self.gate.labels(), &self.options.facilities, said, &[]);
+        if found.all.is_empty() { Ok(()) } else { self.keep_labels(transaction, &visit_text(visit), found) }
+    }
+
+    fn keep_labels(&self, transaction: &Transaction<'_>, visit: &str, found: Found) -> Result<(), Error> {
+        let labels = self.gate.labels();
+        visits::add(transaction, visit, labels, found.all).map_err(Error::database)?;
+        visits::add(transaction, &whole(visit), labels, found.whole).map_err(Error::database)
     }
 
     fn tell_event(

@@ -17,7 +17,7 @@ pub use registered::{consent_id, consents_now, person_of, roster_consent};
 use super::fold::Fold;
 use super::loops::{Panel, Setting, Tracker};
 use super::registry::{self, Registry};
-use super::roster::{Aliases, Rosters};
+use super::roster::{Aliases, Rosters, Strangers};
 use super::store::{self, Place, Store};
 use super::{Options, subscription};
 use crate::facets::Facets;
@@ -32,8 +32,8 @@ use std::sync::Arc;
 /// The tables of this part.
 pub(super) const TABLES: [&str; 2] = [telling::TABLES, registered::TABLES];
 
-/// Messages that are taken at once.
-const LIMITS: Limits = Limits { records_max: 256, bytes_max: 4 << 20 };
+/// Messages that are taken at once, where as many are there: a page of the database that several of them change is written once.
+const LIMITS: Limits = Limits { records_max: 4_096, bytes_max: 8 << 20 };
 /// Timers that are done at once, where no message drives them.
 const TIMERS_MAX: usize = 1_000;
 /// Time passes so much later here than it does: a message that was received before a moment is not overtaken by it.
@@ -68,6 +68,8 @@ impl Error {
 pub struct Progress {
     /// Records of the journal and entries of the registry that were taken.
     pub taken: usize,
+    /// Of them, entries of the registry.
+    pub said: usize,
     /// Notifications that were numbered, and things withheld.
     pub told: usize,
 }
@@ -89,6 +91,8 @@ pub struct Work {
 struct Parts {
     fold: Fold,
     aliases: Aliases,
+    /// Follows from the rosters alone: nothing of it is written.
+    strangers: Strangers,
     tracker: Tracker,
     registered: Registered,
 }
@@ -202,11 +206,11 @@ impl Work {
         // Taken out until it is written: after an error it is ahead of the database.
         let Some(mut parts) = self.parts.take() else { return Ok(Progress::default()) };
         let (options, gate, anew_ms) = (&*self.options, &self.gate, self.anew_ms);
-        let mut batch = Batch { options, gate, snapshot: &snapshot, parts: &mut parts, anew_ms, told: 0 };
+        let mut batch = Batch { options, gate, snapshot: &snapshot, parts: &mut parts, anew_ms, said: 0, told: 0 };
         let done = self.store.batch(|transaction| {
             let (place, taken) = work(&mut batch, transaction)?;
             batch.parts.fold.flush(transaction)?;
-            Ok::<_, Error>((place, Progress { taken, told: batch.told }))
+            Ok::<_, Error>((place, Progress { taken, said: batch.said, told: batch.told }))
         })?;
         self.parts = Some(parts);
         Ok(done)
@@ -219,6 +223,7 @@ impl Parts {
         Ok(Parts {
             fold: Fold::open(options, connection)?,
             aliases: Aliases::read(connection).map_err(Error::database)?,
+            strangers: Strangers::default(),
             tracker: Tracker::open(connection, options.loops.clone(), setting(options)).map_err(Error::database)?,
             registered: Registered::open(connection, registry, &options.subscriptions)?,
         })

@@ -2,6 +2,7 @@
 mod rebuilt;
 mod secrets;
 mod subscribed;
+mod team;
 mod wrong;
 
 use super::http::{Answer, ask_with};
