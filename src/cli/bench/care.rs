@@ -4,7 +4,7 @@
 //! A visit is eight messages: A01, A08, a result, A02 (another bed), a result, A08, a result, A03. One visit in twenty has a diagnosis that carries a label.
 use crate::coordination::registry::{Kind, Registry, What};
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -21,14 +21,24 @@ pub(super) struct CareArgs {
 }
 
 /// Whose visits they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Mix {
-    /// Of people in no panel.
+    /// People in no panel
     Strangers,
-    /// One visit in twenty is of a member.
+    /// One visit in twenty of a member
     Mixed,
-    /// All are.
+    /// Members only
     Members,
+}
+
+impl Mix {
+    pub fn name(self) -> &'static str {
+        match self {
+            Mix::Strangers => "strangers",
+            Mix::Mixed => "mixed",
+            Mix::Members => "members",
+        }
+    }
 }
 
 /// A share of people who are in no panel, as a hospital sees them.
@@ -154,7 +164,8 @@ fn result(number: u64, time: &str) -> String {
 
 /// Writes the roster beside a configuration and the subscriptions into a data directory; returns what the configuration says of all this.
 pub(super) fn prepare(folder: &Path, data: &Path, args: CareArgs) -> anyhow::Result<String> {
-    let roster = folder.join("roster.csv");
+    // The configuration would take a relative path from its own folder.
+    let roster = std::path::absolute(folder)?.join("roster.csv");
     let mut text = String::from("MBI,LAST,FIRST,DOB,SEX,STREET,CITY,ZIP,PHONE,EFF,PCP,CM\n");
     for number in 0..args.members {
         let Person { family, given, birth, sex, street, city, zip, phone } = person(number);

@@ -11,7 +11,7 @@ use crate::facets::Facets;
 use crate::hl7::Index;
 use crate::journal::{Directory, Durability, Journal, Options, Reader, Record};
 use anyhow::{Context as _, anyhow, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 pub(super) struct ReaderArgs {
     /// Whose messages are read
     #[arg(long, value_delimiter = ',', default_value = "strangers,mixed,members")]
-    mixes: Vec<Mixed>,
+    mixes: Vec<Mix>,
     /// Messages that are read
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     messages: u64,
@@ -40,26 +40,6 @@ pub(super) struct ReaderArgs {
     json: bool,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Mixed {
-    /// People in no panel
-    Strangers,
-    /// One visit in twenty of a member
-    Mixed,
-    /// Members only
-    Members,
-}
-
-impl Mixed {
-    fn of(self) -> (&'static str, Mix) {
-        match self {
-            Mixed::Strangers => ("strangers", Mix::Strangers),
-            Mixed::Mixed => ("mixed", Mix::Mixed),
-            Mixed::Members => ("members", Mix::Members),
-        }
-    }
-}
-
 /// Runs the command.
 ///
 /// # Errors
@@ -68,10 +48,10 @@ pub(super) fn run(args: &ReaderArgs) -> anyhow::Result<ExitCode> {
     for mix in &args.mixes {
         let folder = args.data.join(format!("handoff-bench-reader-{}", std::process::id()));
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let figures = measure(&folder, mix.of().1, args);
+        let figures = measure(&folder, *mix, args);
         std::fs::remove_dir_all(&folder)?;
         let figures = figures?;
-        let (name, each) = (mix.of().0, args.messages as f64);
+        let (name, each) = (mix.name(), args.messages as f64);
         let (rate, cpu_rate) = (each / figures.seconds, each / figures.cpu_seconds);
         if args.json {
             let (members, subscriptions) = (args.care.members, args.care.subscriptions);
@@ -116,6 +96,10 @@ fn measure(folder: &Path, mix: Mix, args: &ReaderArgs) -> anyhow::Result<Figures
     runtime.block_on(write(&journal, &world, args.messages))?;
     let (rosters, _) = Rosters::open(options.rosters.clone(), data.join("rosters"));
     rosters.swap(&rosters.load(jiff::Timestamp::now().as_millisecond(), &[]))?;
+    let people = rosters.current().people();
+    if people as u64 != args.care.members {
+        bail!("{people} of {} members were read", args.care.members);
+    }
     let (registry, rosters) = (Arc::new(Registry::open(&data)?), Arc::new(rosters));
     let mut reader = journal.reader();
     let mut work = Work::open(&data, Arc::new(options), registry, Arc::clone(&rosters), &mut reader)?;

@@ -58,8 +58,8 @@ fn coordinated_care_is_measured_beside_and_alone() {
     let folder = tempfile::tempdir().unwrap();
     let run = |args: &[&str]| {
         let mut command = handoff();
-        command.args(args).args(["--members", "200", "--subscriptions", "6", "--json", "--data"]);
-        let done = command.arg(folder.path()).stdout(Stdio::piped()).output().unwrap();
+        command.args(args).args(["--members", "200", "--subscriptions", "6", "--json"]);
+        let done = command.current_dir(folder.path()).stdout(Stdio::piped()).output().unwrap();
         assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
         let text = String::from_utf8(done.stdout).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<serde_json::Value>>()
