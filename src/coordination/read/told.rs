@@ -248,7 +248,9 @@ fn date(bytes: &[u8]) -> String {
 }
 
 fn digits_of(bytes: &[u8]) -> String {
-    bytes.iter().filter(|byte| byte.is_ascii_digit()).map(|byte| char::from(*byte)).collect()
+    let mut digits = String::with_capacity(bytes.len());
+    digits.extend(bytes.iter().filter(|byte| byte.is_ascii_digit()).map(|byte| char::from(*byte)));
+    digits
 }
 
 #[cfg(test)]
