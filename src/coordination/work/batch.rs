@@ -27,6 +27,8 @@ pub(super) struct Batch<'w> {
     pub snapshot: &'w Snapshot,
     pub parts: &'w mut Parts,
     pub anew_ms: Option<i64>,
+    /// Events of people of the rosters.
+    pub concerned: usize,
     /// Entries of the registry that were taken.
     pub said: usize,
     /// Notifications that were numbered, and things withheld.
@@ -98,6 +100,7 @@ impl Batch<'_> {
         let Some(key) = matched.person() else {
             return self.leave_labels(transaction, event.into(), event.visit.as_ref());
         };
+        self.concerned += 1;
         let found = self.labels(transaction, event.into(), event.visit.as_ref())?;
         let memberships: Vec<_> = self.snapshot.memberships_at(&key, event.at_ms).collect();
         let members: Vec<_> = memberships

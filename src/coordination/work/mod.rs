@@ -32,8 +32,10 @@ use std::sync::Arc;
 /// The tables of this part.
 pub(super) const TABLES: [&str; 2] = [telling::TABLES, registered::TABLES];
 
-/// Messages that are taken at once, where as many are there: a page of the database that several of them change is written once.
+/// Messages that are taken at once, where as many are there, and bytes of them: a page of the database that several of them change is written once…
 const LIMITS: Limits = Limits { records_max: 4_096, bytes_max: 8 << 20 };
+/// …but those that concern somebody take fifty times as long, and others wait to write: with more of them it is half as many next time, down to as many.
+const CONCERNED_MAX: usize = 256;
 /// Timers that are done at once, where no message drives them.
 const TIMERS_MAX: usize = 1_000;
 /// Time passes so much later here than it does: a message that was received before a moment is not overtaken by it.
@@ -83,6 +85,8 @@ pub struct Work {
     gate: Gate,
     /// None after an error: it is read from the database again.
     parts: Option<Parts>,
+    /// Messages that are taken next time at most. What comes of them is the same however many they are.
+    records_max: usize,
     /// When the database was made anew beside a journal that was there before, if it was.
     anew_ms: Option<i64>,
 }
@@ -127,7 +131,7 @@ impl Work {
         }
         let gate = options.privacy.gate();
         let anew_ms = registered::anew(store.connection(), reader.head()).map_err(Error::database)?;
-        Ok(Work { options, store, registry, rosters, gate, parts: Some(parts), anew_ms })
+        Ok(Work { options, store, registry, rosters, gate, parts: Some(parts), records_max: CONCERNED_MAX, anew_ms })
     }
 
     fn anew(data: &Path, options: &Options, registry: &Registry) -> Result<(Store, Parts), Error> {
@@ -150,8 +154,9 @@ impl Work {
             Some(place) => place,
             None => Place { next: reader.first()?, ..Place::default() },
         };
-        let mut items = match reader.read(place.next, LIMITS) {
-            Err(journal::Error::Pruned { first, .. }) => reader.read(first, LIMITS)?,
+        let limits = Limits { records_max: self.records_max, ..LIMITS };
+        let mut items = match reader.read(place.next, limits) {
+            Err(journal::Error::Pruned { first, .. }) => reader.read(first, limits)?,
             items => items?,
         };
         // After the messages: an entry that is said in between holds for none of them.
@@ -206,12 +211,16 @@ impl Work {
         // Taken out until it is written: after an error it is ahead of the database.
         let Some(mut parts) = self.parts.take() else { return Ok(Progress::default()) };
         let (options, gate, anew_ms) = (&*self.options, &self.gate, self.anew_ms);
-        let mut batch = Batch { options, gate, snapshot: &snapshot, parts: &mut parts, anew_ms, said: 0, told: 0 };
+        let mut batch =
+            Batch { options, gate, snapshot: &snapshot, parts: &mut parts, anew_ms, concerned: 0, said: 0, told: 0 };
         let done = self.store.batch(|transaction| {
             let (place, taken) = work(&mut batch, transaction)?;
             batch.parts.fold.flush(transaction)?;
             Ok::<_, Error>((place, Progress { taken, said: batch.said, told: batch.told }))
         })?;
+        let fewer = batch.concerned > CONCERNED_MAX;
+        self.records_max = if fewer { self.records_max / 2 } else { self.records_max * 2 };
+        self.records_max = self.records_max.clamp(CONCERNED_MAX, LIMITS.records_max);
         self.parts = Some(parts);
         Ok(done)
     }
