@@ -74,6 +74,7 @@
 //! [coordination.events]
 //! max_event_age = "72h"             # older: kept, nobody is told
 //! hanging_ed_close = "48h"          # an emergency visit that nobody ended is over then
+//! processing = ["P"]                # MSH-11.1 of messages that count, beside those without; of T and D nobody is told
 //! class_map = { V = "OBSENC", S = "SS" }   # PV1-2 → v3 ActEncounterCode, before I, B (IMP), E (EMER), O, R (AMB), P (PRENC)
 //!
 //! [coordination.facility.SBMC]      # PV1-3.4.1, else MSH-4.1

@@ -352,6 +352,7 @@ fn events_and_facilities() {
         [coordination.events]
         max_event_age = "24h"
         class_map = { V = "OBSENC", S = "SS" }
+        processing = ["P", "D"]
         [coordination.facility.SBMC]
         npi = "9990001015"
         tz = "America/New_York"
@@ -361,6 +362,7 @@ fn events_and_facilities() {
     let options = parse(text).unwrap().coordination.unwrap();
     assert_eq!(options.events.max_event_age, Duration::from_secs(24 * 3600));
     assert_eq!(options.events.hanging_ed_close, Duration::from_secs(48 * 3600));
+    assert_eq!(options.events.processing, ["P", "D"]);
     assert_eq!(
         ["I", "V", "S", "Q"].map(|class| options.events.class(class).map_or("", Class::code)),
         ["IMP", "OBSENC", "SS", ""]
@@ -381,6 +383,7 @@ fn events_and_facilities() {
             "[coordination.events]\nmax_event_age = \"0s\"",
             ":1:1: max_event_age and hanging_ed_close must be more than nothing",
         ),
+        ("[coordination.events]\nprocessing = []", ":1:1: processing must name one value of MSH-11 at least"),
         ("[coordination.facility.A]\nnpi = \"9990001016\"", ":2:7: npi must be an NPI"),
         ("[coordination.facility.A]\ntz = \"Lakeshore\"", ":2:6: tz must be a time zone"),
         ("[coordination.facility.A]\nzone = \"UTC\"", ":2:1: unknown key \"zone\""),

@@ -147,16 +147,20 @@ pub struct Event {
     /// How: `inpatient`, `observation`, `ed-to-inpatient` of an admission; what was taken back (`admission`, `ed-visit`, `outpatient-visit`, `discharge`,
     /// `ed-discharge`) of a cancel; `final`, `corrected` of a result; `ordered`, `changed`, `stopped`, `dispensed` of medication; `original`, `status`, `addendum`,
     /// `edit`, `replacement` of a document; `rescheduled`, `modified`, `cancelled`, `discontinued`, `deleted` of an appointment; empty where there is one way only.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub detail: String,
     /// When it happened.
     pub at_ms: i64,
     /// When its message was received.
     pub received_ms: i64,
     /// The time that was told cannot be; `at_ms` is that of receipt.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub time_suspect: bool,
     /// What should have come before it has not been seen.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub partial: bool,
     /// Older than `max_event_age` when it was received: it is kept, nobody is told.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub stale: bool,
     /// The facility where it happened: the key of `[coordination.facility.KEY]` (PV1-3.4.1, else MSH-4.1).
     pub facility: String,
@@ -167,24 +171,34 @@ pub struct Event {
     /// Who it is about.
     pub patient: Patient,
     /// Other identifiers of theirs that this one replaces (merge), or that are told apart from it (unlink).
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub others: Vec<Identifier>,
     /// The visit.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub visit: Option<VisitKey>,
     /// Of the visit, in the codes of v3 ActEncounterCode: `IMP`, `OBSENC`, `EMER`, `AMB`, `SS`, …; empty where it is not known.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub class: String,
     /// Of a discharge: PV1-36, as sent, two digits where it is a number.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub disposition: String,
     /// People who took part.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub participants: Vec<Participant>,
     /// What was coded: diagnoses, procedures, services, observations, the type of a document.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub codes: Vec<Code>,
     /// The document.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub document: Option<Document>,
     /// The appointment.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub appointment: Option<Appointment>,
     /// The number by which a referral, order or appointment is known to all who speak of it: ORC-2 (`REF55120-1^CHFM`), SCH-26, RF1-6.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub referral: Option<Number>,
     /// What senders said of confidentiality.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub confidentiality: Confidentiality,
 }
 
@@ -195,25 +209,34 @@ impl std::fmt::Debug for Event {
 }
 
 /// Who a message is about (PID).
-#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Patient {
     /// PID-3, all of them.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub identifiers: Vec<Identifier>,
     /// PID-5.1, as sent.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub family: String,
     /// PID-5.2.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub given: String,
     /// PID-7, the date: `19510314`, or as much of it as there is.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub birth_date: String,
     /// PID-8.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub sex: String,
     /// PID-11.1.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub street: String,
     /// PID-11.3.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub city: String,
     /// PID-11.5.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub zip: String,
     /// PID-13, digits only.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub phone: String,
 }
 
@@ -223,10 +246,13 @@ pub struct Identifier {
     /// CX-1.
     pub value: String,
     /// CX-4.1, the name of who assigned it.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub authority: String,
     /// CX-4.2, its universal identifier.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub universal: String,
     /// CX-5, what it is: `MR`, `MC`, `SS`.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub kind: String,
 }
 
@@ -236,6 +262,7 @@ pub struct Number {
     /// EI-1.
     pub value: String,
     /// EI-2, else EI-3; empty where it is not told.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub authority: String,
 }
 
@@ -258,23 +285,28 @@ pub struct Participant {
     /// PRT-4 or PRD-1.
     pub role: String,
     /// Their number, an NPI where it passes its check.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub number: String,
     /// Family name.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub family: String,
     /// Given name.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub given: String,
 }
 
 /// A code of a message (CWE).
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Code {
-    /// Where it stood: `DG1-3`, `PV2-3`, `PR1-3`, `FT1-19`, `FT1-25`, `OBX-3`, `OBR-4`, `OBR-31`, `TXA-2`, `TXA-16`, `AIS-3`, `RXO-1`, `RXE-2`, `RXD-2`.
+    /// Where it stood: `DG1-3`, `PV2-3`, `PR1-3`, `FT1-19`, `FT1-25`, `OBX-3`, `OBR-4`, `OBR-24`, `OBR-31`, `TXA-2`, `TXA-16`, `AIS-3`, `RXO-1`, `RXE-2`, `RXD-2`.
     pub field: String,
     /// Its system as sent: `LN`, `I10C`, `C4`, …
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub system: String,
     /// The code.
     pub code: String,
     /// Of an observation, its value where that is a number or a code (OBX-5).
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub value: String,
 }
 
@@ -284,8 +316,10 @@ pub struct Document {
     /// TXA-12.
     pub number: Number,
     /// TXA-13.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub parent: Option<Number>,
     /// TXA-17: `AU`, `LA`, `DO` are finished.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub completion: String,
 }
 
@@ -302,14 +336,74 @@ pub struct Appointment {
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Confidentiality {
     /// MSH-8, MSH-26, MSH-27, PV2-22, TXA-18, ARV-3 and ARV-4: field and code.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub codes: Vec<(String, String)>,
     /// PV1-3.1, the unit.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub unit: String,
+}
+
+/// What is not told takes no room where events are kept.
+fn is_empty<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_kept_reads_back() {
+        let text = |text: &str| text.to_owned();
+        let bare = Event {
+            id: [7; 16],
+            seq: 3,
+            kind: Kind::Result,
+            detail: String::new(),
+            at_ms: 1,
+            received_ms: 2,
+            time_suspect: false,
+            partial: false,
+            stale: false,
+            facility: text("F"),
+            feed: text("A|F"),
+            trigger: text("R01"),
+            patient: Patient::default(),
+            others: Vec::new(),
+            visit: None,
+            class: String::new(),
+            disposition: String::new(),
+            participants: Vec::new(),
+            codes: Vec::new(),
+            document: None,
+            appointment: None,
+            referral: None,
+            confidentiality: Confidentiality::default(),
+        };
+        let identifier = Identifier { value: text("1"), kind: text("MR"), ..Identifier::default() };
+        let full = Event {
+            detail: text("final"),
+            time_suspect: true,
+            partial: true,
+            stale: true,
+            patient: Patient { identifiers: vec![identifier.clone()], family: text("N"), ..Patient::default() },
+            others: vec![identifier],
+            visit: Some(VisitKey { authority: text("F"), number: text("V"), weak: true }),
+            class: text("IMP"),
+            disposition: text("01"),
+            participants: vec![Participant { role: text("attending"), given: text("G"), ..Participant::default() }],
+            codes: vec![Code { field: text("OBX-3"), code: text("1-8"), value: text("5"), ..Code::default() }],
+            document: Some(Document { parent: Some(Number::default()), ..Document::default() }),
+            appointment: Some(Appointment { start_ms: Some(4), ..Appointment::default() }),
+            referral: Some(Number { value: text("R"), authority: text("A") }),
+            confidentiality: Confidentiality { codes: vec![(text("MSH-8"), text("R"))], unit: text("4W") },
+            ..bare.clone()
+        };
+        for event in [bare, full] {
+            let kept = serde_json::to_string(&event).unwrap();
+            assert!(serde_json::from_str::<Event>(&kept).unwrap() == event, "{kept}");
+        }
+    }
 
     #[test]
     fn names_are_what_is_stored() {

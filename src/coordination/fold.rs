@@ -14,7 +14,7 @@ mod visits;
 
 pub use visit::{Course, Kinds, Visit};
 
-use super::event::{Code, Confidentiality, Event, Kind, VisitKey};
+use super::event::{Code, Confidentiality, Event, Kind, Participant, Patient, VisitKey};
 use super::options::{EventOptions, Facilities, Options};
 use super::read::{Candidate, Reading, candidates, matters};
 use super::reason::Reason;
@@ -56,10 +56,10 @@ pub struct Fold {
     silent: Option<Silent>,
 }
 
-/// What a message says of its visit of which no event came: what follows in that visit is as sensitive.
+/// What a message says of which no event came: what follows in its visit is as sensitive, and who looks after the patient may be another.
 pub struct Silent {
-    /// The visit.
-    pub visit: VisitKey,
+    /// The visit, where it is about one.
+    pub visit: Option<VisitKey>,
     /// Where.
     pub facility: String,
     /// MSH-3.1 and MSH-4.1, joined by `|`.
@@ -68,6 +68,20 @@ pub struct Silent {
     pub codes: Vec<Code>,
     /// What its sender says of confidentiality.
     pub confidentiality: Confidentiality,
+    /// Who looks after the patient, where that is not what was said before.
+    pub team: Option<TeamTold>,
+}
+
+/// Who looks after a patient, as a message says of which no event came.
+pub struct TeamTold {
+    /// The patient.
+    pub patient: Patient,
+    /// Who took part.
+    pub participants: Vec<Participant>,
+    /// When that was said, in milliseconds since 1970 (UTC).
+    pub at_ms: i64,
+    /// When it was received.
+    pub received_ms: i64,
 }
 
 /// What has come of messages since the fold was opened.
@@ -142,6 +156,10 @@ impl Fold {
         let taken = matches!(facets.outcome, Outcome::Received | Outcome::Translated | Outcome::Untranslated);
         if !taken || !matters(facets.code) {
             self.counts.none(Reason::Other);
+            return Ok(Vec::new());
+        }
+        if !self.events.processes(facets.processing_id) {
+            self.counts.none(Reason::Processing);
             return Ok(Vec::new());
         }
         if self.seen.note(seq, facets) {
@@ -219,8 +237,9 @@ impl Fold {
         let counts = &mut self.counts;
         let found = candidates(reading, (facets.code, trigger), &zone, |reason| counts.none(reason));
         let mut events = Vec::new();
+        let (mut other_team, mut visit) = (false, None);
         if facets.code == b"ADT" {
-            self.visit_events(transaction, &incoming, &zone, &mut events)?;
+            (other_team, visit) = self.visit_events(transaction, &incoming, &zone, &mut events)?;
         }
         for candidate in found {
             let of_visit = self.of_visit(transaction, &incoming, candidate.patient.clone())?;
@@ -228,14 +247,12 @@ impl Fold {
             events.extend(self.event(&incoming, events.len(), candidate, at, &of_visit));
         }
         if events.is_empty() {
-            let of_visit = self.of_visit(transaction, &incoming, reading.all())?;
-            self.silent = of_visit.key.clone().map(|visit| Silent {
-                visit,
-                facility: event::facility(&of_visit, reading),
-                feed: event::feed(reading),
-                codes: reading.codes(&reading.all(), reading.all()),
-                confidentiality: reading.confidentiality(&reading.all(), reading.all()),
-            });
+            let team = if other_team { self.team(&incoming, &zone) } else { None };
+            let of_visit = match visit {
+                Some(of_visit) => of_visit,
+                None => self.of_visit(transaction, &incoming, reading.all())?,
+            };
+            self.silent = silent(&incoming, of_visit, team);
         }
         if events.is_empty() && self.counts == before {
             self.counts.none(Reason::NothingNew);
@@ -243,34 +260,37 @@ impl Fold {
         Ok(events)
     }
 
-    /// What an ADT message tells of a visit and of the patient's death.
+    /// What an ADT message tells of a visit and of the patient's death. Whether it says of who looks after the patient what its visit has not said, and the visit.
     fn visit_events(
         &mut self,
         transaction: &Transaction<'_>,
         incoming: &Incoming<'_>,
         zone: &TimeZone,
         events: &mut Vec<Event>,
-    ) -> Result<(), Error> {
+    ) -> Result<(bool, Option<OfVisit>), Error> {
         let Incoming { reading, facets, trigger, .. } = *incoming;
         let all = reading.all();
-        let Some(pid) = reading.find(all.clone(), b"PID") else { return Ok(()) };
+        let Some(pid) = reading.find(all.clone(), b"PID") else { return Ok((false, None)) };
         let pv1 = reading.find(all.clone(), b"PV1");
         if !is_somebody(reading, pid) {
             // Nothing is remembered either: the same message with a patient is to be told.
             self.counts.none(Reason::NoPatient);
-            return Ok(());
+            return Ok((false, None));
         }
         let person = || person(reading, pid, reading.bytes(Some(reading.header()), 4, 1));
         let told = self.told(incoming, pv1, zone);
         let mut of_visit = OfVisit { class: told.class, facility: told.facility.clone(), ..OfVisit::default() };
         let mut died = reading.bytes(Some(pid), 30, 1) == b"Y";
-        let mut key = None;
+        let team = reading.team();
+        let (mut key, mut said) = (None, 0);
         if is_about_visit(trigger) && pv1.is_some() {
             key = self.key(transaction, incoming, person, &told, zone)?;
         }
         if let Some(key) = key {
-            let before = self.visits.find(transaction, &key)?.map(|visit| visit.course.clone());
-            let (known, before) = (before.is_some(), before.unwrap_or_default());
+            let before = self.visits.find(transaction, &key)?.map(|visit| (visit.course.clone(), visit.team));
+            let known = before.is_some();
+            let (before, team_before) = before.unwrap_or_default();
+            said = team_before;
             let mut course = before.clone();
             let happened = match course.take(known, &told, zone) {
                 // What it would have meant under a class that is known cannot be told.
@@ -286,15 +306,12 @@ impl Fold {
             };
             died |= is_death(&told.disposition);
             of_visit = OfVisit::of(&key, &course, &told);
-            let mut people = None;
             for Happened { kind, detail, partial } in happened {
                 let candidate = Candidate::new(kind, detail, all.clone(), all.clone());
                 let at = self.at(incoming, &candidate, Some((&before, &told)));
                 course.settle(kind, at.ms);
                 of_visit.partial = partial;
-                let event = self.event(incoming, events.len(), candidate, at, &of_visit);
-                people = event.as_ref().map(|event| (event.patient.identifiers.clone(), event.participants.clone()));
-                events.extend(event);
+                events.extend(self.event(incoming, events.len(), candidate, at, &of_visit));
                 if kind == Kind::DischargeCancelled && course.notified.remove(Kind::Death) {
                     self.deaths.forget(transaction, person())?;
                 }
@@ -314,7 +331,7 @@ impl Fold {
             }
             // Only visits without a number are looked for by it.
             let person = if key.weak { person() } else { Person::default() };
-            self.visits.keep(&key, person, course, facets.received_ms.div_euclid(DAY_MS), people);
+            self.visits.keep(&key, person, course, facets.received_ms.div_euclid(DAY_MS), team);
         }
         if died && self.deaths.note(transaction, person(), incoming.seq, facets.received_ms)? {
             let died = reading.time(Some(pid), 29, 1, zone);
@@ -322,8 +339,22 @@ impl Fold {
             let at = self.at(incoming, &candidate, Some((&Course::default(), &told)));
             events.extend(self.event(incoming, events.len(), candidate, at, &of_visit));
         }
-        Ok(())
+        Ok((team != 0 && team != said, Some(of_visit).filter(|of_visit| of_visit.key.is_some())))
     }
+}
+
+/// What a message says of which no event came.
+fn silent(incoming: &Incoming<'_>, of_visit: OfVisit, team: Option<TeamTold>) -> Option<Silent> {
+    let reading = incoming.reading;
+    let all = reading.all();
+    (of_visit.key.is_some() || team.is_some()).then(|| Silent {
+        facility: event::facility(&of_visit, reading),
+        visit: of_visit.key,
+        feed: event::feed(reading),
+        codes: reading.codes(&all, all.clone()),
+        confidentiality: reading.confidentiality(&all, all.clone()),
+        team,
+    })
 }
 
 #[cfg(test)]

@@ -32,6 +32,8 @@ pub struct EventOptions {
     pub hanging_ed_close: Duration,
     /// PV1-2 as sent to a code of v3 ActEncounterCode; goes before [`EventOptions::class`]'s own.
     pub class_map: BTreeMap<String, Class>,
+    /// MSH-11.1 of messages that are of patients; of others (T, D) nobody is told, and nothing is kept. One that says nothing is taken.
+    pub processing: Vec<String>,
 }
 
 impl Default for EventOptions {
@@ -40,11 +42,18 @@ impl Default for EventOptions {
             max_event_age: Duration::from_secs(72 * 3600),
             hanging_ed_close: Duration::from_secs(48 * 3600),
             class_map: BTreeMap::new(),
+            processing: vec!["P".into()],
         }
     }
 }
 
 impl EventOptions {
+    /// Whether a message with that MSH-11.1 is taken.
+    pub fn processes(&self, processing_id: &[u8]) -> bool {
+        let id = processing_id.trim_ascii();
+        id.is_empty() || self.processing.iter().any(|one| id.eq_ignore_ascii_case(one.as_bytes()))
+    }
+
     /// The class that PV1-2 means, by the map, else by HL7 table 0004.
     pub fn class(&self, patient_class: &str) -> Option<Class> {
         self.class_map.get(patient_class).copied().or(match patient_class {

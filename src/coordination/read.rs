@@ -10,6 +10,7 @@ use super::event::{Identifier, Number, Patient};
 use crate::hl7::{Charset, Delimiters, Message, Precision, SegmentId, Span, Timestamp, decode_into, is_null};
 use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// The longest value that is read; what is longer is cut.
@@ -80,17 +81,51 @@ impl<'m> Reading<'m> {
         parts.filter(move |span| valued(self.message.bytes(*span)))
     }
 
-    /// A component, from 1, of a repetition: its first subcomponent unless another is asked for.
-    pub fn part(self, repetition: Span, component: usize, subcomponent: usize) -> &'m [u8] {
-        let component = self.message.part(repetition, self.delimiters.component, component);
-        clean(self.message.bytes(self.message.part(component, self.delimiters.subcomponent, subcomponent)))
+    /// A component, from 1, of the first repetition in a span: its first subcomponent unless another is asked for. One pass, as a message is asked a hundred times.
+    pub fn part(self, span: Span, component: usize, subcomponent: usize) -> &'m [u8] {
+        let Delimiters { repetition, component: between, subcomponent: within, .. } = self.delimiters;
+        let bytes = self.message.bytes(span);
+        let (mut start, mut at_component, mut at_subcomponent) = (0, 1, 1);
+        let mut end = bytes.len();
+        for (at, byte) in bytes.iter().enumerate() {
+            // A delimiter of 0 parts nothing.
+            if *byte == 0 || (*byte != repetition && *byte != between && *byte != within) {
+                continue;
+            }
+            if *byte == repetition || (at_component, at_subcomponent) == (component, subcomponent) {
+                end = at;
+                break;
+            }
+            if *byte == between {
+                (at_component, at_subcomponent) = (at_component + 1, 1);
+                if at_component > component {
+                    return &[];
+                }
+            } else {
+                at_subcomponent += 1;
+            }
+            start = at + 1;
+        }
+        let found = (at_component, at_subcomponent) == (component, subcomponent);
+        clean(bytes.get(start..end).filter(|_| found).unwrap_or_default())
     }
 
     /// The bytes of a component of the first repetition of a field.
     pub fn bytes(self, segment: Option<usize>, field: usize, component: usize) -> &'m [u8] {
-        let Some(segment) = segment else { return &[] };
-        let first = self.message.part(self.message.field(segment, field), self.delimiters.repetition, 1);
-        self.part(first, component, 1)
+        segment.map_or(&[], |segment| self.part(self.message.field(segment, field), component, 1))
+    }
+
+    /// The same as text, to be looked at: borrowed where it reads as it stands, as nearly all do.
+    pub fn view(self, segment: Option<usize>, field: usize, component: usize) -> Cow<'m, str> {
+        let bytes = self.bytes(segment, field, component);
+        self.plain(bytes).map_or_else(|| Cow::Owned(self.decode(bytes)), Cow::Borrowed)
+    }
+
+    /// Bytes that read as they stand.
+    fn plain(self, bytes: &'_ [u8]) -> Option<&'_ str> {
+        let stands = bytes.len() <= VALUE_BYTES_MAX && bytes.is_ascii() && !bytes.contains(&self.delimiters.escape);
+        let compatible = !matches!(self.charset, Charset::Encoded(encoding) if !encoding.is_ascii_compatible());
+        if stands && compatible { std::str::from_utf8(bytes).ok() } else { None }
     }
 
     /// The same as text.
@@ -100,6 +135,9 @@ impl<'m> Reading<'m> {
 
     /// Bytes of the message as text.
     pub fn decode(self, bytes: &[u8]) -> String {
+        if let Some(plain) = self.plain(bytes) {
+            return plain.to_owned();
+        }
         let mut out = Vec::with_capacity(bytes.len());
         decode_into(bytes.get(..VALUE_BYTES_MAX).unwrap_or(bytes), &self.delimiters, self.charset, &mut out);
         // What was cut in the middle of a character, or is none, shows as such.
@@ -211,6 +249,26 @@ mod tests {
         let day = told("20260308").unwrap();
         assert_eq!(day, ("2026-03-08T05:00:00Z".into(), "2026-03-09T03:59:59.999Z".into()), "23 hours");
         assert_eq!(["", "2026", "202603", "20261301", "x"].map(told), [None, None, None, None, None]);
+    }
+
+    proptest::proptest! {
+        /// One pass finds what splitting step by step does.
+        #[test]
+        fn parts_are_what_splitting_gives(field in "[a-c^&~ \"]{0,12}", component in 1..5_usize, subcomponent in 1..4_usize) {
+            for msh in ["MSH|^~\\&|A", "MSH|^~|A", "MSH|^|A"] {
+                let raw = format!("{msh}\rPID|{field}|x\r");
+                let mut index = Index::new();
+                index.parse(raw.as_bytes()).unwrap();
+                let message = index.message(raw.as_bytes());
+                let reading = Reading::new(message).unwrap();
+                let delimiters = message.delimiters();
+                let first = message.part(message.field(1, 1), delimiters.repetition, 1);
+                let part = message.part(first, delimiters.component, component);
+                let expected = clean(message.bytes(message.part(part, delimiters.subcomponent, subcomponent)));
+                proptest::prop_assert_eq!(reading.part(message.field(1, 1), component, subcomponent), expected);
+                proptest::prop_assert_eq!(&*reading.view(Some(1), 1, component), reading.text(Some(1), 1, component));
+            }
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ pub enum Reason {
     Other,
     /// It cannot be read.
     Unreadable,
+    /// MSH-11 says that it is for tests or debugging; `processing` may name it.
+    Processing,
     /// The same MSH-3, MSH-4, MSH-9 and MSH-10 as one before about the same patient and visit.
     Duplicate,
     /// It changes nothing that anybody is told of, or repeats what was told.
@@ -27,9 +29,10 @@ pub enum Reason {
 
 impl Reason {
     /// Every one.
-    pub const ALL: [Reason; 10] = [
+    pub const ALL: [Reason; 11] = [
         Reason::Other,
         Reason::Unreadable,
+        Reason::Processing,
         Reason::Duplicate,
         Reason::NothingNew,
         Reason::UnknownClass,
@@ -45,6 +48,7 @@ impl Reason {
         match self {
             Reason::Other => "other",
             Reason::Unreadable => "unreadable",
+            Reason::Processing => "processing",
             Reason::Duplicate => "duplicate",
             Reason::NothingNew => "nothing-new",
             Reason::UnknownClass => "unknown-class",

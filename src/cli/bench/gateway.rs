@@ -1,8 +1,14 @@
 //! The gateway that is measured: this very program, in a process of its own.
+use super::care::{CareArgs, prepare};
+use crate::coordination::store::Store;
 use anyhow::{Context as _, bail};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+
+/// Where the configuration, which does not say, has its data.
+const DATA: &str = "handoff-data";
 
 /// A running gateway; dropping it ends the process and removes its folder.
 pub(super) struct Process {
@@ -12,10 +18,15 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts one with that configuration and waits until it listens.
-    pub fn start(parent: &Path, configuration: &str) -> anyhow::Result<Process> {
+    /// Starts one with that configuration, and coordinated care where that is asked for, and waits until it listens.
+    pub fn start(parent: &Path, configuration: &str, care: Option<CareArgs>) -> anyhow::Result<Process> {
         let folder = parent.join(format!("handoff-bench-{}", std::process::id()));
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let mut configuration = configuration.to_owned();
+        if let Some(care) = care {
+            std::fs::create_dir(folder.join(DATA))?;
+            configuration += &prepare(&folder, &folder.join(DATA), care)?;
+        }
         let file = folder.join("handoff.toml");
         std::fs::write(&file, configuration)?;
         let mut child = Command::new(std::env::current_exe()?)
@@ -59,6 +70,15 @@ impl Process {
             Some(fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?)
         };
         ticks(&text).unwrap_or(0.0) / 100.0
+    }
+
+    /// How many messages coordinated care has read.
+    pub fn read(&self) -> anyhow::Result<u64> {
+        let path = Store::path(&self.folder.join(DATA));
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        connection.busy_timeout(std::time::Duration::from_secs(10))?;
+        let next = connection.query_row("SELECT next FROM cursor", [], |row| row.get::<_, i64>(0)).optional()?;
+        Ok(next.map_or(0, |next| next.unsigned_abs().saturating_sub(1)))
     }
 
     /// The most memory that it had at any time, in bytes.

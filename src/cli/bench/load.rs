@@ -1,4 +1,5 @@
 //! The senders: each its own connection, one message on its way at a time.
+use super::care::World;
 use crate::mllp::client::{Client, Options};
 use anyhow::{Context as _, bail};
 use hdrhistogram::Histogram;
@@ -28,19 +29,24 @@ impl Tally {
     }
 }
 
-/// Sends until `measured` ends. `pace` is the time between two messages of one connection, if they are sent at fixed times.
+/// Numbers of messages of a connection: more than it ever sends, and no part of a visit.
+const NUMBERS: u64 = 10_000_000;
+
+/// Sends until `measured` ends. `pace` is the time between two messages of one connection, if they are sent at fixed times. Visits of `world`, else admissions.
 pub(super) async fn run(
     address: String,
     connections: usize,
     pace: Option<Duration>,
     measured: Range<Instant>,
+    world: Option<World>,
 ) -> anyhow::Result<Tally> {
     let mut senders = JoinSet::new();
     for number in 0..connections {
-        let (address, measured) = (address.clone(), measured.clone());
+        let (address, measured, world) = (address.clone(), measured.clone(), world.clone());
         // Due times of the connections lie evenly between one another.
         let first = Instant::now() + pace.unwrap_or_default().mul_f64(number as f64 / connections as f64);
-        senders.spawn(async move { send(&address, number, pace.map(|pace| (first, pace)), measured).await });
+        let schedule = pace.map(|pace| (first, pace));
+        senders.spawn(async move { send(&address, number, schedule, measured, world.as_ref()).await });
     }
     let mut all = Tally::new()?;
     while let Some(tally) = senders.join_next().await {
@@ -57,6 +63,7 @@ async fn send(
     number: usize,
     schedule: Option<(Instant, Duration)>,
     measured: Range<Instant>,
+    world: Option<&World>,
 ) -> anyhow::Result<Tally> {
     let patient = Options {
         connect_timeout: Duration::from_secs(30),
@@ -77,8 +84,18 @@ async fn send(
         if due > Instant::now() {
             tokio::time::sleep_until(due.into()).await;
         }
-        let id = format!("B{number}-{count}");
-        let answer = client.exchange(message(&id, number).as_bytes()).await?;
+        let (id, text) = match world {
+            Some(world) => {
+                let number = number as u64 * NUMBERS + u64::from(count);
+                (format!("B{number}"), world.message(number))
+            }
+            None => {
+                let id = format!("B{number}-{count}");
+                let text = message(&id, number);
+                (id, text)
+            }
+        };
+        let answer = client.exchange(text.as_bytes()).await?;
         let accepted = [b"MSA|AA|", id.as_bytes()].concat();
         if memchr::memmem::find(&answer, &accepted).is_none() {
             bail!("message {id} was not accepted: {}", String::from_utf8_lossy(&answer).replace('\r', " "));

@@ -7,13 +7,19 @@
 //! | T3 | stored and translated | one, a transaction Bundle to a FHIR endpoint |
 //! | T4 | stored and translated | four, a transaction Bundle each |
 //!
+//! With `--coordination` the messages are those of visits, a panel, subscriptions and loops are configured, and what is told beside is how fast coordinated care reads the journal: while
+//! the load goes on, and afterwards, when nothing else runs. `handoff bench reader` measures that without a gateway.
+//!
 //! Without `--rate` each connection sends as soon as the acknowledgement before has come. With it messages are sent at fixed times, whether or not the gateway
 //! keeps up, and an acknowledgement is as late as it comes after that time: no pause of the gateway hides the messages that it held up.
+mod care;
 mod gateway;
 mod load;
+mod reader;
 mod sink;
 
 use anyhow::Context as _;
+use care::{CareArgs, Mix, World};
 use clap::{Args, Subcommand, ValueEnum};
 use gateway::Process;
 use load::Tally;
@@ -34,6 +40,8 @@ pub struct BenchArgs {
 enum What {
     /// Start a gateway and measure acknowledgements and deliveries under load
     Gateway(GatewayArgs),
+    /// Measure how fast coordinated care reads a journal
+    Reader(reader::ReaderArgs),
 }
 
 #[derive(Debug, Args)]
@@ -65,6 +73,11 @@ struct GatewayArgs {
     /// Measure each workload once more beside a route whose endpoint is out of reach, or answers after a second, and tell the ratio
     #[arg(long, value_delimiter = ',')]
     beside: Vec<Beside>,
+    /// With coordinated care: visits of people, one in twenty of them in a panel
+    #[arg(long)]
+    coordination: bool,
+    #[command(flatten)]
+    care: CareArgs,
     /// The folder whose disk the journal is written to; a folder of its own is made in it and removed
     #[arg(long, value_name = "DIR", default_value = ".")]
     data: PathBuf,
@@ -106,7 +119,10 @@ enum Sureness {
 /// # Errors
 /// When a gateway cannot be started or a sender fails.
 pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
-    let What::Gateway(args) = args.what;
+    let args = match args.what {
+        What::Gateway(args) => args,
+        What::Reader(args) => return reader::run(&args),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let fsync = fsync_latency(&args.data).with_context(|| format!("cannot write to {}", args.data.display()))?;
     if !args.json {
@@ -143,30 +159,51 @@ struct Figures {
     delivered_seconds: f64,
     delivered: u64,
     missing: u64,
+    care: Option<Care>,
+}
+
+/// How coordinated care has read.
+struct Care {
+    /// Messages a second while it was measured.
+    beside: f64,
+    /// Messages that it had not read when the load ended.
+    behind: u64,
+    /// Messages a second after that.
+    alone: f64,
 }
 
 async fn measure(workload: Workload, beside: Option<Beside>, args: &GatewayArgs) -> anyhow::Result<Figures> {
     let sinks = Sinks::start().await?;
-    let process = Process::start(&args.data, &workload.configuration(&sinks, beside, args))?;
+    let care = args.coordination.then_some(args.care);
+    let process = Process::start(&args.data, &workload.configuration(&sinks, beside, args), care)?;
+    let world = care.map(|care| World::new(care, Mix::Mixed));
+    let read = || if care.is_some() { process.read() } else { Ok(0) };
     let pace = args.rate.map(|rate| Duration::from_secs_f64(args.connections as f64 / rate.max(0.001)));
     let started = Instant::now();
     let begin = started + Duration::from_secs(args.warm_up);
     let measured = begin..begin + Duration::from_secs(args.seconds);
-    let senders = load::run(process.address(), args.connections, pace, measured.clone());
+    let senders = load::run(process.address(), args.connections, pace, measured.clone(), world);
     let usage = async {
         tokio::time::sleep_until(measured.start.into()).await;
-        let (cpu, delivered) = (process.cpu_seconds(), sinks.count());
+        let (cpu, delivered, read_before) = (process.cpu_seconds(), sinks.count(), read()?);
         tokio::time::sleep_until(measured.end.into()).await;
-        (process.cpu_seconds() - cpu, delivered)
+        anyhow::Ok((process.cpu_seconds() - cpu, delivered, read()? - read_before))
     };
-    let (tally, (cpu_seconds, delivered_before)) = tokio::join!(senders, usage);
-    let tally = tally?;
+    let (tally, usage) = tokio::join!(senders, usage);
+    let (tally, (cpu_seconds, delivered_before, read_beside)) = (tally?, usage?);
+    let (ended, read_then) = (Instant::now(), read()?);
+    let behind = tally.acknowledged_ever.saturating_sub(read_then);
     let expected = tally.acknowledged_ever * workload.routes();
     while sinks.count() < expected && measured.end.elapsed() < Duration::from_secs(args.drain) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let delivered_seconds = measured.start.elapsed().as_secs_f64();
     let count = sinks.count();
+    while care.is_some() && read()? < tally.acknowledged_ever && ended.elapsed() < Duration::from_secs(args.drain) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let alone = (read()? - read_then) as f64 / ended.elapsed().as_secs_f64();
+    let care = care.map(|_| Care { beside: read_beside as f64 / args.seconds as f64, behind, alone });
     Ok(Figures {
         tally,
         seconds: args.seconds as f64,
@@ -175,6 +212,7 @@ async fn measure(workload: Workload, beside: Option<Beside>, args: &GatewayArgs)
         delivered_seconds,
         delivered: count - delivered_before.min(count),
         missing: expected.saturating_sub(count),
+        care,
     })
 }
 
@@ -277,8 +315,11 @@ impl Figures {
                 format!(", {:.0} deliveries/s until all had arrived ({} missing)", self.delivered_rate(), self.missing)
             }
         };
+        let care = self.care.as_ref().map_or(String::new(), |Care { beside, behind, alone }| {
+            format!(", coordinated care read {beside:.0} msg/s, then {behind} behind and {alone:.0} msg/s")
+        });
         format!(
-            "{}{}: {:.0} msg/s acknowledged, {:.0} msg/s for each second of processor, ACK p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, memory {} MB{delivered}{ratios}",
+            "{}{}: {:.0} msg/s acknowledged, {:.0} msg/s for each second of processor, ACK p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, memory {} MB{delivered}{care}{ratios}",
             workload.name(),
             beside.map_or("", Beside::words),
             self.rate(),
@@ -315,6 +356,7 @@ impl Figures {
             "memory_bytes": self.memory_bytes,
             "deliveries_per_s": self.delivered_rate(),
             "missing": self.missing,
+            "care": self.care.as_ref().map(|care| json!({ "read_per_s": care.beside, "behind": care.behind, "read_per_s_after": care.alone })),
         })
     }
 }

@@ -20,6 +20,12 @@ pub(super) fn events(coordination: &Section<'_>) -> EventOptions {
             }
         }
     }
+    if let Some(processing) = section.texts("processing") {
+        if processing.is_empty() {
+            section.wrong("processing must name one value of MSH-11 at least, such as processing = [\"P\"]");
+        }
+        options.processing = processing.into_iter().map(|text| text.value).collect();
+    }
     section.finish();
     options
 }

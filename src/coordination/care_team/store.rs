@@ -5,7 +5,7 @@ use crate::coordination::loops::Span;
 use crate::coordination::{Event, Kind, PersonKey, lineage};
 use jiff::tz::TimeZone;
 use rusqlite::types::Type;
-use rusqlite::{Connection, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 /// What this part needs in the database.
 pub const TABLES: &str = "
@@ -32,31 +32,25 @@ pub fn take(
     secret: bool,
     zone: &TimeZone,
 ) -> rusqlite::Result<()> {
-    let ends = matches!(event.kind, Kind::Discharge | Kind::EdDischarge | Kind::DischargeCancelled);
-    if event.participants.is_empty() && !ends {
+    let over = matches!(event.kind, Kind::Discharge | Kind::EdDischarge);
+    if event.participants.is_empty() && !over && event.kind != Kind::DischargeCancelled {
         return Ok(());
     }
     let person = lineage::root(transaction, origin)?;
+    let lasting = Lasting::of(&event.participants, &event.feed, secret, (event.at_ms, event.received_ms));
+    let mut new = lasting.insert(transaction, (person, origin))?;
     let visit = event.visit.as_ref().map(|visit| format!("{}|{}", visit.authority, visit.number));
-    let over = matches!(event.kind, Kind::Discharge | Kind::EdDischarge);
-    let until_ms = AFTER_VISIT.end(event.at_ms, zone);
-    for one in &event.participants {
-        match as_what(one) {
-            Some((Source::Visit, role)) => {
-                let Some(visit) = &visit else { continue };
-                // An outpatient visit has no end that anybody tells of.
-                let until_ms = (over || event.kind == Kind::OutpatientVisit).then_some(until_ms);
-                let told = Told { source: Source::Visit, role, told_by: "", visit, until_ms, secret };
-                insert(transaction, (person, origin), one, &told, event)?;
+    let end_ms = AFTER_VISIT.end(event.at_ms, zone);
+    if let Some(visit) = &visit {
+        // An outpatient visit has no end that anybody tells of.
+        let until_ms = (over || event.kind == Kind::OutpatientVisit).then_some(end_ms);
+        for one in &event.participants {
+            if let Some((Source::Visit, role)) = as_what(one) {
+                let since_ms = event.at_ms;
+                let told = Told { source: Source::Visit, role, told_by: "", visit, since_ms, until_ms, secret };
+                new |= insert_of_visit(transaction, (person, origin), one, &told)?;
             }
-            Some((source, role)) => {
-                let told = Told { source, role, told_by: &event.feed, visit: "", until_ms: None, secret };
-                insert(transaction, (person, origin), one, &told, event)?;
-            }
-            None => {}
         }
-    }
-    if let Some(visit) = visit {
         if secret {
             let sql = "UPDATE care_member SET secret = 1 WHERE person = ?1 AND visit = ?2";
             transaction.prepare_cached(sql)?.execute(params![person.0, visit])?;
@@ -67,12 +61,57 @@ pub fn take(
                 .execute(params![person.0, visit, until_ms])
         };
         match event.kind {
-            Kind::Discharge | Kind::EdDischarge => set(Some(until_ms))?,
+            Kind::Discharge | Kind::EdDischarge => set(Some(end_ms))?,
             Kind::DischargeCancelled => set(None)?,
             _ => 0,
         };
     }
-    bound(transaction, person, event.received_ms)
+    if new { bound(transaction, person, event.received_ms) } else { Ok(()) }
+}
+
+/// What is said of those who look after somebody beyond a visit.
+#[derive(Clone, Copy)]
+pub struct Lasting<'a> {
+    participants: &'a [Participant],
+    feed: &'a str,
+    /// That it was said at all is to be told to few.
+    secret: bool,
+    at_ms: i64,
+    received_ms: i64,
+}
+
+impl<'a> Lasting<'a> {
+    /// As a sender (MSH-3.1 and MSH-4.1, joined by `|`) says it, at a time and as of its receipt.
+    pub fn of(
+        participants: &'a [Participant],
+        feed: &'a str,
+        secret: bool,
+        (at_ms, received_ms): (i64, i64),
+    ) -> Lasting<'a> {
+        Lasting { participants, feed, secret, at_ms, received_ms }
+    }
+
+    /// Whether there is one more than before.
+    fn insert(&self, transaction: &Transaction<'_>, whose: (PersonKey, PersonKey)) -> rusqlite::Result<bool> {
+        let mut new = false;
+        for one in self.participants {
+            if let Some((source, role)) = as_what(one).filter(|(source, _)| *source != Source::Visit) {
+                let (since_ms, secret) = (self.at_ms, self.secret);
+                let told = Told { source, role, told_by: self.feed, visit: "", since_ms, until_ms: None, secret };
+                new |= insert_lasting(transaction, whose, one, &told)?;
+            }
+        }
+        Ok(new)
+    }
+}
+
+/// Notes who looks after the person beyond a visit, without an event.
+///
+/// # Errors
+/// A database that cannot be read or written.
+pub fn take_lasting(transaction: &Transaction<'_>, told: &Lasting<'_>, origin: PersonKey) -> rusqlite::Result<()> {
+    let person = lineage::root(transaction, origin)?;
+    if told.insert(transaction, (person, origin))? { bound(transaction, person, told.received_ms) } else { Ok(()) }
 }
 
 /// One statement.
@@ -81,6 +120,7 @@ struct Told<'a> {
     role: &'a str,
     told_by: &'a str,
     visit: &'a str,
+    since_ms: i64,
     until_ms: Option<i64>,
     secret: bool,
 }
@@ -102,53 +142,77 @@ fn as_what(one: &Participant) -> Option<(Source, &'static str)> {
     }
 }
 
-/// Writes a statement; of a lasting role it takes the place of what the same sender said before, unless that is newer.
+/// Writes a statement of a lasting role, in the place of what the same sender said before, unless that is newer. Whether there was none.
+fn insert_lasting(
+    transaction: &Transaction<'_>,
+    (person, origin): (PersonKey, PersonKey),
+    one: &Participant,
+    told: &Told<'_>,
+) -> rusqlite::Result<bool> {
+    // Of persons that were merged each keeps its own: they may be told apart again.
+    let sql = "SELECT number, since_ms, npi = ?6 AND family = ?7 AND given = ?8 FROM care_member
+                 WHERE person = ?1 AND origin = ?2 AND source = ?3 AND role = ?4 AND told_by = ?5";
+    let source = told.source.name();
+    let (number, family, given) = (&one.number, &one.family, &one.given);
+    let known: Option<(i64, i64, bool)> = transaction
+        .prepare_cached(sql)?
+        .query_row(params![person.0, origin.0, source, told.role, told.told_by, number, family, given], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .optional()?;
+    let Some((row, since_ms, same)) = known else {
+        insert(transaction, (person, origin), one, told)?;
+        return Ok(true);
+    };
+    if since_ms < told.since_ms || since_ms == told.since_ms && !same {
+        let sql =
+            "UPDATE care_member SET npi = ?2, family = ?3, given = ?4, since_ms = ?5, secret = ?6 WHERE number = ?1";
+        let values = params![row, number, family, given, told.since_ms, told.secret];
+        transaction.prepare_cached(sql)?.execute(values)?;
+    }
+    Ok(false)
+}
+
+/// Writes a statement of a visit, once. Whether there was none.
+fn insert_of_visit(
+    transaction: &Transaction<'_>,
+    (person, origin): (PersonKey, PersonKey),
+    one: &Participant,
+    told: &Told<'_>,
+) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM care_member
+                 WHERE person = ?1 AND source = ?2 AND role = ?3 AND visit = ?4 AND npi = ?5 AND family = ?6)";
+    let values = params![person.0, told.source.name(), told.role, told.visit, one.number, one.family];
+    let known: bool = transaction.prepare_cached(sql)?.query_row(values, |row| row.get(0))?;
+    if !known {
+        insert(transaction, (person, origin), one, told)?;
+    }
+    Ok(!known)
+}
+
 fn insert(
     transaction: &Transaction<'_>,
     (person, origin): (PersonKey, PersonKey),
     one: &Participant,
     told: &Told<'_>,
-    event: &Event,
 ) -> rusqlite::Result<()> {
-    let source = told.source.name();
-    let known: bool = if told.source == Source::Visit {
-        let sql = "SELECT EXISTS (SELECT 1 FROM care_member
-                     WHERE person = ?1 AND source = ?2 AND role = ?3 AND visit = ?4 AND npi = ?5 AND family = ?6)";
-        let values = params![person.0, source, told.role, told.visit, one.number, one.family];
-        transaction.prepare_cached(sql)?.query_row(values, |row| row.get(0))?
-    } else {
-        // Of persons that were merged each keeps its own: they may be told apart again.
-        let sql = "DELETE FROM care_member
-                     WHERE person = ?1 AND origin = ?2 AND source = ?3 AND role = ?4 AND told_by = ?5 AND since_ms <= ?6";
-        let values = params![person.0, origin.0, source, told.role, told.told_by, event.at_ms];
-        transaction.prepare_cached(sql)?.execute(values)?;
-        let sql = "SELECT EXISTS (SELECT 1 FROM care_member
-                     WHERE person = ?1 AND origin = ?2 AND source = ?3 AND role = ?4 AND told_by = ?5)";
-        let values = params![person.0, origin.0, source, told.role, told.told_by];
-        transaction.prepare_cached(sql)?.query_row(values, |row| row.get(0))?
-    };
-    if known {
-        return Ok(());
-    }
-    transaction
-        .prepare_cached(
-            "INSERT INTO care_member (person, origin, source, role, npi, family, given, told_by, visit, since_ms, until_ms, secret)
-             VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)",
-        )?
-        .execute(params![
-            person.0,
-            origin.0,
-            source,
-            told.role,
-            one.number,
-            one.family,
-            one.given,
-            told.told_by,
-            told.visit,
-            event.at_ms,
-            told.until_ms,
-            told.secret,
-        ])?;
+    let sql =
+        "INSERT INTO care_member (person, origin, source, role, npi, family, given, told_by, visit, since_ms, until_ms, secret)
+               VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)";
+    transaction.prepare_cached(sql)?.execute(params![
+        person.0,
+        origin.0,
+        told.source.name(),
+        told.role,
+        one.number,
+        one.family,
+        one.given,
+        told.told_by,
+        told.visit,
+        told.since_ms,
+        told.until_ms,
+        told.secret,
+    ])?;
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use super::super::store::Error;
 use super::patients::{is_somebody, person};
 use super::visit::{Course, Told};
 use super::visits::Person;
-use super::{AHEAD_MS, Fold, Incoming};
+use super::{AHEAD_MS, Fold, Incoming, TeamTold};
 use crate::facets::uuid_text;
 use crate::fhir::identity::version_5;
 use jiff::tz::TimeZone;
@@ -54,16 +54,17 @@ impl OfVisit {
 impl Fold {
     /// The zone of times without an offset: that of the facility that a patient's segments name, else of the sender.
     pub(super) fn zone(&self, reading: Reading<'_>, within: Range<usize>) -> &TimeZone {
-        let facility = reading.text(reading.find(within, b"PV1"), 3, 4);
-        let sender = || reading.text(Some(reading.header()), 4, 1);
-        let known = self.facilities.by_key.contains_key(&facility);
-        if known { self.facilities.zone(&facility) } else { self.facilities.zone(&sender()) }
+        let facility = reading.view(reading.find(within, b"PV1"), 3, 4);
+        if self.facilities.by_key.contains_key(&*facility) {
+            return self.facilities.zone(&facility);
+        }
+        self.facilities.zone(&reading.view(Some(reading.header()), 4, 1))
     }
 
     /// What a message tells of a visit.
     pub(super) fn told<'m>(&self, incoming: &Incoming<'m>, pv1: Option<usize>, zone: &TimeZone) -> Told<'m> {
         let reading = incoming.reading;
-        let sent = reading.text(pv1, 2, 1);
+        let sent = reading.view(pv1, 2, 1);
         let class = self.events.class(&sent);
         Told {
             trigger: incoming.trigger,
@@ -181,6 +182,20 @@ impl Fold {
         }
     }
 
+    /// Who looks after the patient; none where nobody can tell whom it is about.
+    pub(super) fn team(&mut self, incoming: &Incoming<'_>, zone: &TimeZone) -> Option<TeamTold> {
+        let reading = incoming.reading;
+        let (all, received_ms) = (reading.all(), incoming.facets.received_ms);
+        let pid = reading.find(all.clone(), b"PID").filter(|pid| is_somebody(reading, *pid))?;
+        let sent = self.sent(incoming, zone).filter(|at| at.ms <= received_ms.saturating_add(AHEAD_MS));
+        Some(TeamTold {
+            patient: reading.patient(pid),
+            participants: reading.participants(&all, all.clone()),
+            at_ms: sent.map_or(received_ms, |at| at.ms),
+            received_ms,
+        })
+    }
+
     /// When a message says that it was made.
     fn sent(&self, incoming: &Incoming<'_>, zone: &TimeZone) -> Option<Moment> {
         let reading = incoming.reading;
@@ -251,8 +266,10 @@ pub(super) fn facility(of_visit: &OfVisit, reading: Reading<'_>) -> String {
 
 /// Who sent it.
 pub(super) fn feed(reading: Reading<'_>) -> String {
-    let header = Some(reading.header());
-    format!("{}|{}", reading.text(header, 3, 1), reading.text(header, 4, 1))
+    let mut feed = reading.text(Some(reading.header()), 3, 1);
+    feed.push('|');
+    feed.push_str(&reading.view(Some(reading.header()), 4, 1));
+    feed
 }
 
 impl Course {

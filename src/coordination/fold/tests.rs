@@ -506,10 +506,43 @@ fn messages_of_no_use_are_counted() {
     };
     assert_eq!(take(b"MSH|^~\\&|A|B|||1||ACK|1|P|2.5\r"), ["other"]);
     assert_eq!(take(b"no message"), ["other"]);
+    for processing in ["T", "D", "T^A"] {
+        let test = format!("MSH|^~\\&|A|B|||1||ADT^A01|0|{processing}|2.5\rPID|1||1\rPV1||I|||||||||||||||||8\r");
+        assert_eq!(take(test.as_bytes()), ["processing"]);
+    }
     assert_eq!(take(b"MSH|^~\\&|A|B|||1||ADT^A31|2|P|2.5\rPID|1||1\r"), ["nothing-new"]);
     assert_eq!(take(b"MSH|^~\\&|A|B|||1||ADT^A01|3|P|2.5\rPID|1\rPV1||I|||||||||||||||||9\r"), ["no-patient"]);
     assert!(take(b"MSH|^~\\&|A|B|||1||ADT^A08|31|P|2.5\rPID|1\rPV1||I|||||||||||||||||9\r") == ["no-patient"]);
     assert_eq!(take(b"MSH|^~\\&|A|B|||1||ORU^R01|4|P|2.5\rPID|1||1\rOBR|1|||X|||||||||||||||||||||P\r"), ["not-final"]);
+}
+
+#[test]
+fn processing_ids_that_count_are_configured() {
+    let events = super::super::options::EventOptions { processing: vec!["P".into(), "D".into()], ..options().events };
+    let counts = ["P", "p", "D", "", "T"].map(|id| events.processes(id.as_bytes()));
+    assert_eq!(counts, [true, true, true, true, false]);
+}
+
+#[test]
+fn who_looks_after_somebody_is_told_without_an_event_when_it_is_somebody_else() {
+    let mut gateway = Gateway::new();
+    let mut team = |raw: &[u8]| {
+        let event = !gateway.take(raw).is_empty();
+        let told = gateway.fold.silent().and_then(|silent| silent.team);
+        let shown = told.map(|told| {
+            let people = told.participants.iter().map(|one| format!("{} {}", one.role, one.number));
+            format!("{} of {} at {}", people.collect::<Vec<_>>().join(", "), told.patient.family, utc(told.at_ms))
+        });
+        (event, shown)
+    };
+    assert_eq!(team(&adt("A01", 0, "I", "1", &[], "PD1||||77^X\r")), (true, None), "with the event");
+    assert_eq!(team(&adt("A08", 1, "I", "1", &[], "PD1||||77^X\r")), (false, None), "nothing new");
+    let other = Some("primary-care 78 of A at 2026-03-02T00:02:00Z".to_owned());
+    assert_eq!(team(&adt("A08", 2, "I", "1", &[], "PD1||||78^Y\r")), (false, other));
+    assert_eq!(team(&adt("A08", 3, "I", "1", &[], "")), (false, None), "nothing is said");
+    assert_eq!(team(&adt("A08", 4, "I", "1", &[], "PD1||||78^Y\r")), (false, None), "the same as before");
+    let of_role = Some("PP 79 of A at 2026-03-02T00:05:00Z".to_owned());
+    assert_eq!(team(&adt("A31", 5, "", "", &[], "ROL|1|UP|PP|79^Z\r")), (false, of_role), "about no visit");
 }
 
 #[test]

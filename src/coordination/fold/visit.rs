@@ -12,28 +12,25 @@
 //! | A11 A12 A13 | `*-cancelled`; the detail says what of |
 //!
 //! A visit number may come again: a begin (A01, A04) whose PV1-44 is after the end of the visit, or for one that has no stay on another day, is another visit.
-use super::super::event::{Identifier, Kind, Participant, VisitKey};
+use super::super::event::{Kind, VisitKey};
 use super::super::options::Class;
 use super::super::read::Moment;
 use super::super::reason::Reason;
 use jiff::tz::TimeZone;
-use serde::{Deserialize, Serialize};
 
 /// What is known of a visit.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq)]
 pub struct Visit {
     /// Which.
     pub key: VisitKey,
     /// How it goes.
     pub course: Course,
-    /// Whose, as of the last event.
-    pub identifiers: Vec<Identifier>,
-    /// Who took part, as of the last event.
-    pub participants: Vec<Participant>,
+    /// A hash over what its messages last said of who looks after the patient beyond it; 0 where none said anything.
+    pub team: i64,
 }
 
 /// How a visit goes. Times are in milliseconds since 1970 (UTC).
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq)]
 pub struct Course {
     /// What kind of visit it is; none where no message said so.
     pub class: Option<Class>,
@@ -55,9 +52,8 @@ pub struct Course {
     pub hanging: bool,
 }
 
-/// A set of kinds. Kept by their names, as numbers would change with the vocabulary.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Vec<Kind>", into = "Vec<Kind>")]
+/// A set of kinds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Kinds(u32);
 
 const _: () = assert!(Kind::ALL.len() <= u32::BITS as usize, "a kind has a bit");
@@ -79,19 +75,26 @@ impl Kinds {
         self.0 &= !(1 << kind as u32);
         had
     }
-}
 
-impl From<Vec<Kind>> for Kinds {
-    fn from(kinds: Vec<Kind>) -> Kinds {
-        let mut set = Kinds::default();
-        kinds.into_iter().for_each(|kind| set.insert(kind));
-        set
+    /// As the database has them: names, parted by blanks, as numbers would change with the vocabulary.
+    pub(super) fn text(self) -> String {
+        let mut text = String::new();
+        for kind in Kind::ALL.into_iter().filter(|kind| self.has(*kind)) {
+            if !text.is_empty() {
+                text.push(' ');
+            }
+            text.push_str(kind.name());
+        }
+        text
     }
-}
 
-impl From<Kinds> for Vec<Kind> {
-    fn from(set: Kinds) -> Vec<Kind> {
-        Kind::ALL.into_iter().filter(|kind| set.has(*kind)).collect()
+    /// Reads them back; none where one is not known.
+    pub(super) fn parse(text: &str) -> Option<Kinds> {
+        let mut set = Kinds::default();
+        for name in text.split_ascii_whitespace() {
+            set.insert(Kind::parse(name)?);
+        }
+        Some(set)
     }
 }
 

@@ -2,16 +2,18 @@
 //!
 //! What has changed in memory is written by [`Visits::flush`] before the transaction ends; a restart reads the same. A visit is let go some time after the last
 //! message about it, by the days of receipt that messages tell, so the same journal always leaves the same rows.
-use super::super::event::{Identifier, Participant, VisitKey};
+use super::super::event::VisitKey;
+use super::super::options::Class;
 use super::super::store::Error;
-use super::visit::{Course, Visit};
+use super::visit::{Course, Kinds, Visit};
 use hashbrown::HashMap;
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 pub(super) const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS visit (
     authority TEXT NOT NULL, number TEXT NOT NULL, weak INTEGER NOT NULL, person BLOB NOT NULL, admit_ms INTEGER, discharge_ms INTEGER,
-    let_go_day INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (authority, number, weak)
+    let_go_day INTEGER NOT NULL, class TEXT, facility TEXT NOT NULL, facility_before TEXT NOT NULL, disposition TEXT NOT NULL, notified TEXT NOT NULL,
+    partial INTEGER NOT NULL, hanging INTEGER NOT NULL, team INTEGER NOT NULL, PRIMARY KEY (authority, number, weak)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS visit_let_go ON visit (let_go_day);
 CREATE INDEX IF NOT EXISTS visit_weak ON visit (person, authority) WHERE weak = 1;";
@@ -39,6 +41,8 @@ struct Cached {
     visit: Visit,
     person: Person,
     let_go_day: i64,
+    /// As the database has it; none for one that is not there.
+    stored_day: Option<i64>,
     dirty: bool,
 }
 
@@ -52,40 +56,22 @@ impl Visits {
         Ok(self.cached.get(key).map(|cached| &cached.visit))
     }
 
-    /// Keeps how a visit goes, as of a message that was received on a day; with it who it is about, where that was read.
-    pub fn keep(
-        &mut self,
-        key: &VisitKey,
-        person: Person,
-        course: Course,
-        day: i64,
-        people: Option<(Vec<Identifier>, Vec<Participant>)>,
-    ) {
+    /// Keeps how a visit goes, as of a message that was received on a day; with it what that says of the team (0: nothing).
+    pub fn keep(&mut self, key: &VisitKey, person: Person, course: Course, day: i64, team: i64) {
         let open = course.class.is_some_and(|class| class.is_stay()) && !course.is_over();
         let let_go_day = day + if open { OPEN_DAYS } else { OVER_DAYS };
-        let empty = |key: &VisitKey| Cached {
-            visit: Visit {
-                key: key.clone(),
-                course: Course::default(),
-                identifiers: Vec::new(),
-                participants: Vec::new(),
-            },
-            person,
-            let_go_day: 0,
-            dirty: false,
-        };
-        let cached = self.cached.entry_ref(key).or_insert_with(|| empty(key));
-        let changed = cached.visit.course != course || cached.let_go_day != let_go_day || people.is_some();
+        let visit = || Visit { key: key.clone(), course: Course::default(), team: 0 };
+        let empty = || Cached { visit: visit(), person, let_go_day: 0, stored_day: None, dirty: false };
+        let cached = self.cached.entry_ref(key).or_insert_with(empty);
+        let team = if team == 0 { cached.visit.team } else { team };
+        let changed = cached.visit.course != course || cached.let_go_day != let_go_day || cached.visit.team != team;
         if changed {
             cached.visit.course = course;
+            cached.visit.team = team;
             cached.let_go_day = let_go_day;
             if !std::mem::replace(&mut cached.dirty, true) {
                 self.dirty.push(key.clone());
             }
-        }
-        if let Some((identifiers, participants)) = people {
-            cached.visit.identifiers = identifiers;
-            cached.visit.participants = participants;
         }
     }
 
@@ -120,23 +106,38 @@ impl Visits {
 
     /// Writes what has changed.
     pub fn flush(&mut self, transaction: &Transaction<'_>) -> Result<(), Error> {
-        let mut insert =
-            transaction.prepare_cached("INSERT OR REPLACE INTO visit VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
+        let mut insert = transaction.prepare_cached(
+            "INSERT OR REPLACE INTO visit VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+        )?;
+        // Most messages change nothing that an index has: none is written then.
+        let mut update = transaction.prepare_cached(
+            "UPDATE visit SET admit_ms = ?5, discharge_ms = ?6, class = ?8, facility = ?9, facility_before = ?10, disposition = ?11, notified = ?12,
+               partial = ?13, hanging = ?14, team = ?15 WHERE authority = ?1 AND number = ?2 AND weak = ?3",
+        )?;
         for key in self.dirty.drain(..) {
             let Some(cached) = self.cached.get_mut(&key) else { continue };
-            let Visit { course, .. } = &cached.visit;
-            let body = serde_json::to_string(&cached.visit).map_err(|_| Error::Damaged("visit"))?;
-            insert.execute(params![
+            let Course { facility, facility_before, admit_ms, discharge_ms, disposition, partial, hanging, .. } =
+                &cached.visit.course;
+            let same_day = cached.stored_day == Some(cached.let_go_day);
+            let write = if same_day { &mut update } else { &mut insert };
+            write.execute(params![
                 key.authority,
                 key.number,
                 key.weak,
                 cached.person,
-                course.admit_ms,
-                course.discharge_ms,
+                admit_ms,
+                discharge_ms,
                 cached.let_go_day,
-                body
+                cached.visit.course.class.map(Class::code),
+                facility,
+                facility_before,
+                disposition,
+                cached.visit.course.notified.text(),
+                partial,
+                hanging,
+                cached.visit.team
             ])?;
-            cached.dirty = false;
+            (cached.stored_day, cached.dirty) = (Some(cached.let_go_day), false);
         }
         if self.cached.len() > CACHED_MAX {
             self.cached.clear();
@@ -158,13 +159,37 @@ impl Visits {
 }
 
 fn read(connection: &Connection, key: &VisitKey) -> Result<Option<Cached>, Error> {
-    let sql = "SELECT person, let_go_day, body FROM visit WHERE authority = ?1 AND number = ?2 AND weak = ?3";
-    let row = connection.prepare_cached(sql)?.query_row(params![key.authority, key.number, key.weak], |row| {
-        Ok((row.get::<_, Person>(0)?, row.get(1)?, row.get::<_, String>(2)?))
+    let sql = "SELECT person, admit_ms, discharge_ms, let_go_day, class, facility, facility_before, disposition, notified, partial, hanging, team
+               FROM visit WHERE authority = ?1 AND number = ?2 AND weak = ?3";
+    let course = |row: &Row<'_>| -> rusqlite::Result<Option<Course>> {
+        let Some(notified) = Kinds::parse(row.get_ref(8)?.as_str()?) else { return Ok(None) };
+        let class = match row.get_ref(4)?.as_str_or_null()? {
+            None => None,
+            Some(code) => match Class::parse(code) {
+                None => return Ok(None),
+                class => class,
+            },
+        };
+        Ok(Some(Course {
+            class,
+            facility: row.get(5)?,
+            facility_before: row.get(6)?,
+            admit_ms: row.get(1)?,
+            discharge_ms: row.get(2)?,
+            disposition: row.get(7)?,
+            notified,
+            partial: row.get(9)?,
+            hanging: row.get(10)?,
+        }))
+    };
+    let mut select = connection.prepare_cached(sql)?;
+    let row = select.query_row(params![key.authority, key.number, key.weak], |row| {
+        Ok((row.get::<_, Person>(0)?, row.get::<_, i64>(3)?, course(row)?, row.get::<_, i64>(11)?))
     });
-    let Some((person, let_go_day, body)) = row.optional()? else { return Ok(None) };
-    let visit = serde_json::from_str(&body).map_err(|_| Error::Damaged("visit"))?;
-    Ok(Some(Cached { visit, person, let_go_day, dirty: false }))
+    let Some((person, let_go_day, course, team)) = row.optional()? else { return Ok(None) };
+    let course = course.ok_or(Error::Damaged("visit"))?;
+    let visit = Visit { key: key.clone(), course, team };
+    Ok(Some(Cached { visit, person, let_go_day, stored_day: Some(let_go_day), dirty: false }))
 }
 
 /// A visit as it stands in the database: for those who answer.

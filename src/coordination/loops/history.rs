@@ -96,9 +96,10 @@ fn insert(
     let sql = "INSERT INTO loop_history (person, origin, stay, visit, at_ms, end_ms, disposition) VALUES (?1,?2,?3,?4,?5,?6,?7)";
     let values = params![person.0, origin.0, stay, visit, event.at_ms, end_ms, event.disposition];
     transaction.prepare_cached(sql)?.execute(values)?;
-    let sql = "DELETE FROM loop_history WHERE person = ?1 AND (at_ms < ?2 OR number IN
-                 (SELECT number FROM loop_history WHERE person = ?1 ORDER BY at_ms DESC, number DESC LIMIT -1 OFFSET ?3))";
-    transaction.prepare_cached(sql)?.execute(params![person.0, event.received_ms - HISTORY_MS, HISTORY_MAX])?;
+    // What comes before the last one that is kept; with fewer there is none.
+    let sql = "DELETE FROM loop_history WHERE person = ?1 AND (at_ms < ?2 OR (at_ms, number) <
+                 (SELECT at_ms, number FROM loop_history WHERE person = ?1 ORDER BY at_ms DESC, number DESC LIMIT 1 OFFSET ?3))";
+    transaction.prepare_cached(sql)?.execute(params![person.0, event.received_ms - HISTORY_MS, HISTORY_MAX - 1])?;
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 //! What a message tells of the patient, of those who took part, of what was coded and of confidentiality. Built only for messages that become an event.
-use super::Reading;
+use super::{Reading, valued};
 use crate::coordination::event::{Code, Confidentiality, Participant, Patient};
 use crate::hl7::Span;
+use sha2::{Digest, Sha256};
 use std::ops::Range;
 
 /// People of one event.
@@ -33,14 +34,18 @@ const PEOPLE_OF_PART: [&[u8; 3]; 5] = [b"TXA", b"AIP", b"ORC", b"OBR", b"FT1"];
 /// People whose role stands in a field of its own: segment, role, person.
 const PEOPLE_WITH_ROLES: [(&[u8; 3], usize, usize); 2] = [(b"ROL", 3, 4), (b"PRT", 4, 5)];
 
+/// Where people are told who look after the patient beyond a visit.
+const TEAM: [(&[u8; 3], &[usize]); 4] = [(b"PD1", &[4]), (b"ROL", &[3, 4]), (b"PRT", &[4, 5]), (b"IN3", &[21])];
+
 /// Codes that belong to the visit, wherever in the message an event stands.
 const CODES_OF_VISIT: [(&[u8; 3], usize, &str); 2] = [(b"DG1", 3, "DG1-3"), (b"PV2", 3, "PV2-3")];
 /// Codes that belong to the part of the message where they stand.
-const CODES: [(&[u8; 3], usize, &str); 11] = [
+const CODES: [(&[u8; 3], usize, &str); 12] = [
     (b"PR1", 3, "PR1-3"),
     (b"FT1", 19, "FT1-19"),
     (b"FT1", 25, "FT1-25"),
     (b"OBR", 4, "OBR-4"),
+    (b"OBR", 24, "OBR-24"),
     (b"OBR", 31, "OBR-31"),
     (b"OBX", 3, "OBX-3"),
     (b"TXA", 2, "TXA-2"),
@@ -132,6 +137,29 @@ impl Reading<'_> {
         found
     }
 
+    /// A hash over what is said of who looks after the patient beyond a visit (PD1-4, ROL, PRT, IN3-21); 0 where nothing is. It is stored, so it is the same in every run.
+    pub fn team(self) -> i64 {
+        let mut sha = None;
+        for segment in self.all() {
+            let id = self.id(segment);
+            for (_, fields) in TEAM.iter().filter(|(name, _)| **name == id) {
+                for field in *fields {
+                    let bytes = self.message.bytes(self.message.field(segment, *field));
+                    if valued(bytes) {
+                        let sha: &mut Sha256 = sha.get_or_insert_default();
+                        sha.update(id);
+                        sha.update((bytes.len() as u64).to_le_bytes());
+                        sha.update(bytes);
+                    }
+                }
+            }
+        }
+        let Some(sha) = sha else { return 0 };
+        let mut first = [0; 8];
+        first.copy_from_slice(&sha.finalize()[..8]);
+        i64::from_le_bytes(first) | 1
+    }
+
     /// A person (XCN).
     fn person(self, span: Span, role: String) -> Participant {
         let [number, family, given] = [1, 2, 3].map(|component| self.component(span, component));
@@ -154,7 +182,7 @@ impl Reading<'_> {
         let mut found = Vec::new();
         for segment in self.union(part, whole) {
             let id = self.id(segment);
-            let of_part = CODES.iter().filter(|_| part.contains(&segment));
+            let of_part = if part.contains(&segment) { &CODES[..] } else { &[] };
             for (_, field, name) in CODES_OF_VISIT.iter().chain(of_part).filter(|(name, ..)| **name == id) {
                 let value = if *name == "OBX-3" { self.observed(segment) } else { String::new() };
                 for span in self.repetitions(segment, *field) {
@@ -220,7 +248,9 @@ fn date(bytes: &[u8]) -> String {
 }
 
 fn digits_of(bytes: &[u8]) -> String {
-    bytes.iter().filter(|byte| byte.is_ascii_digit()).map(|byte| char::from(*byte)).collect()
+    let mut digits = String::with_capacity(bytes.len());
+    digits.extend(bytes.iter().filter(|byte| byte.is_ascii_digit()).map(|byte| char::from(*byte)));
+    digits
 }
 
 #[cfg(test)]
@@ -276,14 +306,14 @@ mod tests {
     fn what_was_coded() {
         let segments = [
             "DG1|1||F33.2^x^I10C^296.33^y^I9C",
-            "OBR|1|||44249-1^PHQ-9^LN",
+            "OBR|1|||44249-1^PHQ-9^LN||||||||||||||||||||CH",
             "OBX|1|NM|44261-6^Total^LN||14",
             "OBX|2|SN|2345-7^Glucose^LN||>^400",
             "OBX|3|SN|1-8^Titre^LN||^1^:^128",
             "OBX|4|CWE|44260-8^Item 9^LN||LA6569-3^Several days^LN",
             "OBX|5|ST|8302-2^Height^LN||163.5",
             "OBX|6|TX|48766-0^Text^LN||He said 12",
-            "OBR|2|||OTHER",
+            "OBR|2|||OTHER||||||||||||||||||||RAD",
         ];
         let shown = reading(&segments, |message| {
             let codes = message.codes(&(2..9), message.all());
@@ -295,6 +325,7 @@ mod tests {
                 "DG1-3 I10C F33.2 ",
                 "DG1-3 I9C 296.33 ",
                 "OBR-4 LN 44249-1 ",
+                "OBR-24  CH ",
                 "OBX-3 LN 44261-6 14",
                 "OBX-3 LN 2345-7 >400",
                 "OBX-3 LN 1-8 ",

@@ -8,8 +8,8 @@ use super::reviews;
 use super::snapshot::Snapshot;
 use super::systems::{self, Keyed, MRN};
 use crate::coordination::event::{Event, Identifier, Kind, Patient};
+use hashbrown::{Equivalent, HashMap};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
-use std::collections::HashMap;
 
 /// Numbers that are kept; with more nothing is learned.
 pub const ALIASES_MAX: usize = 4_000_000;
@@ -26,7 +26,17 @@ pub struct Alias {
 /// All of them, as the database has them.
 #[derive(Default, Clone, PartialEq)]
 pub struct Aliases {
-    known: HashMap<Box<str>, Alias>,
+    known: HashMap<(Box<str>, Box<str>), Alias>,
+}
+
+/// A number that is asked for, system and value, without a copy. Hashed as the key is.
+#[derive(Hash)]
+struct Number<'a>(&'a str, &'a str);
+
+impl Equivalent<(Box<str>, Box<str>)> for Number<'_> {
+    fn equivalent(&self, (system, value): &(Box<str>, Box<str>)) -> bool {
+        *self.0 == **system && *self.1 == **value
+    }
 }
 
 impl std::fmt::Debug for Aliases {
@@ -58,7 +68,7 @@ impl Aliases {
         let mut rows = select.query([])?;
         let mut known = HashMap::new();
         while let Some(row) = rows.next()? {
-            let key = keyed(&row.get::<_, String>(0)?, &row.get::<_, String>(1)?);
+            let key = (row.get::<_, String>(0)?.into(), row.get::<_, String>(1)?.into());
             let person = row.get::<_, Option<[u8; 16]>>(2)?.map(PersonKey);
             known.insert(key, Alias { person, decided: row.get(3)? });
         }
@@ -77,7 +87,8 @@ impl Aliases {
                 let person = row.get::<_, Option<[u8; 16]>>(0)?.map(PersonKey);
                 Ok(Alias { person, decided: row.get(1)? })
             });
-            known.extend(row.optional()?.map(|alias| (keyed(&system, &value), alias)));
+            let key = (system.as_str().into(), value.as_str().into());
+            known.extend(row.optional()?.map(|alias| (key, alias)));
         }
         Ok(Aliases { known })
     }
@@ -94,7 +105,7 @@ impl Aliases {
 
     /// Whose a number is.
     pub(super) fn find(&self, system: &str, value: &str) -> Option<Alias> {
-        self.known.get(&keyed(system, value)).copied()
+        self.known.get(&Number(system, value)).copied()
     }
 
     /// Writes whose a number is, in the database and here. False where there is no room.
@@ -105,15 +116,14 @@ impl Aliases {
         alias: Alias,
         seq: u64,
     ) -> rusqlite::Result<bool> {
-        let key = keyed(system, value);
-        if self.known.len() >= ALIASES_MAX && !self.known.contains_key(&key) {
+        if self.known.len() >= ALIASES_MAX && self.find(system, value).is_none() {
             return Ok(false);
         }
         let sql =
             "INSERT OR REPLACE INTO roster_alias (system, value, person, decided, seq) VALUES (?1, ?2, ?3, ?4, ?5)";
         let person = alias.person.map(|person| person.0);
         transaction.prepare_cached(sql)?.execute(params![system, value, person, alias.decided, seq.cast_signed()])?;
-        self.known.insert(key, alias);
+        self.known.insert((system.as_str().into(), value.as_str().into()), alias);
         Ok(true)
     }
 
@@ -122,17 +132,13 @@ impl Aliases {
     /// # Errors
     /// A database that cannot be written.
     pub fn forget(&mut self, transaction: &Transaction<'_>, system: &str, value: &str) -> rusqlite::Result<bool> {
-        if self.known.remove(&keyed(system, value)).is_none() {
+        if self.known.remove(&Number(system, value)).is_none() {
             return Ok(false);
         }
         let sql = "DELETE FROM roster_alias WHERE system = ?1 AND value = ?2";
         transaction.prepare_cached(sql)?.execute(params![system, value])?;
         Ok(true)
     }
-}
-
-fn keyed(system: &str, value: &str) -> Box<str> {
-    format!("{system}\u{1f}{value}").into()
 }
 
 /// The numbers of a person that are not in the rosters: system, value, and whether somebody decided.

@@ -220,8 +220,11 @@ impl Rosters {
         }
         let next = next(&in_force, loaded, now_ms);
         let is_new = next.panels.iter().any(|one| in_force.of(&one.panel).is_none_or(|old| old.sha256 != one.sha256));
-        // First: whoever reads what was said finds them here.
-        let before = self.current.swap(Arc::clone(&loaded.snapshot));
+        let before = self.current.load_full();
+        // First: whoever reads what was said finds them here. The same people again would only take the memory twice.
+        if is_new || before.fingerprint() != loaded.snapshot.fingerprint() {
+            self.current.store(Arc::clone(&loaded.snapshot));
+        }
         if is_new {
             if let Err(error) = say(&next) {
                 self.current.store(before);

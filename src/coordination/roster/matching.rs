@@ -7,6 +7,7 @@ use super::fields::{Demographics, Field, hash_of, hash_of_identifier};
 use super::key::PersonKey;
 use super::score::{Part, alike, score};
 use super::snapshot::{Set, Snapshot};
+use super::strangers::Strangers;
 use super::systems::{self, Keyed};
 use super::values;
 use crate::coordination::event::Patient;
@@ -175,13 +176,19 @@ const EXPLAINED_MAX: usize = 64;
 impl Snapshot {
     /// Whom a patient is among the members of the panels.
     pub fn find(&self, patient: &Patient, aliases: &Aliases) -> Match {
-        let mut search = Search { snapshot: self, aliases, steps: None };
+        let mut search = Search { snapshot: self, aliases, strangers: None, steps: None };
+        search.find(patient)
+    }
+
+    /// The same, for whoever asks of the same people again and again.
+    pub fn find_again(&self, patient: &Patient, aliases: &Aliases, strangers: &mut Strangers) -> Match {
+        let mut search = Search { snapshot: self, aliases, strangers: Some(strangers), steps: None };
         search.find(patient)
     }
 
     /// The same, with what was tried.
     pub fn explain(&self, patient: &Patient, aliases: &Aliases) -> Explanation {
-        let mut search = Search { snapshot: self, aliases, steps: Some(Vec::new()) };
+        let mut search = Search { snapshot: self, aliases, strangers: None, steps: Some(Vec::new()) };
         let found = search.find(patient);
         Explanation { found, steps: search.steps.unwrap_or_default() }
     }
@@ -260,6 +267,8 @@ impl Subject {
 struct Search<'s> {
     snapshot: &'s Snapshot,
     aliases: &'s Aliases,
+    /// Those of whom is known that nobody is like them.
+    strangers: Option<&'s mut Strangers>,
     /// What was tried, where somebody wants to know.
     steps: Option<Vec<Step>>,
 }
@@ -278,9 +287,17 @@ impl Search<'_> {
         if let Some(found) = self.by_identifier(&identifiers, &subject.demographics()) {
             return found;
         }
+        let snapshot = self.snapshot;
+        if self.strangers.as_mut().is_some_and(|strangers| strangers.has(snapshot, patient)) {
+            return Match::None;
+        }
         subject.complete(patient);
         let subject = subject.demographics();
-        self.by_fields(&identifiers, &subject).unwrap_or_else(|| self.by_score(&identifiers, &subject))
+        let found = self.by_fields(&identifiers, &subject).unwrap_or_else(|| self.by_score(&identifiers, &subject));
+        if let (Match::None, Some(strangers)) = (&found, &mut self.strangers) {
+            strangers.add(patient.clone());
+        }
+        found
     }
 
     fn tell(&mut self, step: impl FnOnce() -> Step) {

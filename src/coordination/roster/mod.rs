@@ -29,6 +29,7 @@ pub mod reviews;
 pub mod rows;
 mod score;
 pub mod snapshot;
+pub mod strangers;
 mod systems;
 mod table;
 mod values;
@@ -44,6 +45,7 @@ pub use reviews::TABLES;
 pub use rows::{RosterError, Rows};
 pub use score::Part;
 pub use snapshot::{Membership, Snapshot};
+pub use strangers::Strangers;
 pub use systems::{MBI, of_uri as system_of_uri, to_message as identifier_of};
 
 #[cfg(test)]

@@ -60,13 +60,15 @@ pub(super) type Keyed = (String, String);
 
 /// Each way to look up the identifiers of a message, without placeholders.
 pub(super) fn of_message(identifiers: &[Identifier]) -> Vec<Keyed> {
-    let mut found = Vec::new();
+    let mut found: Vec<Keyed> = Vec::new();
     for identifier in identifiers.iter().take(IDENTIFIERS_MAX) {
         let universal = identifier.universal.trim();
         let known = KNOWN.iter().find(|(oid, _)| *oid == universal).map(|(_, system)| *system);
         let known = known.or_else(|| by_kind(identifier));
+        // Systems that print their numbers with dashes are rare: the others share one form of the value.
+        let shared = values::identifier(&identifier.value, false);
         let mut add = |system: String| {
-            let value = values::identifier(&identifier.value, has_dashes(&system));
+            let value = if has_dashes(&system) { values::identifier(&identifier.value, true) } else { shared.clone() };
             let keyed = value.map(|value| (system, value));
             found.extend(keyed.filter(|keyed| !found.contains(keyed)));
         };

@@ -341,6 +341,44 @@ fn names_that_are_misspelt_are_scored() {
     assert_eq!(snapshot.find(&moved, &aliases), Match::None);
 }
 
+/// What is remembered of strangers changes nothing: not after other rosters, and not for a number that was learned or decided since.
+#[test]
+fn strangers_who_are_remembered_are_found_as_soon_as_somebody_knows_them() {
+    let (few, more) = (snapshot(&[OTHER]), snapshot(&[OTHER, OKAFOR]));
+    let (mut connection, mut aliases, mut strangers) = (database(), Aliases::default(), Strangers::default());
+    let somebody = okafor(vec![hospital_number()]);
+    let find = |snapshot: &Snapshot, aliases: &Aliases, strangers: &mut Strangers| {
+        let found = snapshot.find_again(&somebody, aliases, strangers);
+        assert_eq!(found, snapshot.find(&somebody, aliases), "the twin that remembers nothing");
+        found
+    };
+    for _ in 0..2 {
+        assert_eq!(find(&few, &aliases, &mut strangers), Match::None);
+    }
+    let found = find(&more, &aliases, &mut strangers);
+    assert!(matches!(found, Match::Person(_, How::Deterministic)), "{found:?}");
+    assert_eq!(find(&few, &aliases, &mut strangers), Match::None);
+    let reyes = few.keys().next();
+    let transaction = connection.transaction().unwrap();
+    let alias = aliases::Alias { person: reyes, decided: true };
+    let keyed = ("mrn@SBMC".to_owned(), "00718243".to_owned());
+    assert!(aliases.set(&transaction, &keyed, alias, 1).unwrap());
+    assert_eq!(find(&few, &aliases, &mut strangers).person(), reyes);
+}
+
+#[test]
+fn no_more_strangers_are_remembered_than_there_is_room_for() {
+    let (snapshot, mut strangers) = (snapshot(&[OTHER]), Strangers::default());
+    let patient = |number: usize| Patient { family: format!("N{number}"), ..okafor(vec![]) };
+    for number in 0..20_000 {
+        assert!(!strangers.has(&snapshot, &patient(number)));
+        strangers.add(patient(number));
+        assert!(!(100..8_292).contains(&number) || strangers.has(&snapshot, &patient(100)), "{number}");
+    }
+    assert!(!strangers.has(&snapshot, &patient(0)) && strangers.has(&snapshot, &patient(19_999)));
+    assert!(format!("{strangers:?}").len() < 20);
+}
+
 #[test]
 fn people_who_cannot_be_told_apart_are_not() {
     let aliases = Aliases::default();

@@ -18,6 +18,7 @@ CREATE TABLE IF NOT EXISTS subscription (
     id TEXT PRIMARY KEY, state TEXT NOT NULL, since_ms INTEGER NOT NULL, entry INTEGER NOT NULL, last INTEGER NOT NULL, delivered INTEGER NOT NULL,
     failures INTEGER NOT NULL, due_ms INTEGER NOT NULL, sent_ms INTEGER NOT NULL, fault INTEGER
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS subscription_waits ON subscription (id) WHERE state = 'requested' OR state = 'active' AND last > delivered;
 CREATE TABLE IF NOT EXISTS subscription_event (
     subscription TEXT NOT NULL, number INTEGER NOT NULL, event BLOB NOT NULL, seq INTEGER NOT NULL, at_ms INTEGER NOT NULL, received_ms INTEGER NOT NULL,
     happened TEXT NOT NULL, v2_event TEXT NOT NULL, focus TEXT NOT NULL, PRIMARY KEY (subscription, number)
@@ -149,9 +150,11 @@ pub fn number(transaction: &Transaction<'_>, id: &str, told: &Told) -> rusqlite:
             told.focus.join(","),
         ],
     )?;
-    transaction
-        .prepare_cached("DELETE FROM subscription_event WHERE subscription = ?1 AND number = ?2")?
-        .execute(params![id, number - EVENTS_MAX.cast_signed()])?;
+    if number > EVENTS_MAX.cast_signed() {
+        transaction
+            .prepare_cached("DELETE FROM subscription_event WHERE subscription = ?1 AND number = ?2")?
+            .execute(params![id, number - EVENTS_MAX.cast_signed()])?;
+    }
     Ok(Some(number.unsigned_abs()))
 }
 
@@ -175,16 +178,24 @@ pub fn standing(connection: &Connection, id: &str) -> rusqlite::Result<Option<St
         .optional()
 }
 
-/// How all of them stand, by id, behind one of them, at most so many.
+/// How they stand, by id, behind one of them, at most so many: all of them, or only those for which a handshake or events wait, which are found without a look at the others.
 ///
 /// # Errors
 /// A database that cannot be read.
-pub fn standings(connection: &Connection, after: &str, most: usize) -> rusqlite::Result<Vec<(String, Standing)>> {
+pub fn standings(
+    connection: &Connection,
+    all: bool,
+    after: &str,
+    most: usize,
+) -> rusqlite::Result<Vec<(String, Standing)>> {
     let most = i64::try_from(most).unwrap_or(i64::MAX);
-    connection
-        .prepare_cached(&format!("SELECT {COLUMNS} FROM subscription WHERE id > ?1 ORDER BY id LIMIT ?2"))?
-        .query_map(params![after, most], read_standing)?
-        .collect()
+    connection.prepare_cached(&of_standings(all))?.query_map(params![after, most], read_standing)?.collect()
+}
+
+fn of_standings(all: bool) -> String {
+    // As the index says it.
+    let waiting = if all { "" } else { "AND (state = 'requested' OR state = 'active' AND last > delivered)" };
+    format!("SELECT {COLUMNS} FROM subscription WHERE id > ?1 {waiting} ORDER BY id LIMIT ?2")
 }
 
 /// Events of a subscription with their numbers, from one number to another, both included; at most [`EVENTS_READ_MAX`], the first of them.
@@ -361,9 +372,34 @@ mod tests {
         subscribe(&mut connection, "a", 4);
         assert_eq!(tell(&mut connection, "a", 2), Some(1));
         let ids = |after, most| -> Vec<String> {
-            standings(&connection, after, most).unwrap().into_iter().map(|(id, _)| id).collect()
+            standings(&connection, true, after, most).unwrap().into_iter().map(|(id, _)| id).collect()
         };
         assert_eq!((ids("", 2), ids("b", 9)), (vec!["a".to_owned(), "b".to_owned()], vec!["c".to_owned()]));
+    }
+
+    #[test]
+    fn those_for_which_something_waits_are_found_without_the_others() {
+        let mut connection = database();
+        let policy = Policy::default();
+        for id in ["a", "b", "c", "d"] {
+            let requested = subscribe(&mut connection, id, 1);
+            let greeted = requested.after(Input::Greeted, Channel::RestHook, 1_100, &policy);
+            let failed = requested.after(Input::Failed(Fault::Name), Channel::RestHook, 1_100, &policy);
+            match id {
+                "a" => {}
+                "d" => assert!(save(&connection, id, &failed).unwrap()),
+                _ => assert!(save(&connection, id, &greeted).unwrap()),
+            }
+        }
+        tell(&mut connection, "c", 1);
+        tell(&mut connection, "d", 1);
+        let ids = |after| -> Vec<String> {
+            standings(&connection, false, after, 9).unwrap().into_iter().map(|(id, _)| id).collect()
+        };
+        assert_eq!((ids(""), ids("a")), (vec!["a".to_owned(), "c".to_owned()], vec!["c".to_owned()]));
+        let plan = format!("EXPLAIN QUERY PLAN {}", of_standings(false));
+        let plan: String = connection.query_row(&plan, params!["", 9], |row| row.get(3)).unwrap();
+        assert!(plan.contains("subscription_waits"), "{plan}");
     }
 
     #[test]

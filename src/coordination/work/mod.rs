@@ -8,6 +8,7 @@
 //!
 //! All that a batch of messages brings is written in one transaction with how far the journal was read; after an error everything is read from the database again. What people said
 //! through the API takes effect at its place in the journal ([`registered`]). Who delivers what was numbered stands elsewhere.
+mod batch;
 mod listed;
 mod outcomes;
 mod parts;
@@ -20,22 +21,15 @@ pub mod telling;
 pub use outcomes::labels_of;
 pub use registered::{consent_id, consents_now, person_of, roster_consent};
 
-use super::care_team::{self, Member};
-use super::event::{Identifier, Patient, VisitKey};
-use super::fold::Silent;
-use super::loops::Subject as Concerned;
 use super::registry::{self, Registry};
-use super::roster::{How, Match, Rosters, Snapshot, learn, reviews};
-use super::sensitivity::{self, Said, visit_text};
+use super::roster::Rosters;
 use super::store::{self, Place, Store};
-use super::subscription::filter::Candidate;
-use super::subscription::store::Told;
-use super::subscription::topic::Trigger;
-use super::{Event, Options, PersonKey, subscription};
-use crate::facets::{Facets, uuid_text};
+use super::{Options, subscription};
+use crate::facets::Facets;
 use crate::journal::{self, Item, Limits, Reader};
-use crate::privacy::{Found, Gate, visits};
+use crate::privacy::{Found, Gate};
 use crate::telemetry::telemetry;
+use batch::{Batch, Person, whole};
 use outcomes::Unroutable;
 use parts::Parts;
 use registered::ENTRIES_MAX;
@@ -43,13 +37,14 @@ use rusqlite::{Connection, Transaction};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use telling::Subject;
 
 /// The tables of this part.
 pub(super) const TABLES: [&str; 3] = [telling::TABLES, registered::TABLES, responsible::TABLES];
 
-/// Messages that are taken at once.
-const LIMITS: Limits = Limits { records_max: 256, bytes_max: 4 << 20 };
+/// Messages that are taken at once, where as many are there, and bytes of them: a page of the database that several of them change is written once…
+const LIMITS: Limits = Limits { records_max: 4_096, bytes_max: 8 << 20 };
+/// …but those that concern somebody take fifty times as long, and others wait to write: with more of them it is half as many next time, down to as many.
+const CONCERNED_MAX: usize = 256;
 /// Timers that are done at once, where no message drives them.
 const TIMERS_MAX: usize = 1_000;
 /// Time passes so much later here than it does: a message that was received before a moment is not overtaken by it.
@@ -84,6 +79,8 @@ impl Error {
 pub struct Progress {
     /// Records of the journal and entries of the registry that were taken.
     pub taken: usize,
+    /// Of them, entries of the registry.
+    pub said: usize,
     /// Notifications that were numbered, and things withheld.
     pub told: usize,
 }
@@ -99,6 +96,8 @@ pub struct Work {
     owners: BTreeMap<String, String>,
     /// None after an error: it is read from the database again.
     parts: Option<Parts>,
+    /// Messages that are taken next time at most. What comes of them is the same however many they are.
+    records_max: usize,
     /// When the database was made anew beside a journal that was there before, if it was.
     anew_ms: Option<i64>,
 }
@@ -135,7 +134,8 @@ impl Work {
         let owner = |panel: &super::roster::Panel| Some((panel.id.clone(), panel.owner_npi.clone()?));
         let owners = options.rosters.panels.iter().filter_map(owner).collect();
         let anew_ms = registered::anew(store.connection(), reader.head()).map_err(Error::database)?;
-        Ok(Work { options, store, registry, rosters, gate, owners, parts: Some(parts), anew_ms })
+        let (parts, records_max) = (Some(parts), CONCERNED_MAX);
+        Ok(Work { options, store, registry, rosters, gate, owners, parts, records_max, anew_ms })
     }
 
     fn anew(data: &Path, options: &Options, registry: &Registry, rosters: &Rosters) -> Result<(Store, Parts), Error> {
@@ -158,8 +158,9 @@ impl Work {
             Some(place) => place,
             None => Place { next: reader.first()?, ..Place::default() },
         };
-        let mut items = match reader.read(place.next, LIMITS) {
-            Err(journal::Error::Pruned { first, .. }) => reader.read(first, LIMITS)?,
+        let limits = Limits { records_max: self.records_max, ..LIMITS };
+        let mut items = match reader.read(place.next, limits) {
+            Err(journal::Error::Pruned { first, .. }) => reader.read(first, limits)?,
             items => items?,
         };
         // After the messages: an entry that is said in between holds for none of them.
@@ -222,14 +223,19 @@ impl Work {
             snapshot,
             parts: &mut parts,
             anew_ms,
+            concerned: 0,
+            said: 0,
             told: 0,
             unroutable: Vec::new(),
         };
         let done = self.store.batch(|transaction| {
             let (place, taken) = work(&mut batch, transaction)?;
             batch.parts.fold.flush(transaction)?;
-            Ok::<_, Error>((place, Progress { taken, told: batch.told }))
+            Ok::<_, Error>((place, Progress { taken, said: batch.said, told: batch.told }))
         })?;
+        let fewer = batch.concerned > CONCERNED_MAX;
+        self.records_max = if fewer { self.records_max / 2 } else { self.records_max * 2 };
+        self.records_max = self.records_max.clamp(CONCERNED_MAX, LIMITS.records_max);
         // Once it is written: what is taken again after an error counts once.
         say(batch.unroutable);
         self.parts = Some(parts);
@@ -267,167 +273,6 @@ fn is_of(store: &Store, reader: &mut Reader) -> Result<bool, Error> {
         Err(journal::Error::Pruned { .. }) => Ok(true),
         Err(error) => Err(error.into()),
     }
-}
-
-/// One batch, while it is taken.
-struct Batch<'w> {
-    options: &'w Options,
-    gate: &'w Gate,
-    owners: &'w BTreeMap<String, String>,
-    rosters: &'w Rosters,
-    snapshot: Arc<Snapshot>,
-    parts: &'w mut Parts,
-    anew_ms: Option<i64>,
-    told: usize,
-    unroutable: Vec<Unroutable>,
-}
-
-/// Somebody of the rosters, at the time of something.
-struct Person {
-    key: PersonKey,
-    /// As the API writes it.
-    id: String,
-    /// The panels, with the consent column of each.
-    panels: Vec<(String, String)>,
-}
-
-impl Batch<'_> {
-    fn take(
-        &mut self,
-        transaction: &Transaction<'_>,
-        mut place: Place,
-        items: Vec<Item>,
-        entries: &[registry::Entry],
-    ) -> Result<(Place, usize), Error> {
-        let mut entries = entries.iter().peekable();
-        let mut taken = items.len();
-        for item in items {
-            if let Item::Record(seq, record) = &item {
-                while let Some(entry) = entries.next_if(|entry| entry.after_seq < *seq) {
-                    self.said(transaction, entry)?;
-                    taken += 1;
-                }
-                if let Some(facets) = Facets::decode(&record.facets) {
-                    place.last = facets.message_id;
-                    let events = self.parts.fold.message(transaction, *seq, &facets, &record.raw)?;
-                    events.iter().try_for_each(|event| self.happened(transaction, event))?;
-                    if let Some(silent) = self.parts.fold.silent() {
-                        let Silent { visit, facility, feed, codes, confidentiality } = &silent;
-                        let said = Said { facility, feed, codes, confidentiality };
-                        self.labels(transaction, said, Some(visit))?;
-                    }
-                }
-            }
-            place.next = item.next();
-        }
-        while let Some(entry) = entries.next_if(|entry| entry.after_seq < place.next) {
-            self.said(transaction, entry)?;
-            taken += 1;
-        }
-        Ok((place, taken))
-    }
-
-    /// What time brings by then comes first, whether anybody has waited for it or the journal is read once more.
-    fn until(&mut self, transaction: &Transaction<'_>, to_ms: i64) -> Result<(), Error> {
-        let outcomes = self.parts.tracker.advance(transaction, to_ms).map_err(Error::database)?;
-        self.outcomes(transaction, outcomes, Found::default())
-    }
-
-    fn said(&mut self, transaction: &Transaction<'_>, entry: &registry::Entry) -> Result<(), Error> {
-        self.until(transaction, entry.at_ms)?;
-        if entry.what.kind() == registry::Kind::Roster {
-            self.listed(transaction, entry)?;
-        }
-        let Parts { registered, aliases, .. } = &mut *self.parts;
-        registered.take(transaction, entry, &self.options.subscriptions, (aliases, &self.snapshot))
-    }
-
-    fn happened(&mut self, transaction: &Transaction<'_>, event: &Event) -> Result<(), Error> {
-        self.until(transaction, event.received_ms)?;
-        let snapshot = Arc::clone(&self.snapshot);
-        let matched = snapshot.find(&event.patient, &self.parts.aliases);
-        reviews::note(transaction, event, &matched).map_err(Error::database)?;
-        // Before what is learned, as a merge takes numbers from one to the other.
-        let others = self.others(event);
-        learn(transaction, &mut self.parts.aliases, &snapshot, event, &matched).map_err(Error::database)?;
-        let found = self.labels(transaction, event.into(), event.visit.as_ref())?;
-        let Some(key) = matched.person() else { return Ok(()) };
-        let memberships: Vec<_> = snapshot.memberships_at(&key, event.at_ms).collect();
-        let members: Vec<_> = memberships.iter().map(Member::of).collect();
-        let zone = self.options.facilities.zone(&event.facility);
-        care_team::take(transaction, event, key, !found.whole.is_empty(), zone).map_err(Error::database)?;
-        let team = care_team::team(transaction, key, &members, event.at_ms, &self.options.care_team);
-        let team = team.map_err(Error::database)?.numbers();
-        let concerned = Concerned { person: key, others: &others, members: &members, team: &team };
-        let outcomes = self.parts.tracker.apply(transaction, event, concerned).map_err(Error::database)?;
-        let panels = memberships.iter().map(|one| (one.panel.id.clone(), one.consent.to_owned())).collect();
-        let person = Person { key, id: uuid_text(&key.0), panels };
-        self.tell_event(transaction, event, &person, found)?;
-        self.outcomes(transaction, outcomes, found)
-    }
-
-    /// The persons that the other identifiers of a merge or unlink stand for.
-    fn others(&self, event: &Event) -> Vec<PersonKey> {
-        let by_number = |identifier: &Identifier| {
-            let patient = Patient { identifiers: vec![identifier.clone()], ..event.patient.clone() };
-            match self.snapshot.find(&patient, &self.parts.aliases) {
-                Match::Person(key, How::Decided | How::Strong | How::Alias) => Some(key),
-                _ => None,
-            }
-        };
-        let mut others: Vec<_> = event.others.iter().filter_map(by_number).collect();
-        others.sort_unstable();
-        others.dedup();
-        others
-    }
-
-    /// The labels of what a message says, which its visit keeps.
-    fn labels(&self, transaction: &Transaction<'_>, said: Said<'_>, visit: Option<&VisitKey>) -> Result<Found, Error> {
-        let (labels, facilities) = (self.gate.labels(), &self.options.facilities);
-        let Some(visit) = visit.map(visit_text) else {
-            return Ok(sensitivity::found(labels, facilities, said, &[]));
-        };
-        let earlier = visits::labels_of(transaction, &visit).map_err(Error::database)?;
-        let found = sensitivity::found(labels, facilities, said, &earlier);
-        visits::add(transaction, &visit, labels, found.all).map_err(Error::database)?;
-        visits::add(transaction, &whole(&visit), labels, found.whole).map_err(Error::database)?;
-        Ok(found)
-    }
-
-    fn tell_event(
-        &mut self,
-        transaction: &Transaction<'_>,
-        event: &Event,
-        person: &Person,
-        found: Found,
-    ) -> Result<(), Error> {
-        let names = telling::codes(self.gate.labels(), found.all);
-        let names: Vec<_> = names.iter().map(String::as_str).collect();
-        let panels: Vec<_> = person.panels.iter().map(|(panel, _)| panel.as_str()).collect();
-        let Some(candidate) = Candidate::of(event, Some(&person.id), &panels, &names) else { return Ok(()) };
-        let told = Told {
-            event: event.id,
-            seq: event.seq,
-            at_ms: event.at_ms,
-            received_ms: event.received_ms,
-            trigger: Trigger::Event(event.kind),
-            v2_event: event.trigger.clone(),
-            focus: Vec::new(),
-        };
-        let subject = || Subject::Event(Box::new(event.clone()));
-        self.tell(transaction, &candidate, told, subject, (person, found), &[])
-    }
-
-    /// Whether something was told long before the database had to be made anew: it is there to be read, and not told again.
-    fn is_past(&self, received_ms: i64) -> bool {
-        let age_ms = i64::try_from(self.options.events.max_event_age.as_millis()).unwrap_or(i64::MAX);
-        self.anew_ms.is_some_and(|anew_ms| received_ms < anew_ms.saturating_sub(age_ms))
-    }
-}
-
-/// The key under which a visit keeps the labels of whole events of it.
-fn whole(visit: &str) -> String {
-    format!("{visit}|whole")
 }
 
 /// Forgets what is older than is kept; how much.

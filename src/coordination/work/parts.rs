@@ -6,13 +6,15 @@ use crate::coordination::Options;
 use crate::coordination::fold::Fold;
 use crate::coordination::loops::{Panel, Setting, Tracker};
 use crate::coordination::registry::Registry;
-use crate::coordination::roster::{Aliases, Rosters};
+use crate::coordination::roster::{Aliases, Rosters, Strangers};
 use crate::coordination::store::Store;
 
 /// What stands in memory of the database.
 pub(super) struct Parts {
     pub fold: Fold,
     pub aliases: Aliases,
+    /// Follows from the rosters alone: nothing of it is written.
+    pub strangers: Strangers,
     pub tracker: Tracker,
     pub registered: Registered,
     /// Whose patients they are at this place of the journal.
@@ -28,6 +30,7 @@ impl Parts {
             listed: Listed::open(registry, rosters, registered.number)?,
             fold: Fold::open(options, connection)?,
             aliases: Aliases::read(connection).map_err(Error::database)?,
+            strangers: Strangers::default(),
             tracker: Tracker::open(connection, options.loops.clone(), setting(options)).map_err(Error::database)?,
             registered,
         })

@@ -71,11 +71,19 @@ pub struct Telling {
     pub panels: Vec<(String, String)>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Body {
     subject: Subject,
     labels: (Vec<String>, Vec<String>),
     panels: Vec<(String, String)>,
+}
+
+/// The same, as it is written.
+#[derive(Serialize)]
+struct Kept<'a> {
+    subject: &'a Subject,
+    labels: &'a (Vec<String>, Vec<String>),
+    panels: &'a [(String, String)],
 }
 
 impl std::fmt::Debug for Telling {
@@ -117,8 +125,8 @@ impl Telling {
 /// A database that cannot be written.
 pub fn keep(transaction: &Transaction<'_>, telling: &Telling) -> rusqlite::Result<()> {
     let Telling { id, person, received_ms, subject, labels, panels } = telling;
-    let body = Body { subject: subject.clone(), labels: labels.clone(), panels: panels.clone() };
-    let body = serde_json::to_string(&body).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    let body = serde_json::to_string(&Kept { subject, labels, panels })
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     transaction.prepare_cached("INSERT OR IGNORE INTO telling VALUES (?1, ?2, ?3, ?4)")?.execute(params![
         id,
         person.0,

@@ -202,6 +202,7 @@ impl Care {
         state.register(READER, next)?;
         let database = Connection::open(store::Store::path(data)).map_err(store::Error::from)?;
         database.busy_timeout(BUSY).map_err(store::Error::from)?;
+        store::settle(&database).map_err(store::Error::from)?;
         database.execute_batch("PRAGMA synchronous=NORMAL").map_err(store::Error::from)?;
         let shared = Arc::new(Shared {
             topics: Topics::new(&options.subscriptions.canonical_base),

@@ -34,7 +34,7 @@ const LATER_MIN: Duration = Duration::from_secs(1);
 const LATER_MAX: Duration = Duration::from_secs(60);
 /// Subscriptions that are looked at in one go.
 const PAGE: usize = 1_000;
-/// Between looks when nothing happens: heartbeats and retries are late by so much at most.
+/// Between looks when nothing happens, and at subscriptions for which nothing waits: heartbeats and retries are late by so much at most.
 const LOOK: Duration = Duration::from_millis(500);
 /// The client for endpoints.
 pub(super) fn client(endpoints: &Endpoints) -> reqwest::Result<Client> {
@@ -59,6 +59,8 @@ struct Sight {
     later: HashMap<String, (u32, Instant)>,
     /// The last one for which something was begun: the next is the first to be looked at, so that everybody's turn comes.
     last: String,
+    /// When all of them were looked at last.
+    all: Option<Instant>,
 }
 
 impl Notifier {
@@ -140,10 +142,15 @@ impl Sight {
             self.known.clear();
             self.later.clear();
         }
+        // Most of many have nothing to be told at a time.
+        let all = self.all.is_none_or(|at| at.elapsed() >= LOOK);
+        if all {
+            self.all = Some(Instant::now());
+        }
         let (mut due, start) = (Vec::new(), self.last.clone());
         let (mut after, mut is_round) = (start.clone(), false);
         loop {
-            let standings = store::standings(&shared.database(), &after, PAGE)?;
+            let standings = store::standings(&shared.database(), all, &after, PAGE)?;
             let Some((last, _)) = standings.last() else {
                 if is_round {
                     return Ok(due);

@@ -51,3 +51,28 @@ fn a_route_is_measured_beside_one_whose_endpoint_takes_nothing() {
         assert_eq!(figure["missing"], 0, "the route that is measured has everything: {figure}");
     }
 }
+
+/// What is measured is what runs: all that was acknowledged has been read in the end, and members are told of.
+#[test]
+fn coordinated_care_is_measured_beside_and_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let mut command = handoff();
+        command.args(args).args(["--members", "200", "--subscriptions", "6", "--json"]);
+        let done = command.current_dir(folder.path()).stdout(Stdio::piped()).output().unwrap();
+        assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+        let text = String::from_utf8(done.stdout).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<serde_json::Value>>()
+    };
+    let load = ["--workloads", "T1", "--connections", "4", "--seconds", "1", "--warm-up", "0", "--coordination"];
+    let figures = run(&[&["bench", "gateway"], &load[..]].concat());
+    let care = &figures[0]["care"];
+    assert!(care["read_per_s"].as_f64().unwrap() + care["read_per_s_after"].as_f64().unwrap() > 0.0, "{care}");
+    let figures = run(&["bench", "reader", "--messages", "1600"]);
+    let of = |key: &str| figures.iter().map(|figure| figure[key].clone()).collect::<Vec<_>>();
+    assert_eq!(of("mix"), ["strangers", "mixed", "members"]);
+    assert!(figures.iter().all(|figure| figure["read_per_cpu_s"].as_f64().unwrap() > 0.0), "{figures:?}");
+    // 200 visits: an admission, three results and a discharge of each are told.
+    assert_eq!((&of("told")[0], &of("told")[2]), (&0.into(), &1000.into()));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "its folder is removed");
+}

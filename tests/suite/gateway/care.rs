@@ -10,6 +10,7 @@ mod reviewed;
 mod secrets;
 mod stated;
 mod subscribed;
+mod team;
 mod tested;
 mod websocket;
 mod wrong;

@@ -1,0 +1,231 @@
+//! One batch, while it is taken: from messages and what people said to what is told.
+use super::outcomes::Unroutable;
+use super::telling::{self, Subject};
+use super::{Error, Parts};
+use crate::coordination::care_team::{self, Lasting, Member};
+use crate::coordination::event::{Identifier, Patient, VisitKey};
+use crate::coordination::fold::Silent;
+use crate::coordination::loops::Subject as Concerned;
+use crate::coordination::registry;
+use crate::coordination::roster::{How, Match, Rosters, Snapshot, learn, reviews};
+use crate::coordination::sensitivity::{self, Said, visit_text};
+use crate::coordination::store::Place;
+use crate::coordination::subscription::filter::Candidate;
+use crate::coordination::subscription::store::Told;
+use crate::coordination::subscription::topic::Trigger;
+use crate::coordination::{Event, Options, PersonKey};
+use crate::facets::{Facets, uuid_text};
+use crate::journal::Item;
+use crate::privacy::{Found, Gate, visits};
+use rusqlite::Transaction;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One batch, while it is taken.
+pub(super) struct Batch<'w> {
+    pub options: &'w Options,
+    pub gate: &'w Gate,
+    /// By panel the NPI of its owner.
+    pub owners: &'w BTreeMap<String, String>,
+    pub rosters: &'w Rosters,
+    pub snapshot: Arc<Snapshot>,
+    pub parts: &'w mut Parts,
+    pub anew_ms: Option<i64>,
+    /// Events of people of the rosters.
+    pub concerned: usize,
+    /// Entries of the registry that were taken.
+    pub said: usize,
+    /// Notifications that were numbered, and things withheld.
+    pub told: usize,
+    pub unroutable: Vec<Unroutable>,
+}
+
+/// Somebody of the rosters, at the time of something.
+pub(super) struct Person {
+    pub key: PersonKey,
+    /// As the API writes it.
+    pub id: String,
+    /// The panels, with the consent column of each.
+    pub panels: Vec<(String, String)>,
+}
+
+impl Batch<'_> {
+    /// Takes messages and entries in their order; how far that is, and how many they were.
+    pub fn take(
+        &mut self,
+        transaction: &Transaction<'_>,
+        mut place: Place,
+        items: Vec<Item>,
+        entries: &[registry::Entry],
+    ) -> Result<(Place, usize), Error> {
+        let mut entries = entries.iter().peekable();
+        let records = items.len();
+        for item in items {
+            if let Item::Record(seq, record) = &item {
+                while let Some(entry) = entries.next_if(|entry| entry.after_seq < *seq) {
+                    self.said(transaction, entry)?;
+                }
+                if let Some(facets) = Facets::decode(&record.facets) {
+                    place.last = facets.message_id;
+                    let events = self.parts.fold.message(transaction, *seq, &facets, &record.raw)?;
+                    events.iter().try_for_each(|event| self.happened(transaction, event))?;
+                    if let Some(silent) = self.parts.fold.silent() {
+                        self.silent(transaction, &silent)?;
+                    }
+                }
+            }
+            place.next = item.next();
+        }
+        while let Some(entry) = entries.next_if(|entry| entry.after_seq < place.next) {
+            self.said(transaction, entry)?;
+        }
+        Ok((place, records + self.said))
+    }
+
+    /// What time brings by then comes first, whether anybody has waited for it or the journal is read once more.
+    fn until(&mut self, transaction: &Transaction<'_>, to_ms: i64) -> Result<(), Error> {
+        let outcomes = self.parts.tracker.advance(transaction, to_ms).map_err(Error::database)?;
+        self.outcomes(transaction, outcomes, Found::default())
+    }
+
+    fn said(&mut self, transaction: &Transaction<'_>, entry: &registry::Entry) -> Result<(), Error> {
+        self.said += 1;
+        self.until(transaction, entry.at_ms)?;
+        if entry.what.kind() == registry::Kind::Roster {
+            self.listed(transaction, entry)?;
+        }
+        let Parts { registered, aliases, .. } = &mut *self.parts;
+        registered.take(transaction, entry, &self.options.subscriptions, (aliases, &self.snapshot))
+    }
+
+    fn happened(&mut self, transaction: &Transaction<'_>, event: &Event) -> Result<(), Error> {
+        self.until(transaction, event.received_ms)?;
+        let snapshot = Arc::clone(&self.snapshot);
+        let matched = self.find(&event.patient);
+        reviews::note(transaction, event, &matched).map_err(Error::database)?;
+        // Before what is learned, as a merge takes numbers from one to the other.
+        let others = self.others(event);
+        learn(transaction, &mut self.parts.aliases, &snapshot, event, &matched).map_err(Error::database)?;
+        let Some(key) = matched.person() else {
+            return self.leave_labels(transaction, event.into(), event.visit.as_ref());
+        };
+        self.concerned += 1;
+        let found = self.labels(transaction, event.into(), event.visit.as_ref())?;
+        let memberships: Vec<_> = snapshot.memberships_at(&key, event.at_ms).collect();
+        let members: Vec<_> = memberships.iter().map(Member::of).collect();
+        let zone = self.options.facilities.zone(&event.facility);
+        care_team::take(transaction, event, key, !found.whole.is_empty(), zone).map_err(Error::database)?;
+        let team = care_team::team(transaction, key, &members, event.at_ms, &self.options.care_team);
+        let team = team.map_err(Error::database)?.numbers();
+        let concerned = Concerned { person: key, others: &others, members: &members, team: &team };
+        let outcomes = self.parts.tracker.apply(transaction, event, concerned).map_err(Error::database)?;
+        let panels = memberships.iter().map(|one| (one.panel.id.clone(), one.consent.to_owned())).collect();
+        let person = Person { key, id: uuid_text(&key.0), panels };
+        self.tell_event(transaction, event, &person, found)?;
+        self.outcomes(transaction, outcomes, found)
+    }
+
+    fn find(&mut self, patient: &Patient) -> Match {
+        let Parts { aliases, strangers, .. } = &mut *self.parts;
+        self.snapshot.find_again(patient, aliases, strangers)
+    }
+
+    /// A message of which no event came.
+    fn silent(&mut self, transaction: &Transaction<'_>, silent: &Silent) -> Result<(), Error> {
+        let Silent { visit, facility, feed, codes, confidentiality, team } = silent;
+        let said = Said { facility, feed, codes, confidentiality };
+        let secret = !sensitivity::found(self.gate.labels(), &self.options.facilities, said, &[]).whole.is_empty();
+        if visit.is_some() {
+            self.leave_labels(transaction, said, visit.as_ref())?;
+        }
+        let Some(team) = team else { return Ok(()) };
+        self.until(transaction, team.received_ms)?;
+        match self.find(&team.patient).person() {
+            Some(key) => {
+                let told = Lasting::of(&team.participants, feed, secret, (team.at_ms, team.received_ms));
+                care_team::take_lasting(transaction, &told, key).map_err(Error::database)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The persons that the other identifiers of a merge or unlink stand for.
+    fn others(&self, event: &Event) -> Vec<PersonKey> {
+        let by_number = |identifier: &Identifier| {
+            let patient = Patient { identifiers: vec![identifier.clone()], ..event.patient.clone() };
+            match self.snapshot.find(&patient, &self.parts.aliases) {
+                Match::Person(key, How::Decided | How::Strong | How::Alias) => Some(key),
+                _ => None,
+            }
+        };
+        let mut others: Vec<_> = event.others.iter().filter_map(by_number).collect();
+        others.sort_unstable();
+        others.dedup();
+        others
+    }
+
+    /// The labels of what a message says and its visit carries, which keeps them.
+    fn labels(&self, transaction: &Transaction<'_>, said: Said<'_>, visit: Option<&VisitKey>) -> Result<Found, Error> {
+        let (labels, facilities) = (self.gate.labels(), &self.options.facilities);
+        let Some(visit) = visit.map(visit_text) else {
+            return Ok(sensitivity::found(labels, facilities, said, &[]));
+        };
+        let earlier = visits::labels_of(transaction, &visit).map_err(Error::database)?;
+        let found = sensitivity::found(labels, facilities, said, &earlier);
+        self.keep_labels(transaction, &visit, found)?;
+        Ok(found)
+    }
+
+    /// Leaves them with the visit alone, as nobody is told: most messages have none, and nothing is read then.
+    fn leave_labels(
+        &self,
+        transaction: &Transaction<'_>,
+        said: Said<'_>,
+        visit: Option<&VisitKey>,
+    ) -> Result<(), Error> {
+        let Some(visit) = visit else { return Ok(()) };
+        let found = sensitivity::found(self.gate.labels(), &self.options.facilities, said, &[]);
+        if found.all.is_empty() { Ok(()) } else { self.keep_labels(transaction, &visit_text(visit), found) }
+    }
+
+    fn keep_labels(&self, transaction: &Transaction<'_>, visit: &str, found: Found) -> Result<(), Error> {
+        let labels = self.gate.labels();
+        visits::add(transaction, visit, labels, found.all).map_err(Error::database)?;
+        visits::add(transaction, &whole(visit), labels, found.whole).map_err(Error::database)
+    }
+
+    fn tell_event(
+        &mut self,
+        transaction: &Transaction<'_>,
+        event: &Event,
+        person: &Person,
+        found: Found,
+    ) -> Result<(), Error> {
+        let names = telling::codes(self.gate.labels(), found.all);
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let panels: Vec<_> = person.panels.iter().map(|(panel, _)| panel.as_str()).collect();
+        let Some(candidate) = Candidate::of(event, Some(&person.id), &panels, &names) else { return Ok(()) };
+        let told = Told {
+            event: event.id,
+            seq: event.seq,
+            at_ms: event.at_ms,
+            received_ms: event.received_ms,
+            trigger: Trigger::Event(event.kind),
+            v2_event: event.trigger.clone(),
+            focus: Vec::new(),
+        };
+        let subject = || Subject::Event(Box::new(event.clone()));
+        self.tell(transaction, &candidate, told, subject, (person, found), &[])
+    }
+
+    /// Whether something was told long before the database had to be made anew: it is there to be read, and not told again.
+    pub fn is_past(&self, received_ms: i64) -> bool {
+        let age_ms = i64::try_from(self.options.events.max_event_age.as_millis()).unwrap_or(i64::MAX);
+        self.anew_ms.is_some_and(|anew_ms| received_ms < anew_ms.saturating_sub(age_ms))
+    }
+}
+
+/// The key under which a visit keeps the labels of whole events of it.
+pub(super) fn whole(visit: &str) -> String {
+    format!("{visit}|whole")
+}
