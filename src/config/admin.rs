@@ -18,6 +18,7 @@ pub(super) fn admin(section: Section<'_>) -> Option<admin::Options> {
     match section.text("listen") {
         Some(address) => {
             check_address(&section, &address, plaintext || options.tls.is_some());
+            section.document.listens("[admin]".into(), &address.value, &address.at);
             options.listen = address.value;
         }
         None => section.wrong("listen is missing: give the address to serve on, such as listen = \"127.0.0.1:8080\""),
