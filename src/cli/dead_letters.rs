@@ -1,5 +1,6 @@
 //! `handoff dead-letters`: what routes gave up, and what is to become of it. Reads the data directory itself, so that it works while the gateway runs and when it is down.
-use super::serve::{configured, plans, with_plans};
+use super::configuration::Configuration;
+use super::serve::{plans, with_plans};
 use crate::config::Config;
 use crate::delivery::resend::{self, Outlets, ResendError};
 use crate::facets::Facets;
@@ -17,9 +18,8 @@ use std::sync::Arc;
 pub struct DeadLettersArgs {
     #[command(subcommand)]
     what: What,
-    /// The configuration of the gateway; without one: the data directory handoff-data
-    #[arg(long, value_name = "FILE", global = true)]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: Configuration,
 }
 
 #[derive(Debug, Subcommand)]
@@ -62,7 +62,7 @@ struct Letter {
 /// # Errors
 /// A data directory or file that cannot be used.
 pub fn run(args: DeadLettersArgs) -> anyhow::Result<ExitCode> {
-    let config = match configured(args.config.as_deref()) {
+    let config = match args.config.read() {
         Ok(config) => config,
         Err(problems) => {
             eprintln!("{problems}");

@@ -1,6 +1,7 @@
 //! `handoff status`, `handoff routes` and `handoff reload`: a running gateway, asked by its admin API.
+use super::configuration::Configuration;
 use super::files::Format;
-use super::serve::configured;
+use crate::config::Config;
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use reqwest::{Certificate, Client, Method, StatusCode, Url, redirect};
@@ -60,9 +61,8 @@ pub(super) struct Remote {
     /// A token of the gateway; better in the environment than here, where all users of the machine see it
     #[arg(long, env = "HANDOFF_TOKEN", hide_env_values = true, global = true)]
     token: Option<String>,
-    /// The configuration of the gateway, for the address
-    #[arg(long, value_name = "FILE", default_value = "handoff.toml", global = true)]
-    config: PathBuf,
+    #[command(flatten)]
+    config: Configuration,
     /// The authority of its certificate (PEM), where the system does not know it
     #[arg(long, value_name = "FILE", global = true)]
     ca: Option<PathBuf>,
@@ -203,11 +203,11 @@ impl Remote {
         if let Some(url) = &self.admin {
             return Ok(url.clone());
         }
-        let config = configured(Some(&self.config)).map_err(|problems| anyhow::anyhow!("{problems}"))?;
+        let config = Config::load(self.config.file()).map_err(|problems| anyhow::anyhow!("{problems}"))?;
         let Some(admin) = config.admin else {
             bail!(
                 "{} has no [admin]: give listen = \"127.0.0.1:8080\" there, or --admin URL here",
-                self.config.display()
+                self.config.file().display()
             );
         };
         let scheme = if admin.tls.is_some() { "https" } else { "http" };

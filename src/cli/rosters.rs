@@ -3,8 +3,9 @@
 //! Only files are read: a running gateway is not asked, and nothing of it changes. Names and numbers of patients are only shown with `--phi`.
 mod explain;
 
+use super::configuration::Configuration;
 use super::files::Format;
-use super::serve::configured;
+use crate::config::Config;
 use crate::coordination::roster::holder::{Warning, changed_ms, warnings};
 use crate::coordination::roster::options::Source;
 use crate::coordination::roster::rows::Rejected;
@@ -21,9 +22,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub struct RostersArgs {
     #[command(subcommand)]
     what: What,
-    /// The configuration
-    #[arg(long, value_name = "FILE", default_value = "handoff.toml", global = true)]
-    config: PathBuf,
+    #[command(flatten)]
+    config: Configuration,
     /// For people, or for programs
     #[arg(long, value_enum, default_value = "text", global = true)]
     format: Format,
@@ -61,7 +61,7 @@ const SHOWN: usize = 10;
 /// # Errors
 /// A configuration without panels, an unknown panel, or roster files of `diff` and `explain` that cannot be read.
 pub fn run(args: &RostersArgs) -> anyhow::Result<ExitCode> {
-    let config = match configured(Some(&args.config)) {
+    let config = match Config::load(args.config.file()) {
         Ok(config) => config,
         Err(problems) => {
             eprintln!("{problems}");
@@ -70,7 +70,7 @@ pub fn run(args: &RostersArgs) -> anyhow::Result<ExitCode> {
     };
     let options = config.coordination.map(|coordination| coordination.rosters).unwrap_or_default();
     if options.panels.is_empty() {
-        bail!("{}: no [[coordination.panel]] in it", args.config.display());
+        bail!("{}: no [[coordination.panel]] in it", args.config.file().display());
     }
     let good = match &args.what {
         What::Load { panels } => load(&options, panels, args.format)?,

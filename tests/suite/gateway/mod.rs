@@ -5,6 +5,7 @@ mod batch;
 mod bench;
 mod care;
 mod codes;
+mod configured;
 mod crash;
 mod delivered;
 mod delivery;
