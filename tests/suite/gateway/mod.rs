@@ -31,6 +31,7 @@ mod requests;
 mod rolled;
 mod sequence;
 mod server;
+mod sending;
 mod service;
 mod smart;
 mod tls;
