@@ -282,7 +282,13 @@ impl Intake {
         let (mut passage, mut reservation) = (None, None);
         if source.senders.as_ref().is_some_and(|senders| !senders.allow(&peer.names, &frame.facets)) {
             // Nothing of it counts: it must not stand in the way of whom it speaks for.
-            tracing::warn!(names = ?peer.names, "the certificate of a sender does not go with its MSH-3 and MSH-4");
+            telemetry().refused(&source.listener, names::REFUSED_NAME);
+            tracing::warn!(
+                peer = %peer.address,
+                listener = source.listener,
+                names = ?peer.names,
+                "the certificate of a sender does not go with its MSH-3 and MSH-4"
+            );
             standing.foreign = true;
         } else {
             passage = match self.turn(&mut frame, source, &address, &mut standing).await {

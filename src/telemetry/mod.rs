@@ -37,6 +37,7 @@ pub struct Telemetry {
     messages: Family<Labels, Counter>,
     received: Family<Labels, Counter>,
     unmapped: Family<Labels, Counter>,
+    refused: Family<Labels, Counter>,
     stages: Times,
     deliveries: Times,
     journal: JournalMeter,
@@ -108,7 +109,8 @@ impl Telemetry {
     fn new() -> Telemetry {
         let mut registry = Registry::with_prefix(names::PREFIX);
         let times = || Times::new_with_constructor(Histogram::of_times);
-        let (messages, received, unmapped) = (Family::default(), Family::default(), Family::default());
+        let (messages, received) = (Family::default(), Family::default());
+        let (unmapped, refused) = (Family::default(), Family::default());
         let (stages, deliveries) = (times(), times());
         let journal =
             JournalMeter { batch: Histogram::of_counts(), sync: Histogram::of_times(), queue: Gauge::default() };
@@ -120,6 +122,7 @@ impl Telemetry {
         describe(&mut registry, names::MESSAGES, None, &messages);
         describe(&mut registry, names::RECEIVED, Some(Unit::Bytes), &received);
         describe(&mut registry, names::UNMAPPED, None, &unmapped);
+        describe(&mut registry, names::REFUSED, None, &refused);
         describe(&mut registry, names::STAGE, Some(Unit::Seconds), &stages);
         describe(&mut registry, names::DELIVERY, Some(Unit::Seconds), &deliveries);
         describe(&mut registry, names::JOURNAL_BATCH, None, &journal.batch);
@@ -129,7 +132,7 @@ impl Telemetry {
         let board = Board::default();
         board.register(&mut registry);
         let board = Mutex::new(board);
-        Telemetry { registry, messages, received, unmapped, stages, deliveries, journal, tail, board }
+        Telemetry { registry, messages, received, unmapped, refused, stages, deliveries, journal, tail, board }
     }
 
     /// The meter of a listener; `outcomes` are all that its messages can have, beside [`names::NOT_STORED`].
@@ -153,6 +156,11 @@ impl Telemetry {
         let result = if noted { "noted" } else { "not_noted" };
         let which = labels(&[(names::LISTENER, listener), (names::RESULT, result)]);
         self.unmapped.get_or_create_owned(&which).inc_by(count);
+    }
+
+    /// A sender that a listener did not let in. Looks the counter up: those few are no load, and one that comes again and again costs more by its handshake.
+    pub fn refused(&self, listener: &str, reason: &str) {
+        self.refused.get_or_create_owned(&labels(&[(names::LISTENER, listener), (names::REASON, reason)])).inc();
     }
 
     /// The meter of a route.

@@ -26,6 +26,7 @@ mod outward;
 mod over_http;
 mod process;
 mod release_2;
+mod refused;
 mod reload;
 mod requests;
 mod rolled;
