@@ -88,7 +88,7 @@ const LIMIT: usize = 100;
 /// Rows that are resolved at once.
 const ROWS_MAX: usize = 500;
 /// Messages are sent again for so long in one answer; the rest is for the next.
-const RESEND_TIME: Duration = Duration::from_secs(15);
+pub(super) const RESEND_TIME: Duration = Duration::from_secs(15);
 
 type Id = Result<Path<u64>, PathRejection>;
 
@@ -385,7 +385,7 @@ fn limit(asked: Option<usize>) -> Result<usize, Problem> {
     if (1..=LIMIT_MAX).contains(&limit) { Ok(limit) } else { Err(bad_query("limit is a whole number from 1 to 500")) }
 }
 
-fn number(after: Option<u64>) -> Result<u64, Problem> {
+pub(super) fn number(after: Option<u64>) -> Result<u64, Problem> {
     let after = after.unwrap_or(0);
     if i64::try_from(after).is_ok() { Ok(after) } else { Err(bad_query("after is no `next` of a page")) }
 }

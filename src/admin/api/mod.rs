@@ -2,6 +2,7 @@
 pub(super) mod codes;
 pub(super) mod letters;
 pub(super) mod loops;
+pub(super) mod many;
 pub(super) mod messages;
 pub(super) mod routes;
 pub(super) mod status;
