@@ -12,16 +12,16 @@ pub(super) struct Many {
     #[arg(long = "route", value_name = "NAME", conflicts_with = "route")]
     of: Option<String>,
     /// Of those the ones that were given up for a reason with this in it, letters in either case
-    #[arg(long, value_name = "TEXT", requires = "of")]
+    #[arg(long, value_name = "TEXT", requires = "of", conflicts_with = "route")]
     reason: Option<String>,
     /// Of those the ones that were given up at this time or later: 2026-01-31, 2026-01-31T08:30Z, or 90m, 2h, 7d ago; without an offset UTC
-    #[arg(long, value_name = "TIME", requires = "of")]
+    #[arg(long, value_name = "TIME", requires = "of", conflicts_with = "route")]
     since: Option<String>,
     /// Of those so many at most, the lowest numbers
-    #[arg(long, value_name = "N", requires = "of")]
+    #[arg(long, value_name = "N", requires = "of", conflicts_with = "route")]
     limit: Option<usize>,
     /// Do it
-    #[arg(long, requires = "of")]
+    #[arg(long, requires = "of", conflicts_with = "route")]
     yes: bool,
 }
 

@@ -106,7 +106,8 @@ fn the_command_line_counts_first_and_does_it_when_told() {
         (&["resend"][..], "<ROUTE>"),
         (&["resend", "ehr"], "<NUMBER>"),
         (&["drop", "ehr", "3", "--route", "ehr"], "cannot be used with"),
-        (&["drop", "ehr", "3", "--yes"], "--route <NAME>"),
+        (&["drop", "ehr", "3", "--yes"], "cannot be used with"),
+        (&["drop", "--yes"], "--route <NAME>"),
         (&["drop", "--route", "ehr", "--since", "soon"], "--since soon: is no time"),
     ] {
         let (code, _, said) = letters(arguments);
