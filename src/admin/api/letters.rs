@@ -3,6 +3,7 @@ use super::super::Shared;
 use super::super::gate::Who;
 use super::super::problem::Problem;
 use super::messages::{self, kind, record};
+use super::page::{LIMIT, bad_query, limit};
 use super::{blocking, time, view};
 use crate::delivery::resend::{self, ResendError};
 use crate::journal::{DeadLetter, Error, Letters, View};
@@ -27,10 +28,6 @@ pub(in super::super) struct Page {
     after: Option<String>,
     limit: Option<usize>,
 }
-
-/// Dead letters in one answer, at most and unless otherwise asked for.
-pub(super) const LIMIT_MAX: usize = 500;
-const LIMIT: usize = 100;
 
 type Letter = Result<Path<(String, u64)>, PathRejection>;
 
@@ -57,16 +54,6 @@ pub(in super::super) async fn list(
         Ok(Json(json!({ "dead_letters": letters, "next": next, "count": count })))
     })
     .await
-}
-
-fn bad_query(detail: &str) -> Problem {
-    let remedy = "see /api/v1/openapi.json for the parameters that it takes";
-    Problem::new(StatusCode::BAD_REQUEST, "bad query", detail, remedy)
-}
-
-pub(super) fn limit(asked: Option<usize>, usual: usize) -> Result<usize, Problem> {
-    let limit = asked.unwrap_or(usual);
-    if (1..=LIMIT_MAX).contains(&limit) { Ok(limit) } else { Err(bad_query("limit is a whole number from 1 to 500")) }
 }
 
 /// Which dead letters a query is about.

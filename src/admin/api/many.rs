@@ -2,9 +2,10 @@
 use super::super::Shared;
 use super::super::gate::Who;
 use super::super::problem::Problem;
-use super::codes::{RESEND_TIME, number};
-use super::letters::{Claim, LIMIT_MAX, failed, limit, meant};
+use super::codes::RESEND_TIME;
+use super::letters::{Claim, failed, meant};
 use super::messages::record;
+use super::page::{LIMIT_MAX, limit, number};
 use super::{blocking, view};
 use crate::delivery::resend::{self, Outlets, ResendError};
 use crate::journal::{DeadLetter, View};

@@ -4,6 +4,7 @@ pub(super) mod letters;
 pub(super) mod loops;
 pub(super) mod many;
 pub(super) mod messages;
+mod page;
 pub(super) mod routes;
 pub(super) mod status;
 
