@@ -282,7 +282,7 @@ impl Intake {
         let (mut passage, mut reservation) = (None, None);
         if source.senders.as_ref().is_some_and(|senders| !senders.allow(&peer.names, &frame.facets)) {
             // Nothing of it counts: it must not stand in the way of whom it speaks for.
-            tracing::warn!(names = ?peer.names, "the certificate of a sender does not go with its MSH-3 and MSH-4");
+            tell_foreign(&source.listener, peer);
             standing.foreign = true;
         } else {
             passage = match self.turn(&mut frame, source, &address, &mut standing).await {
@@ -430,6 +430,13 @@ impl Intake {
             }
         }
     }
+}
+
+/// Counts a message that the certificate of its sender may not send, and says so in the log.
+fn tell_foreign(listener: &str, peer: &Peer) {
+    telemetry().refused(listener, names::REFUSED_NAME);
+    let text = "the certificate of a sender does not go with its MSH-3 and MSH-4";
+    tracing::warn!(peer = %peer.address, listener, names = ?peer.names, "{text}");
 }
 
 /// Whether a message that is kept could be used.

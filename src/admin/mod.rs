@@ -166,6 +166,8 @@ fn endpoints(metrics_open: bool) -> Vec<Endpoint> {
         ("post", "/api/v1/reload", Need::Configure, post(api::routes::reload)),
         ("get", "/api/v1/dead-letters", Need::View, get(api::letters::list)),
         ("get", "/api/v1/dead-letters/{route}/{seq}", Need::Phi, get(api::letters::show)),
+        ("post", "/api/v1/dead-letters/{route}/resend", Need::Operate, post(api::many::resend)),
+        ("post", "/api/v1/dead-letters/{route}/drop", Need::Operate, post(api::many::forget)),
         ("post", "/api/v1/dead-letters/{route}/{seq}/resend", Need::Operate, post(api::letters::resend)),
         ("post", "/api/v1/dead-letters/{route}/{seq}/drop", Need::Operate, post(api::letters::forget)),
         ("get", "/api/v1/codes", Need::Codes, get(api::codes::list)),

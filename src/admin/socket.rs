@@ -1,4 +1,5 @@
 //! The socket of the admin server: so many connections and no more, TLS where it is configured, and none that says nothing for long.
+use crate::mllp::refused::Reason;
 use crate::mllp::tls::Acceptor;
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
@@ -32,12 +33,17 @@ impl Socket {
     pub fn new(listener: TcpListener, tls: Option<Arc<Acceptor>>) -> io::Result<Socket> {
         let address = listener.local_addr()?;
         let (sender, ready) = mpsc::channel(CONNECTIONS_MAX);
-        tokio::spawn(accept(listener, tls, sender));
+        tokio::spawn(accept(listener, address, tls, sender));
         Ok(Socket { address, ready })
     }
 }
 
-async fn accept(listener: TcpListener, tls: Option<Arc<Acceptor>>, sender: mpsc::Sender<(Stream, SocketAddr)>) {
+async fn accept(
+    listener: TcpListener,
+    here: SocketAddr,
+    tls: Option<Arc<Acceptor>>,
+    sender: mpsc::Sender<(Stream, SocketAddr)>,
+) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
@@ -49,7 +55,7 @@ async fn accept(listener: TcpListener, tls: Option<Arc<Acceptor>>, sender: mpsc:
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, say: the pause lets connections close.
-                tracing::warn!("admin: cannot accept: {error}");
+                tracing::warn!(listener = %here, "cannot accept: {error}");
                 sleep(Duration::from_millis(100)).await;
                 continue;
             }
@@ -61,7 +67,11 @@ async fn accept(listener: TcpListener, tls: Option<Arc<Acceptor>>, sender: mpsc:
                 None => Box::new(stream),
                 Some(tls) => match tls.accept(stream).await {
                     Ok(stream) => Box::new(stream),
-                    Err(error) => return tracing::debug!("admin: no TLS connection: {error}"),
+                    // One that only looks whether somebody is there is no news.
+                    Err(refused) if refused.reason == Reason::Broken => {
+                        return tracing::debug!(%peer, listener = %here, "no TLS connection: {refused}");
+                    }
+                    Err(refused) => return tracing::warn!(%peer, listener = %here, "no TLS connection: {refused}"),
                 },
             };
             let _ = sender.send((Stream::new(transport, place), peer)).await;

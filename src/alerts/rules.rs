@@ -235,6 +235,8 @@ mod tests {
             kind: "fhir",
             state,
             filtered: 0,
+            resent: 0,
+            dead_letters: 0,
             queued: 3,
             sent: 0,
             errored: 0,

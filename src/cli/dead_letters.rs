@@ -1,12 +1,16 @@
-//! `handoff dead-letters`: what routes gave up, and what is to become of it. Reads the data directory itself, so that it works while the gateway runs and when it is down.
-use super::serve::{configured, plans, with_plans};
+//! `handoff dead-letters`: what routes gave up, and what is to become of it, of one or of many. Reads the data directory itself, so that it works while the gateway runs and when it is down.
+mod many;
+
+use super::configuration::Configuration;
+use super::serve::{plans, with_plans};
 use crate::config::Config;
-use crate::delivery::resend::{self, Outlets, ResendError};
+use crate::delivery::resend::{self, Outlets, ResendError, Sent};
 use crate::facets::Facets;
 use crate::hl7::Index;
 use crate::journal::{DeadLetter, View};
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use many::Many;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,9 +21,8 @@ use std::sync::Arc;
 pub struct DeadLettersArgs {
     #[command(subcommand)]
     what: What,
-    /// The configuration of the gateway; without one: the data directory handoff-data
-    #[arg(long, value_name = "FILE", global = true)]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: Configuration,
 }
 
 #[derive(Debug, Subcommand)]
@@ -32,19 +35,19 @@ enum What {
     },
     /// Print the message as it came, and on standard error why it was given up
     Show(Letter),
-    /// Translate and deliver once more, now; what arrives is no dead letter any more
+    /// Translate and deliver once more, now; what arrives is no dead letter any more. One by its number, or many with --route
     Resend {
         #[command(flatten)]
-        letter: Letter,
+        which: Which,
         /// Send the message in this file instead, an edited copy
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", conflicts_with = "of")]
         with: Option<PathBuf>,
         /// Send it even where newer messages of its patient have gone out, whose state it would replace
         #[arg(long)]
         anyway: bool,
     },
-    /// Forget it; the message stays in the journal
-    Drop(Letter),
+    /// Forget it; the message stays in the journal. One by its number, or many with --route
+    Drop(Which),
 }
 
 #[derive(Debug, Args)]
@@ -57,12 +60,31 @@ struct Letter {
     number: u64,
 }
 
+#[derive(Debug, Args)]
+struct Which {
+    /// The route, or `untranslated`
+    #[arg(value_name = "ROUTE", required_unless_present = "of", requires = "number")]
+    route: Option<String>,
+    /// Its number in the journal
+    #[arg(value_name = "NUMBER")]
+    number: Option<u64>,
+    #[command(flatten)]
+    many: Many,
+}
+
+impl Which {
+    /// The one that is named.
+    fn one(&self) -> Option<Letter> {
+        Some(Letter { route: self.route.clone()?, number: self.number? })
+    }
+}
+
 /// Runs the command: exit 0, 1 when there is no such dead letter or it did not arrive, 2 when the data or the configuration cannot be read.
 ///
 /// # Errors
 /// A data directory or file that cannot be used.
 pub fn run(args: DeadLettersArgs) -> anyhow::Result<ExitCode> {
-    let config = match configured(args.config.as_deref()) {
+    let config = match args.config.read() {
         Ok(config) => config,
         Err(problems) => {
             eprintln!("{problems}");
@@ -73,8 +95,14 @@ pub fn run(args: DeadLettersArgs) -> anyhow::Result<ExitCode> {
     let done = match args.what {
         What::List { route } => list(&mut view, route)?,
         What::Show(letter) => show(&mut view, &letter)?,
-        What::Drop(letter) => drop_letter(&view, &letter)?,
-        What::Resend { letter, with, anyway } => send_again(&mut view, &letter, with, anyway, config)?,
+        What::Drop(which) => match which.one() {
+            Some(letter) => drop_letter(&view, &letter)?,
+            None => drop_many(&view, &which.many)?,
+        },
+        What::Resend { which, with, anyway } => match which.one() {
+            Some(letter) => send_again(&mut view, &letter, with, anyway, config)?,
+            None => send_many(&mut view, &which.many, anyway, config)?,
+        },
     };
     Ok(ExitCode::from(u8::from(!done)))
 }
@@ -143,12 +171,22 @@ fn drop_letter(view: &View, letter: &Letter) -> anyhow::Result<bool> {
     Ok(dropped)
 }
 
+fn drop_many(view: &View, many: &Many) -> anyhow::Result<bool> {
+    let Some((route, letters)) = many.chosen(view.state(), "dropped")? else { return Ok(true) };
+    let (now_ms, mut dropped) = (jiff::Timestamp::now().as_millisecond(), 0);
+    for letter in &letters {
+        dropped += usize::from(view.state().drop_dead_letter(&route, letter.seq, now_ms)?);
+    }
+    println!("{dropped} dropped");
+    Ok(dropped == letters.len())
+}
+
 fn send_again(
     view: &mut View,
     letter: &Letter,
     with: Option<PathBuf>,
     anyway: bool,
-    mut config: Config,
+    config: Config,
 ) -> anyhow::Result<bool> {
     let Some(found) = find(view, letter)? else { return Ok(false) };
     let Some(mut record) = view.record(letter.number)? else {
@@ -159,24 +197,51 @@ fn send_again(
         record.raw = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         record.facets = facets_anew(&record)?;
     }
-    let plans = plans(&with_plans(config.mappings.take(), std::mem::take(&mut config.listeners))?)?;
-    let outlets = Outlets { plans: Arc::new(plans), routes: config.routes };
+    let outlets = outlets(config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let sent = match runtime.block_on(resend::letter(view, &letter.route, &found, record, &outlets, anyway)) {
+    told(found.seq, runtime.block_on(resend::letter(view, &letter.route, &found, record, &outlets, anyway)))
+}
+
+fn send_many(view: &mut View, many: &Many, anyway: bool, config: Config) -> anyhow::Result<bool> {
+    let Some((route, letters)) = many.chosen(view.state(), "sent again")? else { return Ok(true) };
+    let (outlets, mut arrived) = (outlets(config)?, 0);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // In their order: what comes later of a patient must not have gone out when what came before does.
+    for letter in &letters {
+        let Some(record) = view.record(letter.seq)? else {
+            eprintln!("not sent {}: the journal cannot read the message", letter.seq);
+            continue;
+        };
+        let sent = runtime.block_on(resend::letter(view, &route, letter, record, &outlets, anyway));
+        arrived += usize::from(told(letter.seq, sent)?);
+    }
+    println!("{arrived} of {} sent again", letters.len());
+    Ok(arrived == letters.len())
+}
+
+fn outlets(mut config: Config) -> anyhow::Result<Outlets> {
+    let plans = plans(&with_plans(config.mappings.take(), config.listeners)?)?;
+    Ok(Outlets { plans: Arc::new(plans), routes: config.routes })
+}
+
+/// Says what has come of a message; whether it has arrived.
+fn told(number: u64, sent: Result<Vec<Sent>, ResendError>) -> anyhow::Result<bool> {
+    let sent = match sent {
         Ok(sent) => sent,
-        Err(ResendError::NoRoute) => bail!(
-            "no route of the configuration wants it: name the configuration of the gateway with --config, or drop it"
-        ),
         Err(ResendError::Store(error)) => return Err(error.into()),
+        Err(why @ ResendError::NoRoute) => {
+            eprintln!("not sent {number}: {why}: name the configuration of the gateway with --config, or drop it");
+            return Ok(false);
+        }
         Err(why) => {
-            eprintln!("not sent {}: {why}", letter.number);
+            eprintln!("not sent {number}: {why}");
             return Ok(false);
         }
     };
     for sent in &sent {
         match &sent.failure {
-            None => println!("sent {} to {}", letter.number, sent.route),
-            Some(reason) => eprintln!("not sent {} to {}: {reason}", letter.number, sent.route),
+            None => println!("sent {number} to {}", sent.route),
+            Some(reason) => eprintln!("not sent {number} to {}: {reason}", sent.route),
         }
     }
     Ok(sent.iter().all(|sent| sent.failure.is_none()))

@@ -58,7 +58,7 @@ pub fn run(args: &JournalArgs) -> anyhow::Result<ExitCode> {
         }
         What::Prune { dry_run } => {
             let mut config = config;
-            if args.place.config.is_none() {
+            if args.place.config.file_if_any().is_none() {
                 config.routes.clear(); // The default route is nobody's word for these data.
             }
             prune(&config, *dry_run)?;

@@ -4,6 +4,7 @@ mod diff;
 use super::files::{Format, Layers, load};
 use crate::mapping::Plan;
 use crate::mapping::diagnostic::{Diagnostics, Severity};
+use crate::mapping::listing::Shown;
 use crate::mapping::source::Sources;
 use clap::{Args, Subcommand};
 use std::process::ExitCode;
@@ -103,20 +104,18 @@ pub fn print_diagnostics(diagnostics: &Diagnostics, sources: &Sources) {
 
 fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
     let plan = load(&args.layers)?;
-    let listing = plan.listing();
-    if args.format == Format::Json {
-        println!("{}", serde_json::to_string_pretty(&listing.json())?);
-    } else {
-        print!("{}", listing.text());
-    }
+    print_shown(&plan, args.format, &plan.listing(), |plan| Some(plan.listing()))?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn show(args: &ShowArgs) -> anyhow::Result<ExitCode> {
     let plan = load(&args.layers)?;
-    match plan.show(&args.name) {
-        Ok(shown) if args.format == Format::Json => println!("{}", serde_json::to_string_pretty(&shown.json())?),
-        Ok(shown) => print!("{}", shown.text()),
+    let shown = plan.show(&args.name).or_else(|suggestion| {
+        // A site that has a `when` may be alone in knowing it.
+        plan.feeds().iter().find_map(|feed| feed.plan().show(&args.name).ok()).ok_or(suggestion)
+    });
+    match shown {
+        Ok(shown) => print_shown(&plan, args.format, &shown, |plan| plan.show(&args.name).ok())?,
         Err(suggestion) => {
             eprintln!(
                 "error: there is no structure, map or table `{}`{suggestion}; `handoff mappings list` names them all",
@@ -126,4 +125,24 @@ fn show(args: &ShowArgs) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints what all messages get, and then what those get that meet the `when` of a site or feed, where that is something else.
+fn print_shown(plan: &Plan, format: Format, first: &Shown, of: impl Fn(&Plan) -> Option<Shown>) -> anyhow::Result<()> {
+    let feeds = plan.feeds().iter().filter_map(|feed| Some((feed.layer().to_string(), of(feed.plan())?)));
+    let others: Vec<(String, Shown)> = feeds.filter(|(_, shown)| shown.text() != first.text()).collect();
+    if format == Format::Json {
+        let mut json = first.json().clone();
+        if !others.is_empty() {
+            let list = others.iter().map(|(layer, shown)| serde_json::json!({ "layer": layer, "shown": shown.json() }));
+            json["when"] = list.collect();
+        }
+        println!("{}", serde_json::to_string_pretty(&json)?);
+        return Ok(());
+    }
+    print!("{}", first.text());
+    for (layer, shown) in &others {
+        print!("\nmessages that meet the `when` of the {layer}:\n{}", shown.text());
+    }
+    Ok(())
 }

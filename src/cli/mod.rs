@@ -4,6 +4,7 @@ pub mod bench;
 pub mod check;
 pub mod codes;
 mod compare;
+mod configuration;
 pub mod coverage;
 pub mod dead_letters;
 pub mod explain;

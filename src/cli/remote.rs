@@ -1,6 +1,7 @@
 //! `handoff status`, `handoff routes` and `handoff reload`: a running gateway, asked by its admin API.
+use super::configuration::Configuration;
 use super::files::Format;
-use super::serve::configured;
+use crate::config::Config;
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use reqwest::{Certificate, Client, Method, StatusCode, Url, redirect};
@@ -27,7 +28,7 @@ pub struct RoutesArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// One line each: status, name, received, filtered, queued, sent, errored, last message
+    /// One line each: status, name, received, filtered, queued, sent and errored since it was started, dead letters there are now, last message
     List,
     /// Let a route deliver
     Start(Named),
@@ -60,9 +61,8 @@ pub(super) struct Remote {
     /// A token of the gateway; better in the environment than here, where all users of the machine see it
     #[arg(long, env = "HANDOFF_TOKEN", hide_env_values = true, global = true)]
     token: Option<String>,
-    /// The configuration of the gateway, for the address
-    #[arg(long, value_name = "FILE", default_value = "handoff.toml", global = true)]
-    pub(super) config: PathBuf,
+    #[command(flatten)]
+    pub(super) config: Configuration,
     /// The authority of its certificate (PEM), where the system does not know it
     #[arg(long, value_name = "FILE", global = true)]
     ca: Option<PathBuf>,
@@ -99,6 +99,7 @@ pub fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         print!("{}", listener_table(&listeners));
         println!();
         print!("{}", route_table(&routes));
+        print!("{}", letters_beside(&status, &routes));
     }
     Ok(ExitCode::from(u8::from(status["ready"] != Value::Bool(true))))
 }
@@ -203,11 +204,11 @@ impl Remote {
         if let Some(url) = &self.admin {
             return Ok(url.clone());
         }
-        let config = configured(Some(&self.config)).map_err(|problems| anyhow::anyhow!("{problems}"))?;
+        let config = Config::load(self.config.file()).map_err(|problems| anyhow::anyhow!("{problems}"))?;
         let Some(admin) = config.admin else {
             bail!(
                 "{} has no [admin]: give listen = \"127.0.0.1:8080\" there, or --admin URL here",
-                self.config.display()
+                self.config.file().display()
             );
         };
         let scheme = if admin.tls.is_some() { "https" } else { "http" };
@@ -248,8 +249,9 @@ fn listener_table(answer: &Value) -> String {
 }
 
 fn route_table(answer: &Value) -> String {
-    let columns = ["STATUS", "NAME", "RECEIVED", "FILTERED", "QUEUED", "SENT", "ERRORED", "LAST MESSAGE"];
-    let keys = ["state", "name", "received", "filtered", "queued", "sent", "errored", "last_sent_at"];
+    let columns =
+        ["STATUS", "NAME", "RECEIVED", "FILTERED", "QUEUED", "SENT", "ERRORED", "DEAD LETTERS", "LAST MESSAGE"];
+    let keys = ["state", "name", "received", "filtered", "queued", "sent", "errored", "dead_letters", "last_sent_at"];
     let mut shown = table(&columns, answer["routes"].as_array().into_iter().flatten(), |route| {
         keys.map(|key| if key == "state" { text(&route[key]).to_uppercase() } else { text(&route[key]) })
     });
@@ -257,6 +259,16 @@ fn route_table(answer: &Value) -> String {
         shown += &format!("{} rests: {}\n", text(&route["name"]), text(&route["resting"]));
     }
     shown
+}
+
+/// Dead letters that are of none of the routes: of messages that could not be translated, and of routes that are gone.
+fn letters_beside(status: &Value, routes: &Value) -> String {
+    let is_route = |name: &str| routes["routes"].as_array().into_iter().flatten().any(|route| route["name"] == *name);
+    let letters = status["dead_letters"].as_object().into_iter().flatten();
+    letters
+        .filter(|(name, _)| !is_route(name))
+        .map(|(name, count)| format!("dead letters of {name}: {count}\n"))
+        .collect()
 }
 
 /// Columns as wide as what stands in them.
@@ -295,16 +307,16 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_what_stands_in_them() {
         let route = |name: &str, resting: Value| {
-            json!({"state": "started", "name": name, "received": 12, "filtered": 0, "queued": 1, "sent": 11, "errored": 0,
+            json!({"state": "started", "name": name, "received": 12, "filtered": 0, "queued": 1, "sent": 11, "errored": 0, "dead_letters": 2,
                    "last_sent_at": null, "resting": resting})
         };
         let shown =
             route_table(&json!({"routes": [route("ehr", Value::Null), route("a-long-name", json!("cannot connect"))]}));
         assert_eq!(
             shown,
-            "STATUS   NAME         RECEIVED  FILTERED  QUEUED  SENT  ERRORED  LAST MESSAGE\n\
-             STARTED  ehr          12        0         1       11    0        -\n\
-             STARTED  a-long-name  12        0         1       11    0        -\n\
+            "STATUS   NAME         RECEIVED  FILTERED  QUEUED  SENT  ERRORED  DEAD LETTERS  LAST MESSAGE\n\
+             STARTED  ehr          12        0         1       11    0        2             -\n\
+             STARTED  a-long-name  12        0         1       11    0        2             -\n\
              a-long-name rests: cannot connect\n"
         );
     }

@@ -7,7 +7,7 @@ mod running;
 
 use super::files::Format;
 use super::remote::Remote;
-use super::serve::configured;
+use crate::config::Config;
 use crate::coordination::roster::holder::{Warning, changed_ms, warnings};
 use crate::coordination::roster::options::Source;
 use crate::coordination::roster::rows::Rejected;
@@ -63,11 +63,11 @@ const SHOWN: usize = 10;
 /// # Errors
 /// A configuration without panels, an unknown panel, roster files of `diff` and `explain` that cannot be read, or a gateway that cannot be asked.
 pub fn run(args: &RostersArgs) -> anyhow::Result<ExitCode> {
-    let (path, format) = (&args.gateway.config, args.gateway.format);
+    let (path, format) = (args.gateway.config.file(), args.gateway.format);
     if let What::Running(what) = &args.what {
         return Ok(ExitCode::from(u8::from(!running::run(what, &args.gateway)?)));
     }
-    let config = match configured(Some(path)) {
+    let config = match Config::load(path) {
         Ok(config) => config,
         Err(problems) => {
             eprintln!("{problems}");

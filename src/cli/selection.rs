@@ -1,5 +1,5 @@
 //! Choosing messages of a data directory, for `messages` and `replay`: where the data is, what is looked for, and what became of each message on each route.
-use super::serve::configured;
+use super::configuration::Configuration;
 use crate::config::Config;
 use crate::delivery::UNTRANSLATED;
 use crate::facets::{Facets, Outcome};
@@ -13,9 +13,8 @@ use std::path::PathBuf;
 /// Where the data is.
 #[derive(Debug, Clone, Args)]
 pub struct Place {
-    /// The configuration of the gateway; without one: the data directory handoff-data
-    #[arg(long, value_name = "FILE", global = true)]
-    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub config: Configuration,
     /// The data directory, instead of the configuration's
     #[arg(long, value_name = "DIR", global = true)]
     pub data: Option<PathBuf>,
@@ -137,11 +136,11 @@ const BEHIND_TOLD: u64 = 1000;
 impl Place {
     /// The configuration, with `--data` in it; `None` when it is wrong, which has been said.
     pub fn configured(&self) -> Option<Config> {
-        match configured(self.config.as_deref()) {
+        match self.config.read() {
             Ok(mut config) => {
                 if let Some(data) = &self.data {
                     config.data.clone_from(data);
-                    if self.config.is_none() {
+                    if self.config.file_if_any().is_none() {
                         config.routes.clear(); // The default route is nobody's word for these data.
                     }
                 }
@@ -359,7 +358,7 @@ fn statuses(config: &Config, standings: &Standings, seq: u64, record: Option<&Re
 }
 
 /// A time in milliseconds since 1970: an instant, a date or a time of UTC, or how long ago.
-fn parse_time(text: &str, now: jiff::Timestamp) -> anyhow::Result<i64> {
+pub(super) fn parse_time(text: &str, now: jiff::Timestamp) -> anyhow::Result<i64> {
     if let Ok(instant) = text.parse::<jiff::Timestamp>() {
         return Ok(instant.as_millisecond());
     }

@@ -1,8 +1,9 @@
-//! `handoff send`: messages from files to an MLLP receiver, one after the other, each acknowledged.
+//! `handoff send`: messages from files to an MLLP receiver, plain or over TLS, one after the other, each acknowledged.
 use super::files::read_messages;
 use crate::hl7::{Index, SegmentId, ack::Code, split};
 use crate::mllp::Release;
 use crate::mllp::client::{Client, Error, Options};
+use crate::mllp::connector::{self, Connector};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use std::io::IsTerminal;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 /// Send HL7 v2 messages over MLLP and check each acknowledgement
 #[derive(Debug, Args)]
@@ -20,12 +22,49 @@ pub struct SendArgs {
     /// Release of MLLP that the receiver speaks; 2 has commit acknowledgements
     #[arg(long, value_name = "1|2", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
     release: u8,
+    #[command(flatten)]
+    tls: Tls,
     /// Seconds for which a receiver that is not there yet is waited for
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     wait: u64,
     /// Files of messages or batches; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+}
+
+/// TLS, as a target of a route has it.
+#[derive(Debug, Args)]
+struct Tls {
+    /// Speak TLS
+    #[arg(long, requires = "ca")]
+    tls: bool,
+    /// The authority whose certificate the receiver must have (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    ca: Option<PathBuf>,
+    /// Our certificate, with those between it and the authority (PEM), for a receiver that asks for one
+    #[arg(long, value_name = "FILE", requires = "tls", requires = "key")]
+    cert: Option<PathBuf>,
+    /// The private key of our certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls", requires = "cert")]
+    key: Option<PathBuf>,
+    /// What the certificate of the receiver must name, where that is not the HOST of --to
+    #[arg(long, value_name = "NAME", requires = "tls", value_parser = server_name)]
+    server_name: Option<ServerName<'static>>,
+}
+
+fn server_name(text: &str) -> Result<ServerName<'static>, String> {
+    ServerName::try_from(text.to_owned()).map_err(|_| "this is neither a host name nor an address".to_owned())
+}
+
+impl Tls {
+    /// None without `--tls`.
+    fn connector(&self) -> anyhow::Result<Option<Connector>> {
+        // clap lets neither of --tls and --ca through without the other.
+        let Some(ca) = self.ca.clone() else { return Ok(None) };
+        let identity = self.cert.clone().zip(self.key.clone());
+        let options = connector::Options { ca, identity, server_name: self.server_name.clone() };
+        Ok(Some(Connector::new(&options)?))
+    }
 }
 
 /// Connections tried for one message: the same bytes are sent again after a failure, for the receiver may or may not have them.
@@ -44,6 +83,7 @@ pub fn run(args: SendArgs) -> anyhow::Result<ExitCode> {
     if port.is_none() {
         bail!("--to must be HOST:PORT, such as 127.0.0.1:2575, not {:?}", args.to);
     }
+    let tls = args.tls.connector()?;
     let mut files = Vec::new();
     for path in &args.files {
         let bytes = read_messages(path).with_context(|| path.display().to_string())?;
@@ -52,7 +92,8 @@ pub fn run(args: SendArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let release = if args.release == 2 { Release::Two } else { Release::One };
     let until = Instant::now() + Duration::from_secs(args.wait.min(86_400));
-    let receiver = Receiver { address: &args.to, options: Options { release, ..Options::default() }, until };
+    let options = Options { release, ..Options::default() };
+    let receiver = Receiver { address: &args.to, tls: tls.as_ref(), options, until };
     let totals = runtime.block_on(send_all(&receiver, &files));
     eprintln!("{}", totals.line());
     Ok(ExitCode::from(u8::from(totals.failed + totals.unsent > 0)))
@@ -61,6 +102,7 @@ pub fn run(args: SendArgs) -> anyhow::Result<ExitCode> {
 /// Where to, and how it is spoken to.
 struct Receiver<'a> {
     address: &'a str,
+    tls: Option<&'a Connector>,
     options: Options,
     /// Until then it may be still starting.
     until: Instant,
@@ -177,7 +219,7 @@ async fn deliver(receiver: &Receiver<'_>, connection: &mut Option<Client>, messa
 async fn exchange(receiver: &Receiver<'_>, connection: &mut Option<Client>, message: &[u8]) -> Result<Vec<u8>, Error> {
     let mut client = match connection.take() {
         Some(client) => client,
-        None => Client::connect(receiver.address, None, receiver.options).await?,
+        None => Client::connect(receiver.address, receiver.tls, receiver.options).await?,
     };
     let answer = client.exchange(message).await?;
     *connection = Some(client); // Kept only after an answer: a late one must not meet the next message.

@@ -1,9 +1,10 @@
 //! `handoff serve`: the gateway, with a configuration that is read anew when somebody asks for it (SIGHUP).
+use super::configuration::Configuration;
 use super::files::{Layers, load};
 use super::notify::Notify;
 use crate::admin::Admin;
 use crate::alerts;
-use crate::config::{Config, Log, LogFormat, Problems};
+use crate::config::{Config, Log, LogFormat};
 use crate::delivery::Plans;
 use crate::delivery::channel::egress::Egress;
 use crate::facade::Facade;
@@ -25,9 +26,8 @@ use tracing_subscriber::EnvFilter;
 /// Receive HL7 v2 over MLLP, keep it, acknowledge it and deliver it as FHIR
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// Configuration; without one: MLLP on 127.0.0.1:2575, Bundles to handoff-data/bundles.ndjson
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: Configuration,
 }
 
 /// Time for what runs beside the gateway, once that has stopped: requests are answered, a failure is told.
@@ -38,7 +38,14 @@ const BESIDE_TIMEOUT: Duration = Duration::from_secs(10);
 /// # Errors
 /// When it cannot start.
 pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
-    let config = match configured(args.config.as_deref()) {
+    // Once: a file that somebody puts there later is not what this gateway was started with.
+    let file = args.config.file_if_any().map(Path::to_owned);
+    if file.is_none() {
+        eprintln!(
+            "configuration: built in, as there is no handoff.toml here: Bundles go to handoff-data/bundles.ndjson"
+        );
+    }
+    let config = match args.config.read() {
         Ok(config) => config,
         Err(problems) => {
             eprintln!("{problems}");
@@ -56,25 +63,13 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     };
     let setup = setup(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    match runtime.block_on(serve(setup, args.config, watched)) {
+    match runtime.block_on(serve(setup, file, watched)) {
         Ok(code) => Ok(code),
         Err(error) => {
             eprintln!("error: {error:#}");
             Ok(ExitCode::from(1))
         }
     }
-}
-
-/// What a configuration is called where nobody says otherwise.
-const CONFIGURATION: &str = "handoff.toml";
-
-/// The configuration in a file, or the default one.
-pub(super) fn configured(path: Option<&Path>) -> Result<Config, Problems> {
-    // Somebody who has written one and forgets to name it would run on defaults without a word.
-    if path.is_none() && Path::new(CONFIGURATION).exists() {
-        eprintln!("{CONFIGURATION} is here and is not used: to use it, give --config {CONFIGURATION}");
-    }
-    path.map_or_else(|| Ok(Config::default()), Config::load)
 }
 
 /// `HANDOFF_LOG` chooses what is told, as in `HANDOFF_LOG=warn`, before the configuration does.
@@ -104,7 +99,8 @@ async fn serve(setup: Setup, path: Option<PathBuf>, watched: Watched) -> anyhow:
     let hangup = signal(SignalKind::hangup())?;
     let (admin, alerts, fhir, log) = (watched.admin.clone(), watched.alerts.clone(), watched.fhir.clone(), watched.log);
     let read = move || {
-        let config = configured(path.as_deref()).map_err(|problems| problems.to_string())?;
+        let config = path.as_deref().map_or_else(|| Ok(Config::default()), Config::load);
+        let config = config.map_err(|problems| problems.to_string())?;
         // Not passed over in silence: somebody who takes a token away must know that it still opens.
         if config.admin != admin || config.alerts != alerts || config.fhir != fhir || config.log != log {
             return Err("[admin], [alerts], [coordination.fhir] and [log] can only be changed by a restart".to_owned());

@@ -1,27 +1,20 @@
 //! `[admin]`, `[log]` and `[alerts]`: operating the gateway.
 use super::section::{Placed, Section};
-use super::sections::{is_loopback, set, tls};
-use super::{Log, LogFormat};
+use super::sections::{is_loopback, set};
+use super::{Log, LogFormat, sections};
 use crate::admin::credentials::parse_hash;
 use crate::admin::{self, Role, Token};
 use crate::alerts;
 use crate::delivery::channel::egress::{Allowed, Entry};
 use crate::delivery::channel::http;
+use crate::mllp::tls;
 use reqwest::Url;
 use tracing_subscriber::filter::LevelFilter;
 
 /// The admin server; none without an address.
 pub(super) fn admin(section: Section<'_>) -> Option<admin::Options> {
     let mut options = admin::Options::default();
-    let plaintext = section.boolean("plaintext").unwrap_or(false);
-    options.tls = section.table("tls").and_then(tls);
-    match section.text("listen") {
-        Some(address) => {
-            check_address(&section, &address, plaintext || options.tls.is_some());
-            options.listen = address.value;
-        }
-        None => section.wrong("listen is missing: give the address to serve on, such as listen = \"127.0.0.1:8080\""),
-    }
+    (options.listen, options.tls) = listen(&section, "[admin]", "127.0.0.1:8080");
     options.hosts = section.texts("hosts").into_iter().flatten().map(|host| host.value).collect();
     options.metrics_open = section.choice("metrics", &[("open", true), ("token", false)]).unwrap_or_default();
     set(&mut options.failures_max, section.number("failures_max", 1));
@@ -43,14 +36,7 @@ fn token(section: Section<'_>) -> Option<Token> {
     if role.is_none() {
         section.wrong("a token needs a role: viewer, operator, admin or phi-reader");
     }
-    let sha256 = section.text("sha256").and_then(|text| {
-        let hash = parse_hash(&text.value);
-        if hash.is_none() {
-            let remedy = "sha256 must be 64 hexadecimal digits; `handoff token create` prints the whole line";
-            section.document.wrong(Some(text.at), remedy);
-        }
-        hash
-    });
+    let sha256 = token_hash(&section, "sha256", "handoff token create");
     if sha256.is_none() {
         section.wrong("a token needs sha256, its hash; `handoff token create` makes a token and prints the line");
     }
@@ -58,7 +44,31 @@ fn token(section: Section<'_>) -> Option<Token> {
     Some(Token { name, role: role?, sha256: sha256? })
 }
 
-pub(super) fn check_address(section: &Section<'_>, address: &Placed<String>, encrypted: bool) {
+/// Where a server listens whose callers show tokens, and its certificate: `listen`, `plaintext` and `tls`.
+pub(super) fn listen(section: &Section<'_>, owner: &str, example: &str) -> (String, Option<tls::Options>) {
+    let plaintext = section.boolean("plaintext").unwrap_or(false);
+    let tls = section.table("tls").and_then(sections::tls);
+    let Some(address) = section.text("listen") else {
+        section.wrong(format!("listen is missing: give the address to serve on, such as listen = \"{example}\""));
+        return (String::new(), tls);
+    };
+    check_address(section, &address, plaintext || tls.is_some());
+    section.document.listens(owner.to_owned(), &address.value, &address.at);
+    (address.value, tls)
+}
+
+/// The hash of a token, as `command` prints it.
+pub(super) fn token_hash(section: &Section<'_>, key: &'static str, command: &str) -> Option<[u8; 32]> {
+    let text = section.text(key)?;
+    let hash = parse_hash(&text.value);
+    if hash.is_none() {
+        let remedy = format!("{key} must be 64 hexadecimal digits; `{command}` prints them");
+        section.document.wrong(Some(text.at), remedy);
+    }
+    hash
+}
+
+fn check_address(section: &Section<'_>, address: &Placed<String>, encrypted: bool) {
     let wrong = |text: &str| section.document.wrong(Some(address.at.clone()), text);
     let parts = address.value.rsplit_once(':').filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
     let Some((host, _)) = parts else {

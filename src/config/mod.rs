@@ -168,6 +168,9 @@
 //!
 //! `smart = { client_id, key, key_id, scope, token_url }`. Secrets are written as `${NAME}` or `file:PATH`.
 //!
+//! `--config FILE` names it. Without that every command takes `handoff.toml` of the working directory; where there is none, `handoff serve` and the commands that read the data directory take
+//! the built-in one (MLLP on 127.0.0.1:2575, data in `handoff-data`, Bundles to `handoff-data/bundles.ndjson`), and the others say what is missing.
+//!
 //! Paths are relative to the file. `${NAME}` in a text reads the environment. Keys that later versions will know are refused, never ignored.
 mod admin;
 mod coordination;

@@ -2,6 +2,7 @@
 use crate::delivery::channel::egress::Allowed;
 use std::cell::{OnceCell, RefCell};
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -57,12 +58,27 @@ pub(super) struct Document<'a> {
     environment: &'a dyn Fn(&str) -> Option<String>,
     /// Where targets may lead; read before they are.
     pub allowed: OnceCell<Allowed>,
+    listening: RefCell<Vec<Listening>>,
     problems: RefCell<Vec<Problem>>,
+}
+
+/// Who listens where.
+struct Listening {
+    owner: String,
+    address: String,
+    at: Range<usize>,
 }
 
 impl<'a> Document<'a> {
     pub fn new(text: &'a str, path: &'a Path, environment: &'a dyn Fn(&str) -> Option<String>) -> Document<'a> {
-        Document { text, path, environment, allowed: OnceCell::new(), problems: RefCell::default() }
+        Document {
+            text,
+            path,
+            environment,
+            allowed: OnceCell::new(),
+            listening: RefCell::default(),
+            problems: RefCell::default(),
+        }
     }
 
     /// Notes a mistake at bytes of the file.
@@ -89,6 +105,18 @@ impl<'a> Document<'a> {
         if let Err(refused) = self.allowed().check(host) {
             self.wrong(Some(at.clone()), refused.to_string());
         }
+    }
+
+    /// Notes where somebody listens, and a mistake at the later of two that cannot both have their socket.
+    pub fn listens(&self, owner: String, address: &str, at: &Range<usize>) {
+        let here = Listening { owner, address: address.to_owned(), at: at.clone() };
+        for there in self.listening.borrow().iter().filter(|there| collide(&there.address, address)) {
+            let (first, second) = if there.at.start < at.start { (there, &here) } else { (&here, there) };
+            let (owner, line) = (&first.owner, self.place(first.at.start).0);
+            let taken = format!("{} is taken by {owner} in line {line}", first.address);
+            self.wrong(Some(second.at.clone()), format!("{taken}: give {} another port", second.owner));
+        }
+        self.listening.borrow_mut().push(here);
     }
 
     /// A path, relative to the folder of the file.
@@ -119,5 +147,60 @@ impl<'a> Document<'a> {
         let before = self.text.get(..byte).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    }
+}
+
+/// Whether two sockets could not both be bound: the same port of the same host, or of all hosts of this machine. Port 0 is another one each time.
+fn collide(one: &str, other: &str) -> bool {
+    let (Some((one, port)), Some((other, other_port))) = (one.rsplit_once(':'), other.rsplit_once(':')) else {
+        return false;
+    };
+    let (port, other_port) = (port.parse::<u16>().ok(), other_port.parse::<u16>().ok());
+    let (one, other) = (host(one), host(other));
+    port.is_some_and(|port| port != 0)
+        && port == other_port
+        && (one == other || covers(&one, &other) || covers(&other, &one))
+}
+
+/// An address, or a name that only a look-up could tell.
+fn host(text: &str) -> Result<IpAddr, String> {
+    if text.eq_ignore_ascii_case("localhost") {
+        return Ok(Ipv4Addr::LOCALHOST.into());
+    }
+    let address = text.trim_matches(['[', ']']).parse::<IpAddr>();
+    address.map(|address| address.to_canonical()).map_err(|_| text.to_ascii_lowercase())
+}
+
+/// Whether the one is every address of this machine, the other among them. `[::]` takes those of IPv4 as well.
+fn covers(one: &Result<IpAddr, String>, other: &Result<IpAddr, String>) -> bool {
+    match (one, other) {
+        (Ok(IpAddr::V4(_)), Ok(IpAddr::V6(_))) => false,
+        (Ok(one), _) => one.is_unspecified(),
+        (Err(_), _) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::collide;
+
+    #[test]
+    fn sockets_that_cannot_both_be_bound() {
+        for (one, other, expected) in [
+            ("127.0.0.1:2575", "127.0.0.1:2575", true),
+            ("127.0.0.1:2575", "127.0.0.1:2576", false),
+            ("127.0.0.1:2575", "127.0.0.2:2575", false),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+            ("localhost:2575", "127.0.0.1:2575", true),
+            ("0.0.0.0:2575", "10.1.2.3:2575", true),
+            ("0.0.0.0:2575", "[::1]:2575", false),
+            ("[::]:2575", "127.0.0.1:2575", true),
+            ("[::]:2575", "lab.example:2575", true),
+            ("lab.example:2575", "LAB.example:2575", true),
+            ("lab.example:2575", "his.example:2575", false),
+            ("no address", "no address", false),
+        ] {
+            assert_eq!((collide(one, other), collide(other, one)), (expected, expected), "{one} and {other}");
+        }
     }
 }

@@ -153,6 +153,7 @@ fn entrance(section: &Section<'_>, plaintext: bool, listener: &mut Listener) {
         _ => return section.wrong("a listener has one address: mllp, http or directory; make one for each"),
     };
     check_address(section, key, &address, plaintext || listener.tls.is_some(), "listener");
+    section.document.listens(format!("listener \"{}\"", listener.name), &address.value, &address.at);
     listener.address = address.value;
     if let Some(release) = release(section) {
         listener.options.connection.release = release;

@@ -75,7 +75,7 @@ fn mllp_target(section: &Section<'_>, address: Placed<String>) -> Option<Target>
         if tls.ca.is_none() {
             document.wrong(Some(at), "tls of an MLLP target needs ca, the authority of its certificate, a file in PEM");
         }
-        tls.ca.map(|ca| connector::Options { ca, identity: tls.identity })
+        tls.ca.map(|ca| connector::Options { ca, identity: tls.identity, server_name: None })
     });
     let plaintext = section.boolean("plaintext").unwrap_or(false);
     check_address(section, "mllp", &address, plaintext || tls.is_some(), "target");

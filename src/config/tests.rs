@@ -142,6 +142,24 @@ fn all_mistakes_are_told_at_once_with_their_places() {
 }
 
 #[test]
+fn nobody_listens_where_another_one_does() {
+    let listener = |name: &str, address: &str| format!("[[listener]]\nname = \"{name}\"\n{address}\n");
+    let (one, two) = (listener("adt", "mllp = \"127.0.0.1:2575\""), listener("web", "http = \"localhost:2575\""));
+    assert_eq!(
+        wrong(&format!("{one}{two}")),
+        "/etc/handoff/handoff.toml:6:8: 127.0.0.1:2575 is taken by listener \"adt\" in line 3: give listener \"web\" another port"
+    );
+    let admin = "[admin]\nlisten = \"127.0.0.1:2575\"\n";
+    let told = wrong(&format!("{one}{admin}"));
+    assert!(told.contains(":5:10: 127.0.0.1:2575 is taken by listener \"adt\" in line 3: give [admin]"), "{told}");
+    let care = "[coordination]\n[coordination.fhir]\nlisten = \"127.0.0.1:2575\"\n";
+    let told = wrong(&format!("{care}{admin}"));
+    assert!(told.contains(":5:10: 127.0.0.1:2575 is taken by [coordination.fhir] in line 3: give [admin]"), "{told}");
+    let free = |address: &str| listener("a", address) + &listener("b", address);
+    assert!(parse(&free("mllp = \"127.0.0.1:0\"")).is_ok(), "the system chooses another port for each");
+}
+
+#[test]
 fn each_mistake_has_a_remedy() {
     let listener = |line: &str| wrong(&format!("[[listener]]\nname = \"a\"\nmllp = \"127.0.0.1:1\"\n{line}\n"));
     let admin = |token: &str| wrong(&format!("[admin]\nlisten = \"127.0.0.1:1\"\ntokens = [{token}]\n"));

@@ -107,7 +107,7 @@ pub async fn letter(
     // Where it has not arrived it stays a dead letter; where it has, it must not be sent once more.
     for Sent { route: name, failure } in &sent {
         match failure.clone() {
-            None => state.forget_not_arrived(name, letter.seq)?,
+            None => state.arrived(name, letter.seq, jiff::Timestamp::now().as_millisecond())?,
             Some(_) if name == route => {}
             Some(reason) => {
                 let attempts = letter.attempts.saturating_add(1);

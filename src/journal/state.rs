@@ -6,8 +6,10 @@
 //! Written without waiting for the disk: losing its tail takes a reader back, which repeats deliveries and loses none. A step and the dead letters it made are written
 //! in one transaction, so a message is never passed over without a trace.
 mod codes;
+mod letters;
 
 pub use codes::{CODE_MESSAGES_MAX, CODES_MAX, CodeItem, CodeNotice, CodeStanding};
+pub use letters::Letters;
 
 use super::{Directory, Error};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
@@ -132,7 +134,11 @@ impl State {
         // Commands look at it while the gateway writes.
         connection.busy_timeout(Duration::from_secs(5)).map_err(failed())?;
         connection
-            .execute_batch(&format!("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {TABLES}{}", codes::TABLES))
+            .execute_batch(&format!(
+                "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {TABLES}{}{}",
+                codes::TABLES,
+                letters::TABLES
+            ))
             .map_err(failed())?;
         Ok(State { connection: Mutex::new(connection), path })
     }
@@ -269,33 +275,8 @@ impl State {
     /// # Errors
     /// A database that cannot be read.
     pub fn dead_letter(&self, reader: &str, seq: u64) -> Result<Option<DeadLetter>, Error> {
-        let found = self.dead_letters_after(Some(reader), Some((reader, seq.saturating_sub(1))), 1)?;
+        let found = self.dead_letters_after(&Letters::of(reader), Some((reader, seq.saturating_sub(1))), 1)?;
         Ok(found.into_iter().map(|(_, letter)| letter).find(|letter| letter.seq == seq))
-    }
-
-    /// Dead letters with their readers, by reader and number: of one reader or of all, behind one of them, at most so many.
-    ///
-    /// # Errors
-    /// A database that cannot be read.
-    pub fn dead_letters_after(
-        &self,
-        reader: Option<&str>,
-        after: Option<(&str, u64)>,
-        most: usize,
-    ) -> Result<Vec<(String, DeadLetter)>, Error> {
-        let failed = || Error::database(&self.path);
-        let connection = self.lock();
-        let mut select = connection
-            .prepare(
-                "SELECT seq, last, at_ms, attempts, reason, reader FROM dead_letter
-                 WHERE (reader, seq) > (?1, ?2) AND (?3 IS NULL OR reader = ?3) ORDER BY reader, seq LIMIT ?4",
-            )
-            .map_err(failed())?;
-        let (from, seq) = after.unwrap_or((reader.unwrap_or_default(), 0));
-        let most = i64::try_from(most).unwrap_or(i64::MAX);
-        let rows =
-            select.query_map(params![from, seq.cast_signed(), reader, most], |row| Ok((row.get(5)?, letter(row)?)));
-        rows.and_then(Iterator::collect).map_err(failed())
     }
 
     /// The first record that somebody still wants: a reader of these names, or a dead letter of any.
@@ -362,20 +343,6 @@ impl State {
             Ok(())
         })?;
         Ok(found)
-    }
-
-    /// A message has arrived after all, outside its reader's course: nothing says any more that it has not. What stands for a run of several stays.
-    ///
-    /// # Errors
-    /// A database that cannot be written.
-    pub fn forget_not_arrived(&self, reader: &str, seq: u64) -> Result<(), Error> {
-        self.write(|transaction| {
-            for table in ["dead_letter", "unsent"] {
-                let sql = format!("DELETE FROM {table} WHERE reader = ?1 AND seq = ?2 AND last = seq");
-                transaction.execute(&sql, params![reader, seq.cast_signed()])?;
-            }
-            Ok(())
-        })
     }
 
     /// Drops a dead letter, and remembers that it was; the message stays in the journal. Whether there was one.
@@ -568,7 +535,7 @@ mod tests {
         assert_eq!(state.unsent("ehr", 0, u64::MAX).unwrap(), [skipped]);
         state.keep_dead_letter("ehr", &letter(11, 12)).unwrap();
         for seq in [7, 9, 11] {
-            state.forget_not_arrived("ehr", seq).unwrap();
+            state.arrived("ehr", seq, 13).unwrap();
         }
         assert_eq!(state.dead_letters("ehr").unwrap(), [letter(11, 12)], "one message of a run is not all of it");
         assert!(state.unsent("ehr", 0, u64::MAX).unwrap().is_empty());
@@ -603,8 +570,9 @@ mod tests {
         for (reader, seq) in [("ehr", 8), ("a", 9), ("z", 1)] {
             state.keep_dead_letter(reader, &more(seq)).unwrap();
         }
-        let page = |reader, after, most| -> Vec<(String, u64)> {
-            let found = state.dead_letters_after(reader, after, most).unwrap();
+        let page = |reader: Option<&str>, after, most| -> Vec<(String, u64)> {
+            let meant = reader.map(Letters::of).unwrap_or_default();
+            let found = state.dead_letters_after(&meant, after, most).unwrap();
             found.into_iter().map(|(reader, letter)| (reader, letter.seq)).collect()
         };
         let named =

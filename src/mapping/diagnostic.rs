@@ -65,6 +65,7 @@ codes! {
     Cycle = "M025", "Maps that call one another in a circle.";
     Table = "M026", "A code table that cannot be read.";
     Replaces = "M027", "A row that takes the place of what a map spread beside it gives.";
+    Missing = "M028", "An element that FHIR requires and no row writes.";
     Unused = "M030", "A map or table that nothing uses.";
 }
 

@@ -76,6 +76,8 @@ pub struct Sources {
     pub profile: Profile,
     /// Rows that took the place of another one: the bytes of the new one, and where the old one stands.
     pub replaced: Vec<(Location, Location)>,
+    /// Numbers of the CSV files that a `[table.X] file = …` names.
+    pub named: Vec<u16>,
     /// Which messages a layer is about (`when`); a layer without one is about all.
     pub when: BTreeMap<Layer, Vec<When>>,
 }
@@ -259,6 +261,20 @@ pub struct TableRow {
 }
 
 impl Sources {
+    /// Whether a place is in a file of whoever has these checked: of the site, where there is one. What the core has is there for sites to use.
+    pub fn is_own(&self, location: Location) -> bool {
+        let of_site = |file: &SourceFile| matches!(file.layer, Layer::Site | Layer::Feed(_));
+        !self.files.iter().any(of_site) || self.files.get(usize::from(location.file)).is_some_and(of_site)
+    }
+
+    /// Whether a table is there only because a file has its name that another table names.
+    pub fn is_named(&self, table: &TableSource) -> bool {
+        let stem = |file: &SourceFile| {
+            file.name.rsplit('/').next().and_then(|name| name.strip_suffix(".csv")) == Some(&table.name)
+        };
+        self.named.contains(&table.location.file) && self.files.get(usize::from(table.location.file)).is_some_and(stem)
+    }
+
     /// Where the row stands that the one at these bytes took the place of.
     pub fn replaced(&self, location: Location) -> Option<Location> {
         let around = |new: &Location| {

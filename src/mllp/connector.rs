@@ -1,4 +1,5 @@
-//! TLS for the sending side: 1.3 and 1.2. The peer must have a certificate of the named authority, for the host that the address names.
+//! TLS for the sending side: 1.3 and 1.2. The peer must have a certificate of the named authority, for the host that the address names
+//! or, where that is not its name, for another one that is given.
 //!
 //! The files are read when a route starts; one that is renewed is taken up when the configuration is read anew.
 use super::tls::{Error, certificates, wrong_file};
@@ -10,7 +11,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::pki_types::{InvalidDnsNameError, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// Files of a target, PEM.
@@ -20,10 +21,15 @@ pub struct Options {
     pub ca: PathBuf,
     /// Our certificate, with those between it and the root, and its private key.
     pub identity: Option<(PathBuf, PathBuf)>,
+    /// What its certificate must name, where that is not the host of the address.
+    pub server_name: Option<ServerName<'static>>,
 }
 
 /// Makes TLS connections to a peer.
-pub struct Connector(TlsConnector);
+pub struct Connector {
+    connector: TlsConnector,
+    server_name: Option<ServerName<'static>>,
+}
 
 impl std::fmt::Debug for Connector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -56,14 +62,22 @@ impl Connector {
                 builder.with_client_auth_cert(certificates(certificate)?, private).map_err(unusable(certificate))?
             }
         };
-        Ok(Connector(TlsConnector::from(Arc::new(config))))
+        let connector = TlsConnector::from(Arc::new(config));
+        Ok(Connector { connector, server_name: options.server_name.clone() })
     }
 
     /// Shakes hands with the peer at `address` (`host:port`).
     pub(super) async fn connect(&self, address: &str, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "the address names no host"))?;
-        self.0.connect(name, stream).await
+        let name = match &self.server_name {
+            Some(name) => name.clone(),
+            None => host_of(address)
+                .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "the address names no host"))?,
+        };
+        self.connector.connect(name, stream).await
     }
+}
+
+fn host_of(address: &str) -> Result<ServerName<'static>, InvalidDnsNameError> {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
 }

@@ -1,8 +1,9 @@
 //! Accepts connections within limits and drives each in its own task.
 use super::connection::{self, Reply};
 use super::decoder::Frame;
+use super::refused::Refused;
 use super::tls::{self, Acceptor};
-use crate::telemetry::names;
+use crate::telemetry::{names, telemetry};
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use std::collections::HashMap;
@@ -47,6 +48,8 @@ impl Default for Options {
 /// How connections are taken; may be changed for those to come.
 #[derive(Debug)]
 pub struct Settings {
+    /// What the listener is called.
+    pub name: String,
     /// Limits.
     pub options: Options,
     /// Certificates; without them it speaks plainly.
@@ -90,10 +93,9 @@ pub async fn run<H, A, R>(
             }
         };
         let now = settings.load();
-        let Some(place) = admit(&open, peer, &now.options) else { continue };
+        let Some(place) = admit(&open, peer, &now) else { continue };
         let _ = stream.set_nodelay(true);
-        let (handler, shutdown, tls, limits) =
-            (handler.clone(), shutdown.clone(), now.tls.clone(), now.options.connection);
+        let (handler, shutdown, now) = (handler.clone(), shutdown.clone(), Arc::clone(&now));
         let span = tracing::info_span!(names::SPAN_CONNECTION, %peer);
         connections.spawn(
             async move {
@@ -102,14 +104,15 @@ pub async fn run<H, A, R>(
                 let handler = |names: Arc<[String]>| {
                     move |frame| handler(frame, Peer { address: peer, names: Arc::clone(&names) })
                 };
-                let end = match &tls {
+                let limits = now.options.connection;
+                let end = match &now.tls {
                     None => connection::run(stream, &limits, &handler(Arc::default()), shutdown).await,
                     Some(tls) => match tls.accept(stream).await {
                         Ok(stream) => {
                             let names = tls::names(&stream);
                             connection::run(stream, &limits, &handler(names), shutdown).await
                         }
-                        Err(error) => return tracing::warn!("no TLS connection: {error}"),
+                        Err(refused) => return turned_away(&now.name, &refused),
                     },
                 };
                 report(&end);
@@ -126,16 +129,25 @@ pub async fn run<H, A, R>(
 }
 
 /// A place for a connection from there; none, and a line in the log, when it is not to be.
-pub fn admit(open: &Arc<Open>, peer: SocketAddr, options: &Options) -> Option<Place> {
+pub fn admit(open: &Arc<Open>, peer: SocketAddr, settings: &Settings) -> Option<Place> {
+    let (listener, options) = (settings.name.as_str(), &settings.options);
     if !options.allows(peer.ip()) {
-        tracing::warn!(%peer, "connection refused: its address is in no network of allow");
+        telemetry().refused(listener, names::REFUSED_NETWORK);
+        tracing::warn!(%peer, listener, "connection refused: its address is in no network of allow");
         return None;
     }
     let place = Open::enter(open, peer.ip(), options);
     if place.is_none() {
-        tracing::warn!(%peer, "connection refused: connections_max or connections_per_address_max is reached");
+        telemetry().refused(listener, names::REFUSED_LIMIT);
+        tracing::warn!(%peer, listener, "connection refused: connections_max or connections_per_address_max is reached");
     }
     place
+}
+
+/// Counts a peer that did not get through the handshake, and says so in the log; who it is says the span.
+pub fn turned_away(listener: &str, refused: &Refused) {
+    telemetry().refused(listener, refused.reason.name());
+    tracing::warn!(listener, reason = refused.reason.name(), "no TLS connection: {refused}");
 }
 
 impl Options {

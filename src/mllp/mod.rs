@@ -16,6 +16,7 @@ pub mod connection;
 pub mod connector;
 pub mod decoder;
 pub mod listener;
+pub mod refused;
 pub mod tls;
 
 /// `<SB>`, the byte before a message.

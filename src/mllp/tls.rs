@@ -1,9 +1,11 @@
 //! TLS for listeners: 1.3 and 1.2, with client certificates where a client CA is named, and without those that a revocation list names. The files are looked at again as connections come, so that a renewed
 //! certificate needs no restart; if the new ones are no good the old ones stay in use, and the log says so.
+use super::refused::Refused;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -65,6 +67,8 @@ struct Current {
 
 /// How long a peer may take to shake hands.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one that is refused may read why.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -79,15 +83,20 @@ impl Acceptor {
         Ok(Acceptor { options, current: Mutex::new(Current { config, versions, looked: Instant::now() }) })
     }
 
-    /// Shakes hands.
+    /// Shakes hands. A peer that is refused has been sent the TLS alert that says why.
     ///
     /// # Errors
     /// When the peer does not get through it, or not in time.
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub async fn accept(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Refused> {
         let acceptor = TlsAcceptor::from(self.current());
-        match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-            Ok(accepted) => accepted,
-            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no TLS handshake in time")),
+        match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream).into_fallible()).await {
+            Ok(Ok(accepted)) => Ok(accepted),
+            Ok(Err((error, stream))) => {
+                // Boxed: a connection that goes on must not carry its room.
+                Box::pin(farewell(stream)).await;
+                Err(error.into())
+            }
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no TLS handshake in time").into()),
         }
     }
 
@@ -110,6 +119,13 @@ impl Acceptor {
         }
         Arc::clone(&current.config)
     }
+}
+
+/// Waits until the peer has closed, shortly. In TLS 1.3 it thinks itself let in and has sent its first message already: to close on what nobody has read resets the connection, and the alert
+/// is lost with it.
+async fn farewell(mut stream: TcpStream) {
+    let (_, mut unread) = (stream.shutdown().await, [0; 4096]);
+    let _ = timeout(FAREWELL, async { while stream.read(&mut unread).await.is_ok_and(|read| read > 0) {} }).await;
 }
 
 fn versions(options: &Options) -> Vec<Option<SystemTime>> {

@@ -80,10 +80,14 @@ pub struct RouteStatus {
     pub filtered: u64,
     /// Messages that wait: looked at, or not yet looked at.
     pub queued: u64,
-    /// Messages delivered.
+    /// Messages delivered, dead letters that were sent again among them.
     pub sent: u64,
+    /// How many of them were.
+    pub resent: u64,
     /// Messages given up.
     pub errored: u64,
+    /// Dead letters that there are now, whenever they were made.
+    pub dead_letters: u64,
     /// Attempts that failed and are made again.
     pub failed: u64,
     /// When a message was delivered last, in milliseconds since 1970.

@@ -16,8 +16,9 @@ use super::entrance::Entrance;
 use crate::hl7::{Charset, Index, SegmentId};
 use crate::intake::{Answer, Peer};
 use crate::mllp::connection;
-use crate::mllp::listener::{Open, Place, Settings, admit, pause_after};
+use crate::mllp::listener::{Open, Place, Settings, admit, pause_after, turned_away};
 use crate::mllp::tls;
+use crate::telemetry::names;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::connect_info::Connected;
@@ -45,6 +46,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_rustls::server::TlsStream;
+use tracing::Instrument as _;
 
 /// When a sender whose message could not be stored may try again.
 const RETRY_AFTER_SECONDS: &str = "5";
@@ -263,23 +265,25 @@ async fn accept(
             }
         };
         let now = settings.load();
-        let Some(place) = admit(&open, address, &now.options) else { continue };
+        let Some(place) = admit(&open, address, &now) else { continue };
         let _ = stream.set_nodelay(true);
-        let (tls, ready, limits) = (now.tls.clone(), ready.clone(), now.options.connection);
-        shaking.spawn(async move {
-            let (stream, names) = match tls {
+        let (ready, now) = (ready.clone(), Arc::clone(&now));
+        let span = tracing::info_span!(names::SPAN_CONNECTION, peer = %address);
+        let shake = async move {
+            let (stream, names) = match &now.tls {
                 None => (Stream::Plain(stream), Arc::default()),
                 Some(tls) => match tls.accept(stream).await {
                     Ok(stream) => {
                         let names = tls::names(&stream);
                         (Stream::Tls(Box::new(stream)), names)
                     }
-                    Err(error) => return tracing::warn!(peer = %address, "no TLS connection: {error}"),
+                    Err(refused) => return turned_away(&now.name, &refused),
                 },
             };
             let peer = Peer { address: address.ip(), names };
-            let _ = ready.send(Connection::new(stream, address, peer, &limits, place)).await;
-        });
+            let _ = ready.send(Connection::new(stream, address, peer, &now.options.connection, place)).await;
+        };
+        shaking.spawn(shake.instrument(span));
     }
 }
 

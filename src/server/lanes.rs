@@ -32,8 +32,19 @@ struct Route {
     gauge: Arc<Gauge>,
     /// What stood in the files of its target when it started.
     files: [u8; 32],
+    /// Messages that had arrived outside its lane, as dead letters sent again, before it started.
+    resent_before: u64,
     /// None while it is stopped.
     task: Option<AbortHandle>,
+}
+
+/// What a route shows at one moment.
+struct Looked {
+    name: String,
+    kind: &'static str,
+    state: RouteState,
+    reading: Reading,
+    resent_before: u64,
 }
 
 /// What has become of the routes.
@@ -126,8 +137,9 @@ impl Lanes {
         let lane = Lane::open(options.clone(), &self.common)?;
         let (wish, wishes) = watch::channel(if state == RouteState::Paused { Wish::Pause } else { Wish::Deliver });
         let (name, gauge) = (options.route.name.clone(), lane.gauge());
+        let resent_before = self.common.state.resent()?.get(&name).map_or(0, |(count, _)| *count);
         let task = (state != RouteState::Stopped).then(|| self.tasks.spawn(lane.run(wishes)));
-        self.routes.insert(name, Route { options, state, wish, gauge, files, task });
+        self.routes.insert(name, Route { options, state, wish, gauge, files, resent_before, task });
         Ok(())
     }
 
@@ -223,29 +235,37 @@ impl Lanes {
         }
     }
 
-    /// How each route is; reads the journal for the age of what waits.
+    /// How each route is; reads the journal for the age of what waits, and the state for what is no business of its lane.
     pub async fn status(&self) -> Vec<RouteStatus> {
         let head = *self.common.journal.head().borrow();
-        let read: Vec<_> = self
-            .routes
-            .iter()
-            .map(|(name, route)| (name.clone(), route.options.target.kind(), route.state, route.gauge.read()))
-            .collect();
-        let mut reader = self.common.journal.reader();
+        let looked = |(name, route): (&String, &Route)| Looked {
+            name: name.clone(),
+            kind: route.options.target.kind(),
+            state: route.state,
+            reading: route.gauge.read(),
+            resent_before: route.resent_before,
+        };
+        let read: Vec<_> = self.routes.iter().map(looked).collect();
+        let (mut reader, kept) = (self.common.journal.reader(), Arc::clone(&self.common.state));
         let known = tokio::task::spawn_blocking(move || {
-            let mut status = |(name, kind, state, reading): (String, &'static str, RouteState, Reading)| {
+            let (letters, resent) = (kept.dead_letter_counts().unwrap_or_default(), kept.resent().unwrap_or_default());
+            let mut status = |Looked { name, kind, state, reading, resent_before }: Looked| {
                 let oldest_queued_ms =
                     if reading.cursor <= head { received(&mut reader, reading.cursor) } else { None };
+                let (count, at_ms) = resent.get(&name).copied().unwrap_or_default();
+                let resent = count.saturating_sub(resent_before);
                 RouteStatus {
+                    dead_letters: letters.get(&name).copied().unwrap_or(0),
+                    resent,
                     name,
                     kind,
                     state,
                     filtered: reading.filtered,
                     queued: reading.waiting + (head + 1).saturating_sub(reading.ahead),
-                    sent: reading.sent,
+                    sent: reading.sent + resent,
                     errored: reading.errored,
                     failed: reading.failed,
-                    last_sent_ms: reading.last_sent_ms,
+                    last_sent_ms: reading.last_sent_ms.max((resent > 0).then_some(at_ms)),
                     oldest_queued_ms,
                     rests: reading.rests,
                 }

@@ -125,7 +125,7 @@ impl Listeners {
             let socket = if goes_on { None } else { bind(&listener).await? };
             let source = Source::new(listener.name.clone(), listener.intake, plan)
                 .with_senders(listener.senders.clone().map(Arc::new));
-            let settings = Settings { options: listener.options.clone(), tls };
+            let settings = Settings { name: listener.name.clone(), options: listener.options.clone(), tls };
             ready.push(Ready { listener, source, settings, socket, goes_on });
         }
         Ok(ready)

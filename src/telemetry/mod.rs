@@ -38,6 +38,7 @@ pub struct Telemetry {
     received: Family<Labels, Counter>,
     unmapped: Family<Labels, Counter>,
     unroutable: Family<Labels, Counter>,
+    refused: Family<Labels, Counter>,
     stages: Times,
     deliveries: Times,
     journal: JournalMeter,
@@ -110,7 +111,7 @@ impl Telemetry {
         let mut registry = Registry::with_prefix(names::PREFIX);
         let times = || Times::new_with_constructor(Histogram::of_times);
         let (messages, received) = (Family::default(), Family::default());
-        let (unmapped, unroutable) = (Family::default(), Family::default());
+        let (unmapped, unroutable, refused) = (Family::default(), Family::default(), Family::default());
         let (stages, deliveries) = (times(), times());
         let journal =
             JournalMeter { batch: Histogram::of_counts(), sync: Histogram::of_times(), queue: Gauge::default() };
@@ -123,6 +124,7 @@ impl Telemetry {
         describe(&mut registry, names::RECEIVED, Some(Unit::Bytes), &received);
         describe(&mut registry, names::UNMAPPED, None, &unmapped);
         describe(&mut registry, names::UNROUTABLE, None, &unroutable);
+        describe(&mut registry, names::REFUSED, None, &refused);
         describe(&mut registry, names::STAGE, Some(Unit::Seconds), &stages);
         describe(&mut registry, names::DELIVERY, Some(Unit::Seconds), &deliveries);
         describe(&mut registry, names::JOURNAL_BATCH, None, &journal.batch);
@@ -132,7 +134,19 @@ impl Telemetry {
         let board = Board::default();
         board.register(&mut registry);
         let board = Mutex::new(board);
-        Telemetry { registry, messages, received, unmapped, unroutable, stages, deliveries, journal, tail, board }
+        Telemetry {
+            registry,
+            messages,
+            received,
+            unmapped,
+            unroutable,
+            refused,
+            stages,
+            deliveries,
+            journal,
+            tail,
+            board,
+        }
     }
 
     /// The meter of a listener; `outcomes` are all that its messages can have, beside [`names::NOT_STORED`].
@@ -161,6 +175,11 @@ impl Telemetry {
     /// Something that a loop asks of a role or an organisation, as the configuration names it, and that leads to nobody.
     pub fn unroutable(&self, to: &str) {
         self.unroutable.get_or_create_owned(&labels(&[(names::TO, to)])).inc();
+    }
+
+    /// A sender that a listener did not let in. Looks the counter up: those few are no load, and one that comes again and again costs more by its handshake.
+    pub fn refused(&self, listener: &str, reason: &str) {
+        self.refused.get_or_create_owned(&labels(&[(names::LISTENER, listener), (names::REASON, reason)])).inc();
     }
 
     /// The meter of a route.

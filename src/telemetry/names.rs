@@ -17,6 +17,10 @@ pub(super) const STAGE: Name = (
 );
 pub(super) const UNMAPPED: Name =
     ("unmapped_codes", "Codes that no code table has, by listener and result: noted, not_noted (too many at once)");
+pub(super) const REFUSED: Name = (
+    "senders_refused",
+    "Senders that were not let in, by listener and reason: network, limit, no_certificate, unknown_authority, expired, revoked, bad_certificate, mistrust (of our certificate), no_tls, timeout, broken, name (a message that its certificate may not send)",
+);
 pub(super) const DELIVERY: Name = ("delivery_attempt", "Time of attempts to deliver, by route and result");
 pub(super) const JOURNAL_BATCH: Name = ("journal_batch_records", "Records written by one sync");
 pub(super) const JOURNAL_SYNC: Name = ("journal_sync", "Time to write and sync a batch");
@@ -51,7 +55,15 @@ pub(super) const OUTCOME: &str = "outcome";
 pub(super) const RESULT: &str = "result";
 pub(super) const STATE: &str = "state";
 pub(super) const TO: &str = "to";
+pub(super) const REASON: &str = "reason";
 pub(super) const VERSION: &str = "version";
+
+/// A sender whose address is in none of the networks of its listener.
+pub const REFUSED_NETWORK: &str = "network";
+/// One too many.
+pub const REFUSED_LIMIT: &str = "limit";
+/// A message of a sender whose certificate may not send as that.
+pub const REFUSED_NAME: &str = "name";
 
 /// How an attempt to deliver can end: taken, refused for good, to be tried again, the endpoint takes nothing.
 pub const RESULTS: [&str; 4] = ["delivered", "refused", "again", "endpoint"];

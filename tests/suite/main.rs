@@ -16,6 +16,7 @@ mod golden;
 mod hl7_differential;
 mod hl7_properties;
 mod layers;
+mod mappings_check;
 mod mappings_diff;
 mod memory;
 mod others;

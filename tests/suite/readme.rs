@@ -1,7 +1,7 @@
-//! The commands of the README, of the handbook of mappings and of the guide to coordinated care run as they stand there: every block that opens with "```bash run", in order,
-//! and the demo.
+//! The commands of the README, of the handbook of mappings, of the page of certificates and of the guide to coordinated care run as they stand there: every block that opens with
+//! "```bash run", in order, and the demo.
 //!
-//! Those of the README run in a temporary folder that looks like the project (what they may write to is copied, the rest linked), those of the handbook
+//! Those of the README run in a temporary folder that looks like the project (what they may write to is copied, the rest linked), those of handbook and page
 //! in an empty one, which the page itself fills: a block that opens with "```toml file=site/site.toml" is that file. The guide has one with its example alone. The built program is on the
 //! path, ports are replaced by free ones. What follows "#=> " in a block is a part of what its commands say, in this order.
 #![cfg(unix)]
@@ -42,6 +42,13 @@ fn handbook_of_mappings_runs() {
     let folder = tempfile::tempdir().unwrap();
     let ran = page_runs("docs/mappings.md", folder.path(), &[(PORT, free_port()), (ADMIN_PORT, free_port())]);
     assert!(ran >= 10, "the handbook has {ran} blocks to run");
+}
+
+#[test]
+fn page_of_certificates_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let ran = page_runs("docs/tls.md", folder.path(), &[(PORT, free_port())]);
+    assert!(ran >= 2, "the page has {ran} blocks to run");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::super::credentials::{Need, Role};
 use super::super::gate::Who;
 use super::super::problem::Problem;
 use super::messages::{kind, record};
+use super::page::{LIMIT, LIMIT_MAX, bad_query, limit, number};
 use super::{blocking, time, view};
 use crate::delivery::UNTRANSLATED;
 use crate::delivery::resend::{self, Outlets, ResendError};
@@ -84,13 +85,10 @@ pub(super) fn whole_of(number: &serde_json::Number) -> Option<u64> {
 /// Up to here every whole number is a float of its own.
 const MANTISSA_MAX: f64 = 9_007_199_254_740_992.0;
 
-/// Items or messages in one answer, at most and unless otherwise asked for.
-const LIMIT_MAX: usize = 500;
-const LIMIT: usize = 100;
 /// Rows that are resolved at once.
 const ROWS_MAX: usize = 500;
 /// Messages are sent again for so long in one answer; the rest is for the next.
-const RESEND_TIME: Duration = Duration::from_secs(15);
+pub(super) const RESEND_TIME: Duration = Duration::from_secs(15);
 
 type Id = Result<Path<u64>, PathRejection>;
 
@@ -101,7 +99,7 @@ pub(in super::super) async fn list(
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
     let Query(page) = page?;
-    let limit = limit(page.limit)?;
+    let limit = limit(page.limit, LIMIT)?;
     let standing = match page.standing.as_deref().map(|name| (name, CodeStanding::parse(name))) {
         Some((_, None)) => return Err(bad_query("standing is none of open, resolved, dismissed")),
         Some((_, standing)) => standing,
@@ -141,7 +139,7 @@ pub(in super::super) async fn messages(
     page: Result<Query<Messages>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
     let (Path(id), Query(page)) = (id?, page?);
-    let (limit, after) = (limit(page.limit)?, number(page.after)?);
+    let (limit, after) = (limit(page.limit, LIMIT)?, number(page.after)?);
     blocking(move || {
         let mut view = view(&shared.data)?;
         let item = find(&view, id)?;
@@ -380,21 +378,6 @@ fn shown(item: &CodeItem, role: Role) -> Value {
 fn find(view: &View, id: u64) -> Result<CodeItem, Problem> {
     let remedy = "GET /api/v1/codes tells which there are";
     view.state().code(id).map_err(failed)?.ok_or_else(|| Problem::not_found("there is no code of that number", remedy))
-}
-
-fn limit(asked: Option<usize>) -> Result<usize, Problem> {
-    let limit = asked.unwrap_or(LIMIT);
-    if (1..=LIMIT_MAX).contains(&limit) { Ok(limit) } else { Err(bad_query("limit is a whole number from 1 to 500")) }
-}
-
-fn number(after: Option<u64>) -> Result<u64, Problem> {
-    let after = after.unwrap_or(0);
-    if i64::try_from(after).is_ok() { Ok(after) } else { Err(bad_query("after is no `next` of a page")) }
-}
-
-fn bad_query(detail: &str) -> Problem {
-    let remedy = "see /api/v1/openapi.json for the parameters that it takes";
-    Problem::new(StatusCode::BAD_REQUEST, "bad query", detail, remedy)
 }
 
 fn failed(error: Error) -> Problem {

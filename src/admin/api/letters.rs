@@ -3,9 +3,10 @@ use super::super::Shared;
 use super::super::gate::Who;
 use super::super::problem::Problem;
 use super::messages::{self, kind, record};
+use super::page::{LIMIT, bad_query, limit};
 use super::{blocking, time, view};
 use crate::delivery::resend::{self, ResendError};
-use crate::journal::{DeadLetter, Error, View};
+use crate::journal::{DeadLetter, Error, Letters, View};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -21,14 +22,12 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 pub(in super::super) struct Page {
     /// Of this route only.
     route: Option<String>,
+    reason: Option<String>,
+    since: Option<String>,
     /// Those behind this one: `next` of the page before.
     after: Option<String>,
     limit: Option<usize>,
 }
-
-/// Dead letters in one answer, at most and unless otherwise asked for.
-const LIMIT_MAX: usize = 500;
-const LIMIT: usize = 100;
 
 type Letter = Result<Path<(String, u64)>, PathRejection>;
 
@@ -37,32 +36,34 @@ pub(in super::super) async fn list(
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
     let Query(page) = page?;
-    let wrong = |detail: &str| {
-        let remedy = "see /api/v1/openapi.json for the parameters that it takes";
-        Problem::new(StatusCode::BAD_REQUEST, "bad query", detail, remedy)
-    };
-    let limit = page.limit.unwrap_or(LIMIT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(wrong("limit is a whole number from 1 to 500"));
-    }
-    if page.route.as_deref().is_some_and(|route| !is_name(route)) {
-        return Err(wrong("route is no name of a route"));
-    }
+    let limit = limit(page.limit, LIMIT)?;
     let after = match page.after.as_deref().map(|after| (after, place(after))) {
-        Some((_, None)) => return Err(wrong("after is no `next` of a page")),
+        Some((_, None)) => return Err(bad_query("after is no `next` of a page")),
         Some((_, place)) => place,
         None => None,
     };
+    let meant = meant(page.route, page.reason, page.since.as_deref())?;
     blocking(move || {
         let mut view = view(&shared.data)?;
         let after = after.as_ref().map(|(route, seq)| (route.as_str(), *seq));
-        let found = view.state().dead_letters_after(page.route.as_deref(), after, limit).map_err(failed)?;
+        let found = view.state().dead_letters_after(&meant, after, limit).map_err(failed)?;
+        let count = view.state().count_dead_letters(&meant).map_err(failed)?;
         let next =
             found.last().filter(|_| found.len() == limit).map(|(route, letter)| format!("{route}:{}", letter.seq));
         let letters: Vec<_> = found.into_iter().map(|(route, letter)| shown(&mut view, &route, &letter)).collect();
-        Ok(Json(json!({ "dead_letters": letters, "next": next })))
+        Ok(Json(json!({ "dead_letters": letters, "next": next, "count": count })))
     })
     .await
+}
+
+/// Which dead letters a query is about.
+pub(super) fn meant(route: Option<String>, reason: Option<String>, since: Option<&str>) -> Result<Letters, Problem> {
+    if route.as_deref().is_some_and(|route| !is_name(route)) {
+        return Err(bad_query("route is no name of a route"));
+    }
+    let since = since.map(str::parse::<jiff::Timestamp>).transpose();
+    let since = since.map_err(|_| bad_query("since is a time such as 2026-01-31T08:30:00Z"))?;
+    Ok(Letters { reader: route, reason, since_ms: since.map(jiff::Timestamp::as_millisecond) })
 }
 
 /// `ehr:12`
@@ -175,7 +176,7 @@ fn find(view: &View, route: &str, seq: u64) -> Result<DeadLetter, Problem> {
     found.ok_or_else(|| Problem::not_found("the route has no dead letter of that number", remedy))
 }
 
-fn failed(error: Error) -> Problem {
+pub(super) fn failed(error: Error) -> Problem {
     Problem::internal(error.to_string())
 }
 

@@ -1,6 +1,7 @@
 //! The worklist: loops of a panel in a state, the oldest first. People stand in it by their opaque ids.
 use super::super::Shared;
 use super::super::problem::Problem;
+use super::page::{LIMIT, bad_query, limit, number};
 use super::{blocking, time};
 use crate::coordination::care_team::Route;
 use crate::coordination::loops::{Loop, State as LoopState, Step, worklist};
@@ -10,7 +11,6 @@ use crate::facets::uuid_text;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
 use rusqlite::{Connection, OpenFlags};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -28,9 +28,6 @@ pub(in super::super) struct Page {
     limit: Option<usize>,
 }
 
-/// Loops in one answer, at most and unless otherwise asked for.
-const LIMIT_MAX: usize = 500;
-const LIMIT: usize = 100;
 /// How long somebody else may write.
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -39,17 +36,9 @@ pub(in super::super) async fn list(
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
     let Query(page) = page?;
-    let wrong = |detail: &str| {
-        let remedy = "see /api/v1/openapi.json for the parameters that it takes";
-        Problem::new(StatusCode::BAD_REQUEST, "bad query", detail, remedy)
-    };
-    let limit = page.limit.unwrap_or(LIMIT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(wrong("limit is a whole number from 1 to 500"));
-    }
-    let after = i64::try_from(page.after.unwrap_or(0)).map_err(|_| wrong("after is no `next` of a page"))?;
+    let (limit, after) = (limit(page.limit, LIMIT)?, number(page.after)?.cast_signed());
     let state = page.state.as_deref().map_or(Some(LoopState::Overdue), LoopState::parse);
-    let state = state.ok_or_else(|| wrong("state is none of open, overdue, met, met-late, void, expired"))?;
+    let state = state.ok_or_else(|| bad_query("state is none of open, overdue, met, met-late, void, expired"))?;
     blocking(move || {
         let path = Store::path(&shared.data);
         if !path.exists() {

@@ -2,7 +2,9 @@
 pub(super) mod codes;
 pub(super) mod letters;
 pub(super) mod loops;
+pub(super) mod many;
 pub(super) mod messages;
+mod page;
 pub(super) mod reviews;
 pub(super) mod rosters;
 pub(super) mod routes;

@@ -2,7 +2,7 @@
 use super::super::metrics::{health, received};
 use super::super::problem::Problem;
 use super::super::{Shared, health as readiness};
-use super::time;
+use super::{blocking, time, view};
 use crate::journal::Health;
 use crate::server::RouteStatus;
 use crate::telemetry::{Usage, disk_free};
@@ -15,6 +15,12 @@ pub(in super::super) async fn status(State(shared): State<Arc<Shared>>) -> Resul
     let journal = shared.control.journal().await.ok_or_else(Problem::stopping)?;
     let (listeners, routes) = (shared.control.listeners().await, shared.control.routes().await);
     let (reasons, usage) = (readiness::reasons(&shared).await, Usage::now());
+    let data = shared.data.clone();
+    // Of those as well that are no route any more, or never were.
+    let letters = blocking(move || {
+        view(&data)?.state().dead_letter_counts().map_err(|error| Problem::internal(error.to_string()))
+    })
+    .await?;
     let failure = match &journal.health {
         Health::Failed(why) => Some(why.clone()),
         Health::Ready | Health::Full => None,
@@ -34,6 +40,7 @@ pub(in super::super) async fn status(State(shared): State<Arc<Shared>>) -> Resul
         "listeners": listeners.len(),
         "routes": routes.len(),
         "received": listeners.iter().map(|listener| listener.received).sum::<u64>(),
+        "dead_letters": letters,
         "queued": routes.iter().map(|route| route.queued).sum::<u64>(),
         "process": {
             "cpu_seconds": usage.cpu_seconds,
@@ -79,7 +86,9 @@ pub(super) fn route(route: &RouteStatus) -> Value {
         "filtered": route.filtered,
         "queued": route.queued,
         "sent": route.sent,
+        "resent": route.resent,
         "errored": route.errored,
+        "dead_letters": route.dead_letters,
         "failed_attempts": route.failed,
         "last_sent_at": route.last_sent_ms.and_then(time),
         "oldest_queued_at": route.oldest_queued_ms.and_then(time),

@@ -1,7 +1,7 @@
 //! `[[coordination.label]]` and `[[coordination.recipient]]`: what is sensitive, and who may see it. A recipient whose policy is not all there is refused.
+use super::super::admin::token_hash;
 use super::super::section::{Placed, Section, closest};
 use super::super::target::signing;
-use crate::admin::credentials::parse_hash;
 use crate::coordination::subscription::topic::TOPICS;
 use crate::privacy::label::{CODE_MAX, LABELS_MAX, RESTRICTED, VERY_RESTRICTED};
 use crate::privacy::systems::System;
@@ -154,14 +154,7 @@ fn recipient(section: Section<'_>, labels: &Labels, known: &[&str]) -> Option<Re
     if max_content.is_none() {
         section.wrong("a recipient needs max_content: \"empty\", \"id-only\" or \"full-resource\"");
     }
-    let token_sha256 = section.text("token_sha256").and_then(|text| {
-        let hash = parse_hash(&text.value);
-        if hash.is_none() {
-            let form = "token_sha256 must be 64 hexadecimal digits; `handoff token create --recipient ID` prints it";
-            section.document.wrong(Some(text.at), form);
-        }
-        hash
-    });
+    let token_sha256 = token_hash(&section, "token_sha256", "handoff token create --recipient ID");
     let deny_action = section.choice("deny_action", &DenyAction::ALL).unwrap_or(DenyAction::DropElement);
     let unstructured = section.choice("unstructured", &Unstructured::ALL).unwrap_or(Unstructured::WithholdIfSensitive);
     let fields_profile = section.choice("fields_profile", &FieldsProfile::ALL).unwrap_or(FieldsProfile::All);

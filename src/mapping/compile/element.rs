@@ -148,6 +148,10 @@ impl Compiler<'_, '_> {
                 }
             }
         }
+        if !root && let Some(first) = layers.iter().flat_map(|(tries, _)| tries.iter()).next() {
+            let written = groups.keys().map(|(order, _)| *order).collect();
+            self.missing_below(parent, &written, first.location);
+        }
         let (mut found, mut has_source) = (Vec::new(), false);
         for ((_, name), group) in groups {
             let Some(slot) = self.slot(parent, group[0].0) else { continue };
@@ -183,8 +187,9 @@ impl Compiler<'_, '_> {
         let choice = slot.element.name.ends_with("[x]") && slot.chosen.is_none();
         let key = if choice { Text::default() } else { self.key_text(name) };
         if primitive {
-            let with_children: Vec<One<'_>> = group.iter().filter(|(t, _)| !t.children.is_empty()).cloned().collect();
-            if !with_children.is_empty() && !slot.element.many {
+            let with_children = self.below_primitive(slot, name, group);
+            let with_children: Vec<One<'_>> = with_children.iter().map(|(t, p)| (t, p.clone())).collect();
+            if !with_children.is_empty() {
                 let layers: Vec<Layer<'_>> =
                     with_children.iter().map(|(t, p)| (t.children.as_slice(), p.clone())).collect();
                 let (children, has_source) = self.children("Element", &layers, depth, false);

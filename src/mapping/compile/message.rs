@@ -275,7 +275,9 @@ impl Compiler<'_, '_> {
         let target = match target::parse(path) {
             Ok(target) => target,
             Err((_, expected)) => {
-                self.diagnostics.error(Code::Statement, at, format!("cannot read `{path}`: expected {expected}"));
+                self.diagnostics
+                    .error(Code::Statement, at, format!("cannot read `{path}`: expected {expected}"))
+                    .suggest_last("a path such as `subject` or `encounter.diagnosis[+].condition`");
                 return None;
             }
         };

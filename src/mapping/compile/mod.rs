@@ -5,6 +5,7 @@ mod expression;
 mod fill;
 mod lower;
 mod message;
+mod missing;
 mod needs;
 mod tables;
 mod trie;
@@ -13,7 +14,7 @@ mod value;
 use super::diagnostic::{Code, Diagnostics, nearest};
 use super::expression::{Value, Via};
 use super::plan::*;
-use super::source::{Location, MapSource, Sources};
+use super::source::{Layer, Location, MapSource, Sources};
 use crate::fhir::shape;
 use crate::hl7::{SegmentId, names};
 use std::collections::{BTreeMap, HashMap};
@@ -41,6 +42,7 @@ pub fn compile(sources: &Sources, diagnostics: &mut Diagnostics) -> Compiled {
     compiler.parts();
     compiler.messages();
     compiler.programs();
+    compiler.missing();
     compiler.unused();
     needs::fill(&mut compiler.plan);
     closed::mark(&mut compiler.plan);
@@ -193,21 +195,13 @@ impl Compiler<'_, '_> {
                 let tries = trie::group(&map.rows);
                 self.part(&map.name, &map.to, Self::scope_of(map), tries, map.location);
             } else if !shape::is_type(&map.to) && !shape::is_primitive(&map.to) {
-                let names = [
-                    "Patient",
-                    "Encounter",
-                    "Observation",
-                    "CodeableConcept",
-                    "Identifier",
-                    "HumanName",
-                    "Coding",
-                    "Quantity",
-                    "string",
-                ];
-                let suggestion = nearest(&map.to, names).map(|n| format!("did you mean `{n}`?"));
+                let suggestion = match nearest(&map.to, shape::structured_types()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "a resource or datatype of FHIR R4, such as `Patient` or `CodeableConcept`".to_owned(),
+                };
                 self.diagnostics
                     .error(Code::UnknownType, map.location, format!("FHIR R4 has no type `{}`", map.to))
-                    .suggest_some(suggestion);
+                    .suggest_last(suggestion);
             }
         }
         let mut number = 0;
@@ -326,19 +320,43 @@ impl Compiler<'_, '_> {
             self.used_maps.insert(via.name.clone());
             return Some(map);
         }
-        let suggestion =
-            nearest(&via.name, self.sources.maps.keys().map(String::as_str)).map(|n| format!("did you mean `{n}`?"));
+        let suggestion = match nearest(&via.name, self.sources.maps.keys().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "`handoff mappings list` names the maps that there are".to_owned(),
+        };
         self.diagnostics
             .error(Code::UnknownMap, location, format!("there is no map `{}`", via.name))
-            .suggest_some(suggestion);
+            .suggest_last(suggestion);
         None
     }
 
     fn unused(&mut self) {
-        for map in self.sources.maps.values() {
+        let sources = self.sources;
+        for map in sources.maps.values().filter(|map| sources.is_own(map.location)) {
             if !self.used_maps.contains(&map.name) {
-                self.diagnostics.warning(Code::Unused, map.location, format!("nothing uses the map {}", map.name));
+                self.diagnostics
+                    .warning(Code::Unused, map.location, format!("nothing uses the map {}", map.name))
+                    .suggest_last(format!(
+                        "name it in a message map (`name = {0}`) or behind a field (`5 : {0}`)",
+                        map.name
+                    ));
             }
+        }
+        // Of tables the core has more than it reads itself.
+        let of_site =
+            |at: Location| !matches!(sources.files[usize::from(at.file)].layer, Layer::Core | Layer::Realm(_));
+        for table in sources.tables.values().filter(|table| of_site(table.location)) {
+            // A file that a `[table.X]` names is read under its own name as well.
+            if self.used_tables.contains(&table.name) || sources.is_named(table) {
+                continue;
+            }
+            let suggestion = match nearest(&table.name, self.used_tables.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("name it behind a field: `5 @{}`", table.name),
+            };
+            self.diagnostics
+                .warning(Code::Unused, table.location, format!("nothing uses the code table {}", table.name))
+                .suggest_last(suggestion);
         }
     }
 }

@@ -58,11 +58,15 @@ impl Compiler<'_, '_> {
             self.used_tables.insert(name.to_owned());
             return Some(*id);
         }
-        let suggestion = crate::mapping::diagnostic::nearest(name, self.table_ids.keys().map(String::as_str))
-            .map(|n| format!("did you mean `{n}`?"));
+        let suggestion = match crate::mapping::diagnostic::nearest(name, self.table_ids.keys().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!(
+                "`handoff mappings list` names those there are; one of your own is `[table.{name}]`, or the file `tables/{name}.csv`"
+            ),
+        };
         self.diagnostics
             .error(Code::UnknownTable, location, format!("there is no code table `{name}`"))
-            .suggest_some(suggestion);
+            .suggest_last(suggestion);
         None
     }
 

@@ -382,14 +382,16 @@ impl Compiler<'_, '_> {
         if let Some(via) = via
             && !shape::is_primitive(via)
         {
-            let suggestion = nearest(
-                via,
-                ["dateTime", "date", "string", "code", "boolean", "integer", "decimal", "instant", "positiveInt"],
-            )
-            .map(|n| format!("did you mean `{n}`?"));
+            let primitives =
+                ["dateTime", "date", "string", "code", "boolean", "integer", "decimal", "instant", "positiveInt"];
+            let suggestion = match nearest(via, primitives) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "a primitive type such as `date`, or a map by its whole name, such as `CWE.CodeableConcept`"
+                    .to_owned(),
+            };
             self.diagnostics
                 .error(Code::UnknownType, at, format!("`{via}` is neither a primitive type nor a map"))
-                .suggest_some(suggestion);
+                .suggest_last(suggestion);
             return None;
         }
         let natural = via.unwrap_or(match &ast.value {

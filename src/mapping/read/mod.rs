@@ -482,7 +482,9 @@ impl Reader<'_> {
                 }),
                 Err((offset, message)) => {
                     let start = location.start + 1 + offset as u32;
-                    self.diagnostics.error(Code::Statement, Location { start, end: start + 1, ..location }, message);
+                    self.diagnostics
+                        .error(Code::Statement, Location { start, end: start + 1, ..location }, message)
+                        .suggest_last("a statement is `name = Map; element -> name if condition`, such as `cov = IN1.Coverage; beneficiary -> patient if 1 valued`");
                 }
             }
         }

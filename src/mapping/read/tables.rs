@@ -2,6 +2,7 @@
 use super::Reader;
 use crate::mapping::diagnostic::Code;
 use crate::mapping::source::*;
+use std::collections::HashMap;
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -54,6 +55,7 @@ impl Reader<'_> {
         let found = self.sources.files.iter().position(|f| f.name == path || f.name.ends_with(&format!("/{path}")));
         match found {
             Some(number) => {
+                self.sources.named.push(number as u16);
                 let (text, back) = (self.sources.files[number].text.clone(), self.file);
                 self.file = number as u16;
                 self.csv(table, &text);
@@ -75,7 +77,8 @@ impl Reader<'_> {
                 .trim()
                 .to_owned()
         };
-        if !headers.iter().any(|h| matches!(h.trim(), "v2_code" | "v2code")) {
+        let place = |names: [&str; 2]| headers.iter().position(|header| names.contains(&header.trim()));
+        let Some((_, fhir)) = place(["v2_code", "v2code"]).zip(place(["fhir_code", "code"])) else {
             let at = self.location(0..text.find('\n').unwrap_or(text.len()));
             self.diagnostics.error(
                 Code::Table,
@@ -83,18 +86,37 @@ impl Reader<'_> {
                 "a code table begins with the line `v2_code,fhir_code,display,system`",
             );
             return;
-        }
+        };
+        let mut first: HashMap<String, usize> = HashMap::new();
         for record in reader.records() {
             match record {
+                Ok(record) if record.iter().all(|cell| cell.trim().is_empty()) => {}
                 Ok(record) => {
-                    let start = record.position().map_or(0, |p| p.byte() as usize);
-                    let end = text[start.min(text.len())..].find('\n').map_or(text.len(), |n| start + n);
+                    let start = record.position().map_or(0, |p| p.byte() as usize).min(text.len());
+                    // Behind the empty lines before it.
+                    let start = start + text[start..].bytes().take_while(|byte| b"\r\n".contains(byte)).count();
+                    let end = text[start..].find('\n').map_or(text.len(), |n| start + n);
+                    let at = self.location(start..end);
+                    if let Some((wrong, remedy)) = wrong_row(&record, headers.len(), fhir) {
+                        self.diagnostics.error(Code::Table, at, wrong).suggest_last(remedy);
+                        continue;
+                    }
+                    let code = column(&record, ["v2_code", "v2code"]);
+                    if let Some(first) = first.get(&code) {
+                        let line = text[..*first].matches('\n').count() + 1;
+                        let text = format!("a second row for `{code}`: the first stands in line {line}");
+                        self.diagnostics
+                            .error(Code::Duplicate, at, text)
+                            .suggest_last("remove one of the two; a code becomes one code");
+                        continue;
+                    }
+                    first.insert(code.clone(), start);
                     let row = TableRow {
-                        code: column(&record, ["v2_code", "v2code"]),
+                        code,
                         fhir: column(&record, ["fhir_code", "code"]),
                         display: column(&record, ["display", "display"]),
                         system: column(&record, ["system", "system"]),
-                        location: self.location(start..end),
+                        location: at,
                     };
                     self.add_row(name, row);
                 }
@@ -186,4 +208,23 @@ impl Reader<'_> {
                 .suggest_last("write `after PD1`"),
         }
     }
+}
+
+/// What is wrong with a row of a CSV table whose first line names so many columns, the FHIR code in the one of that number; and what to do.
+fn wrong_row(record: &csv::StringRecord, columns: usize, fhir: usize) -> Option<(String, &'static str)> {
+    // The reader takes what follows an open quote for one text, up to the end of the file.
+    if record.iter().any(|cell| cell.contains('\n')) {
+        let remedy = "close it on its line; a quote within a text is written twice";
+        return Some(("a quote on this line is not closed".to_owned(), remedy));
+    }
+    let count = record.len();
+    if count > columns {
+        let remedy = "put a text that holds a comma in quotes";
+        return Some((format!("the row has {count} columns, and the first line names {columns}"), remedy));
+    }
+    if count <= fhir {
+        let remedy = "columns are separated by commas; a code that becomes none is written `X,`";
+        return Some((format!("the row ends after {count} of its columns, before the FHIR code"), remedy));
+    }
+    None
 }

@@ -33,7 +33,7 @@ pub fn identity(authority: &Authority, until: i32) -> (String, String) {
 }
 
 /// A certificate of a client that is called so, or only by its common name.
-fn client(authority: &Authority, dns: Option<&str>, common: &str, serial: u64) -> (String, String) {
+pub fn client(authority: &Authority, dns: Option<&str>, common: &str, serial: u64) -> (String, String) {
     let mut params = CertificateParams::new(dns.map(str::to_owned).into_iter().collect::<Vec<_>>()).unwrap();
     params.distinguished_name.push(DnType::CommonName, common);
     params.serial_number = Some(SerialNumber::from(serial));
@@ -60,7 +60,7 @@ fn revocation_list(authority: &Authority, serials: &[u64]) -> String {
     list.signed_by(authority).unwrap().pem().unwrap()
 }
 
-fn install(folder: &Path, (certificate, key): &(String, String)) {
+pub fn install(folder: &Path, (certificate, key): &(String, String)) {
     std::fs::write(folder.join("server.key"), key).unwrap();
     std::fs::write(folder.join("server.pem"), certificate).unwrap();
 }

@@ -1,0 +1,105 @@
+//! Many dead letters of a route at once, by why and when they were given up. `GET /api/v1/dead-letters` with the same parameters tells beforehand how many they are.
+use super::super::Shared;
+use super::super::gate::Who;
+use super::super::problem::Problem;
+use super::codes::RESEND_TIME;
+use super::letters::{Claim, failed, meant};
+use super::messages::record;
+use super::page::{LIMIT_MAX, limit, number};
+use super::{blocking, view};
+use crate::delivery::resend::{self, Outlets, ResendError};
+use crate::journal::{DeadLetter, View};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::{Extension, Json};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Which of its dead letters; everything that is given must hold.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in super::super) struct Many {
+    reason: Option<String>,
+    since: Option<String>,
+    /// Those behind this one: `next` of the answer before.
+    after: Option<u64>,
+    limit: Option<usize>,
+}
+
+type Asked = (Result<Path<String>, PathRejection>, Result<Query<Many>, QueryRejection>);
+
+/// Delivers them once more, in their order, for a while: what is left is for the next request.
+pub(in super::super) async fn resend(
+    State(shared): State<Arc<Shared>>,
+    Extension(Who(who)): Extension<Who>,
+    (route, asked): Asked,
+) -> Result<Json<Value>, Problem> {
+    let (Path(route), Query(asked)) = (route?, asked?);
+    let (limit, after) = (limit(asked.limit, LIMIT_MAX)?, number(asked.after)?);
+    let meant = meant(Some(route.clone()), asked.reason, asked.since.as_deref())?;
+    let outlets = shared.control.outlets().await.ok_or_else(Problem::stopping)?;
+    tracing::info!(audit = true, token = %who, route, limit, "dead letters to be sent again");
+    let (runtime, named) = (tokio::runtime::Handle::current(), route.clone());
+    let answer = blocking(move || {
+        let (mut view, began) = (view(&shared.data)?, Instant::now());
+        let found = view.state().dead_letters_after(&meant, Some((&named, after)), limit).map_err(failed)?;
+        let (mut sent, mut results, mut done) = (0, Vec::new(), None);
+        for (_, letter) in &found {
+            if done.is_some() && began.elapsed() > RESEND_TIME {
+                break;
+            }
+            let (result, why) = runtime.block_on(again(&shared, &mut view, &named, letter, &outlets))?;
+            sent += u64::from(result == "sent");
+            results.push(json!({ "seq": letter.seq, "result": result, "reason": why }));
+            done = Some(letter.seq);
+        }
+        let all = results.len() == found.len() && found.len() < limit;
+        Ok(json!({ "sent": sent, "dead_letters": results, "next": done.filter(|_| !all) }))
+    })
+    .await?;
+    tracing::info!(audit = true, token = %who, route, sent = %answer["sent"], "dead letters sent again");
+    Ok(Json(answer))
+}
+
+/// What has come of one of them, and why.
+async fn again(
+    shared: &Arc<Shared>,
+    view: &mut View,
+    route: &str,
+    letter: &DeadLetter,
+    outlets: &Outlets,
+) -> Result<(&'static str, Option<String>), Problem> {
+    let Some(_claim) = Claim::take(shared, route, letter.seq) else { return Ok(("under_way", None)) };
+    let Ok(record) = record(view, letter.seq) else { return Ok(("gone", None)) };
+    Ok(match resend::letter(view, route, letter, record, outlets, false).await {
+        Ok(sent) => match sent.into_iter().find_map(|sent| sent.failure) {
+            None => ("sent", None),
+            why => ("failed", why),
+        },
+        Err(ResendError::Store(error)) => return Err(failed(error)),
+        Err(why @ ResendError::Overtaken { .. }) => ("overtaken", Some(why.to_string())),
+        Err(why) => ("failed", Some(why.to_string())),
+    })
+}
+
+/// Drops them, all or none.
+pub(in super::super) async fn forget(
+    State(shared): State<Arc<Shared>>,
+    Extension(Who(who)): Extension<Who>,
+    (route, asked): Asked,
+) -> Result<Json<Value>, Problem> {
+    let (Path(route), Query(asked)) = (route?, asked?);
+    let limit = limit(asked.limit, LIMIT_MAX)?;
+    let meant = meant(Some(route.clone()), asked.reason, asked.since.as_deref())?;
+    let (dropped, left) = blocking(move || {
+        let view = view(&shared.data)?;
+        let now_ms = jiff::Timestamp::now().as_millisecond();
+        let dropped = view.state().drop_dead_letters(&meant, limit, now_ms).map_err(failed)?;
+        Ok((dropped, view.state().count_dead_letters(&meant).map_err(failed)?))
+    })
+    .await?;
+    tracing::info!(audit = true, token = %who, route, dropped, "dead letters dropped");
+    Ok(Json(json!({ "dropped": dropped, "left": left })))
+}

@@ -1,0 +1,170 @@
+//! Dead letters by what they have in common: found, counted and dropped many at a time; and how many messages have arrived after all.
+use super::{DeadLetter, Error, State, letter};
+use rusqlite::{Params, params};
+use std::collections::BTreeMap;
+
+pub(super) const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS resent (reader TEXT PRIMARY KEY, count INTEGER NOT NULL, at_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;";
+
+/// Which dead letters are meant: everything that is given must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Letters {
+    /// Of this reader.
+    pub reader: Option<String>,
+    /// A part of why they were given up, letters in either case.
+    pub reason: Option<String>,
+    /// Given up at this time or later, in milliseconds since 1970 (UTC).
+    pub since_ms: Option<i64>,
+}
+
+/// As `?1`, `?2` and `?3`.
+const MEANT: &str = "(?1 IS NULL OR reader = ?1) AND (?2 IS NULL OR instr(lower(reason), lower(?2)) > 0) AND (?3 IS NULL OR at_ms >= ?3)";
+
+impl Letters {
+    /// All of a reader.
+    pub fn of(reader: &str) -> Letters {
+        Letters { reader: Some(reader.to_owned()), ..Letters::default() }
+    }
+}
+
+impl State {
+    /// Dead letters with their readers, by reader and number, behind one of them, at most so many.
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub fn dead_letters_after(
+        &self,
+        meant: &Letters,
+        after: Option<(&str, u64)>,
+        most: usize,
+    ) -> Result<Vec<(String, DeadLetter)>, Error> {
+        let failed = || Error::database(&self.path);
+        let connection = self.lock();
+        let sql = format!(
+            "SELECT seq, last, at_ms, attempts, reason, reader FROM dead_letter WHERE {MEANT} AND (reader, seq) > (?4, ?5) ORDER BY reader, seq LIMIT ?6"
+        );
+        let mut select = connection.prepare(&sql).map_err(failed())?;
+        let (from, seq) = after.unwrap_or((meant.reader.as_deref().unwrap_or_default(), 0));
+        let values = params![meant.reader, meant.reason, meant.since_ms, from, seq.cast_signed(), number(most)];
+        let rows = select.query_map(values, |row| Ok((row.get(5)?, letter(row)?)));
+        rows.and_then(Iterator::collect).map_err(failed())
+    }
+
+    /// How many there are.
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub fn count_dead_letters(&self, meant: &Letters) -> Result<u64, Error> {
+        let sql = format!("SELECT count(*) FROM dead_letter WHERE {MEANT}");
+        self.count(&sql, params![meant.reader, meant.reason, meant.since_ms])
+    }
+
+    /// How many each reader has that has any.
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub fn dead_letter_counts(&self) -> Result<BTreeMap<String, u64>, Error> {
+        let failed = || Error::database(&self.path);
+        let connection = self.lock();
+        let mut select =
+            connection.prepare_cached("SELECT reader, count(*) FROM dead_letter GROUP BY reader").map_err(failed())?;
+        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())));
+        rows.and_then(Iterator::collect).map_err(failed())
+    }
+
+    /// Drops them, the first so many, all or none, and remembers that they were; the messages stay in the journal. How many they were.
+    ///
+    /// # Errors
+    /// A database that cannot be written.
+    pub fn drop_dead_letters(&self, meant: &Letters, most: usize, at_ms: i64) -> Result<u64, Error> {
+        let mut dropped = 0;
+        self.write(|transaction| {
+            let first = format!("SELECT reader, seq FROM dead_letter WHERE {MEANT} ORDER BY reader, seq LIMIT ?4");
+            let values = params![meant.reader, meant.reason, meant.since_ms, number(most), at_ms];
+            transaction.execute(
+                &format!("INSERT OR REPLACE INTO unsent SELECT reader, seq, last, ?5, 1, reason FROM dead_letter WHERE (reader, seq) IN ({first})"),
+                values,
+            )?;
+            let values = params![meant.reader, meant.reason, meant.since_ms, number(most)];
+            let sql = format!("DELETE FROM dead_letter WHERE (reader, seq) IN ({first})");
+            dropped = transaction.execute(&sql, values)? as u64;
+            Ok(())
+        })?;
+        Ok(dropped)
+    }
+
+    /// A message has arrived after all, outside its reader's course: it is counted, and nothing says any more that it has not. What stands for a run of several stays.
+    ///
+    /// # Errors
+    /// A database that cannot be written.
+    pub fn arrived(&self, reader: &str, seq: u64, at_ms: i64) -> Result<(), Error> {
+        self.write(|transaction| {
+            for table in ["dead_letter", "unsent"] {
+                let sql = format!("DELETE FROM {table} WHERE reader = ?1 AND seq = ?2 AND last = seq");
+                transaction.execute(&sql, params![reader, seq.cast_signed()])?;
+            }
+            let sql =
+                "INSERT INTO resent VALUES (?1, 1, ?2) ON CONFLICT (reader) DO UPDATE SET count = count + 1, at_ms = ?2";
+            transaction.execute(sql, params![reader, at_ms]).map(drop)
+        })
+    }
+
+    /// How many messages have arrived so at each reader, ever, and when the last one did, in milliseconds since 1970 (UTC).
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub fn resent(&self) -> Result<BTreeMap<String, (u64, i64)>, Error> {
+        let failed = || Error::database(&self.path);
+        let connection = self.lock();
+        let mut select = connection.prepare_cached("SELECT reader, count, at_ms FROM resent").map_err(failed())?;
+        let rows = select.query_map([], |row| Ok((row.get(0)?, (row.get::<_, i64>(1)?.unsigned_abs(), row.get(2)?))));
+        rows.and_then(Iterator::collect).map_err(failed())
+    }
+
+    fn count(&self, sql: &str, values: impl Params) -> Result<u64, Error> {
+        let count = self.lock().query_row(sql, values, |row| row.get::<_, i64>(0));
+        Ok(count.map_err(Error::database(&self.path))?.unsigned_abs())
+    }
+}
+
+fn number(most: usize) -> i64 {
+    i64::try_from(most).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Directory;
+    use super::*;
+
+    #[test]
+    fn letters_are_found_counted_and_dropped_by_what_they_have_in_common() {
+        let temporary = tempfile::tempdir().unwrap();
+        let state = State::open(&Directory::open(temporary.path()).unwrap()).unwrap();
+        for (reader, seq, at_ms, reason) in
+            [("ehr", 1, 10, "HTTP 422"), ("ehr", 2, 20, "http 422 again"), ("ehr", 3, 30, "404"), ("lab", 4, 40, "AE")]
+        {
+            let letter = DeadLetter { seq, last: seq, at_ms, attempts: 1, reason: reason.into() };
+            state.keep_dead_letter(reader, &letter).unwrap();
+        }
+        let refused = Letters { reason: Some("Http 4".into()), ..Letters::of("ehr") };
+        let late = Letters { since_ms: Some(20), ..Letters::default() };
+        let found = |meant: &Letters| -> Vec<u64> {
+            let found = state.dead_letters_after(meant, None, 9).unwrap();
+            assert_eq!(found.len() as u64, state.count_dead_letters(meant).unwrap());
+            found.into_iter().map(|(_, letter)| letter.seq).collect()
+        };
+        assert_eq!((found(&refused), found(&late), found(&Letters::of("lab"))), (vec![1, 2], vec![2, 3, 4], vec![4]));
+        let counts =
+            |numbers: [u64; 2]| BTreeMap::from([("ehr".to_owned(), numbers[0]), ("lab".to_owned(), numbers[1])]);
+        assert_eq!(state.dead_letter_counts().unwrap(), counts([3, 1]));
+        assert_eq!(state.drop_dead_letters(&refused, 1, 50).unwrap(), 1, "the first of them");
+        assert_eq!(
+            (found(&refused), state.unsent_of("ehr", 1).unwrap().map(|unsent| unsent.dropped)),
+            (vec![2], Some(true))
+        );
+        state.arrived("ehr", 3, 60).unwrap();
+        state.arrived("ehr", 1, 70).unwrap();
+        assert_eq!(state.resent().unwrap(), BTreeMap::from([("ehr".to_owned(), (2, 70))]));
+        assert_eq!((state.dead_letter_counts().unwrap(), state.unsent_of("ehr", 1).unwrap()), (counts([1, 1]), None));
+    }
+}
