@@ -359,7 +359,7 @@ fn statuses(config: &Config, standings: &Standings, seq: u64, record: Option<&Re
 }
 
 /// A time in milliseconds since 1970: an instant, a date or a time of UTC, or how long ago.
-fn parse_time(text: &str, now: jiff::Timestamp) -> anyhow::Result<i64> {
+pub(super) fn parse_time(text: &str, now: jiff::Timestamp) -> anyhow::Result<i64> {
     if let Ok(instant) = text.parse::<jiff::Timestamp>() {
         return Ok(instant.as_millisecond());
     }
