@@ -70,6 +70,7 @@
 //!
 //! [coordination]                    # events, and who is told of them; default: none of it
 //! tz = "America/New_York"           # of times without an offset, where the facility says none; default: UTC
+//! keep = "400d"                     # loops that are over, by the times of receipt of messages; no less
 //!
 //! [coordination.events]
 //! max_event_age = "72h"             # older: kept, nobody is told

@@ -10,7 +10,7 @@ mod store;
 pub use put::{PutError, check, put};
 pub use render::care_team;
 pub use route::{Route, Routing, route};
-pub use store::{MEMBERS_MAX, TABLES, take};
+pub use store::{MEMBERS_MAX, TABLES, prune, take};
 
 use crate::coordination::PersonKey;
 use crate::coordination::options::is_npi;

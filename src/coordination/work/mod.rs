@@ -11,6 +11,9 @@
 pub mod registered;
 mod tell;
 pub mod telling;
+mod time;
+
+pub use time::PRUNE_EVERY;
 
 pub use registered::{consent_id, consents_now, person_of, roster_consent};
 
@@ -18,7 +21,7 @@ use super::care_team::{self, Member};
 use super::event::{Identifier, Patient, VisitKey};
 use super::fold::{Fold, Silent};
 use super::loops::{Panel, Setting, Subject as Concerned, Tracker};
-use super::registry::{self, Registry};
+use super::registry::{self, Before, Registry};
 use super::roster::{Aliases, How, Match, Rosters, Snapshot, learn, reviews};
 use super::sensitivity::{self, Said, visit_text};
 use super::store::{self, Place, Store};
@@ -30,15 +33,16 @@ use registered::{ENTRIES_MAX, Registered};
 use rusqlite::{Connection, Transaction};
 use std::path::Path;
 use std::sync::Arc;
+use time::Clock;
 
 /// The tables of this part.
-pub(super) const TABLES: [&str; 2] = [telling::TABLES, registered::TABLES];
+pub(super) const TABLES: [&str; 3] = [telling::TABLES, registered::TABLES, time::TABLES];
 
 /// Messages that are taken at once.
 const LIMITS: Limits = Limits { records_max: 256, bytes_max: 4 << 20 };
 /// Timers that are done at once, where no message drives them.
 const TIMERS_MAX: usize = 1_000;
-/// Time passes so much later here than it does: a message that was received before a moment is not overtaken by it.
+/// Time passes so much later here than it does: a message that was received before a moment is rarely overtaken by it.
 pub const BEHIND_MS: i64 = 5_000;
 
 /// Why the journal cannot be followed.
@@ -93,6 +97,7 @@ struct Parts {
     aliases: Aliases,
     tracker: Tracker,
     registered: Registered,
+    clock: Clock,
 }
 
 impl Work {
@@ -179,7 +184,9 @@ impl Work {
         }
         let place = self.store.place()?.unwrap_or(Place { next: 1, ..Place::default() });
         self.batch(|batch, transaction| {
-            let outcomes = batch.parts.tracker.advance_some(transaction, to_ms, TIMERS_MAX).map_err(Error::database)?;
+            let Parts { tracker, clock, .. } = &mut *batch.parts;
+            let outcomes = tracker.advance_some(transaction, to_ms, TIMERS_MAX).map_err(Error::database)?;
+            clock.fired(tracker.take_fired());
             let taken = outcomes.len().max(1);
             batch.outcomes(transaction, outcomes, Found::default())?;
             Ok((place, taken))
@@ -203,11 +210,12 @@ impl Work {
         self.parts()?;
         // Taken out until it is written: after an error it is ahead of the database.
         let Some(mut parts) = self.parts.take() else { return Ok(Progress::default()) };
-        let (options, gate, anew_ms) = (&*self.options, &self.gate, self.anew_ms);
-        let mut batch = Batch { options, gate, snapshot: &snapshot, parts: &mut parts, anew_ms, told: 0 };
+        let (options, gate, registry, anew_ms) = (&*self.options, &self.gate, &*self.registry, self.anew_ms);
+        let mut batch = Batch { options, gate, registry, snapshot: &snapshot, parts: &mut parts, anew_ms, told: 0 };
         let done = self.store.batch(|transaction| {
             let (place, taken) = work(&mut batch, transaction)?;
             batch.parts.fold.flush(transaction)?;
+            batch.parts.clock.flush(transaction)?;
             Ok::<_, Error>((place, Progress { taken, told: batch.told }))
         })?;
         self.parts = Some(parts);
@@ -223,6 +231,7 @@ impl Parts {
             aliases: Aliases::read(connection).map_err(Error::database)?,
             tracker: Tracker::open(connection, options.loops.clone(), setting(options)).map_err(Error::database)?,
             registered: Registered::open(connection, registry, &options.subscriptions)?,
+            clock: Clock::open(connection, registry)?,
         })
     }
 }
@@ -232,7 +241,8 @@ fn setting(options: &Options) -> Setting {
         let owner_npi = panel.owner_npi.clone().unwrap_or_default();
         (panel.id.clone(), Panel { owner_npi, zone: Some(panel.zone.clone()) })
     };
-    Setting { facilities: options.facilities.clone(), panels: options.rosters.panels.iter().map(panel).collect() }
+    let panels = options.rosters.panels.iter().map(panel).collect();
+    Setting { facilities: options.facilities.clone(), panels, keep: options.keep }
 }
 
 /// Whether the last message that was taken is the one that the journal has there. One that it has let go cannot be told from it.
@@ -259,6 +269,7 @@ fn is_of(store: &Store, reader: &mut Reader) -> Result<bool, Error> {
 struct Batch<'w> {
     options: &'w Options,
     gate: &'w Gate,
+    registry: &'w Registry,
     snapshot: &'w Snapshot,
     parts: &'w mut Parts,
     anew_ms: Option<i64>,
@@ -292,12 +303,16 @@ impl Batch<'_> {
                 }
                 if let Some(facets) = Facets::decode(&record.facets) {
                     place.last = facets.message_id;
+                    self.comes(transaction, Before::Message(*seq), facets.received_ms)?;
+                    if seq.is_multiple_of(PRUNE_EVERY) {
+                        self.prune(transaction, facets.received_ms).map_err(Error::database)?;
+                    }
                     let events = self.parts.fold.message(transaction, *seq, &facets, &record.raw)?;
                     events.iter().try_for_each(|event| self.happened(transaction, event))?;
                     if let Some(silent) = self.parts.fold.silent() {
                         let Silent { visit, facility, feed, codes, confidentiality } = &silent;
                         let said = Said { facility, feed, codes, confidentiality };
-                        self.labels(transaction, said, Some(visit))?;
+                        self.labels(transaction, said, Some(visit), facets.received_ms)?;
                     }
                 }
             }
@@ -310,26 +325,19 @@ impl Batch<'_> {
         Ok((place, taken))
     }
 
-    /// What time brings by then comes first, whether anybody has waited for it or the journal is read once more.
-    fn until(&mut self, transaction: &Transaction<'_>, to_ms: i64) -> Result<(), Error> {
-        let outcomes = self.parts.tracker.advance(transaction, to_ms).map_err(Error::database)?;
-        self.outcomes(transaction, outcomes, Found::default())
-    }
-
     fn said(&mut self, transaction: &Transaction<'_>, entry: &registry::Entry) -> Result<(), Error> {
-        self.until(transaction, entry.at_ms)?;
+        self.comes(transaction, Before::Entry(entry.number), entry.at_ms)?;
         let Parts { registered, aliases, .. } = &mut *self.parts;
         registered.take(transaction, entry, &self.options.subscriptions, (aliases, self.snapshot))
     }
 
     fn happened(&mut self, transaction: &Transaction<'_>, event: &Event) -> Result<(), Error> {
-        self.until(transaction, event.received_ms)?;
         let matched = self.snapshot.find(&event.patient, &self.parts.aliases);
         reviews::note(transaction, event, &matched).map_err(Error::database)?;
         // Before what is learned, as a merge takes numbers from one to the other.
         let others = self.others(event);
         learn(transaction, &mut self.parts.aliases, self.snapshot, event, &matched).map_err(Error::database)?;
-        let found = self.labels(transaction, event.into(), event.visit.as_ref())?;
+        let found = self.labels(transaction, event.into(), event.visit.as_ref(), event.received_ms)?;
         let Some(key) = matched.person() else { return Ok(()) };
         let memberships: Vec<_> = self.snapshot.memberships_at(&key, event.at_ms).collect();
         let members: Vec<_> = memberships
@@ -364,15 +372,22 @@ impl Batch<'_> {
     }
 
     /// The labels of what a message says, which its visit keeps.
-    fn labels(&self, transaction: &Transaction<'_>, said: Said<'_>, visit: Option<&VisitKey>) -> Result<Found, Error> {
+    fn labels(
+        &self,
+        transaction: &Transaction<'_>,
+        said: Said<'_>,
+        visit: Option<&VisitKey>,
+        received_ms: i64,
+    ) -> Result<Found, Error> {
         let (labels, facilities) = (self.gate.labels(), &self.options.facilities);
         let Some(visit) = visit.map(visit_text) else {
             return Ok(sensitivity::found(labels, facilities, said, &[]));
         };
         let earlier = visits::labels_of(transaction, &visit).map_err(Error::database)?;
         let found = sensitivity::found(labels, facilities, said, &earlier);
-        visits::add(transaction, &visit, labels, found.all).map_err(Error::database)?;
-        visits::add(transaction, &whole(&visit), labels, found.whole).map_err(Error::database)?;
+        let at = Some(received_ms);
+        visits::add(transaction, &visit, labels, found.all, at).map_err(Error::database)?;
+        visits::add(transaction, &whole(&visit), labels, found.whole, at).map_err(Error::database)?;
         Ok(found)
     }
 }

@@ -40,21 +40,30 @@ impl Batch<'_> {
     }
 
     /// What became of loops, to those who subscribed to that. `found`: the labels of the event that brought it.
-    pub(super) fn outcomes(&mut self, transaction: &Transaction<'_>, outcomes: Vec<Outcome>, found: Found) -> Result<(), Error> {
+    pub(super) fn outcomes(
+        &mut self,
+        transaction: &Transaction<'_>,
+        outcomes: Vec<Outcome>,
+        found: Found,
+    ) -> Result<(), Error> {
         for outcome in outcomes {
             let Some((loop_number, _)) = outcome.found else { continue };
             let labels = self.gate.labels();
             let of_loop = format!("loop|{loop_number}");
-            visits::add(transaction, &of_loop, labels, found.all).map_err(Error::database)?;
-            visits::add(transaction, &whole(&of_loop), labels, found.whole).map_err(Error::database)?;
-            let heard = matches!(outcome.kind, OutcomeKind::Overdue | OutcomeKind::MetLate | OutcomeKind::DueSoon);
-            if !heard || outcome.quiet {
-                continue;
-            }
+            // For as long as the loop itself.
+            visits::add(transaction, &of_loop, labels, found.all, None).map_err(Error::database)?;
+            visits::add(transaction, &whole(&of_loop), labels, found.whole, None).map_err(Error::database)?;
             let Some(about) = find_loop(transaction, loop_number).map_err(Error::database)? else { continue };
             // Due before anybody knew of the loop: it is not older than that, and not forgotten before it could be read.
             let received_ms = outcome.at_ms.max(about.received_ms);
             let visit = about.facts.visit.as_ref().map(visit_text);
+            for key in visit.iter().flat_map(|visit| [visit.clone(), whole(visit)]) {
+                visits::touch(transaction, &key, Some(received_ms)).map_err(Error::database)?;
+            }
+            let heard = matches!(outcome.kind, OutcomeKind::Overdue | OutcomeKind::MetLate | OutcomeKind::DueSoon);
+            if !heard || outcome.quiet {
+                continue;
+            }
             let (mut all, mut over) = (Vec::new(), Vec::new());
             for key in [Some(of_loop), visit].into_iter().flatten() {
                 all.extend(visits::labels_of(transaction, &key).map_err(Error::database)?);
