@@ -107,7 +107,8 @@ pub(super) async fn read(
             (Released::Withheld(reason), _) => Outcome::Suppressed(*reason),
             _ => return Err(Problem::not_found()),
         };
-        let person = uuid_text(&telling.person.0);
+        let person = care.contents.person(care, &telling).map_err(internal)?;
+        let person = uuid_text(&person.0);
         let entry = Entry {
             id: telling::audit_id(&notified.event, &id, &format!("read|{now_ms}")),
             at_ms: now_ms,

@@ -5,13 +5,13 @@ use crate::coordination::roster::{Membership, Snapshot};
 use crate::coordination::sensitivity::{self, visit_text};
 use crate::coordination::work::telling::{Subject, Telling};
 use crate::coordination::work::{consents_now, roster_consent};
-use crate::coordination::{loops, registry};
+use crate::coordination::{PersonKey, loops, registry};
 use crate::delivery::{Plans, translated};
 use crate::facets::uuid_text;
 use crate::journal::{self, Item, Journal, Limits, Reader};
 use crate::mapping::Scratch;
 use crate::privacy::recipient::MaxContent;
-use crate::privacy::{Facts, Found, Reason, Recipient, Release, visits};
+use crate::privacy::{Consent, Facts, Found, Reason, Recipient, Release, visits};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -64,15 +64,16 @@ impl Contents {
         content: MaxContent,
         now_ms: i64,
     ) -> Result<Released, ContentError> {
-        let Some(roster) = roster_consent(recipient, &panels(&shared.rosters.current(), telling)) else {
+        let people = whose(shared, telling)?;
+        let Some(roster) = roster_consent(recipient, &panels(&shared.rosters.current(), telling, &people)) else {
             return Ok(Released::Withheld(Reason::Policy));
         };
-        let (found, bundle) = match self.subject(shared, telling)? {
+        let (found, bundle) = match self.subject(shared, telling, people.now)? {
             Ok(subject) => subject,
             Err(released) => return Ok(released),
         };
-        let person = uuid_text(&telling.person.0);
-        let Some(consents) = consents_now(&shared.registry, &person)? else {
+        let person = uuid_text(&people.now.0);
+        let Some(consents) = consents(shared, &people)? else {
             return Ok(Released::Withheld(Reason::Failed));
         };
         let at_ms = telling.at_ms();
@@ -86,15 +87,24 @@ impl Contents {
         })
     }
 
+    /// Whom something that was told is about by now, for the audit.
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub fn person(&self, shared: &super::Shared, telling: &Telling) -> rusqlite::Result<PersonKey> {
+        whose(shared, telling).map(|people| people.now)
+    }
+
     /// Its labels, then and now, and all of it, before anybody has judged it; or why there is nothing to judge.
     fn subject(
         &self,
         shared: &super::Shared,
         telling: &Telling,
+        now: PersonKey,
     ) -> Result<Result<(Found, Value), Released>, ContentError> {
         let labels = shared.gate.labels();
         let then = telling.found(labels);
-        let (now, bundle) = match &telling.subject {
+        let (known, bundle) = match &telling.subject {
             Subject::Event(event) => {
                 let earlier = match &event.visit {
                     Some(visit) => visits::labels_of(&shared.database(), &visit_text(visit))?,
@@ -107,7 +117,7 @@ impl Contents {
                 let database = shared.database();
                 let Some(found) = loops::find(&database, *number)? else { return Ok(Err(Released::Gone)) };
                 // Whose it is has been corrected since: they were told of nobody of theirs.
-                if found.person != telling.person {
+                if found.person != now {
                     return Ok(Err(Released::Withheld(Reason::Policy)));
                 }
                 let Some(step) = found.steps.iter().find(|one| one.id == *step) else {
@@ -125,18 +135,18 @@ impl Contents {
                     whole.clone_from(&all);
                 }
                 let look = |codes: &[String]| labels.look().earlier(codes.iter().map(String::as_str)).found().all;
-                let now = Found { all: look(&all), whole: look(&whole) };
-                let person = uuid_text(&telling.person.0);
+                let known = Found { all: look(&all), whole: look(&whole) };
+                let person = uuid_text(&now.0);
                 let zone = self.facilities.zone(&found.facts.facility);
                 let task = loops::task(&found, step, &format!("Patient/{person}"), None, None, zone);
                 let patient = json!({
                     "resourceType": "Patient", "id": person, "identifier": [{ "system": PEOPLE, "value": person }],
                 });
                 let entries = [entry(task), entry(patient)];
-                (now, json!({ "resourceType": "Bundle", "type": "collection", "entry": entries }))
+                (known, json!({ "resourceType": "Bundle", "type": "collection", "entry": entries }))
             }
         };
-        Ok(Ok((Found { all: then.all.with(now.all), whole: then.whole.with(now.whole) }, bundle)))
+        Ok(Ok((Found { all: then.all.with(known.all), whole: then.whole.with(known.whole) }, bundle)))
     }
 
     /// A message in FHIR; none where the journal does not have it any more, or it cannot be translated.
@@ -154,10 +164,56 @@ impl Contents {
     }
 }
 
-/// The panels with what their rosters said of consent then, and what they say by now of a membership that was not over before.
-fn panels(snapshot: &Snapshot, telling: &Telling) -> Vec<(String, String)> {
+/// Whom something that was told is about.
+struct People {
+    /// Whose it is now.
+    now: PersonKey,
+    /// Whose it was otherwise, before merges. What they said of consent holds too: it is one and the same patient.
+    before: Vec<PersonKey>,
+}
+
+/// A merge takes loops along; what a message says stays about whom it names.
+///
+/// # Errors
+/// A database that cannot be read.
+fn whose(shared: &super::Shared, telling: &Telling) -> rusqlite::Result<People> {
+    let Subject::Loop { number, .. } = &telling.subject else {
+        return Ok(People { now: telling.person, before: Vec::new() });
+    };
+    let database = shared.database();
+    let now = loops::whose(&database, telling.person)?;
+    let origin = loops::find(&database, *number)?.map(|found| found.origin);
+    let mut before: Vec<_> = [Some(telling.person), origin].into_iter().flatten().filter(|one| *one != now).collect();
+    before.dedup();
+    Ok(People { now, before })
+}
+
+/// What all of them said, as if the one had; none where it cannot be read.
+fn consents(shared: &super::Shared, people: &People) -> Result<Option<Vec<Consent>>, registry::Error> {
+    let patient = uuid_text(&people.now.0);
+    let mut all = Vec::new();
+    for person in [&people.now].into_iter().chain(&people.before) {
+        let Some(mut theirs) = consents_now(&shared.registry, &uuid_text(&person.0))? else { return Ok(None) };
+        theirs.iter_mut().for_each(|consent| consent.patient.clone_from(&patient));
+        all.extend(theirs);
+    }
+    Ok(Some(all))
+}
+
+/// The panels with what their rosters said of consent then, and what they say by now of a membership that was not over before. Of somebody who is another now, those of which the other
+/// was a member as well, with what is said of them.
+fn panels(snapshot: &Snapshot, telling: &Telling, people: &People) -> Vec<(String, String)> {
     let mut all = telling.panels.clone();
-    for (panel, _) in &telling.panels {
+    if people.now != telling.person {
+        let theirs: Vec<_> = snapshot.memberships_at(&people.now, telling.at_ms()).collect();
+        all.retain(|(panel, _)| theirs.iter().any(|one| one.panel.id == *panel));
+        let told: Vec<_> = all.iter().map(|(panel, _)| panel.clone()).collect();
+        let told = theirs.into_iter().filter(|one| told.contains(&one.panel.id));
+        all.extend(told.map(|one| (one.panel.id.clone(), one.consent.to_owned())));
+    }
+    let remain: Vec<_> =
+        telling.panels.iter().filter(|(panel, _)| all.iter().any(|(other, _)| other == panel)).collect();
+    for (panel, _) in remain {
         let of_panel = || snapshot.memberships(&telling.person).filter(|one| one.panel.id == *panel);
         let lasts = |one: &Membership<'_>| {
             let time = jiff::Timestamp::from_millisecond(telling.at_ms()).unwrap_or_default();

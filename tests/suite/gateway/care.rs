@@ -1,4 +1,5 @@
 //! Coordinated care from end to end: the program itself takes the messages of the story, and subscribers hear of them.
+mod merged;
 mod rebuilt;
 mod secrets;
 mod subscribed;
@@ -119,8 +120,12 @@ pub struct Care {
 
 impl Care {
     pub fn start(keys: &str, recipients: &str) -> Care {
+        Care::start_with(ROSTER, keys, recipients)
+    }
+
+    pub fn start_with(roster: &str, keys: &str, recipients: &str) -> Care {
         let rosters = tempfile::tempdir().unwrap();
-        std::fs::write(rosters.path().join("lakeshore.csv"), ROSTER).unwrap();
+        std::fs::write(rosters.path().join("lakeshore.csv"), roster).unwrap();
         let gateway = Gateway::start(&configuration(rosters.path(), keys, recipients));
         let fhir = address(&gateway, "fhir");
         Care { gateway, fhir, rosters }
