@@ -130,7 +130,7 @@
 //! consent_required = ["SUD"]        # labels that it may see once the patient permits it by name
 //! deny_action = "drop-element"      # drop-element | drop-event
 //! unstructured = "withhold-if-sensitive"   # withhold-if-sensitive | withhold
-//! fields_profile = "cop-minimum"    # all | cop-minimum: patient name, practitioner, institution, event and time
+//! fields_profile = "cop-minimum"    # all | cop-minimum: patient name, practitioner, institution, event and time; of a Task what, whose, until when and whether
 //! token_sha256 = "…"                # of its bearer token for the FHIR API; `handoff token create --recipient ID`
 //!
 //! [[coordination.loop]]             # what should happen, until when, and who hears when it does not; all keys stand with their reader
