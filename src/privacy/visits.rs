@@ -120,7 +120,7 @@ mod tests {
         let mut connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(TABLES).unwrap();
         let transaction = connection.transaction().unwrap();
-        let sud = || labels.of_all(["SUD"].into_iter());
+        let sud = || labels.of_all(["SUD"]);
         for visit in ["SBMC|V1", "SBMC|V2", "SBMC|V3"] {
             add(&transaction, visit, &labels, sud(), Some(5 * DAY_MS)).unwrap();
         }
@@ -128,7 +128,7 @@ mod tests {
         // The same label, a message without any, and a clock that was set back.
         add(&transaction, "SBMC|V1", &labels, sud(), Some(7 * DAY_MS)).unwrap();
         add(&transaction, "SBMC|V2", &labels, Set::EMPTY, Some(6 * DAY_MS)).unwrap();
-        add(&transaction, "SBMC|V2", &labels, labels.of_all(["PSY"].into_iter()), Some(DAY_MS)).unwrap();
+        add(&transaction, "SBMC|V2", &labels, labels.of_all(["PSY"]), Some(DAY_MS)).unwrap();
         let left = |before_ms: i64| {
             prune(&transaction, before_ms, 1).unwrap();
             let mut select = transaction.prepare("SELECT visit FROM visit_labels ORDER BY visit").unwrap();
