@@ -443,5 +443,9 @@ fn values(texts: Vec<Placed<String>>) -> Vec<String> {
 mod tests;
 
 #[cfg(test)]
+#[path = "loops_size_tests.rs"]
+mod size_tests;
+
+#[cfg(test)]
 #[path = "loops_story_tests.rs"]
 mod story_tests;

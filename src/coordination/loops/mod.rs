@@ -232,6 +232,3 @@ pub fn whose(connection: &Connection, person: PersonKey) -> rusqlite::Result<Per
 fn has_timer(found: &Loop, place: u8, at_ms: i64) -> bool {
     found.steps.get(usize::from(place)).is_some_and(|step| step.timer_ms == Some(at_ms))
 }
-
-#[cfg(test)]
-mod size_tests;

@@ -1,10 +1,10 @@
 //! Five million open steps: how long one takes to be opened and to be told of, how long a restart takes, and how much memory they need.
 //!
 //! `cargo test --release --lib five_million_open_steps -- --ignored --nocapture`
-use super::{Setting, Subject, Tracker};
 use crate::config::Config;
 use crate::coordination::care_team::{self, Member};
 use crate::coordination::event::{Confidentiality, Patient, VisitKey};
+use crate::coordination::loops::{self, Setting, Subject, Tracker};
 use crate::coordination::{Event, Kind, PersonKey};
 use rusqlite::Connection;
 use std::path::Path;
@@ -73,7 +73,7 @@ fn five_million_open_steps() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("coordination.sqlite");
     let mut connection = open(&path);
-    connection.execute_batch(&format!("{}{}", super::TABLES.concat(), care_team::TABLES)).unwrap();
+    connection.execute_batch(&format!("{}{}", loops::TABLES.concat(), care_team::TABLES)).unwrap();
     let mut tracker = Tracker::open(&connection, options.loops.clone(), setting.clone()).unwrap();
     let members = [Member { panel: "aco-lakeshore", pcp_npi: "9990003037", care_manager: "" }];
     let (before_mb, started) = (memory_mb(), Instant::now());
