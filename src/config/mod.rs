@@ -70,6 +70,7 @@
 //!
 //! [coordination]                    # events, and who is told of them; default: none of it
 //! tz = "America/New_York"           # of times without an offset, where the facility says none; default: UTC
+//! keep = "400d"                     # loops that are over, by the times of receipt of messages; no less
 //!
 //! [coordination.events]
 //! max_event_age = "72h"             # older: kept, nobody is told
@@ -130,7 +131,7 @@
 //! consent_required = ["SUD"]        # labels that it may see once the patient permits it by name
 //! deny_action = "drop-element"      # drop-element | drop-event
 //! unstructured = "withhold-if-sensitive"   # withhold-if-sensitive | withhold
-//! fields_profile = "cop-minimum"    # all | cop-minimum: patient name, practitioner, institution, event and time
+//! fields_profile = "cop-minimum"    # all | cop-minimum: patient name, practitioner, institution, event and time; of a Task what, whose, until when and whether
 //! token_sha256 = "…"                # of its bearer token for the FHIR API; `handoff token create --recipient ID`
 //! secret = "file:aco-cm.secret"     # signs what is posted to its subscriptions, as of a rest_hook; secret_next beside it while keys are changed; default: none
 //!

@@ -21,6 +21,28 @@ pub struct Options {
     pub care_team: super::care_team::Options,
     /// `[coordination.subscriptions]`: how clients are told.
     pub subscriptions: super::subscription::Options,
+    /// `keep`: how long what is over is kept.
+    pub keep: Keep,
+}
+
+/// How long loops that are over, and the labels of visits that nobody tells of any more, are kept, by the times of receipt that messages tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep(pub Duration);
+
+impl Keep {
+    /// No less: a cancelled appointment opens its step again, and a visit told of once more no second loop, for so long.
+    pub const MIN: Duration = Duration::from_secs(400 * 86_400);
+
+    /// In milliseconds.
+    pub fn ms(self) -> i64 {
+        i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+impl Default for Keep {
+    fn default() -> Keep {
+        Keep(Keep::MIN)
+    }
 }
 
 /// What becomes an event.

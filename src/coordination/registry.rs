@@ -5,6 +5,10 @@
 //!
 //! Beside the log stands which entry is the last of each thing, so that the current value is one look-up. Bodies are JSON as it was taken; what they must be is for
 //! those who read them. A body may tell of a patient: none is in an error or in `Debug`.
+mod passed;
+
+pub use passed::Before;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -202,7 +206,7 @@ impl Registry {
         super::store::settle(&connection).map_err(failed)?;
         connection.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
         connection
-            .execute_batch(&format!("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; {TABLES}"))
+            .execute_batch(&format!("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; {TABLES} {}", passed::TABLES))
             .map_err(failed)?;
         // A name that is not synced in its folder is gone after a power cut, with all that was synced in the file.
         let synced = std::fs::File::open(directory).and_then(|folder| folder.sync_all());

@@ -135,7 +135,7 @@ pub(super) async fn read(
             (Released::Withheld(reason), _) => Outcome::Suppressed(*reason),
             _ => return Err(Problem::not_found()),
         };
-        let person = telling.person_id();
+        let person = care.contents.person(care, &telling).map_err(internal)?;
         let entry = Entry {
             id: telling::audit_id(&notified.event, &id, &format!("read|{now_ms}")),
             at_ms: now_ms,

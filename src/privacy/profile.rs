@@ -1,14 +1,16 @@
-//! `fields_profile = "cop-minimum"`: patient name, practitioner, institution, event and time, and no more.
+//! `fields_profile = "cop-minimum"`: patient name, practitioner, institution, event and time, and no more. Of a step of a loop: what has to happen, of whom, by whom, until when, and
+//! whether it has; not why, nor what closed it.
 use serde_json::Value;
 
 /// Types and their elements. `resourceType` and `id` always stay; identifiers only where there is no name to tell an institution by.
-const COP_MINIMUM: [(&str, &[&str]); 6] = [
+const COP_MINIMUM: [(&str, &[&str]); 7] = [
     ("MessageHeader", &["eventCoding", "eventUri", "source", "sender", "focus"]),
     ("Patient", &["name"]),
     ("Encounter", &["status", "class", "subject", "participant", "period", "serviceProvider"]),
     ("Practitioner", &["name"]),
     ("PractitionerRole", &["practitioner", "organization"]),
     ("Organization", &["name"]),
+    ("Task", &["status", "intent", "code", "for", "owner", "restriction"]),
 ];
 
 /// Whether resources of a type stay.

@@ -216,6 +216,14 @@ fn verify_tells(data: &std::path::Path, file: &std::path::Path, text: &str) {
     };
     let (code, told) = run();
     assert!(code == Some(0) && told.starts_with("2 lines in 1 files, all sound; the last is 2 "), "{told}");
+    let prune = |before: &str| {
+        let arguments = ["audit", "prune", "--before", before, "--data"];
+        let output = Command::new(env!("CARGO_BIN_EXE_handoff")).args(arguments).arg(data).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, told) = prune("2199-01-01");
+    assert!(code == Some(0) && told.starts_with("nothing is removed"), "the newest file stays: {told}");
+    assert_eq!(prune("yesterday").0, Some(2));
     std::fs::write(file, text.replace("consent", "policy ")).unwrap();
     let (code, told) = run();
     assert!(code == Some(1) && told.contains(".ndjson:1: its hash is not that of what it says"), "{told}");

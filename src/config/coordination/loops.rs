@@ -37,6 +37,7 @@ use crate::coordination::loops::{
     Alert, At, Clock, Definition, Escalation, OnReadmit, Options, Pattern, Provider, STEPS_MAX, Score, Span,
     StepDefinition,
 };
+use crate::coordination::options::Keep;
 use std::path::Path;
 use toml::de::DeTable;
 
@@ -48,13 +49,20 @@ const SHIPPED: &str = include_str!("../../coordination/loops/shipped.toml");
 const ESCALATIONS_MAX: usize = 8;
 
 /// The loops.
-pub(super) fn loops(coordination: &Section<'_>) -> Options {
+pub(super) fn loops(coordination: &Section<'_>, keep: Keep) -> Options {
     let Some(sections) = coordination.tables("loop") else { return Options::default() };
     let shipped = shipped();
     let mut definitions: Vec<Definition> = Vec::new();
     for section in sections {
         let at = section.at.clone();
         let found = definition(section, &shipped);
+        if let Some(step) = found.steps.iter().find(|step| step.about_ms() > keep.ms()) {
+            let text = format!(
+                "step \"{}\" can stay open for longer than loops are kept: raise keep in [coordination]",
+                step.id
+            );
+            coordination.document.wrong(Some(at.clone()), text);
+        }
         if !found.id.is_empty() && definitions.iter().any(|other| other.id == found.id) {
             let text = format!("two loops have the id \"{}\"; give this one another", found.id);
             coordination.document.wrong(Some(at), text);
@@ -443,6 +451,10 @@ fn values(texts: Vec<Placed<String>>) -> Vec<String> {
 #[cfg(test)]
 #[path = "loops_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "loops_size_tests.rs"]
+mod size_tests;
 
 #[cfg(test)]
 #[path = "loops_story_tests.rs"]

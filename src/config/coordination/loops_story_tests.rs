@@ -211,6 +211,7 @@ impl World {
         let setting = Setting {
             facilities: options.facilities.clone(),
             panels: panels.into_iter().map(|(id, npi)| (id.to_owned(), panel(npi))).collect(),
+            keep: options.keep,
         };
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(&format!("{}{}", loops::TABLES.concat(), care_team::TABLES)).unwrap();
@@ -557,8 +558,10 @@ fn what_comes_before_its_discharge_waits_for_it() {
     }
     let waiting = |world: &World| world.rows().iter().filter(|row| row.starts_with("loop_waiting")).count();
     assert_eq!(waiting(&world), 64);
-    world.until("2026-03-20T00:00:00Z");
-    assert_eq!(waiting(&world), 0);
+    let transaction = world.connection.transaction().unwrap();
+    world.tracker.prune(&transaction, ms("2026-03-20T00:00:00Z"), 60).unwrap();
+    transaction.commit().unwrap();
+    assert_eq!(waiting(&world), 4, "as much at once as was asked for");
 }
 
 #[test]
@@ -792,6 +795,45 @@ fn depression_is_treated_to_target() {
     assert_eq!((world.loops(MARISOL)[0].state, world.tracker.timers()), (State::Met, 0));
     world.tell(&measured("12", "0", "2026-08-01T10:00:00-04:00"));
     assert_eq!(world.loops(MARISOL).len(), 2, "it came back");
+}
+
+/// A loop that goes on is not over however old it is; one that is over goes after its time, and its number comes never again.
+#[test]
+fn what_goes_on_is_kept_and_what_is_over_goes() {
+    let mut world = World::new("[[coordination.loop]]\nuse = \"phq-9\"");
+    let measured = |score: &str, at_ms: i64| {
+        let at = Timestamp::from_millisecond(at_ms).unwrap().to_string();
+        Event {
+            detail: "final".into(),
+            codes: vec![code("OBX-3", "LN", "44261-6", score)],
+            ..now(Kind::Result, "CHFM", &at)
+        }
+    };
+    let (start, week) = (ms("2024-01-05T10:00:00-05:00"), 7 * 86_400_000);
+    let prune = |world: &mut World, now_ms: i64| {
+        let transaction = world.connection.transaction().unwrap();
+        let gone = world.tracker.prune(&transaction, now_ms, 10).unwrap();
+        transaction.commit().unwrap();
+        gone
+    };
+    for number in 0..20 {
+        world.tell(&measured("18", start + number * 4 * week));
+        assert_eq!(prune(&mut world, start + number * 4 * week), [0; 0]);
+    }
+    let found = world.loops(MARISOL);
+    assert_eq!((found.len(), found[0].steps[0].turn), (1, 19), "80 weeks are one loop");
+    let end = start + 80 * week;
+    world.tell(&measured("2", end));
+    assert_eq!((world.loops(MARISOL)[0].state, prune(&mut world, start + 400 * 86_400_000)), (State::Met, vec![]));
+    assert_eq!(prune(&mut world, end), [1]);
+    assert_eq!(
+        world.rows().iter().filter(|row| row.starts_with("loop_") || row.starts_with("loop:")).count(),
+        1,
+        "what waits"
+    );
+    world.restart();
+    world.tell(&measured("18", end + week));
+    assert_eq!(world.loops(MARISOL)[0].number, 2);
 }
 
 #[test]

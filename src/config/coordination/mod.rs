@@ -9,6 +9,7 @@ mod subscriptions;
 
 use super::section::Section;
 use crate::coordination::Options;
+use crate::coordination::options::Keep;
 use crate::facade;
 
 /// All of it, and where its FHIR interface is; none without the section.
@@ -19,16 +20,28 @@ pub(super) fn coordination(section: Section<'_>) -> (Option<Options>, Option<fac
     let privacy = privacy::privacy(&section, &panels);
     let recipients: Vec<_> = privacy.recipients.iter().map(|recipient| recipient.id.as_str()).collect();
     let care_team = care_team::care_team(&section, &recipients);
+    let keep = keep(&section);
     let options = Options {
         events: events::events(&section),
         facilities,
         rosters,
         privacy,
-        loops: loops::loops(&section),
+        loops: loops::loops(&section, keep),
         care_team,
         subscriptions: subscriptions::subscriptions(&section),
+        keep,
     };
     let fhir = fhir::fhir(&section);
     section.finish();
     (Some(options), fhir)
+}
+
+/// How long what is over is kept.
+fn keep(section: &Section<'_>) -> Keep {
+    let keep = section.duration("keep").map(Keep).unwrap_or_default();
+    if keep.0 < Keep::MIN {
+        let days = Keep::MIN.as_secs() / 86_400;
+        section.wrong(format!("keep must be at least \"{days}d\": for so long what is over may be taken back"));
+    }
+    keep
 }

@@ -14,7 +14,8 @@ CREATE TABLE IF NOT EXISTS care_member (
     given TEXT NOT NULL, told_by TEXT NOT NULL, visit TEXT NOT NULL, since_ms INTEGER NOT NULL, until_ms INTEGER,
     secret INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX IF NOT EXISTS care_member_person ON care_member (person, number);";
+CREATE INDEX IF NOT EXISTS care_member_person ON care_member (person, number);
+CREATE INDEX IF NOT EXISTS care_member_visit ON care_member (coalesce(until_ms, since_ms), number) WHERE source = 'visit';";
 
 /// Entries of one person; the oldest of visits go first, then the oldest of messages. What people said through the API stays.
 pub const MEMBERS_MAX: u32 = 64;
@@ -227,6 +228,19 @@ fn bound(transaction: &Transaction<'_>, person: PersonKey, now_ms: i64) -> rusql
                ORDER BY source = 'visit', since_ms DESC, number DESC LIMIT -1 OFFSET ?2)",
         )?
         .execute(params![person.0, MEMBERS_MAX])?;
+    Ok(())
+}
+
+/// Forgets who took part in visits that were over, or began, before a moment, of people of whom nothing more was heard; at most so many.
+///
+/// # Errors
+/// A database that cannot be written.
+pub fn prune(transaction: &Transaction<'_>, before_ms: i64, most: usize) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM care_member WHERE number IN
+                 (SELECT number FROM care_member WHERE source = 'visit' AND coalesce(until_ms, since_ms) < ?1
+                  ORDER BY coalesce(until_ms, since_ms), number LIMIT ?2)";
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    transaction.prepare_cached(sql)?.execute([before_ms, most])?;
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! What loops there are: when one opens, what closes its steps, until when, and who is told. Made of the configuration, checked there.
 use super::calendar::Span;
+use super::steps::EXPIRE;
 use crate::coordination::Kind;
 
 /// What this part runs on.
@@ -161,6 +162,13 @@ pub struct Provider {
     pub care_team: bool,
     /// At the owner of the panel.
     pub panel_org: bool,
+}
+
+impl StepDefinition {
+    /// About how long it stays open at most, in milliseconds, from when its time begins to run.
+    pub fn about_ms(&self) -> i64 {
+        self.late_until.map_or(self.due.about_ms().saturating_add(EXPIRE.about_ms()), Span::about_ms)
+    }
 }
 
 impl Definition {

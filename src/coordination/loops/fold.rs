@@ -29,7 +29,7 @@ impl Tracker {
         history::note(transaction, person, subject.person, event)?;
         out.extend(history::flags(transaction, who, event, &panels, &zone)?);
         self.alert(event, who, &panels, out);
-        let loops = store::current(transaction, person, event.received_ms, LOOPS_MAX)?;
+        let loops = store::current(transaction, person, self.kept_from(event.received_ms), LOOPS_MAX)?;
         let mut live = 0;
         for before in &loops {
             let mut after = before.clone();
@@ -54,8 +54,6 @@ impl Tracker {
         self.relieve(transaction, event, loops, &opened, out)?;
         if waiting::could_close(&self.options, event.kind) {
             waiting::keep(transaction, person, subject.person, event)?;
-            let received_ms = event.received_ms;
-            self.waiting_ms = Some(self.waiting_ms.map_or(received_ms, |oldest| oldest.min(received_ms)));
         }
         Ok(())
     }
@@ -111,7 +109,7 @@ impl Tracker {
         if concerned(definition, panels).is_empty() || !definition.open.iter().any(fits) {
             return Ok(false);
         }
-        let loops = store::current(transaction, person, event.received_ms, LOOPS_MAX)?;
+        let loops = store::current(transaction, person, self.kept_from(event.received_ms), LOOPS_MAX)?;
         let same = |other: &&Loop| other.definition == definition.id && other.state != State::Void;
         let again = |other: &Loop| match (&other.facts.referral, &event.referral) {
             (Some(ours), Some(theirs)) => same_number(ours, theirs),

@@ -13,7 +13,8 @@ CREATE TABLE IF NOT EXISTS loop_history (
     number INTEGER PRIMARY KEY, person BLOB NOT NULL, origin BLOB NOT NULL, stay INTEGER NOT NULL, visit TEXT NOT NULL, at_ms INTEGER NOT NULL,
     end_ms INTEGER, disposition TEXT NOT NULL
 ) STRICT;
-CREATE INDEX IF NOT EXISTS loop_history_person ON loop_history (person, at_ms);";
+CREATE INDEX IF NOT EXISTS loop_history_person ON loop_history (person, at_ms);
+CREATE INDEX IF NOT EXISTS loop_history_age ON loop_history (at_ms, number);";
 
 /// Visits of one person that are remembered; the oldest are forgotten first.
 pub const HISTORY_MAX: u32 = 64;
@@ -100,6 +101,15 @@ fn insert(
     let sql = "DELETE FROM loop_history WHERE person = ?1 AND (at_ms < ?2 OR (at_ms, number) <
                  (SELECT at_ms, number FROM loop_history WHERE person = ?1 ORDER BY at_ms DESC, number DESC LIMIT 1 OFFSET ?3))";
     transaction.prepare_cached(sql)?.execute(params![person.0, event.received_ms - HISTORY_MS, HISTORY_MAX - 1])?;
+    Ok(())
+}
+
+/// Forgets visits of people of whom nothing more was heard, at most so many.
+pub(super) fn prune(transaction: &Transaction<'_>, now_ms: i64, most: usize) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM loop_history WHERE number IN
+                 (SELECT number FROM loop_history WHERE at_ms < ?1 ORDER BY at_ms, number LIMIT ?2)";
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    transaction.prepare_cached(sql)?.execute([now_ms.saturating_sub(HISTORY_MS), most])?;
     Ok(())
 }
 

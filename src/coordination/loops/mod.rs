@@ -33,7 +33,7 @@ pub use timers::STEPS_MAX;
 pub use waiting::{WAITING_MAX, WAITING_MS};
 
 use crate::coordination::care_team::Member;
-use crate::coordination::options::Facilities;
+use crate::coordination::options::{Facilities, Keep};
 use crate::coordination::{Event, Kind, PersonKey, lineage};
 use jiff::tz::TimeZone;
 use rusqlite::{Connection, Transaction};
@@ -55,6 +55,8 @@ pub struct Setting {
     pub facilities: Facilities,
     /// The panels by their ids.
     pub panels: BTreeMap<String, Panel>,
+    /// How long loops that are over are kept.
+    pub keep: Keep,
 }
 
 /// A panel, as far as loops ask.
@@ -102,8 +104,8 @@ pub struct Tracker {
     setting: Setting,
     timers: Timers,
     next_number: i64,
-    /// When the oldest event that waits was received, or earlier.
-    waiting_ms: Option<i64>,
+    /// The time of the last timer that was done since it was asked for.
+    fired_ms: Option<i64>,
 }
 
 impl Tracker {
@@ -117,7 +119,7 @@ impl Tracker {
             setting,
             timers: store::timers(connection)?,
             next_number: store::next_number(connection)?,
-            waiting_ms: waiting::oldest(connection)?,
+            fired_ms: None,
         })
     }
 
@@ -129,6 +131,11 @@ impl Tracker {
     /// When the next one is due, in milliseconds since 1970 (UTC).
     pub fn next_ms(&self) -> Option<i64> {
         self.timers.before(i64::MAX).map(|timer| timer.0)
+    }
+
+    /// The time of the last timer that was done since this was asked before.
+    pub fn take_fired(&mut self) -> Option<i64> {
+        self.fired_ms.take()
     }
 
     /// Lets time pass up to a moment, which is not itself reached yet: what was due before it is done, in its order.
@@ -153,11 +160,9 @@ impl Tracker {
         let mut out = Vec::new();
         // Each round takes a timer out, or sets it later: no step is due without end.
         for _ in 0..timers_max {
-            let Some(timer) = self.timers.before(to_ms) else {
-                self.forget(transaction, to_ms)?;
-                break;
-            };
+            let Some(timer) = self.timers.before(to_ms) else { break };
             let (at_ms, number, place) = timer;
+            self.fired_ms = self.fired_ms.max(Some(at_ms));
             let found = store::find(transaction, number)?;
             let Some(before) = found.filter(|found| has_timer(found, place, at_ms)) else {
                 self.timers.remove(&timer);
@@ -172,13 +177,20 @@ impl Tracker {
         Ok(out)
     }
 
-    /// Takes out events that have waited long enough.
-    fn forget(&mut self, transaction: &Transaction<'_>, now_ms: i64) -> rusqlite::Result<()> {
-        if self.waiting_ms.is_some_and(|oldest| oldest < now_ms.saturating_sub(WAITING_MS)) {
-            waiting::prune(transaction, now_ms)?;
-            self.waiting_ms = waiting::oldest(transaction)?;
-        }
-        Ok(())
+    /// Takes out what has been kept long enough by the time at which a message was received, at most so much of each; the numbers of the loops among it. To be called at
+    /// places that the journal alone decides, when time has come there: then whoever reads it again takes out the same.
+    ///
+    /// # Errors
+    /// A database that cannot be read or written.
+    pub fn prune(&self, transaction: &Transaction<'_>, now_ms: i64, most: usize) -> rusqlite::Result<Vec<i64>> {
+        waiting::prune(transaction, now_ms, most)?;
+        history::prune(transaction, now_ms, most)?;
+        store::prune(transaction, self.kept_from(now_ms), most)
+    }
+
+    /// What is over and older than this is not kept.
+    fn kept_from(&self, now_ms: i64) -> i64 {
+        now_ms.saturating_sub(self.setting.keep.ms())
     }
 
     /// Folds an event of a person. What was due before it was received is done first.
@@ -209,12 +221,12 @@ impl Tracker {
     }
 }
 
-/// Whose is by now what was kept of a person.
+/// Whose loops those of a person are now: of somebody who was merged into another (A40) the other's, until they are told apart again (A37).
 ///
 /// # Errors
 /// A database that cannot be read.
-pub fn whose(connection: &Connection, origin: PersonKey) -> rusqlite::Result<PersonKey> {
-    lineage::root(connection, origin)
+pub fn whose(connection: &Connection, person: PersonKey) -> rusqlite::Result<PersonKey> {
+    lineage::root(connection, person)
 }
 
 fn has_timer(found: &Loop, place: u8, at_ms: i64) -> bool {

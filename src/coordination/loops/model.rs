@@ -214,6 +214,11 @@ impl Loop {
         };
     }
 
+    /// Whether time brings nothing more of it: it is over, or a stay that goes on suspends it.
+    pub fn is_idle(&self) -> bool {
+        self.steps.iter().all(|step| step.timer_ms.is_none())
+    }
+
     /// Whether anything is still expected.
     pub fn is_live(&self) -> bool {
         matches!(self.state, State::Open | State::Overdue)

@@ -9,10 +9,11 @@ use serde::de::DeserializeOwned;
 
 pub(super) const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS loop (
-    number INTEGER PRIMARY KEY, id BLOB NOT NULL, definition TEXT NOT NULL, person BLOB NOT NULL, origin BLOB NOT NULL, opener BLOB NOT NULL,
-    opened_ms INTEGER NOT NULL, received_ms INTEGER NOT NULL, state TEXT NOT NULL, facts TEXT NOT NULL
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL, definition TEXT NOT NULL, person BLOB NOT NULL, origin BLOB NOT NULL, opener BLOB NOT NULL,
+    opened_ms INTEGER NOT NULL, received_ms INTEGER NOT NULL, state TEXT NOT NULL, facts TEXT NOT NULL, idle INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS loop_person ON loop (person, number);
+CREATE INDEX IF NOT EXISTS loop_idle ON loop (received_ms, number) WHERE idle = 1;
 CREATE TABLE IF NOT EXISTS loop_step (
     loop INTEGER NOT NULL, place INTEGER NOT NULL, id TEXT NOT NULL, state TEXT NOT NULL, base_ms INTEGER, from_ms INTEGER, due_ms INTEGER, expire_ms INTEGER,
     level INTEGER NOT NULL, turn INTEGER NOT NULL, timer_ms INTEGER, closed_by BLOB, closed_event_ms INTEGER, closed_received_ms INTEGER, inferred INTEGER,
@@ -33,9 +34,10 @@ pub(super) fn timers(connection: &Connection) -> rusqlite::Result<Timers> {
         .map(|timers| timers.into_iter().collect())
 }
 
-/// The number of the next loop.
+/// The number of the next loop. No number is given twice, also when the newest loops are gone: what was told names loops by them.
 pub(super) fn next_number(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.query_row("SELECT coalesce(max(number), 0) + 1 FROM loop", [], |row| row.get(0))
+    connection
+        .query_row("SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'loop'", [], |row| row.get(0))
 }
 
 /// A loop by its number.
@@ -60,22 +62,21 @@ pub fn of_person(connection: &Connection, person: PersonKey, most: usize) -> rus
     found.into_iter().rev().map(|found| with_steps(connection, found)).collect()
 }
 
-/// Loops of which something can still become are not older than that.
-const CURRENT_MS: i64 = 400 * 86_400_000;
-
-/// The newest loops of a person of which something can still become, oldest first, at most so many.
+/// The newest loops of a person of which something can still become, oldest first, at most so many: those that go on, and those that were closed and opened no earlier than
+/// a moment.
 pub(super) fn current(
     connection: &Connection,
     person: PersonKey,
-    now_ms: i64,
+    closed_from_ms: i64,
     most: usize,
 ) -> rusqlite::Result<Vec<Loop>> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM loop WHERE person = ?1 AND state NOT IN ('void', 'expired') AND opened_ms >= ?3 ORDER BY number DESC LIMIT ?2"
+        "SELECT {COLUMNS} FROM loop WHERE person = ?1 AND (state IN ('open', 'overdue') OR state IN ('met', 'met-late') AND opened_ms >= ?3)
+         ORDER BY number DESC LIMIT ?2"
     );
     let mut select = connection.prepare_cached(&sql)?;
     let most = i64::try_from(most).unwrap_or(i64::MAX);
-    let values = params![person.0, most, now_ms.saturating_sub(CURRENT_MS)];
+    let values = params![person.0, most, closed_from_ms];
     let found: Vec<_> = select.query_map(values, read)?.collect::<rusqlite::Result<_>>()?;
     found.into_iter().rev().map(|found| with_steps(connection, found)).collect()
 }
@@ -180,15 +181,19 @@ pub(super) fn save(
 /// Writes what is not of its steps. Most changes are of the state alone.
 fn save_row(transaction: &Transaction<'_>, before: Option<&Loop>, after: &Loop) -> rusqlite::Result<()> {
     if let Some(before) = before.filter(|before| before.facts == after.facts) {
-        if before.state != after.state {
-            transaction
-                .prepare_cached("UPDATE loop SET state = ?2 WHERE number = ?1")?
-                .execute(params![after.number, after.state.name()])?;
+        if before.state != after.state || before.is_idle() != after.is_idle() {
+            transaction.prepare_cached("UPDATE loop SET state = ?2, idle = ?3 WHERE number = ?1")?.execute(params![
+                after.number,
+                after.state.name(),
+                after.is_idle()
+            ])?;
         }
         return Ok(());
     }
     transaction
-        .prepare_cached(&format!("INSERT OR REPLACE INTO loop ({COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)"))?
+        .prepare_cached(&format!(
+            "INSERT OR REPLACE INTO loop ({COLUMNS}, idle) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)"
+        ))?
         .execute(params![
             after.number,
             after.id,
@@ -200,17 +205,33 @@ fn save_row(transaction: &Transaction<'_>, before: Option<&Loop>, after: &Loop) 
             after.received_ms,
             after.state.name(),
             text(&after.facts)?,
+            after.is_idle(),
         ])?;
     Ok(())
+}
+
+/// Takes out loops that were opened by what was received before a moment and of which time brings nothing more, the oldest first, at most so many; their numbers.
+pub(super) fn prune(transaction: &Transaction<'_>, before_ms: i64, most: usize) -> rusqlite::Result<Vec<i64>> {
+    let sql = "SELECT number FROM loop WHERE idle = 1 AND received_ms < ?1 ORDER BY received_ms, number LIMIT ?2";
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let mut select = transaction.prepare_cached(sql)?;
+    let numbers: Vec<i64> = select.query_map([before_ms, most], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    for number in &numbers {
+        let Some(found) = find(transaction, *number)? else { continue };
+        for panel in &found.facts.panels {
+            unlist(transaction, panel, found.state, *number)?;
+        }
+        transaction.prepare_cached("DELETE FROM loop_step WHERE loop = ?1")?.execute([number])?;
+        transaction.prepare_cached("DELETE FROM loop WHERE number = ?1")?.execute([number])?;
+    }
+    Ok(numbers)
 }
 
 /// Puts a loop on the worklists of its panels.
 fn list(transaction: &Transaction<'_>, before: Option<&Loop>, after: &Loop) -> rusqlite::Result<()> {
     for panel in &after.facts.panels {
         if let Some(before) = before {
-            transaction
-                .prepare_cached("DELETE FROM loop_panel WHERE panel = ?1 AND state = ?2 AND loop = ?3")?
-                .execute(params![panel, before.state.name(), after.number])?;
+            unlist(transaction, panel, before.state, after.number)?;
         }
         transaction.prepare_cached("INSERT OR IGNORE INTO loop_panel VALUES (?1, ?2, ?3)")?.execute(params![
             panel,
@@ -218,6 +239,13 @@ fn list(transaction: &Transaction<'_>, before: Option<&Loop>, after: &Loop) -> r
             after.number
         ])?;
     }
+    Ok(())
+}
+
+fn unlist(transaction: &Transaction<'_>, panel: &str, state: State, number: i64) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached("DELETE FROM loop_panel WHERE panel = ?1 AND state = ?2 AND loop = ?3")?
+        .execute(params![panel, state.name(), number])?;
     Ok(())
 }
 

@@ -6,14 +6,14 @@ use super::model::same_number;
 use super::store;
 use crate::coordination::event::{Confidentiality, Patient};
 use crate::coordination::{Event, Kind, PersonKey};
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Transaction, params};
 
 pub(super) const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS loop_waiting (
     number INTEGER PRIMARY KEY, person BLOB NOT NULL, origin BLOB NOT NULL, received_ms INTEGER NOT NULL, event TEXT NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS loop_waiting_person ON loop_waiting (person, number);
-CREATE INDEX IF NOT EXISTS loop_waiting_received ON loop_waiting (received_ms);";
+CREATE INDEX IF NOT EXISTS loop_waiting_received ON loop_waiting (received_ms, number);";
 
 /// So long an event waits for what it closes.
 pub const WAITING_MS: i64 = 72 * 3_600_000;
@@ -105,15 +105,11 @@ pub(super) fn withdraw(transaction: &Transaction<'_>, person: PersonKey, event: 
     Ok(())
 }
 
-/// Takes out what has waited long enough.
-pub(super) fn prune(transaction: &Transaction<'_>, now_ms: i64) -> rusqlite::Result<()> {
-    transaction
-        .prepare_cached("DELETE FROM loop_waiting WHERE received_ms < ?1")?
-        .execute([now_ms.saturating_sub(WAITING_MS)])?;
+/// Takes out what has waited long enough, at most so much.
+pub(super) fn prune(transaction: &Transaction<'_>, now_ms: i64, most: usize) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM loop_waiting WHERE number IN
+                 (SELECT number FROM loop_waiting WHERE received_ms < ?1 ORDER BY received_ms, number LIMIT ?2)";
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    transaction.prepare_cached(sql)?.execute([now_ms.saturating_sub(WAITING_MS), most])?;
     Ok(())
-}
-
-/// When the oldest was received.
-pub(super) fn oldest(connection: &Connection) -> rusqlite::Result<Option<i64>> {
-    connection.query_row("SELECT min(received_ms) FROM loop_waiting", [], |row| row.get(0))
 }

@@ -1,12 +1,13 @@
 //! One batch, while it is taken: from messages and what people said to what is told.
 use super::outcomes::Unroutable;
 use super::telling::{self, Subject};
+use super::time::PRUNE_EVERY;
 use super::{Error, Parts};
 use crate::coordination::care_team::{self, Lasting, Member};
 use crate::coordination::event::{Identifier, Patient, VisitKey};
 use crate::coordination::fold::Silent;
 use crate::coordination::loops::Subject as Concerned;
-use crate::coordination::registry;
+use crate::coordination::registry::{self, Before, Registry};
 use crate::coordination::roster::{How, Match, Rosters, Snapshot, learn, reviews};
 use crate::coordination::sensitivity::{self, Said, visit_text};
 use crate::coordination::store::Place;
@@ -27,6 +28,7 @@ pub(super) struct Batch<'w> {
     pub gate: &'w Gate,
     /// By panel the NPI of its owner.
     pub owners: &'w BTreeMap<String, String>,
+    pub registry: &'w Registry,
     pub rosters: &'w Rosters,
     pub snapshot: Arc<Snapshot>,
     pub parts: &'w mut Parts,
@@ -67,10 +69,14 @@ impl Batch<'_> {
                 }
                 if let Some(facets) = Facets::decode(&record.facets) {
                     place.last = facets.message_id;
+                    self.comes(transaction, Before::Message(*seq), facets.received_ms)?;
+                    if seq.is_multiple_of(PRUNE_EVERY) {
+                        self.prune(transaction, facets.received_ms).map_err(Error::database)?;
+                    }
                     let events = self.parts.fold.message(transaction, *seq, &facets, &record.raw)?;
                     events.iter().try_for_each(|event| self.happened(transaction, event))?;
                     if let Some(silent) = self.parts.fold.silent() {
-                        self.silent(transaction, &silent)?;
+                        self.silent(transaction, &silent, facets.received_ms)?;
                     }
                 }
             }
@@ -82,15 +88,9 @@ impl Batch<'_> {
         Ok((place, records + self.said))
     }
 
-    /// What time brings by then comes first, whether anybody has waited for it or the journal is read once more.
-    fn until(&mut self, transaction: &Transaction<'_>, to_ms: i64) -> Result<(), Error> {
-        let outcomes = self.parts.tracker.advance(transaction, to_ms).map_err(Error::database)?;
-        self.outcomes(transaction, outcomes, Found::default())
-    }
-
     fn said(&mut self, transaction: &Transaction<'_>, entry: &registry::Entry) -> Result<(), Error> {
         self.said += 1;
-        self.until(transaction, entry.at_ms)?;
+        self.comes(transaction, Before::Entry(entry.number), entry.at_ms)?;
         if entry.what.kind() == registry::Kind::Roster {
             self.listed(transaction, entry)?;
         }
@@ -99,7 +99,6 @@ impl Batch<'_> {
     }
 
     fn happened(&mut self, transaction: &Transaction<'_>, event: &Event) -> Result<(), Error> {
-        self.until(transaction, event.received_ms)?;
         let snapshot = Arc::clone(&self.snapshot);
         let matched = self.find(&event.patient);
         reviews::note(transaction, event, &matched).map_err(Error::database)?;
@@ -107,10 +106,10 @@ impl Batch<'_> {
         let others = self.others(event);
         learn(transaction, &mut self.parts.aliases, &snapshot, event, &matched).map_err(Error::database)?;
         let Some(key) = matched.person() else {
-            return self.leave_labels(transaction, event.into(), event.visit.as_ref());
+            return self.leave_labels(transaction, event.into(), event.visit.as_ref(), event.received_ms);
         };
         self.concerned += 1;
-        let found = self.labels(transaction, event.into(), event.visit.as_ref())?;
+        let found = self.labels(transaction, event.into(), event.visit.as_ref(), event.received_ms)?;
         let memberships: Vec<_> = snapshot.memberships_at(&key, event.at_ms).collect();
         let members: Vec<_> = memberships.iter().map(Member::of).collect();
         let zone = self.options.facilities.zone(&event.facility);
@@ -131,15 +130,14 @@ impl Batch<'_> {
     }
 
     /// A message of which no event came.
-    fn silent(&mut self, transaction: &Transaction<'_>, silent: &Silent) -> Result<(), Error> {
+    fn silent(&mut self, transaction: &Transaction<'_>, silent: &Silent, received_ms: i64) -> Result<(), Error> {
         let Silent { visit, facility, feed, codes, confidentiality, team } = silent;
         let said = Said { facility, feed, codes, confidentiality };
         let secret = !sensitivity::found(self.gate.labels(), &self.options.facilities, said, &[]).whole.is_empty();
         if visit.is_some() {
-            self.leave_labels(transaction, said, visit.as_ref())?;
+            self.leave_labels(transaction, said, visit.as_ref(), received_ms)?;
         }
         let Some(team) = team else { return Ok(()) };
-        self.until(transaction, team.received_ms)?;
         match self.find(&team.patient).person() {
             Some(key) => {
                 let told = Lasting::of(&team.participants, feed, secret, (team.at_ms, team.received_ms));
@@ -165,14 +163,20 @@ impl Batch<'_> {
     }
 
     /// The labels of what a message says and its visit carries, which keeps them.
-    fn labels(&self, transaction: &Transaction<'_>, said: Said<'_>, visit: Option<&VisitKey>) -> Result<Found, Error> {
+    fn labels(
+        &self,
+        transaction: &Transaction<'_>,
+        said: Said<'_>,
+        visit: Option<&VisitKey>,
+        received_ms: i64,
+    ) -> Result<Found, Error> {
         let (labels, facilities) = (self.gate.labels(), &self.options.facilities);
         let Some(visit) = visit.map(visit_text) else {
             return Ok(sensitivity::found(labels, facilities, said, &[]));
         };
         let earlier = visits::labels_of(transaction, &visit).map_err(Error::database)?;
         let found = sensitivity::found(labels, facilities, said, &earlier);
-        self.keep_labels(transaction, &visit, found)?;
+        self.keep_labels(transaction, &visit, found, received_ms)?;
         Ok(found)
     }
 
@@ -182,16 +186,26 @@ impl Batch<'_> {
         transaction: &Transaction<'_>,
         said: Said<'_>,
         visit: Option<&VisitKey>,
+        received_ms: i64,
     ) -> Result<(), Error> {
         let Some(visit) = visit else { return Ok(()) };
         let found = sensitivity::found(self.gate.labels(), &self.options.facilities, said, &[]);
-        if found.all.is_empty() { Ok(()) } else { self.keep_labels(transaction, &visit_text(visit), found) }
+        if found.all.is_empty() {
+            return Ok(());
+        }
+        self.keep_labels(transaction, &visit_text(visit), found, received_ms)
     }
 
-    fn keep_labels(&self, transaction: &Transaction<'_>, visit: &str, found: Found) -> Result<(), Error> {
-        let labels = self.gate.labels();
-        visits::add(transaction, visit, labels, found.all).map_err(Error::database)?;
-        visits::add(transaction, &whole(visit), labels, found.whole).map_err(Error::database)
+    fn keep_labels(
+        &self,
+        transaction: &Transaction<'_>,
+        visit: &str,
+        found: Found,
+        received_ms: i64,
+    ) -> Result<(), Error> {
+        let (labels, at) = (self.gate.labels(), Some(received_ms));
+        visits::add(transaction, visit, labels, found.all, at).map_err(Error::database)?;
+        visits::add(transaction, &whole(visit), labels, found.whole, at).map_err(Error::database)
     }
 
     fn tell_event(

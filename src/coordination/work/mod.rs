@@ -17,9 +17,11 @@ pub mod responsible;
 pub mod self_test;
 mod tell;
 pub mod telling;
+mod time;
 
 pub use outcomes::labels_of;
 pub use registered::{consent_id, consents_now, person_of, roster_consent};
+pub use time::PRUNE_EVERY;
 
 use super::registry::{self, Registry};
 use super::roster::Rosters;
@@ -39,7 +41,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The tables of this part.
-pub(super) const TABLES: [&str; 3] = [telling::TABLES, registered::TABLES, responsible::TABLES];
+pub(super) const TABLES: [&str; 4] = [telling::TABLES, registered::TABLES, responsible::TABLES, time::TABLES];
 
 /// Messages that are taken at once, where as many are there, and bytes of them: a page of the database that several of them change is written once…
 const LIMITS: Limits = Limits { records_max: 4_096, bytes_max: 8 << 20 };
@@ -47,7 +49,7 @@ const LIMITS: Limits = Limits { records_max: 4_096, bytes_max: 8 << 20 };
 const CONCERNED_MAX: usize = 256;
 /// Timers that are done at once, where no message drives them.
 const TIMERS_MAX: usize = 1_000;
-/// Time passes so much later here than it does: a message that was received before a moment is not overtaken by it.
+/// Time passes so much later here than it does: a message that was received before a moment is rarely overtaken by it.
 pub const BEHIND_MS: i64 = 5_000;
 
 /// Why the journal cannot be followed.
@@ -190,7 +192,9 @@ impl Work {
         }
         let place = self.store.place()?.unwrap_or(Place { next: 1, ..Place::default() });
         self.batch(|batch, transaction| {
-            let outcomes = batch.parts.tracker.advance_some(transaction, to_ms, TIMERS_MAX).map_err(Error::database)?;
+            let Parts { tracker, clock, .. } = &mut *batch.parts;
+            let outcomes = tracker.advance_some(transaction, to_ms, TIMERS_MAX).map_err(Error::database)?;
+            clock.fired(tracker.take_fired());
             let taken = outcomes.len().max(1);
             batch.outcomes(transaction, outcomes, Found::default())?;
             Ok((place, taken))
@@ -214,11 +218,13 @@ impl Work {
         // Taken out until it is written: after an error it is ahead of the database.
         let Some(mut parts) = self.parts.take() else { return Ok(Progress::default()) };
         let (options, gate, rosters, anew_ms) = (&*self.options, &self.gate, &*self.rosters, self.anew_ms);
+        let registry = &*self.registry;
         let snapshot = Arc::clone(&parts.listed.snapshot);
         let mut batch = Batch {
             options,
             gate,
             owners: &self.owners,
+            registry,
             rosters,
             snapshot,
             parts: &mut parts,
@@ -231,6 +237,7 @@ impl Work {
         let done = self.store.batch(|transaction| {
             let (place, taken) = work(&mut batch, transaction)?;
             batch.parts.fold.flush(transaction)?;
+            batch.parts.clock.flush(transaction)?;
             Ok::<_, Error>((place, Progress { taken, said: batch.said, told: batch.told }))
         })?;
         let fewer = batch.concerned > CONCERNED_MAX;

@@ -81,9 +81,15 @@ impl Batch<'_> {
     ) -> Result<(), Error> {
         for outcome in outcomes {
             if let Some((number, _)) = outcome.found {
+                // For as long as the loop itself.
                 let (labels, key) = (self.gate.labels(), of_loop(number));
-                visits::add(transaction, &key, labels, found.all).map_err(Error::database)?;
-                visits::add(transaction, &whole(&key), labels, found.whole).map_err(Error::database)?;
+                visits::add(transaction, &key, labels, found.all, None).map_err(Error::database)?;
+                visits::add(transaction, &whole(&key), labels, found.whole, None).map_err(Error::database)?;
+            }
+            let last_ms = outcome.at_ms.max(outcome.received_ms);
+            for visit in outcome.visits.iter().flatten().map(visit_text) {
+                visits::touch(transaction, &visit, Some(last_ms)).map_err(Error::database)?;
+                visits::touch(transaction, &whole(&visit), Some(last_ms)).map_err(Error::database)?;
             }
             if let Some(trigger) = trigger(outcome.kind).filter(|_| !outcome.quiet) {
                 self.outcome(transaction, outcome, trigger, found)?;

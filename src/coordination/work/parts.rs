@@ -2,6 +2,7 @@
 use super::Error;
 use super::listed::Listed;
 use super::registered::Registered;
+use super::time::Clock;
 use crate::coordination::Options;
 use crate::coordination::fold::Fold;
 use crate::coordination::loops::{Panel, Setting, Tracker};
@@ -17,6 +18,7 @@ pub(super) struct Parts {
     pub strangers: Strangers,
     pub tracker: Tracker,
     pub registered: Registered,
+    pub clock: Clock,
     /// Whose patients they are at this place of the journal.
     pub listed: Listed,
 }
@@ -33,6 +35,7 @@ impl Parts {
             strangers: Strangers::default(),
             tracker: Tracker::open(connection, options.loops.clone(), setting(options)).map_err(Error::database)?,
             registered,
+            clock: Clock::open(connection, registry)?,
         })
     }
 }
@@ -42,5 +45,6 @@ fn setting(options: &Options) -> Setting {
         let owner_npi = panel.owner_npi.clone().unwrap_or_default();
         (panel.id.clone(), Panel { owner_npi, zone: Some(panel.zone.clone()) })
     };
-    Setting { facilities: options.facilities.clone(), panels: options.rosters.panels.iter().map(panel).collect() }
+    let panels = options.rosters.panels.iter().map(panel).collect();
+    Setting { facilities: options.facilities.clone(), panels, keep: options.keep }
 }

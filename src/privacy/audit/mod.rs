@@ -3,19 +3,22 @@
 //! ```text
 //! DATA/audit/audit-00000000000000000001.ndjson   named by the number of its first line
 //! DATA/audit/head                                number and hash of the last line that was synced: 20 digits, a blank, 64 hexadecimal digits, a line feed
+//! DATA/audit/pruned                              the same of the last line that was removed; only where some were
 //! DATA/audit/lock
 //!
 //! {"seq":1,"at":1772712000000,"before":"<hash of line 0>","event":{"resourceType":"AuditEvent",…},"hash":"<SHA-256 of what stands before ,"hash">"}
 //! ```
 //!
-//! `before` of the very first line is 64 zeros; that of the first line of a file is the hash of the last line of the file before. Whoever changes a byte breaks the chain there; whoever
+//! `before` of the very first line is 64 zeros; that of the first that is left, where older files were removed ([`prune`]), is the hash in `pruned`; that of the first line of a file is the hash of the last line of the file before. Whoever changes a byte breaks the chain there; whoever
 //! writes it anew from there on has to change `head` too, so a copy of its hash kept elsewhere proves all that came before. Ids only: no name, no identifier of a patient, no code or label
 //! of what was withheld. A batch that is written again after a crash stands there twice, under the same ids.
 mod line;
+mod prune;
 mod record;
 mod verify;
 mod writer;
 
+pub use prune::{Pruned, prune};
 pub use record::{Entry, Outcome};
 pub use verify::{Break, Report, verify};
 pub use writer::{Lasting, Options, Writer};

@@ -175,3 +175,75 @@ fn after_an_error_it_is_opened_again() {
     let report = verify(folder.path()).unwrap();
     assert_eq!((report.last, report.broken), (2, None));
 }
+
+/// Three files of three days.
+fn three_days() -> (tempfile::TempDir, Vec<std::path::PathBuf>) {
+    let folder = tempfile::tempdir().unwrap();
+    for day in 0..3 {
+        let first = 2 * u8::try_from(day).unwrap();
+        append(folder.path(), Options::default(), first..first + 2, NOON + day * DAY);
+    }
+    let paths = files(folder.path());
+    (folder, paths)
+}
+
+#[test]
+fn the_oldest_files_go_and_the_chain_goes_on() {
+    let (folder, paths) = three_days();
+    let before = verify(folder.path()).unwrap();
+    assert_eq!((before.lines, before.pruned), (6, 0));
+    let none = prune(folder.path(), NOON).unwrap();
+    assert_eq!((none, files(folder.path()).len()), (Pruned::default(), 3), "a line of that very time is kept");
+    let done = prune(folder.path(), NOON + 1).unwrap();
+    assert_eq!((done.files, done.lines, done.last), (1, 2, 2));
+    assert_eq!(files(folder.path()), paths[1..]);
+    let report = verify(folder.path()).unwrap();
+    assert_eq!((report.pruned, report.lines, report.last, report.broken), (2, 4, 6, None));
+    assert_eq!(report.hash, before.hash, "the copy that is kept elsewhere still proves it");
+    // The newest stays, whatever is asked.
+    let rest = prune(folder.path(), i64::MAX).unwrap();
+    assert_eq!((rest.files, rest.lines, rest.last, files(folder.path()).len()), (1, 2, 4, 1));
+    append(folder.path(), Options::default(), 6..7, NOON + 3 * DAY);
+    let report = verify(folder.path()).unwrap();
+    assert_eq!((report.pruned, report.lines, report.last, report.broken), (4, 3, 7, None));
+}
+
+#[test]
+fn what_was_changed_is_not_removed_and_a_removal_is_not_changed() {
+    let (folder, paths) = three_days();
+    let sound = fs::read(&paths[1]).unwrap();
+    let mut changed = sound.clone();
+    changed[200] ^= 1;
+    fs::write(&paths[1], &changed).unwrap();
+    assert!(matches!(prune(folder.path(), i64::MAX), Err(Error::Broken { path, .. }) if path == paths[1]));
+    assert_eq!(files(folder.path()), paths, "nothing is gone");
+    fs::write(&paths[1], &sound).unwrap();
+    let first = fs::read(&paths[0]).unwrap();
+    prune(folder.path(), NOON + 1).unwrap();
+    let mark = folder.path().join("pruned");
+    let noted = fs::read(&mark).unwrap();
+    for at in 0..noted.len() {
+        let mut changed = noted.clone();
+        changed[at] ^= 1 << (at % 8);
+        fs::write(&mark, &changed).unwrap();
+        assert!(verify(folder.path()).unwrap().broken.is_some(), "byte {at} of the note");
+    }
+    fs::remove_file(&mark).unwrap();
+    assert!(verify(folder.path()).unwrap().broken.unwrap().what.contains("a file before it is missing"));
+    fs::write(&mark, &noted).unwrap();
+    // A crash before the file was gone: it is passed over, and goes the next time.
+    fs::write(&paths[0], first).unwrap();
+    assert_eq!(verify(folder.path()).unwrap().broken, None);
+    assert_eq!(prune(folder.path(), NOON + 1).unwrap().files, 0);
+    assert_eq!(files(folder.path()), paths[1..]);
+}
+
+#[test]
+fn a_file_that_was_only_begun_is_nothing_to_go_on_from() {
+    let folder = tempfile::tempdir().unwrap();
+    append(folder.path(), Options::default(), 0..2, NOON);
+    fs::write(folder.path().join("audit-00000000000000000003.ndjson"), "").unwrap();
+    assert_eq!(prune(folder.path(), i64::MAX).unwrap().files, 0);
+    append(folder.path(), Options::default(), 2..3, NOON);
+    assert_eq!(verify(folder.path()).unwrap().lines, 3);
+}

@@ -98,7 +98,7 @@ impl Writer {
             Err(TryLockError::WouldBlock) => return Err(Error::InUse(folder.to_owned())),
             Err(TryLockError::Error(source)) => return Err(Error::Io { path: lock_path, source }),
         }
-        let noted = read_head(folder)?.map_err(|what| Error::Broken { path: head_of(folder), what })?;
+        let noted = read_mark(&head_of(folder))?.map_err(|what| Error::Broken { path: head_of(folder), what })?;
         let (file, seq, hash) = last(folder)?;
         let (least, expected) = noted.unwrap_or((0, NONE));
         if seq < least || (seq == least && hash != expected) {
@@ -171,9 +171,7 @@ impl Writer {
 
     /// Notes the last line that is there for good: always the same number of bytes in the same place, within one block.
     fn note(&mut self) -> io::Result<()> {
-        let mut text = format!("{:020} ", self.seq).into_bytes();
-        hexadecimal(&mut text, &self.hash);
-        text.push(b'\n');
+        let text = mark(self.seq, &self.hash);
         self.head.seek(SeekFrom::Start(0))?;
         self.head.write_all(&text)?;
         self.head.sync_data()
@@ -248,16 +246,23 @@ pub(super) fn head_of(folder: &Path) -> PathBuf {
     folder.join("head")
 }
 
+/// A line by its number and its hash, as it is noted.
+pub(super) fn mark(seq: u64, hash: &Hash) -> Vec<u8> {
+    let mut text = format!("{seq:020} ").into_bytes();
+    hexadecimal(&mut text, hash);
+    text.push(b'\n');
+    text
+}
+
 /// What was noted last; none where nothing was yet, or what is wrong with it.
-pub(super) type Head = Result<Option<(u64, Hash)>, &'static str>;
+pub(super) type Mark = Result<Option<(u64, Hash)>, &'static str>;
 
 /// Reads it.
-pub(super) fn read_head(folder: &Path) -> Result<Head, Error> {
-    let path = head_of(folder);
-    let text = match fs::read(&path) {
+pub(super) fn read_mark(path: &Path) -> Result<Mark, Error> {
+    let text = match fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(None)),
-        Err(source) => return Err(Error::Io { path, source }),
+        Err(source) => return Err(Error::io(path)(source)),
     };
     if text.is_empty() {
         return Ok(Ok(None));
@@ -273,6 +278,6 @@ pub(super) fn read_head(folder: &Path) -> Result<Head, Error> {
 }
 
 /// Syncs the names in a folder.
-fn sync(folder: &Path) -> Result<(), Error> {
+pub(super) fn sync(folder: &Path) -> Result<(), Error> {
     File::open(folder).and_then(|file| file.sync_all()).map_err(Error::io(folder))
 }

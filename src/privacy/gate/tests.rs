@@ -173,6 +173,30 @@ fn the_least_that_hospitals_tell() {
     assert!(text.contains("Okafor") && text.contains("A03") && text.contains("IMP"));
 }
 
+/// Of what should have happened: what, of whom, by whom, until when; neither why nor what closed it.
+#[test]
+fn the_least_of_a_step_of_a_loop() {
+    let gate = gate();
+    let aco = Recipient { fields_profile: FieldsProfile::CopMinimum, ..recipient(&gate) };
+    let task = json!({
+        "resourceType": "Task", "id": "t", "status": "completed", "businessStatus": { "text": "met" }, "intent": "order", "priority": "routine",
+        "code": { "text": "hha-soc" }, "for": { "reference": "Patient/p" }, "owner": { "display": "role:care-manager" },
+        "authoredOn": "2026-03-05T15:22:04-05:00", "reasonCode": { "text": "bh-discharge" }, "restriction": { "period": { "end": "2026-03-07T15:20:00-05:00" } },
+        "output": [{ "type": { "text": "closed-by" }, "valueString": "e" }],
+    });
+    let patient = json!({ "resourceType": "Patient", "id": "p", "identifier": [{ "value": "p" }] });
+    let bundle = json!({ "resourceType": "Bundle", "type": "collection", "entry": [
+        { "fullUrl": "urn:uuid:t", "resource": task }, { "fullUrl": "urn:uuid:p", "resource": patient },
+    ] });
+    let released = gate.release(&aco, &facts(Found::default()), MaxContent::FullResource, bundle);
+    let bundle = shared(released).bundle.unwrap();
+    let least = bundle["entry"][0]["resource"].as_object().unwrap();
+    let mut keys: Vec<&str> = least.keys().map(String::as_str).filter(|key| *key != "meta").collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["code", "for", "id", "intent", "owner", "resourceType", "restriction", "status"]);
+    assert_eq!(least["restriction"]["period"]["end"], "2026-03-07T15:20:00-05:00");
+}
+
 #[test]
 fn when_all_that_it_was_about_is_gone_nothing_is_told() {
     let gate = gate();

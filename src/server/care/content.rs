@@ -6,13 +6,13 @@ use crate::coordination::roster::{Membership, Snapshot, in_force};
 use crate::coordination::sensitivity::{self, visit_text};
 use crate::coordination::work::telling::{Subject, Telling};
 use crate::coordination::work::{consents_now, labels_of, roster_consent};
-use crate::coordination::{loops, registry};
+use crate::coordination::{PersonKey, loops, registry};
 use crate::delivery::{Plans, translated};
 use crate::facets::uuid_text;
 use crate::journal::{self, Item, Journal, Limits, Reader};
 use crate::mapping::Scratch;
 use crate::privacy::recipient::MaxContent;
-use crate::privacy::{Facts, Found, Reason, Recipient, Release, visits};
+use crate::privacy::{Consent, Facts, Found, Reason, Recipient, Release, visits};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -70,15 +70,16 @@ impl Contents {
         content: MaxContent,
         now_ms: i64,
     ) -> Result<Released, ContentError> {
-        let Some(roster) = roster_consent(recipient, &panels(&shared.rosters.current(), telling)) else {
+        let people = whose(shared, telling)?;
+        let Some(roster) = roster_consent(recipient, &panels(&shared.rosters.current(), telling, &people)) else {
             return Ok(Released::Withheld(Reason::Policy));
         };
-        let (found, bundle) = match self.subject(shared, telling)? {
+        let (found, bundle) = match self.subject(shared, telling, people.now)? {
             Ok(subject) => subject,
             Err(released) => return Ok(released),
         };
-        let person = telling.person_id();
-        let Some(consents) = consents_now(&shared.registry, &person)? else {
+        let person = people.id(telling);
+        let Some(consents) = consents(shared, &people, &person)? else {
             return Ok(Released::Withheld(Reason::Failed));
         };
         let (at_ms, aside) = (telling.at_ms(), of_header(&bundle));
@@ -101,11 +102,20 @@ impl Contents {
         self.plans.resource_types()
     }
 
+    /// The opaque id of whom something that was told is about by now, for the audit; empty where it is about nobody.
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub fn person(&self, shared: &super::Shared, telling: &Telling) -> rusqlite::Result<String> {
+        whose(shared, telling).map(|people| people.id(telling))
+    }
+
     /// Its labels, then and now, and all of it, before anybody has judged it; or why there is nothing to judge.
     fn subject(
         &self,
         shared: &super::Shared,
         telling: &Telling,
+        person: PersonKey,
     ) -> Result<Result<(Found, Value), Released>, ContentError> {
         let labels = shared.gate.labels();
         let then = telling.found(labels);
@@ -120,7 +130,7 @@ impl Contents {
             }
             Subject::Outcome { outcome, routes } => {
                 let database = shared.database();
-                let resources = match self.outcome(&database, telling, (outcome, routes))? {
+                let resources = match self.outcome(&database, person, (outcome, routes))? {
                     Ok(resources) => resources,
                     Err(released) => return Ok(Err(released)),
                 };
@@ -146,14 +156,14 @@ impl Contents {
     fn outcome(
         &self,
         database: &Connection,
-        telling: &Telling,
+        person: PersonKey,
         (outcome, routes): (&Outcome, &[Route]),
     ) -> Result<Result<Vec<Value>, Released>, ContentError> {
         // Whose it is has been corrected since: they were told of nobody of theirs.
-        if loops::whose(database, outcome.origin)? != telling.person {
+        if loops::whose(database, outcome.origin)? != person {
             return Ok(Err(Released::Withheld(Reason::Policy)));
         }
-        let person = uuid_text(&telling.person.0);
+        let person = uuid_text(&person.0);
         let patient = format!("Patient/{person}");
         let zone = self.facilities.zone(&outcome.facility);
         let mut resources = match (outcome.kind, outcome.found) {
@@ -199,10 +209,63 @@ impl Contents {
     }
 }
 
-/// The panels with what their rosters said of consent then, and what they say by now of a membership that was not over before.
-fn panels(snapshot: &Snapshot, telling: &Telling) -> Vec<(String, String)> {
+/// Whom something that was told is about.
+struct People {
+    /// Whose it is now.
+    now: PersonKey,
+    /// Whose it was otherwise, before merges. What they said of consent holds too: it is one and the same patient.
+    before: Vec<PersonKey>,
+}
+
+impl People {
+    /// As the API writes who it is; empty where it is about nobody.
+    fn id(&self, telling: &Telling) -> String {
+        match telling.subject {
+            Subject::Roster(_) => String::new(),
+            _ => uuid_text(&self.now.0),
+        }
+    }
+}
+
+/// A merge takes loops along; what a message says stays about whom it names.
+///
+/// # Errors
+/// A database that cannot be read.
+fn whose(shared: &super::Shared, telling: &Telling) -> rusqlite::Result<People> {
+    let Subject::Outcome { outcome, .. } = &telling.subject else {
+        return Ok(People { now: telling.person, before: Vec::new() });
+    };
+    let now = loops::whose(&shared.database(), telling.person)?;
+    let mut before: Vec<_> = [telling.person, outcome.origin].into_iter().filter(|one| *one != now).collect();
+    before.dedup();
+    Ok(People { now, before })
+}
+
+/// What all of them said, as if the one had; none where it cannot be read.
+fn consents(shared: &super::Shared, people: &People, patient: &str) -> Result<Option<Vec<Consent>>, registry::Error> {
+    let Some(mut all) = consents_now(&shared.registry, patient)? else { return Ok(None) };
+    for person in &people.before {
+        let Some(mut theirs) = consents_now(&shared.registry, &uuid_text(&person.0))? else { return Ok(None) };
+        theirs.iter_mut().for_each(|consent| patient.clone_into(&mut consent.patient));
+        all.extend(theirs);
+    }
+    Ok(Some(all))
+}
+
+/// The panels with what their rosters said of consent then, and what they say by now of a membership that was not over before. Of somebody who is another now, those of which the other
+/// was a member as well, with what is said of them.
+fn panels(snapshot: &Snapshot, telling: &Telling, people: &People) -> Vec<(String, String)> {
     let mut all = telling.panels.clone();
-    for (panel, _) in &telling.panels {
+    if people.now != telling.person {
+        let theirs: Vec<_> = snapshot.memberships_at(&people.now, telling.at_ms()).collect();
+        all.retain(|(panel, _)| theirs.iter().any(|one| one.panel.id == *panel));
+        let told: Vec<_> = all.iter().map(|(panel, _)| panel.clone()).collect();
+        let told = theirs.into_iter().filter(|one| told.contains(&one.panel.id));
+        all.extend(told.map(|one| (one.panel.id.clone(), one.consent.to_owned())));
+    }
+    let remain: Vec<_> =
+        telling.panels.iter().filter(|(panel, _)| all.iter().any(|(other, _)| other == panel)).collect();
+    for (panel, _) in remain {
         let of_panel = || snapshot.memberships(&telling.person).filter(|one| one.panel.id == *panel);
         let lasts = |one: &Membership<'_>| {
             let time = jiff::Timestamp::from_millisecond(telling.at_ms()).unwrap_or_default();

@@ -60,7 +60,10 @@ pub fn released(
             Some(telling) => Some(shared.contents.release(shared, telling, recipient, most, now_ms)?),
             None => None,
         };
-        let person = telling.as_ref().map(telling::Telling::person_id).unwrap_or_default();
+        let person = match &telling {
+            Some(telling) => shared.contents.person(shared, telling)?,
+            None => String::new(),
+        };
         let (outcome, resources) = match found {
             Some(Released::Resources(resources)) => (Outcome::Disclosed, Some(resources)),
             Some(Released::Withheld(reason)) => (Outcome::Suppressed(reason), None),

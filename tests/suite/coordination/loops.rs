@@ -61,7 +61,7 @@ impl Layer {
         let options = config.coordination.unwrap();
         let panel = Panel { owner_npi: "9990004043".into(), zone: None };
         let panels = [("aco-lakeshore".to_owned(), panel)].into_iter().collect();
-        let setting = Setting { facilities: options.facilities.clone(), panels };
+        let setting = Setting { facilities: options.facilities.clone(), panels, keep: options.keep };
         let store = Store::open(data).unwrap();
         let fold = Fold::open(&options, store.connection()).unwrap();
         let tracker = Tracker::open(store.connection(), options.loops.clone(), setting.clone()).unwrap();

@@ -4,6 +4,7 @@ mod enveloped;
 mod escalated;
 mod interface;
 mod listed;
+mod merged;
 mod posted;
 mod rebuilt;
 mod reviewed;
@@ -137,10 +138,19 @@ impl Care {
         Care::start_with(keys, recipients, "")
     }
 
+    /// One with another roster.
+    pub fn start_of(roster: &str, keys: &str, recipients: &str) -> Care {
+        Care::start_all(roster, keys, recipients, "")
+    }
+
     /// One whose admin server knows a token of each role, of the name of the role; `rest` is more of the configuration.
     pub fn start_with(keys: &str, recipients: &str, rest: &str) -> Care {
+        Care::start_all(ROSTER, keys, recipients, rest)
+    }
+
+    fn start_all(roster: &str, keys: &str, recipients: &str, rest: &str) -> Care {
         let rosters = tempfile::tempdir().unwrap();
-        std::fs::write(rosters.path().join("lakeshore.csv"), ROSTER).unwrap();
+        std::fs::write(rosters.path().join("lakeshore.csv"), roster).unwrap();
         let known = |role: &str| {
             format!("{{ name = \"the-{role}\", role = \"{role}\", sha256 = \"{}\" }}", sha256(&token(role)))
         };

@@ -3,7 +3,7 @@ mod admin;
 mod alerts;
 mod batch;
 mod bench;
-mod care;
+pub mod care;
 mod codes;
 mod configured;
 mod crash;

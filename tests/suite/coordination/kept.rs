@@ -1,0 +1,299 @@
+//! What is kept and for how long, and time that does not pass as it should: whatever happened live, the same comes of journal and registry when they are read again.
+use super::super::gateway::care::{configuration, recipient, subscription};
+use handoff::config::Config;
+use handoff::coordination::Options;
+use handoff::coordination::registry::{Kind, Registry, What};
+use handoff::coordination::roster::Rosters;
+use handoff::coordination::roster::in_force::InForce;
+use handoff::coordination::roster::kept::KeepError;
+use handoff::coordination::subscription::resource::Subscription;
+use handoff::coordination::subscription::topic::Topics;
+use handoff::coordination::work::{PRUNE_EVERY, Work};
+use handoff::facets::Facets;
+use handoff::hl7::Index;
+use handoff::journal::{Directory, Durability, Journal, Options as JournalOptions, Reader, Record};
+use jiff::{Timestamp, ToSpan};
+use rusqlite::types::Value as Cell;
+use std::path::Path;
+use std::sync::Arc;
+
+const ROSTER: &str = "MBI,LAST,FIRST,DOB,SEX,ZIP,PHONE,EFF,TERM,PCP,CM\n\
+    1EG4TE5MK73,OKAFOR,MARISOL,1951-03-14,F,14150,7165550142,2020-01-01,,9990003037,cm-ortega\n";
+const DAY_MS: i64 = 86_400_000;
+
+/// Journal, registry and what is made of them, with a clock that the test sets.
+struct World {
+    folder: tempfile::TempDir,
+    options: Arc<Options>,
+    registry: Arc<Registry>,
+    rosters: Arc<Rosters>,
+    journal: Journal,
+    reader: Reader,
+    work: Option<Work>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl World {
+    fn new() -> World {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("lakeshore.csv"), ROSTER).unwrap();
+        let text = configuration(folder.path(), "", &recipient("aco-cm", "id-only", ""));
+        let config = Config::parse(&text, &folder.path().join("handoff.toml"), &|_| None);
+        let options = Arc::new(config.unwrap_or_else(|wrong| panic!("{wrong}")).coordination.unwrap());
+        let data = folder.path().join("data");
+        let directory = Arc::new(Directory::open(&data).unwrap());
+        let journal_options = JournalOptions { durability: Durability::Memory, ..JournalOptions::default() };
+        let journal = Journal::open(&directory, journal_options).unwrap();
+        let (rosters, errors) = Rosters::open(options.rosters.clone(), data.join("rosters"), InForce::default());
+        assert!(errors.is_empty());
+        rosters.swap::<KeepError>(&rosters.load(0, &|_, _| false), 0, |_| Ok(())).unwrap();
+        let registry = Arc::new(Registry::open(&data).unwrap());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let reader = journal.reader();
+        let mut world =
+            World { folder, options, registry, rosters: Arc::new(rosters), journal, reader, work: None, runtime };
+        world.restart();
+        world
+    }
+
+    fn data(&self) -> std::path::PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn restart(&mut self) {
+        self.work = None;
+        let (options, registry, rosters) = (&self.options, &self.registry, &self.rosters);
+        let opened =
+            Work::open(&self.data(), Arc::clone(options), Arc::clone(registry), Arc::clone(rosters), &mut self.reader);
+        self.work = Some(opened.unwrap());
+    }
+
+    /// A message is received at a time, and taken.
+    fn receive(&mut self, raw: &str, at: &str) {
+        self.receive_at(raw, ms(at));
+    }
+
+    fn receive_at(&mut self, raw: &str, received_ms: i64) {
+        let raw = raw.replace('\n', "\r").into_bytes();
+        let mut index = Index::new();
+        let message = index.parse(&raw).ok().map(|()| index.message(&raw));
+        let mut facets = Vec::new();
+        Facets::of(&raw, message, b"adt", received_ms).encode(&mut facets);
+        let record = Arc::new(Record { received_ms, facets, raw, ack: Vec::new() });
+        let journal = &self.journal;
+        self.runtime.block_on(async { journal.append(record, |_| {}).await.await }).unwrap();
+        self.read();
+    }
+
+    /// Somebody subscribes to a topic.
+    fn subscribe(&mut self, id: &str, topic: &str, at: &str) {
+        let mut body = subscription(topic, "127.0.0.1:9", "id-only");
+        body["id"] = id.into();
+        let topics = Topics::new(&self.options.subscriptions.canonical_base);
+        let body = Subscription::stored(id, &body, &topics).unwrap().body();
+        let what = What::Put { kind: Kind::Subscription, id: id.into(), body };
+        let head = self.reader.head();
+        self.registry.say(|| head, ms(at), "aco-cm", what).unwrap();
+        self.read();
+    }
+
+    fn read(&mut self) {
+        let work = self.work.as_mut().unwrap();
+        while work.step(&mut self.reader).unwrap().taken > 0 {}
+    }
+
+    /// It is that late.
+    fn is_now(&mut self, at: &str) {
+        self.is_now_at(ms(at));
+    }
+
+    fn is_now_at(&mut self, now_ms: i64) {
+        let work = self.work.as_mut().unwrap();
+        while work.advance(now_ms).unwrap().taken > 0 {}
+    }
+
+    /// All rows but when the database was made.
+    fn rows(&self) -> Vec<String> {
+        let store = self.work.as_ref().unwrap().store();
+        let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'anew' AND name NOT LIKE 'sqlite_stat%' ORDER BY name";
+        let mut select = store.connection().prepare(sql).unwrap();
+        let names: Vec<String> = select.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        let mut all = Vec::new();
+        for name in names {
+            let mut select = store.connection().prepare(&format!("SELECT * FROM {name}")).unwrap();
+            let columns = select.column_count();
+            let rows = select
+                .query_map([], |row| (0..columns).map(|at| row.get(at)).collect::<Result<Vec<Cell>, _>>())
+                .unwrap();
+            let mut rows: Vec<String> = rows.map(|row| format!("{name} {:?}", row.unwrap())).collect();
+            rows.sort();
+            all.extend(rows);
+        }
+        all
+    }
+
+    /// The same from the beginning, into another database; with the time of now at its end.
+    fn read_again(&mut self, now: &str) -> Vec<String> {
+        self.work = None;
+        remove(&self.data());
+        self.restart();
+        self.read();
+        self.is_now(now);
+        self.rows()
+    }
+
+    fn count(&self, sql: &str) -> i64 {
+        self.work.as_ref().unwrap().store().connection().query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+}
+
+/// Rows of which one side has none; nothing where they are alike.
+fn difference(one: &[String], other: &[String]) -> Vec<String> {
+    let lacks = |rows: &[String], row: &&String| !rows.contains(row);
+    let left = one.iter().filter(|row| lacks(other, row)).map(|row| format!("- {row}"));
+    let right = other.iter().filter(|row| lacks(one, row)).map(|row| format!("+ {row}"));
+    left.chain(right).collect()
+}
+
+fn remove(data: &Path) {
+    for suffix in ["", "-wal", "-shm"] {
+        let file = data.join(format!("coordination.sqlite{suffix}"));
+        assert!(std::fs::remove_file(&file).is_ok() || !suffix.is_empty(), "{}", file.display());
+    }
+}
+
+fn ms(at: &str) -> i64 {
+    at.parse::<Timestamp>().unwrap().as_millisecond()
+}
+
+/// A stay of one of the panel, or of a stranger.
+fn adt(trigger: &str, control_id: &str, mbi: &str, visit: &str, at_ms: i64, diagnosis: &str) -> String {
+    let at = Timestamp::from_millisecond(at_ms).unwrap().strftime("%Y%m%d%H%M%S+0000").to_string();
+    let (admit, end) = if trigger == "A01" { (at.as_str(), "") } else { ("", at.as_str()) };
+    let name = if mbi == "1EG4TE5MK73" { "OKAFOR^MARISOL" } else { "STRANGER^UNKNOWN" };
+    let blanks = "|".repeat(15);
+    format!(
+        "MSH|^~\\&|SBADT|SBMC|HANDOFF|LAKE|{at}||ADT^{trigger}^ADT_A01|{control_id}|P|2.5.1\nEVN|{trigger}|{at}||||{at}\n\
+         PID|1||{mbi}^^^CMS&2.16.840.1.113883.4.927&ISO^MC||{name}||19510314|F\n\
+         PV1|1|I|4W^412^B^SBMC||||9990002021^HALVERSEN^INGRID||||||||||||{visit}^^^SBMC{blanks}||01||||||||{admit}|{end}\n\
+         DG1|1||{diagnosis}^x^I10C\n"
+    )
+}
+
+const NOW: &str = "2026-03-20T12:00:00Z";
+
+/// The clock is days ahead for a while, then set back: what went off by it stays told, and told once.
+#[test]
+fn a_clock_that_was_set_back_changes_nothing_when_all_is_read_again() {
+    let at = "2026-03-05T20:20:00Z";
+    let stay = |trigger: &str, id: &str| adt(trigger, id, "1EG4TE5MK73", "V1", ms(at), "I50.23");
+    let mut world = World::new();
+    world.subscribe("loops", "open-loop", "2026-03-05T20:00:00Z");
+    world.receive(&stay("A03", "1"), "2026-03-05T20:20:05Z");
+    let told = |world: &World| world.count("SELECT count(*) FROM subscription_event");
+    world.is_now("2026-03-05T21:00:00Z");
+    assert_eq!(told(&world), 0, "nothing is due yet");
+    // The machine sleeps, or somebody sets the clock.
+    world.is_now("2026-03-09T12:00:00Z");
+    let early = told(&world);
+    assert!(early > 0, "the summary is overdue by that clock: {:?}", world.rows());
+    // A restart knows as well that time had come so far.
+    world.restart();
+    world.subscribe("more", "discharge", "2026-03-05T21:10:00Z");
+    world.is_now("2026-03-12T12:00:00Z");
+    assert!(told(&world) > early);
+    let summary = include_str!("story/m3.hl7").replace('\r', "\n").replace("V20260302001", "V1");
+    world.receive(&summary, "2026-03-06T23:05:00Z");
+    world.receive(&stay("A08", "2"), "2026-03-06T23:06:00Z");
+    world.is_now(NOW);
+    let live = world.rows();
+    assert_eq!(world.registry.passed().unwrap().len(), 2, "once before the entry and once before the message");
+    assert_eq!(difference(&world.read_again(NOW), &live), [""; 0]);
+    assert_eq!(difference(&world.read_again(NOW), &live), [""; 0], "and ever after");
+
+    // It is the note of it that makes them alike.
+    let registry = rusqlite::Connection::open(world.data().join("registry.sqlite")).unwrap();
+    registry.execute("DELETE FROM passed", []).unwrap();
+    assert_ne!(difference(&world.read_again(NOW), &live), [""; 0]);
+}
+
+/// Time that goes on as it should needs no note, however long nothing was heard.
+#[test]
+fn a_clock_that_goes_on_leaves_no_notes() {
+    let mut world = World::new();
+    world.subscribe("loops", "open-loop", "2026-03-05T20:00:00Z");
+    for (number, day) in [5, 9, 14].into_iter().enumerate() {
+        let at = ms("2026-03-01T20:20:00Z") + day * DAY_MS;
+        let discharge = adt("A03", &number.to_string(), "1EG4TE5MK73", &format!("V{number}"), at, "I10");
+        world.receive_at(&discharge, at + 5_000);
+        world.is_now_at(at + 2 * DAY_MS);
+    }
+    world.is_now(NOW);
+    assert!(world.count("SELECT count(*) FROM subscription_event") > 0);
+    assert!(world.registry.passed().unwrap().is_empty());
+    let live = world.rows();
+    assert_eq!(difference(&world.read_again(NOW), &live), [""; 0]);
+}
+
+/// Three years of stays, each of which opens a loop: what is kept stays within its bounds, and is the same with restarts, with time that passed live, and when all is read again.
+#[test]
+fn what_is_over_is_let_go_and_the_same_when_all_is_read_again() {
+    const DAYS: i64 = 1_100;
+    let start = ms("2022-01-03T12:00:00Z");
+    let run = |disturbed: bool| {
+        let mut world = World::new();
+        for day in 0..DAYS {
+            let at = start + day * DAY_MS;
+            if disturbed && day % 7 == 0 {
+                world.is_now_at(at);
+            }
+            if disturbed && day % 211 == 0 {
+                world.restart();
+            }
+            if day % 20 == 0 {
+                // Each third is of a kind that stays secret as long as anything refers to it.
+                let diagnosis = if day % 60 == 0 { "F10.20" } else { "I50.23" };
+                for (trigger, hours) in [("A01", 1), ("A03", 30)] {
+                    let at = at + hours * 3_600_000;
+                    let id = format!("{trigger}{day}");
+                    world.receive_at(&adt(trigger, &id, "1EG4TE5MK73", &format!("V{day}"), at, diagnosis), at + 2_000);
+                }
+            } else {
+                let stranger = adt("A01", &format!("S{day}"), "9ZZ9ZZ9ZZ99", &format!("S{day}"), at, "I10");
+                world.receive_at(&stranger, at + 2_000);
+            }
+        }
+        world
+    };
+    let mut world = run(false);
+    let end = (Timestamp::from_millisecond(start).unwrap() + (DAYS * 24).hours()).to_string();
+    world.is_now(&end);
+    let rows = world.rows();
+    // Loops that were opened within 400 days, and before the places at which they are let go.
+    let slack = i64::try_from(PRUNE_EVERY).unwrap() + 30;
+    let kept_from = ms(&end) - (400 + slack) * DAY_MS;
+    let old = |table: &str, column: &str, from: i64| {
+        world.count(&format!("SELECT count(*) FROM {table} WHERE {column} < {from}"))
+    };
+    assert_eq!(old("loop", "received_ms", kept_from), 0);
+    assert!(world.count("SELECT count(*) FROM loop") >= 20, "those of the last 400 days");
+    assert!(world.count("SELECT max(number) FROM loop") > 50, "numbers go on");
+    for (table, column) in [("loop_step", "loop"), ("loop_panel", "loop")] {
+        let lost = format!("SELECT count(*) FROM {table} WHERE {column} NOT IN (SELECT number FROM loop)");
+        assert_eq!(world.count(&lost), 0, "{table}");
+    }
+    let of_loops = "SELECT count(*) FROM visit_labels WHERE visit LIKE 'loop|%' AND visit NOT LIKE '%whole'
+                    AND CAST(substr(visit, 6) AS INTEGER) NOT IN (SELECT number FROM loop)";
+    assert_eq!(world.count(of_loops), 0);
+    assert!(world.count("SELECT count(*) FROM visit_labels WHERE visit LIKE 'loop|%'") > 0);
+    assert_eq!(old("loop_history", "at_ms", kept_from), 0);
+    assert_eq!(old("loop_waiting", "received_ms", ms(&end) - (3 + slack) * DAY_MS), 0);
+    assert_eq!(old("visit_labels", "day", kept_from.div_euclid(DAY_MS) - 8), 0);
+    assert!(world.count("SELECT count(*) FROM visit_labels WHERE day IS NOT NULL") > 0);
+    assert_eq!(old("care_member", "since_ms", kept_from - 31 * DAY_MS), 0);
+    assert_eq!(difference(&world.read_again(&end), &rows), [""; 0]);
+
+    let mut other = run(true);
+    other.is_now(&end);
+    assert_eq!(difference(&other.rows(), &rows), [""; 0], "restarts, and time that passed live, make no difference");
+}
