@@ -1,5 +1,5 @@
 //! `handoff rosters`: what the roster files of a configuration would give, what one changes against another, and whom of them a message is about; and the rosters of a
-//! running gateway ([`running`]).
+//! running gateway (`running`).
 //!
 //! `load`, `diff` and `explain` read files alone: a running gateway is not asked, and nothing of it changes. Names and numbers of patients are only shown with `--phi`.
 mod explain;

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 /// Rosters of a panel that are kept.
 pub const KEPT_MAX: usize = 32;
 
-/// What tells a roster from every other one: [`Rows::fingerprint`].
+/// What tells a roster from every other one: `Rows::fingerprint`.
 pub type Fingerprint = [u8; 32];
 
 /// 64 digits.

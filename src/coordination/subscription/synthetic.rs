@@ -87,6 +87,8 @@ impl Happening {
         });
         let section = section.map(|code| Code { field: "OBR-24".into(), code: code.into(), ..Code::default() });
         happening.codes.extend(section);
+        happening.codes.extend(firsts(Parameter::Owner).filter_map(coded(&["owner"])));
+        happening.codes.extend(firsts(Parameter::Performer).filter_map(coded(&["performer"])));
         happening
     }
 
@@ -150,6 +152,7 @@ pub fn bundle(kind: &str, at_ms: i64) -> Option<Value> {
         "Procedure" => json!({"status": "completed", "subject": patient}),
         "Appointment" => json!({"status": "booked", "participant": [{"actor": patient, "status": "accepted"}]}),
         "Task" => json!({"status": "requested", "intent": "order", "for": patient}),
+        "Flag" => json!({"status": "active", "code": text, "subject": patient}),
         "MeasureReport" => json!({
             "status": "complete", "type": "summary", "measure": "urn:handoff:self-test",
             "period": {"start": at, "end": at},

@@ -154,8 +154,10 @@ impl Care {
         let known = |role: &str| {
             format!("{{ name = \"the-{role}\", role = \"{role}\", sha256 = \"{}\" }}", sha256(&token(role)))
         };
-        let tokens = format!("tokens = [{}]", ROLES.map(known).join(", "));
-        let configuration = configuration(rosters.path(), keys, recipients).replace("tokens = []", &tokens) + rest;
+        let tokens = ROLES.map(known).join(", ");
+        let configuration = configuration(rosters.path(), keys, recipients)
+            .replace("tokens = [{", &format!("tokens = [{tokens}, {{"))
+            + rest;
         let gateway = Gateway::start(&configuration);
         let fhir = address(&gateway, "fhir");
         Care { gateway, fhir, rosters }

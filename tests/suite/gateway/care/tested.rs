@@ -138,7 +138,7 @@ fn what_a_test_refers_to_can_be_read() {
     let web = receiver();
     let few = recipient("few", "full-resource", "fields_profile = \"cop-minimum\"");
     let care = Care::start("", &(recipient("aco-cm", "id-only", "") + &few));
-    let of_few = care.subscribe("few", &subscription("open-loop", &web.address, "full-resource"));
+    let of_few = care.subscribe("few", &subscription("care-flag", &web.address, "full-resource"));
     let number = stage("gate", true, "number and time alone: what it is about is not for the recipient");
     assert_eq!(test(&care, "few", &of_few).1[1], number);
     let id = care.subscribe("aco-cm", &subscription("open-loop", &web.address, "id-only"));
