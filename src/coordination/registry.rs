@@ -203,7 +203,7 @@ impl Registry {
         let path = directory.join("registry.sqlite");
         let failed = |source| Error::Database { path: path.clone(), source };
         let connection = Connection::open(&path).map_err(failed)?;
-        super::store::settle(&connection).map_err(failed)?;
+        crate::journal::settle(&connection).map_err(failed)?;
         connection.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
         connection
             .execute_batch(&format!("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; {TABLES} {}", passed::TABLES))

@@ -4,8 +4,8 @@
 //! All that comes of a batch of messages is written in one transaction with the cursor. Written without waiting for the disk: what a power cut takes is the newest
 //! batches with their cursor, and the same comes of them again.
 use super::{care_team, fold, loops, roster, subscription, work};
+use crate::journal::settle;
 use crate::privacy::visits;
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -179,14 +179,6 @@ impl Store {
         transaction.commit().map_err(Error::from)?;
         Ok(made)
     }
-}
-
-/// Keeps prepared statements as they are. SQLite looks at the value behind `LIMIT ?` when it plans a statement, and so plans it anew for each value: 40 µs, each time.
-///
-/// # Errors
-/// A connection that cannot be used.
-pub fn settle(connection: &Connection) -> rusqlite::Result<()> {
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 #[cfg(test)]

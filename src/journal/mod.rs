@@ -28,6 +28,7 @@ mod backup;
 mod codes;
 mod directory;
 mod partition;
+mod prepared;
 #[cfg(test)]
 mod proofs;
 mod reader;
@@ -43,6 +44,7 @@ mod view;
 pub use backup::{BackupError, backup, restore};
 pub use codes::Codes;
 pub use directory::{Directory, DirectoryError};
+pub(crate) use prepared::settle;
 pub use reader::{Item, Limits, Reader};
 pub use record::Record;
 pub use retention::{Pruned, Retention, retain};

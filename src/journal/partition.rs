@@ -3,7 +3,7 @@
 //! Indexes in the way of a write cost more than everything else of it; searching is another database's work. `PRAGMA synchronous` FULL in WAL mode syncs the log at
 //! each commit; the file's own name is synced in its directory when it is made.
 use super::record::Record;
-use super::{Durability, Error, directory};
+use super::{Durability, Error, directory, settle};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, params};
 use std::fs;
@@ -243,6 +243,7 @@ impl Source {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&name.path, flags).map_err(Error::database(&name.path))?;
         connection.busy_timeout(Duration::from_secs(5)).map_err(Error::database(&name.path))?;
+        settle(&connection).map_err(Error::database(&name.path))?;
         Ok(Source { connection, name: name.clone() })
     }
 

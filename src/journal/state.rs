@@ -133,6 +133,7 @@ impl State {
         let connection = Connection::open(&path).map_err(failed())?;
         // Commands look at it while the gateway writes.
         connection.busy_timeout(Duration::from_secs(5)).map_err(failed())?;
+        super::settle(&connection).map_err(failed())?;
         connection
             .execute_batch(&format!(
                 "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {TABLES}{}{}",

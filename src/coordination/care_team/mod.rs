@@ -189,7 +189,10 @@ pub fn team(
     };
     members.sort_by_cached_key(key);
     members.dedup_by(|next, member| {
-        next.role == member.role && next.source == member.source && next.identity() == member.identity()
+        let same = next.role == member.role && next.source == member.source && next.identity() == member.identity();
+        // Of whom is known openly as well a secret message tells nothing.
+        member.secret &= !same || next.secret;
+        same
     });
     let conflicts = conflicts(&members);
     Ok(Team { members, conflicts })

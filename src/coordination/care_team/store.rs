@@ -166,9 +166,9 @@ fn insert_lasting(
         return Ok(true);
     };
     if since_ms < told.since_ms || since_ms == told.since_ms && !same {
-        let sql =
-            "UPDATE care_member SET npi = ?2, family = ?3, given = ?4, since_ms = ?5, secret = ?6 WHERE number = ?1";
-        let values = params![row, number, family, given, told.since_ms, told.secret];
+        // Of whom is known openly already nothing is told by a message that is to be told to few.
+        let sql = "UPDATE care_member SET npi = ?2, family = ?3, given = ?4, since_ms = ?5, secret = ?6 AND (secret OR NOT ?7) WHERE number = ?1";
+        let values = params![row, number, family, given, told.since_ms, told.secret, same];
         transaction.prepare_cached(sql)?.execute(values)?;
     }
     Ok(false)

@@ -141,6 +141,28 @@ fn nothing_leads_to_whoever_would_tell_a_secret() {
     assert_eq!(lead("role:attending").npi(), Some(LINDQVIST), "the other visit turned out to be a secret");
 }
 
+/// Who is known openly stays so when a message that is to be told to few names them as well, of another sender or of the same.
+#[test]
+fn a_secret_hides_nobody_who_is_known_openly() {
+    let says = |feed: &str, at: &str| event(Kind::Admission, feed, at, &[("primary-care", BAPTISTE)]);
+    let pcp = |connection: &Connection| {
+        let team = at(connection, &[], "2026-03-09T00:00:00Z");
+        let lead = route("role:pcp", &team, &[], &owners(), &Facilities::default(), &Options::default());
+        lead.npi().map(str::to_owned)
+    };
+    let mut connection = database();
+    told(&mut connection, &[says("A|X", "2026-03-02T10:00:00Z"), says(SECRET, "2026-03-03T10:00:00Z")]);
+    assert_eq!(pcp(&connection).as_deref(), Some(BAPTISTE));
+
+    let mut connection = database();
+    told(&mut connection, &[says("A|X", "2026-03-02T10:00:00Z")]);
+    let transaction = connection.transaction().unwrap();
+    let again = says("A|X", "2026-03-03T10:00:00Z");
+    take(&transaction, &again, WHO, true, &TimeZone::UTC).unwrap();
+    transaction.commit().unwrap();
+    assert_eq!(pcp(&connection).as_deref(), Some(BAPTISTE));
+}
+
 #[test]
 fn those_of_a_visit_leave_thirty_days_after_it() {
     let mut connection = database();

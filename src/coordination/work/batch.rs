@@ -134,7 +134,11 @@ impl Batch<'_> {
         let Silent { visit, facility, feed, codes, confidentiality, team } = silent;
         let said = Said { facility, feed, codes, confidentiality };
         let secret = !sensitivity::found(self.gate.labels(), &self.options.facilities, said, &[]).whole.is_empty();
-        if visit.is_some() {
+        if let Some(key) = visit {
+            // It says nothing of itself, and that the stay lasts.
+            for key in [visit_text(key), whole(&visit_text(key))] {
+                visits::touch(transaction, &key, Some(received_ms)).map_err(Error::database)?;
+            }
             self.leave_labels(transaction, said, visit.as_ref(), received_ms)?;
         }
         let Some(team) = team else { return Ok(()) };

@@ -19,6 +19,15 @@ pub fn put(transaction: &Transaction<'_>, number: i64, step: &str, routes: &[Rou
     Ok(())
 }
 
+/// Forgets those of a loop.
+///
+/// # Errors
+/// A database that cannot be written.
+pub(super) fn remove(transaction: &Transaction<'_>, number: i64) -> rusqlite::Result<()> {
+    transaction.prepare_cached("DELETE FROM responsible WHERE loop = ?1")?.execute([number])?;
+    Ok(())
+}
+
 /// Who was found for the steps of a loop, by the names of these.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 //! Live, time passes on its own ([`super::Work::advance`]), a little later than it does. What was received before a moment and taken after it comes late: after a clock was set back, or
 //! where the machine slept in between. Timers that are done then would still wait when the journal is read again. So the registry is told of it first
 //! ([`crate::coordination::registry::Before`]), and both read it alike. Nobody is told anything twice for it, or not at all; what was told too early by a clock that was wrong stays told.
-use super::{Batch, Error, Parts, whole};
+use super::{Batch, Error, Parts, responsible, whole};
 use crate::coordination::care_team;
 use crate::coordination::registry::{self, Before, Registry};
 use crate::privacy::{Found, visits};
@@ -87,6 +87,7 @@ impl Batch<'_> {
             let of_loop = format!("loop|{number}");
             visits::remove(transaction, &of_loop)?;
             visits::remove(transaction, &whole(&of_loop))?;
+            responsible::remove(transaction, number)?;
         }
         let before_ms = now_ms.saturating_sub(self.options.keep.ms());
         care_team::prune(transaction, before_ms, PRUNED_MAX)?;

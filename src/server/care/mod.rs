@@ -191,7 +191,9 @@ impl Care {
         let rosters = Arc::new(open_rosters(data, &options, &registry)?);
         let seen = rosters::Seen::default();
         // What cannot be taken on is told in the log: the rosters before stay in force.
-        let _ = seen.take(&rosters, &registry, || *journal.head().borrow(), (READER, None));
+        let head = || *journal.head().borrow();
+        let _ = seen.take(&rosters, &registry, head, (READER, None));
+        rosters::begin(&registry, head)?;
         let mut reader = journal.reader();
         let work = Work::open(data, Arc::clone(&options), Arc::clone(&registry), Arc::clone(&rosters), &mut reader)?;
         // Wherever it stood before: what is made anew needs all that there is.
@@ -202,7 +204,7 @@ impl Care {
         state.register(READER, next)?;
         let database = Connection::open(store::Store::path(data)).map_err(store::Error::from)?;
         database.busy_timeout(BUSY).map_err(store::Error::from)?;
-        store::settle(&database).map_err(store::Error::from)?;
+        crate::journal::settle(&database).map_err(store::Error::from)?;
         database.execute_batch("PRAGMA synchronous=NORMAL").map_err(store::Error::from)?;
         let shared = Arc::new(Shared {
             topics: Topics::new(&options.subscriptions.canonical_base),

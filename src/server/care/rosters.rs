@@ -152,6 +152,19 @@ impl Seen {
     }
 }
 
+/// Says that no roster is in force, where nobody has said anything yet: what is taken on later holds from then on, also when the journal is read once more.
+///
+/// # Errors
+/// A registry that cannot be read or written.
+pub(super) fn begin(registry: &Registry, head: impl Fn() -> u64) -> Result<(), registry::Error> {
+    if registry.current(Kind::Roster, in_force::ID)?.is_none() {
+        let body = InForce::default().body();
+        let what = What::Put { kind: Kind::Roster, id: in_force::ID.to_owned(), body };
+        registry.say(&head, jiff::Timestamp::now().as_millisecond(), super::READER, what)?;
+    }
+    Ok(())
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
