@@ -280,9 +280,10 @@ class Peers:
             base = re.search(r"admin (http://\S+)", (folder / "log").read_text()).group(1)
             for role, (token, _) in roles.items():
                 command = [f"{self.options.venv}/bin/schemathesis", "run", f"{base}/api/v1/openapi.json", "--header", f"Authorization: Bearer {token}"]
-                command += ["--checks", "all", "--seed", "7", "--generation-deterministic", "--max-examples", "10", "--workers", "2", "--no-color"]
+                command += ["--checks", "all", "--seed", "7", "--generation-deterministic", "--max-examples", "10", "--no-color"]
+                # One worker: hypothesis parses Python, which 3.11 does not do in two threads at once ("AST constructor recursion depth mismatch").
                 if role == "phi-reader":
-                    command += ["--include-path-regex", r"/raw$|/dead-letters/\{route\}/\{seq\}$|/rosters/explain$|/rosters/reviews$"]
+                    command += ["--include-path-regex", r"/raw$|/dead-letters/\{route\}/\{seq\}$"]
                 done = subprocess.run(command, timeout=PATIENCE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder)
                 assert done.returncode == 0, f"{role}:\n{done.stdout}"
 
