@@ -102,14 +102,6 @@ impl Telling {
         }
     }
 
-    /// The opaque id of the person; empty where it is about nobody.
-    pub fn person_id(&self) -> String {
-        match &self.subject {
-            Subject::Roster(_) => String::new(),
-            _ => self.person.to_string(),
-        }
-    }
-
     /// Its labels as they are numbered now. One that is not configured any more is no less of a secret: it counts as all of them.
     pub fn found(&self, labels: &Labels) -> crate::privacy::Found {
         let set = |codes: &[String]| {
