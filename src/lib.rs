@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod coordination;
 pub mod delivery;
+pub mod desk;
 pub mod facade;
 pub mod facets;
 pub mod fhir;

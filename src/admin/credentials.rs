@@ -68,6 +68,11 @@ impl Role {
 }
 
 impl Need {
+    /// Its name: that of the least role, but for codes, which two roles see.
+    pub fn name(self) -> Option<&'static str> {
+        if self == Need::Codes { Some("codes") } else { self.role().map(Role::name) }
+    }
+
     /// The least role that has it.
     pub fn role(self) -> Option<Role> {
         match self {

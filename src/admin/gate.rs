@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tracing::Instrument as _;
 
 /// Requests under way at the same time, health aside.
-pub(super) const REQUESTS_MAX: usize = 32;
+pub(crate) const REQUESTS_MAX: usize = 32;
 /// No request of ours has a long body; one that is longer is not looked at.
 const BODY_BYTES_MAX: u64 = 64 << 10;
 /// To answer a request; longer than a target may take to answer one that is sent again.
@@ -22,7 +22,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// Who asks; there for every request that needed a token.
 #[derive(Debug, Clone)]
-pub(super) struct Who(pub Arc<str>);
+pub(crate) struct Who(pub Arc<str>);
 
 /// For every request: the time it may take, what its headers must say, what every answer says.
 pub(super) async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
@@ -67,11 +67,6 @@ fn check(shared: &Shared, headers: &HeaderMap) -> Result<(), Problem> {
         let remedy = "use it from its own address";
         return Err(Problem::new(StatusCode::FORBIDDEN, "foreign origin", "another site asks, by a browser", remedy));
     }
-    let length = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok()).unwrap_or(0);
-    if length > BODY_BYTES_MAX {
-        let detail = format!("the body is longer than {BODY_BYTES_MAX} bytes");
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too large", detail, "send less at once"));
-    }
     Ok(())
 }
 
@@ -96,6 +91,16 @@ fn hardened(mut answer: Response) -> Response {
     answer
 }
 
+/// What of a body is longer is not read.
+pub(crate) fn fits(headers: &HeaderMap, bytes_max: u64) -> Result<(), Problem> {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if length.unwrap_or(0) > bytes_max {
+        let detail = format!("the body is longer than {bytes_max} bytes");
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too large", detail, "send less at once"));
+    }
+    Ok(())
+}
+
 /// For every request that needs a token.
 pub(super) async fn authenticate(
     State((shared, need)): State<(Arc<Shared>, Need)>,
@@ -103,7 +108,8 @@ pub(super) async fn authenticate(
     next: Next,
 ) -> Response {
     let address = request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| peer.address.ip());
-    let (who, role) = match admit(&shared, need, request.headers()) {
+    let admitted = fits(request.headers(), BODY_BYTES_MAX).and_then(|()| admit(&shared, need, request.headers()));
+    let (who, role) = match admitted {
         Ok(token) => (Who(token.name.as_str().into()), token.role),
         Err(problem) => {
             // A good token that may not do this is no guess at one.

@@ -5,23 +5,26 @@
 //! | `socket` | connections within limits, TLS |
 //! | `gate` | what a request must pass before anything of it is done |
 //! | `credentials` | tokens and roles |
+//! | `users` | people who sign in to the desk |
 //! | `health`, `metrics` | for orchestrators and Prometheus |
 //! | `api` | everything below `/api/v1`; `openapi.json` describes it |
 //! | `problem` | what is said when something is not done |
 //!
 //! A request with a token that does not do is refused before any of its body is read, and one request of ours has a body (codes that are resolved). There is no account unless the configuration
-//! names a token. Answers hold nothing of a patient, but for those two that need the role `phi-reader`, which are noted in the
+//! names a token or a user. The pages of the desk (`crate::desk`) are served by the same socket, behind the same `gate::guard`. Answers hold nothing of a patient, but for those two that need the role `phi-reader`, which are noted in the
 //! log, and what a sender wrote where a code belongs: operators see it where it looks like a code, a `phi-reader` always.
-mod api;
+pub(crate) mod api;
 pub mod credentials;
-mod gate;
+pub(crate) mod gate;
 mod health;
 mod metrics;
-mod problem;
+pub(crate) mod problem;
 pub(crate) mod socket;
+pub mod users;
 
 pub use api::OPENAPI;
 pub use credentials::{Role, Token};
+pub use users::User;
 
 use crate::mllp::tls::{self, Acceptor};
 use crate::server::Control;
@@ -52,6 +55,8 @@ pub struct Options {
     pub hosts: Vec<String>,
     /// Who may ask.
     pub tokens: Vec<Token>,
+    /// Who may sign in to the desk.
+    pub users: Vec<User>,
     /// Metrics need no token.
     pub metrics_open: bool,
     /// Requests of one address without a good token that are answered within a minute.
@@ -65,6 +70,7 @@ impl Default for Options {
             tls: None,
             hosts: Vec::new(),
             tokens: Vec::new(),
+            users: Vec::new(),
             metrics_open: false,
             failures_max: FAILURES_MAX,
         }
@@ -92,18 +98,19 @@ pub struct Admin {
     socket: Socket,
     address: SocketAddr,
     shared: Arc<Shared>,
+    pages: Router,
 }
 
 /// What all requests share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    options: Options,
+    pub(crate) options: Options,
     loopback: bool,
-    control: Control,
-    data: PathBuf,
-    started: jiff::Timestamp,
-    failures: Failures,
-    requests: Semaphore,
+    pub(crate) control: Control,
+    pub(crate) data: PathBuf,
+    pub(crate) started: jiff::Timestamp,
+    pub(crate) failures: Failures,
+    pub(crate) requests: Semaphore,
     /// Dead letters that are being sent again: not twice at once.
     resending: Mutex<HashSet<(String, u64)>>,
 }
@@ -129,18 +136,26 @@ impl Admin {
             requests: Semaphore::new(gate::REQUESTS_MAX),
             resending: Mutex::default(),
         };
-        Ok(Admin { socket, address, shared: Arc::new(shared) })
+        Ok(Admin { socket, address, shared: Arc::new(shared), pages: Router::new() })
     }
 
-    /// Where it listens, as a line: `admin http://127.0.0.1:8080 (tokens 2)`.
+    /// With pages beside the API, made of what all requests share.
+    #[must_use]
+    pub(crate) fn with_pages(mut self, pages: impl FnOnce(&Arc<Shared>) -> Router) -> Admin {
+        self.pages = pages(&self.shared);
+        self
+    }
+
+    /// Where it listens, as a line: `admin http://127.0.0.1:8080 (tokens 2, users 1)`.
     pub fn line(&self) -> String {
         let scheme = if self.shared.options.tls.is_some() { "https" } else { "http" };
-        format!("admin {scheme}://{} (tokens {})", self.address, self.shared.options.tokens.len())
+        let Options { tokens, users, .. } = &self.shared.options;
+        format!("admin {scheme}://{} (tokens {}, users {})", self.address, tokens.len(), users.len())
     }
 
     /// Serves until `stop` comes, then answers what has been asked.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) {
-        let service = router(&self.shared).into_make_service_with_connect_info::<Peer>();
+        let service = router(&self.shared, self.pages).into_make_service_with_connect_info::<Peer>();
         if let Err(error) = axum::serve(self.socket, service).with_graceful_shutdown(stop).await {
             tracing::error!("admin: {error}");
         }
@@ -188,7 +203,7 @@ fn endpoints(metrics_open: bool) -> Vec<Endpoint> {
     ]
 }
 
-fn router(shared: &Arc<Shared>) -> Router {
+fn router(shared: &Arc<Shared>, pages: Router) -> Router {
     let mut router = Router::new();
     for (_, path, need, handler) in endpoints(shared.options.metrics_open) {
         let handler = match need {
@@ -205,10 +220,11 @@ fn router(shared: &Arc<Shared>) -> Router {
         Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong method", "this path does not take that method", remedy)
     };
     router
+        .with_state(Arc::clone(shared))
+        .merge(pages)
         .fallback(nothing)
         .method_not_allowed_fallback(method)
         .layer(from_fn_with_state(Arc::clone(shared), gate::guard))
-        .with_state(Arc::clone(shared))
 }
 
 #[cfg(test)]

@@ -34,6 +34,21 @@ impl Problem {
         self.status
     }
 
+    /// What went wrong, in short.
+    pub fn title(&self) -> &'static str {
+        self.title
+    }
+
+    /// Why.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// What to do.
+    pub fn remedy(&self) -> &str {
+        &self.remedy
+    }
+
     /// With the seconds after which to come again.
     pub fn retry_after(self, seconds: u64) -> Problem {
         Problem { retry_after: Some(seconds), ..self }

@@ -26,3 +26,4 @@ pub mod serve;
 pub mod test;
 pub mod token;
 pub mod translate;
+pub mod user;

@@ -2,11 +2,13 @@
 use super::configuration::Configuration;
 use super::files::{Layers, load};
 use super::notify::Notify;
-use crate::admin::Admin;
+use crate::admin::users::{self, Roles};
+use crate::admin::{self, Admin, Role, User};
 use crate::alerts;
 use crate::config::{Config, Log, LogFormat};
 use crate::delivery::Plans;
 use crate::delivery::channel::egress::Egress;
+use crate::desk;
 use crate::facade::Facade;
 use crate::mapping::Plan;
 use crate::server::care::Endpoints;
@@ -30,6 +32,8 @@ pub struct ServeArgs {
     config: Configuration,
 }
 
+/// Where the desk is without a configuration.
+const DESK: &str = "127.0.0.1:8080";
 /// Time for what runs beside the gateway, once that has stopped: requests are answered, a failure is told.
 const BESIDE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -97,6 +101,7 @@ async fn serve(setup: Setup, path: Option<PathBuf>, watched: Watched) -> anyhow:
     // Asked for first: a signal that comes while starting is not missed.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let hangup = signal(SignalKind::hangup())?;
+    let built_in = path.is_none();
     let (admin, alerts, fhir, log) = (watched.admin.clone(), watched.alerts.clone(), watched.fhir.clone(), watched.log);
     let read = move || {
         let config = path.as_deref().map_or_else(|| Ok(Config::default()), Config::load);
@@ -111,9 +116,7 @@ async fn serve(setup: Setup, path: Option<PathBuf>, watched: Watched) -> anyhow:
     let gateway = Gateway::start(setup, Box::new(read)).await?;
     let (done, is_done) = watch::channel(false);
     let mut beside = JoinSet::new();
-    if let Some(options) = watched.admin {
-        let admin = Admin::bind(options, gateway.control(), data.clone()).await?;
-        eprintln!("{}", admin.line());
+    if let Some(admin) = admin_server(watched.admin, built_in, &gateway, &data).await? {
         let mut is_done = is_done.clone();
         beside.spawn(admin.run(async move { _ = is_done.wait_for(|done| *done).await }));
     }
@@ -156,6 +159,41 @@ async fn serve(setup: Setup, path: Option<PathBuf>, watched: Watched) -> anyhow:
     // Requests that are being answered; none of them holds anything that would be lost.
     let _ = timeout(BESIDE_TIMEOUT, async { while beside.join_next().await.is_some() {} }).await;
     Ok(ExitCode::from(u8::from(failed)))
+}
+
+/// The admin server of the configuration. Where there is none at all, one on loopback with a user for as long as this process runs: a newcomer sees the desk.
+async fn admin_server(
+    options: Option<admin::Options>,
+    built_in: bool,
+    gateway: &Gateway,
+    data: &Path,
+) -> anyhow::Result<Option<Admin>> {
+    let bind = |options| Admin::bind(options, gateway.control(), data.to_owned());
+    if let Some(options) = options {
+        let admin = bind(options).await?.with_pages(desk::router);
+        eprintln!("{}", admin.line());
+        return Ok(Some(admin));
+    }
+    if !built_in {
+        return Ok(None);
+    }
+    let (name, password) = ("handoff", users::new_password()?);
+    let roles = Roles(vec![Role::Admin, Role::PhiReader]);
+    let user = User { name: name.into(), roles, password: users::hash(&password)? };
+    let options = admin::Options { listen: DESK.into(), users: vec![user], ..admin::Options::default() };
+    match bind(options).await {
+        Ok(admin) => {
+            eprintln!(
+                "desk http://{DESK}: sign in as {name} with the password {password}, which holds until this process ends"
+            );
+            Ok(Some(admin.with_pages(desk::router)))
+        }
+        // Not asked for, so no reason not to start: somebody else serves there.
+        Err(error) => {
+            eprintln!("no desk: {error}");
+            Ok(None)
+        }
+    }
 }
 
 /// The gateway says in its log what came of it.

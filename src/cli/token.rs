@@ -35,11 +35,22 @@ struct Whom {
 
 /// A role by its name.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Named {
+pub(super) enum Named {
     Viewer,
     Operator,
     Admin,
     PhiReader,
+}
+
+impl Named {
+    pub(super) fn role(self) -> Role {
+        match self {
+            Named::Viewer => Role::Viewer,
+            Named::Operator => Role::Operator,
+            Named::Admin => Role::Admin,
+            Named::PhiReader => Role::PhiReader,
+        }
+    }
 }
 
 /// Runs the command: exit 0. The token alone is on standard output, so that it can go straight into a file; all else is on standard error.
@@ -69,19 +80,14 @@ impl Whom {
         let (Some(name), Some(role)) = (plain("--name", self.name.as_deref())?, self.role) else {
             bail!("give --name and --role, or --recipient, or --steward");
         };
-        let role = match role {
-            Named::Viewer => Role::Viewer,
-            Named::Operator => Role::Operator,
-            Named::Admin => Role::Admin,
-            Named::PhiReader => Role::PhiReader,
-        };
+        let role = role.role();
         let line = format!("tokens = [{{ name = \"{name}\", role = \"{}\", sha256 = \"{hash}\" }}]", role.name());
         Ok(("[admin]".into(), line))
     }
 }
 
 /// A name that the configuration takes.
-fn plain<'n>(option: &str, name: Option<&'n str>) -> anyhow::Result<Option<&'n str>> {
+pub(super) fn plain<'n>(option: &str, name: Option<&'n str>) -> anyhow::Result<Option<&'n str>> {
     if let Some(name) = name
         && (name.is_empty()
             || name.len() > 64

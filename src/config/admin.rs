@@ -3,7 +3,8 @@ use super::section::{Placed, Section};
 use super::sections::{is_loopback, set};
 use super::{Log, LogFormat, sections};
 use crate::admin::credentials::parse_hash;
-use crate::admin::{self, Role, Token};
+use crate::admin::users::{Roles, is_hash};
+use crate::admin::{self, Role, Token, User};
 use crate::alerts;
 use crate::delivery::channel::egress::{Allowed, Entry};
 use crate::delivery::channel::http;
@@ -26,8 +27,46 @@ pub(super) fn admin(section: Section<'_>) -> Option<admin::Options> {
     if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
         section.wrong(format!("two tokens are named \"{}\"; the log tells them apart by their names", pair[0]));
     }
+    for user in section.inline_tables("users").into_iter().flatten() {
+        options.users.extend(self::user(user));
+    }
+    let mut names: Vec<_> = options.users.iter().map(|user| user.name.as_str()).collect();
+    names.sort_unstable();
+    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        section.wrong(format!("two users are named \"{}\"", pair[0]));
+    }
     section.finish();
     Some(options)
+}
+
+/// Somebody who may sign in.
+fn user(section: Section<'_>) -> Option<User> {
+    let name = super::sections::name(&section);
+    let named = section.texts("roles");
+    if named.as_ref().is_none_or(Vec::is_empty) {
+        section.wrong("a user needs roles: of viewer, operator, admin and phi-reader, one or several");
+    }
+    let mut roles = Roles::default();
+    for text in named.into_iter().flatten() {
+        match Role::ALL.iter().find(|(name, _)| *name == text.value) {
+            Some((_, role)) => roles.0.push(*role),
+            None => {
+                let wrong = format!("\"{}\" is no role: viewer, operator, admin or phi-reader", text.value);
+                section.document.wrong(Some(text.at), wrong);
+            }
+        }
+    }
+    let password = section.secret("password");
+    match &password {
+        None => section.wrong("a user needs password, its hash; `handoff user create` prints the line"),
+        Some(text) if !is_hash(&text.value) => {
+            let wrong = "password must be the Argon2id hash that `handoff user create` prints, not the password itself";
+            section.document.wrong(Some(text.at.clone()), wrong);
+        }
+        Some(_) => {}
+    }
+    section.finish();
+    Some(User { name, roles, password: password?.value })
 }
 
 fn token(section: Section<'_>) -> Option<Token> {

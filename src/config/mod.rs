@@ -48,12 +48,13 @@
 //! [egress]                          # default: anywhere
 //! allow = ["ehr.example", "*.lab.example", "10.2.0.0/16"]   # hosts and networks that routes, tokens and alerts may connect to
 //!
-//! [admin]                           # health, metrics, the API; changes need a restart
+//! [admin]                           # health, metrics, the API and the desk; changes need a restart
 //! listen = "127.0.0.1:8080"         # beyond loopback: tls = { certificate, key }, or plaintext = true
 //! metrics = "token"                 # token | open
 //! hosts = ["ops.example"]           # names it may be asked by
 //! failures_max = 10                 # requests of an address without a good token that are answered in a minute
 //! tokens = [{ name = "ops", role = "operator", sha256 = "…" }]   # viewer | operator | admin | phi-reader; `handoff token create`
+//! users = [{ name = "kim", roles = ["operator", "phi-reader"], password = "$argon2id$…" }]   # who signs in to the desk, its pages; `handoff user create`
 //!
 //! [log]
 //! format = "text"                   # text | json

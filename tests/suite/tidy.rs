@@ -45,6 +45,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("admin", &["facets", "journal", "mllp", "mapping", "delivery", "coordination", "server", "telemetry"]),
     ("alerts", &["journal", "delivery", "server", "telemetry"]),
+    ("desk", &["admin", "server"]),
     ("facade", &["facets", "mllp", "privacy", "delivery", "coordination", "server", "admin"]),
     (
         "config",
@@ -68,6 +69,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "desk",
             "facade",
             "hl7",
             "fhir",

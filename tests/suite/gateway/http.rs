@@ -8,10 +8,17 @@ pub struct Answer {
     pub status: u16,
     /// Lower case.
     pub head: String,
+    /// As it came.
+    pub raw_head: String,
     pub body: String,
 }
 
 impl Answer {
+    /// The value of a header, in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
@@ -54,5 +61,5 @@ fn send(address: &str, method: &str, path: &str, headers: &[&str], body: &str) -
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     let mut body = Vec::new();
     let _ = reader.read_to_end(&mut body); // A server that did not read all of a request may reset the connection.
-    Answer { status, head: head.to_ascii_lowercase(), body: String::from_utf8(body).unwrap() }
+    Answer { status, head: head.to_ascii_lowercase(), raw_head: head, body: String::from_utf8(body).unwrap() }
 }

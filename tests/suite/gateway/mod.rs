@@ -9,6 +9,7 @@ mod configured;
 mod crash;
 mod delivered;
 mod delivery;
+mod desk;
 mod directory;
 mod duplicates;
 mod egress;

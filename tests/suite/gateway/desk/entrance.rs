@@ -1,0 +1,110 @@
+//! Who gets in, to which page, and what no page lets through.
+use super::{Desk, USERS, password};
+use handoff::admin::{Role, credentials::Need};
+
+#[test]
+fn nobody_sees_a_page_before_signing_in() {
+    let desk = Desk::start("", "");
+    let answer = desk.get("/");
+    assert_eq!((answer.status, answer.header("location")), (303, Some("/sign-in")));
+    let deep = desk.get("/messages?q=a%26b");
+    assert_eq!(deep.header("location"), Some("/sign-in?then=%2fmessages%3fq%3da%2526b"), "{}", deep.head);
+    let form = desk.get("/sign-in?then=%2Fmessages");
+    assert!(form.status == 200 && form.body.contains("value=\"/messages\""), "{}", form.body);
+    for (user, with) in
+        [("viewer", "wrong"), ("nobody", password("viewer")), ("viewer", ""), ("VIEWER", password("viewer"))]
+    {
+        let answer = desk.post("/sign-in", &[], &format!("name={user}&password={with}"));
+        assert!(answer.status == 401 && answer.header("set-cookie").is_none(), "{user}: {}", answer.head);
+    }
+    let answer =
+        desk.post("/sign-in", &[], &format!("name=viewer&password={}&then=//evil.example", password("viewer")));
+    assert_eq!((answer.status, answer.header("location")), (303, Some("/")), "nobody is led elsewhere");
+    let cookie = answer.header("set-cookie").unwrap();
+    assert!(cookie.contains("httponly") && cookie.contains("samesite=strict"), "{cookie}");
+    let log = desk.gateway.stop();
+    assert!(log.contains("signed in") && !log.contains(password("viewer")), "{log}");
+}
+
+#[test]
+fn a_token_signs_in_with_its_role_and_too_many_failures_are_turned_away() {
+    let (token, hash) = handoff::admin::credentials::create().unwrap();
+    let tokens = format!("failures_max = 3\ntokens = [{{ name = \"ops\", role = \"operator\", sha256 = \"{hash}\" }}]");
+    let desk = Desk::start(&tokens, "");
+    let answer = desk.post("/sign-in", &[], &format!("token={token}"));
+    assert_eq!(answer.status, 303, "{}", answer.body);
+    let statuses: Vec<u16> = (0..5).map(|_| desk.post("/sign-in", &[], "token=wrong").status).collect();
+    assert_eq!(statuses, [401, 401, 401, 429, 429]);
+    desk.gateway.stop();
+}
+
+#[test]
+fn signing_out_ends_the_session() {
+    let desk = Desk::start("", "");
+    let visitor = desk.sign_in("viewer");
+    let form = format!("csrf={}", visitor.csrf());
+    assert_eq!(visitor.ask("POST", "/sign-out", &[], &form).header("location"), Some("/sign-in"));
+    assert_eq!(visitor.get("/").status, 303);
+    assert_eq!(visitor.part("/").header("hx-refresh"), Some("true"), "a part of a page has the page loaded again");
+    desk.gateway.stop();
+}
+
+/// Every page and every role, as the router has them: who may gets past the gate, who may not does not.
+#[test]
+fn every_page_keeps_out_whom_it_is_not_for() {
+    let desk = Desk::start("", "");
+    let pages = handoff::desk::index();
+    assert!(pages.len() > 4, "{pages:?}");
+    for (user, roles) in USERS {
+        let visitor = desk.sign_in(user);
+        for (method, path, need) in &pages {
+            if *path == "/sign-out" || *path == "/sign-in" {
+                continue;
+            }
+            let path = path.replace("{seq}", "1").replace(['{', '}'], "");
+            let may = need.is_none_or(|need| roles.iter().any(|role| allowed(role, need)));
+            let status = match *method {
+                "get" => visitor.get(&path).status,
+                _ => visitor.act(&path, "").status,
+            };
+            assert_eq!(status != 403, may, "{user}: {method} {path} answers {status}, which needs {need:?}");
+            if *method != "get" && may {
+                let foreign = visitor.ask("POST", &path, &["HX-Request: true"], "csrf=guessed");
+                assert_eq!(foreign.status, 403, "{path} is done for another site");
+            }
+        }
+    }
+    desk.gateway.stop();
+}
+
+fn allowed(role: &str, need: &str) -> bool {
+    let (_, role) = Role::ALL.iter().find(|(name, _)| *name == role).unwrap();
+    let need = match need {
+        "viewer" => Need::View,
+        "operator" => Need::Operate,
+        "admin" => Need::Configure,
+        "phi-reader" => Need::Phi,
+        // Operators see codes, and who reads messages sees them whole.
+        "codes" => Need::Codes,
+        other => panic!("{other}"),
+    };
+    role.may(need)
+}
+
+#[test]
+fn no_page_runs_what_is_not_ours() {
+    let desk = Desk::start("", "");
+    let visitor = desk.sign_in("all");
+    for page in [visitor.get("/"), desk.get("/sign-in"), visitor.get("/nowhere-at-all")] {
+        let policy = page.header("content-security-policy").unwrap_or_default();
+        assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+        assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
+    }
+    let page = visitor.get("/").body;
+    assert!(!page.contains("<script>") && !page.contains(" style=\"") && !page.contains("onclick"), "{page}");
+    let style = page.split("href=\"/assets/").nth(1).unwrap().split('"').next().unwrap();
+    let asset = desk.get(&format!("/assets/{style}"));
+    assert!(asset.status == 200 && asset.header("cache-control").unwrap().contains("immutable"), "{}", asset.head);
+    assert_eq!(desk.get("/assets/old/desk.css").status, 404);
+    desk.gateway.stop();
+}
