@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 
 import clients
+import desk
 import senders
 import shapes
 from story import free_port
@@ -343,7 +344,7 @@ def main():
         peers.conditional_and_split_requests_are_stored_once,
         peers.a_web_hook_is_checked_as_the_documentation_says,
         peers.smart_tokens_by_an_assertion_that_others_verify,
-    ) + tuple(functools.update_wrapper(functools.partial(check, peers), check) for check in senders.CHECKS + clients.CHECKS + shapes.CHECKS)
+    ) + tuple(functools.update_wrapper(functools.partial(check, peers), check) for check in senders.CHECKS + clients.CHECKS + shapes.CHECKS + desk.CHECKS)
     for check in checks:
         if not check.__name__.startswith(tuple(peers.options.checks) or ""):
             continue

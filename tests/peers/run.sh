@@ -41,8 +41,8 @@ mkdir "$work/senders"
 cp "$here/sender.mjs" "$work/senders/"
 npm install --silent --no-audit --no-fund --prefix "$work/senders" node-hl7-client@3.2.0 >"$work/npm.log" 2>&1 || { cat "$work/npm.log"; fail "peers: node-hl7-client cannot be installed"; }
 mkdir "$work/browser"
-cp "$here/browser.mjs" "$work/browser/"
-npm install --silent --no-audit --no-fund --prefix "$work/browser" playwright-core@1.65.1 >"$work/npm.log" 2>&1 || { cat "$work/npm.log"; fail "peers: playwright-core cannot be installed"; }
+cp "$here/browser.mjs" "$here/desk.mjs" "$work/browser/"
+npm install --silent --no-audit --no-fund --prefix "$work/browser" playwright-core@1.65.1 axe-core@4 >"$work/npm.log" 2>&1 || { cat "$work/npm.log"; fail "peers: playwright-core and axe-core cannot be installed"; }
 validator=$("$root/tests/validator.sh") || fail "peers: the validator cannot be installed"
 
 CHROMIUM=$(command -v chromium) "$work/venv/bin/python" "$here/peers.py" --handoff "$HANDOFF" --fixtures "$root/fixtures" --venv "$work/venv" --fhir-server "$work/fhir-server" --senders "$work/senders" --browser "$work/browser" --validator "$validator" --work "$work" "$@"

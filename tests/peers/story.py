@@ -197,8 +197,8 @@ class Story:
 
 
 @contextlib.contextmanager
-def story(peers, name):
-    """A copy of the example on free ports, with tokens for its recipients and a steward; its messages lead up to now."""
+def story(peers, name, admin="", more=""):
+    """A copy of the example on free ports, with tokens for its recipients and a steward, further keys of [admin] and further tables; its messages lead up to now."""
     folder = pathlib.Path(peers.options.work, f"story-{name}")
     shutil.copytree(EXAMPLE, folder)
     ports = {port: free_port() for port in ("2575", "8080", "8090")}
@@ -212,7 +212,8 @@ def story(peers, name):
         assert place in text, place
         text = text.replace(place, place + made.stderr.strip().splitlines()[-1] + "\n")
     # Its last section is [coordination.subscriptions]; no check waits for the second that is usual.
-    (folder / "handoff.toml").write_text(text.rstrip() + '\nretry_min = "100ms"\nretry_max = "200ms"\n')
+    text = text.replace("[admin]\n", f"[admin]\n{admin}")
+    (folder / "handoff.toml").write_text(f'{text.rstrip()}\nretry_min = "100ms"\nretry_max = "200ms"\n{more}')
     subprocess.run([folder / "messages.sh", folder / "messages"], check=True)
     with peers.serving(folder, "listening mllp"):
         yield Story(peers, folder, ports, tokens)
