@@ -49,7 +49,10 @@ pub(super) async fn enter(State((desk, need)): State<(Arc<Desk>, Need)>, request
     if let Some(fault) = answer.extensions_mut().remove::<Fault>() {
         answer = fault::shown(&fault, session.as_deref().filter(|_| !part));
     }
-    answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    // Without a referrer a browser does not say either where a form comes from (`Origin: null`), and the guard would take it for another site's.
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     answer
 }
 

@@ -38,7 +38,7 @@ async function visit({ user = 'all', scheme = 'light', width = 1280, height = 80
   await page.fill('[name=name]', user);
   await page.fill('form:has([name=name]) [name=password]', settings.passwords[user]);
   await page.press('form:has([name=name]) [name=password]', 'Enter');
-  await page.waitForSelector('#nav');
+  await page.waitForSelector('#nav', { state: 'attached' });
   return page;
 }
 
