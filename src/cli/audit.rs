@@ -33,14 +33,27 @@ enum What {
 /// A data directory or file that cannot be used.
 pub fn run(args: &AuditArgs) -> anyhow::Result<ExitCode> {
     let Some(config) = args.place.configured() else { return Ok(ExitCode::from(2)) };
-    let folder = config.data.join("audit");
-    if !folder.is_dir() {
+    // What went to whom, and who looked at what.
+    let folders = ["audit", "access"].map(|name| config.data.join(name));
+    let folders: Vec<_> = folders.into_iter().filter(|folder| folder.is_dir()).collect();
+    if folders.is_empty() {
+        let folder = config.data.join("audit");
         bail!("{} is not there: nothing was audited in this data directory, or it is another one", folder.display());
     }
-    match &args.what {
-        What::Verify => verify(&folder),
-        What::Prune { before } => prune(&folder, before),
+    let mut code = ExitCode::SUCCESS;
+    for folder in &folders {
+        if folder.ends_with("access") {
+            print!("access: ");
+        }
+        let done = match &args.what {
+            What::Verify => verify(folder)?,
+            What::Prune { before } => prune(folder, before)?,
+        };
+        if done != ExitCode::SUCCESS {
+            code = done;
+        }
     }
+    Ok(code)
 }
 
 fn verify(folder: &Path) -> anyhow::Result<ExitCode> {

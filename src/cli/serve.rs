@@ -11,6 +11,7 @@ use crate::delivery::channel::egress::Egress;
 use crate::desk;
 use crate::facade::Facade;
 use crate::mapping::Plan;
+use crate::privacy::audit::Looks;
 use crate::server::care::Endpoints;
 use crate::server::{Control, Gateway, Listener, Setup, by_name};
 use anyhow::Context as _;
@@ -24,6 +25,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Receive HL7 v2 over MLLP, keep it, acknowledge it and deliver it as FHIR
 #[derive(Debug, Args)]
@@ -56,7 +59,7 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(2));
         }
     };
-    log_to_stderr(config.log);
+    log_to_stderr(config.log, &config.data);
     let egress = Egress { public_only: false, allowed: config.egress.clone() };
     let watched = Watched {
         admin: config.admin.clone(),
@@ -77,12 +80,16 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// `HANDOFF_LOG` chooses what is told, as in `HANDOFF_LOG=warn`, before the configuration does.
-fn log_to_stderr(log: Log) {
+///
+/// Who looked at what is written down beside it, whatever of the log is kept.
+fn log_to_stderr(log: Log, data: &Path) {
     let filter = EnvFilter::try_from_env("HANDOFF_LOG").unwrap_or_else(|_| EnvFilter::new(log.level.to_string()));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_target(false).with_writer(std::io::stderr);
+    let looks = Looks::new(data.join("access")).with_filter(Looks::filter());
+    let layers = tracing_subscriber::registry().with(looks);
     let _ = match log.format {
-        LogFormat::Text => lines.try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+        LogFormat::Text => layers.with(lines.with_filter(filter)).try_init(),
+        LogFormat::Json => layers.with(lines.json().flatten_event(true).with_filter(filter)).try_init(),
     };
 }
 

@@ -15,10 +15,15 @@
 //! A page shows what the API under `/api/v1` answers and does what that does, by the same functions. Everything that a sender or a patient could have written is escaped, and
 //! no script or style runs that is not a file of ours (Content-Security-Policy). What holds anything of a patient needs the role `phi-reader`, and is noted in the log with who read it.
 mod assets;
+mod audit;
 mod dashboard;
 mod fault;
 mod gate;
+mod loops;
 mod parts;
+mod people;
+mod reviews;
+mod rosters;
 mod session;
 mod shell;
 mod sign_in;
@@ -51,6 +56,14 @@ fn pages() -> Vec<Page> {
         ("post", "/sign-in", Need::Nobody, post(sign_in::enter)),
         ("post", "/sign-out", Need::View, post(sign_in::leave)),
         ("get", "/", Need::View, get(dashboard::page)),
+        ("get", "/rosters", Need::View, get(rosters::page)),
+        ("post", "/rosters/reload", Need::Operate, post(rosters::reload)),
+        ("post", "/rosters/{panel}/approve", Need::Operate, post(rosters::approve)),
+        ("get", "/reviews", Need::Codes, get(reviews::page)),
+        ("post", "/reviews/{id}", Need::Operate, post(reviews::decide)),
+        ("get", "/loops", Need::Codes, get(loops::page)),
+        ("get", "/audit", Need::View, get(audit::page)),
+        ("post", "/audit/verify", Need::View, post(audit::verify)),
     ]
 }
 

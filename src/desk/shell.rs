@@ -10,11 +10,25 @@ pub(crate) enum Tab {
     /// None of them.
     None,
     Dashboard,
+    Rosters,
+    Reviews,
+    Loops,
+    Audit,
 }
 
 /// Where the navigation leads: page, path, name, what it takes, the key that goes there after `g`.
-const TABS: [(&str, &[(Tab, &str, &str, Need, &str)]); 1] =
-    [("Run", &[(Tab::Dashboard, "/", "Dashboard", Need::View, "d")])];
+const TABS: [(&str, &[(Tab, &str, &str, Need, &str)]); 3] = [
+    ("Run", &[(Tab::Dashboard, "/", "Dashboard", Need::View, "d")]),
+    (
+        "Care",
+        &[
+            (Tab::Rosters, "/rosters", "Rosters", Need::View, "r"),
+            (Tab::Reviews, "/reviews", "Match review", Need::Codes, "v"),
+            (Tab::Loops, "/loops", "Open loops", Need::Codes, "l"),
+        ],
+    ),
+    ("Watch", &[(Tab::Audit, "/audit", "Audit", Need::View, "u")]),
+];
 
 /// A whole page for somebody who has signed in.
 pub(crate) fn page(session: &Session, title: &str, tab: Tab, content: Markup) -> Markup {
@@ -27,7 +41,7 @@ pub(crate) fn page(session: &Session, title: &str, tab: Tab, content: Markup) ->
                     button.menu type="button" aria-expanded="false" aria-controls="nav" { "Menu" }
                     a.brand href="/" { img src=(assets::path("mark.svg")) alt="" width="24" height="24"; span { "handoff" } }
                     form.leave method="post" action="/sign-out" {
-                        input type="hidden" name=(super::gate::CSRF_FIELD) value=(session.csrf());
+                        (csrf(session))
                         span.who title=(session.roles()) { (session.who) }
                         button.quiet type="submit" { "Sign out" }
                     }
@@ -38,6 +52,11 @@ pub(crate) fn page(session: &Session, title: &str, tab: Tab, content: Markup) ->
             }
         },
     )
+}
+
+/// What a plain form of ours sends along.
+pub(super) fn csrf(session: &Session) -> Markup {
+    html! { input type="hidden" name=(super::gate::CSRF_FIELD) value=(session.csrf()); }
 }
 
 fn navigation(session: &Session, tab: Tab) -> Markup {

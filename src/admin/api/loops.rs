@@ -15,6 +15,7 @@ use rusqlite::{Connection, OpenFlags};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,15 +41,11 @@ pub(in super::super) async fn list(
     let state = page.state.as_deref().map_or(Some(LoopState::Overdue), LoopState::parse);
     let state = state.ok_or_else(|| bad_query("state is none of open, overdue, met, met-late, void, expired"))?;
     blocking(move || {
-        let path = Store::path(&shared.data);
-        if !path.exists() {
+        let Some(connection) = database(&shared.data)? else {
             let remedy = "give the configuration a section [coordination]";
             return Err(Problem::not_found("this gateway follows no loops", remedy));
-        }
+        };
         let failed = |error: rusqlite::Error| Problem::internal(error.to_string());
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-        connection.busy_timeout(BUSY).map_err(failed)?;
         let found = worklist(&connection, &page.panel, state, after, limit).map_err(failed)?;
         let next = found.last().filter(|_| found.len() == limit).map(|found| found.number);
         let shown = |found: &Loop| Ok(shown(found, &responsible::of_loop(&connection, found.number).map_err(failed)?));
@@ -56,6 +53,19 @@ pub(in super::super) async fn list(
         Ok(Json(json!({ "loops": loops, "next": next })))
     })
     .await
+}
+
+/// The database of coordinated care, looked at as from outside; none where there is none.
+pub(crate) fn database(data: &Path) -> Result<Option<Connection>, Problem> {
+    let path = Store::path(data);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let failed = |error: rusqlite::Error| Problem::internal(error.to_string());
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.busy_timeout(BUSY).map_err(failed)?;
+    Ok(Some(connection))
 }
 
 fn shown(found: &Loop, responsible: &BTreeMap<String, Vec<Route>>) -> Value {

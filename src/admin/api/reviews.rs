@@ -119,7 +119,7 @@ fn described(patient: &Patient, identifiers: &[(String, String)]) -> Value {
     })
 }
 
-fn key_of(decision: Decision) -> Option<PersonKey> {
+pub(crate) fn key_of(decision: Decision) -> Option<PersonKey> {
     match decision {
         Decision::Person(key) => Some(key),
         Decision::Nobody => None,
@@ -149,11 +149,11 @@ pub(in super::super) async fn decide(
     Ok(Json(json!({ "id": id, "person": key_of(decision).map(|key| key.to_string()), "numbers": numbers })))
 }
 
-fn failed(error: ReviewError) -> Problem {
+pub(crate) fn failed(error: ReviewError) -> Problem {
     Problem::internal(error.to_string())
 }
 
-fn refused(error: DecideError) -> Problem {
+pub(crate) fn refused(error: DecideError) -> Problem {
     match error {
         DecideError::Unknown(_) => {
             let remedy = "GET /api/v1/rosters/reviews tells which there are";

@@ -142,7 +142,7 @@ pub(in super::super) async fn approve(
     Ok(answer)
 }
 
-fn refused(error: ApproveError) -> Problem {
+pub(crate) fn refused(error: ApproveError) -> Problem {
     let look = "look at GET /api/v1/rosters again";
     match error {
         ApproveError::Unknown(_) => {

@@ -11,15 +11,19 @@
 //!
 //! `before` of the very first line is 64 zeros; that of the first that is left, where older files were removed ([`prune`]), is the hash in `pruned`; that of the first line of a file is the hash of the last line of the file before. Whoever changes a byte breaks the chain there; whoever
 //! writes it anew from there on has to change `head` too, so a copy of its hash kept elsewhere proves all that came before. Ids only: no name, no identifier of a patient, no code or label
-//! of what was withheld. A batch that is written again after a crash stands there twice, under the same ids.
+//! of what was withheld. A second chain, `DATA/access`, says who of those who run the gateway looked at what and did what ([`Access`]). A batch that is written again after a crash stands there twice, under the same ids.
+mod access;
 mod line;
 mod prune;
+mod read;
 mod record;
 mod verify;
 mod writer;
 
+pub use access::{Access, Looks};
 pub use prune::{Pruned, prune};
-pub use record::{Entry, Outcome};
+pub use read::{Shown, latest};
+pub use record::{Entry, Outcome, Record};
 pub use verify::{Break, Report, verify};
 pub use writer::{Lasting, Options, Writer};
 

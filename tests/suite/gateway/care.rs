@@ -14,8 +14,10 @@ mod subscribed;
 mod team;
 mod tested;
 mod websocket;
+mod worked;
 mod wrong;
 
+use super::desk::Visitor;
 use super::http::{Answer, ask_with};
 use super::process::{Gateway, Peer, handoff, wait_for};
 use super::web::{self, Request, Web};
@@ -166,6 +168,11 @@ impl Care {
     /// Writes the roster of the panel anew.
     pub fn write_roster(&self, text: &str) {
         std::fs::write(self.rosters.path().join("lakeshore.csv"), text).unwrap();
+    }
+
+    /// Somebody of a role who has signed in to the desk.
+    pub fn visit(&self, role: &str) -> Visitor {
+        Visitor::enter(&address(&self.gateway, "admin"), &format!("token={}", token(role)))
     }
 
     /// Asks the admin server, as somebody of a role.

@@ -2,7 +2,7 @@
 use super::*;
 
 /// A message about somebody else who has the same MBI.
-fn doubtful(message: &str) -> String {
+pub fn doubtful(message: &str) -> String {
     message.replace("OKAFOR^MARISOL", "LINDQVIST^OLE").replace("19510314", "19770809")
 }
 

@@ -13,8 +13,8 @@ pub struct Desk {
 }
 
 /// Somebody who has signed in.
-pub struct Visitor<'d> {
-    desk: &'d Desk,
+pub struct Visitor {
+    address: String,
     cookie: String,
     csrf: String,
 }
@@ -70,23 +70,36 @@ impl Desk {
     }
 
     /// Signs a user in.
-    pub fn sign_in(&self, user: &str) -> Visitor<'_> {
-        let answer = self.post("/sign-in", &[], &format!("name={user}&password={}", password(user)));
-        assert_eq!(answer.status, 303, "{}", answer.body);
-        let cookie = answer.cookie().expect("no cookie").to_owned();
-        let mut visitor = Visitor { desk: self, cookie, csrf: String::new() };
-        let page = visitor.get("/");
-        assert_eq!(page.status, 200, "{}", page.body);
-        visitor.csrf = page.body.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
-        visitor
+    pub fn sign_in(&self, user: &str) -> Visitor {
+        Visitor::enter(&self.address, &format!("name={user}&password={}", password(user)))
     }
 }
 
-impl Visitor<'_> {
+impl Visitor {
+    /// Signs in with a form.
+    pub fn enter(address: &str, form: &str) -> Visitor {
+        let kind = "Content-Type: application/x-www-form-urlencoded";
+        let answer = ask_with(address, "POST", "/sign-in", &[kind], form);
+        assert_eq!(answer.status, 303, "{}", answer.body);
+        let cookie = answer.cookie().expect("no cookie").to_owned();
+        let mut visitor = Visitor { address: address.to_owned(), cookie, csrf: String::new() };
+        let page = visitor.get("/");
+        assert_eq!(page.status, 200, "{}", page.body);
+        page.body
+            .split("name=\"csrf\" value=\"")
+            .nth(1)
+            .unwrap()
+            .split('"')
+            .next()
+            .unwrap()
+            .clone_into(&mut visitor.csrf);
+        visitor
+    }
+
     pub fn ask(&self, method: &str, path: &str, headers: &[&str], form: &str) -> Answer {
         let cookie = format!("Cookie: {}", self.cookie);
         let headers = [&[cookie.as_str(), "Content-Type: application/x-www-form-urlencoded"], headers].concat();
-        ask_with(&self.desk.address, method, path, &headers, form)
+        ask_with(&self.address, method, path, &headers, form)
     }
 
     /// A whole page.
