@@ -6,7 +6,7 @@
 pub mod care_team;
 pub mod event;
 pub mod fold;
-mod lineage;
+pub mod lineage;
 pub mod loops;
 pub mod options;
 pub mod person;

@@ -4,11 +4,11 @@ use super::access::{Steward, Who};
 use super::answer::{Problem, Resource, blocking};
 use super::reading;
 use super::subscriptions::{is_id, now_ms};
-use crate::coordination::PersonKey;
 use crate::coordination::registry::{Kind, What};
 use crate::coordination::subscription::cache;
 use crate::coordination::subscription::capability::Issue;
 use crate::coordination::work::{consent_id, person_of, telling};
+use crate::coordination::{PersonKey, lineage};
 use crate::privacy::Consent;
 use crate::server::care::Shared as Care;
 use axum::Extension;
@@ -35,22 +35,26 @@ fn unfit(code: &'static str, text: impl Into<String>, expression: &str) -> Probl
     Problem::wrong(vec![Issue { code, text: text.into(), expression: expression.into() }])
 }
 
-/// The person of the rosters whom a patient's id means: the person's own, or that of a Patient of whom somebody was notified.
+/// The person of the rosters whom a patient's id means: the person's own, also by an earlier roster, or that of a Patient of whom somebody was notified.
 fn person(care: &Care, patient: &str) -> Result<Option<PersonKey>, Problem> {
     let snapshot = care.rosters.current();
-    if let Some(key) = person_of(patient).filter(|key| snapshot.has(key)) {
-        return Ok(Some(key));
-    }
     let internal = |error: rusqlite::Error| Problem::internal(&error);
     let database = care.database();
+    if let Some(key) = person_of(patient) {
+        let key = lineage::known_as(&database, key).map_err(internal)?;
+        if snapshot.has(&key) {
+            return Ok(Some(key));
+        }
+    }
     let mut found = None;
     for event in cache::events_of(&database, "Patient", patient).map_err(internal)? {
         let Some(telling) = telling::find(&database, &event).map_err(internal)? else { continue };
+        let person = lineage::known_as(&database, telling.person).map_err(internal)?;
         // An id that has stood for two means neither.
-        if found.is_some_and(|one| one != telling.person) {
+        if found.is_some_and(|one| one != person) {
             return Ok(None);
         }
-        found = Some(telling.person);
+        found = Some(person);
     }
     Ok(found.filter(|key| snapshot.has(key)))
 }
@@ -148,7 +152,9 @@ pub(super) async fn put_team(
     blocking(move || {
         let (care, resource) = (&shared.care, parse(&body, &id)?);
         let wrong = |text: String| unfit("invalid", text, "CareTeam");
-        if !person_of(&id).is_some_and(|key| care.rosters.current().has(&key)) {
+        let key = person_of(&id).map(|key| lineage::known_as(&care.database(), key)).transpose();
+        let key = key.map_err(|error| Problem::internal(&error))?;
+        if !key.is_some_and(|key| care.rosters.current().has(&key)) {
             return Err(wrong("the id of a CareTeam is that of its person, who must be in a panel".into()));
         }
         crate::coordination::care_team::check(&resource).map_err(|error| wrong(error.to_string()))?;

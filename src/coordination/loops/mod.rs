@@ -221,14 +221,6 @@ impl Tracker {
     }
 }
 
-/// Whose loops those of a person are now: of somebody who was merged into another (A40) the other's, until they are told apart again (A37).
-///
-/// # Errors
-/// A database that cannot be read.
-pub fn whose(connection: &Connection, person: PersonKey) -> rusqlite::Result<PersonKey> {
-    lineage::root(connection, person)
-}
-
 fn has_timer(found: &Loop, place: u8, at_ms: i64) -> bool {
     found.steps.get(usize::from(place)).is_some_and(|step| step.timer_ms == Some(at_ms))
 }

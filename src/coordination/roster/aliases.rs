@@ -127,6 +127,24 @@ impl Aliases {
         Ok(true)
     }
 
+    /// Those of people whose key is another now are theirs under that one: `new` tells it of an old one.
+    ///
+    /// # Errors
+    /// A database that cannot be written.
+    pub fn rename(
+        &mut self,
+        transaction: &Transaction<'_>,
+        new: impl Fn(&PersonKey) -> Option<PersonKey>,
+    ) -> rusqlite::Result<()> {
+        let sql = "UPDATE roster_alias SET person = ?3 WHERE system = ?1 AND value = ?2";
+        for ((system, value), alias) in &mut self.known {
+            let Some(now) = alias.person.as_ref().and_then(&new) else { continue };
+            transaction.prepare_cached(sql)?.execute(params![system, value, now.0])?;
+            alias.person = Some(now);
+        }
+        Ok(())
+    }
+
     /// Takes back whose a number is. Whether anything was known of it.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! What a new roster of a panel changes: who comes, who goes, whose data are others. By line, without values.
 use super::key::PersonKey;
 use super::rows::{LISTED_MAX, Place, Row, Rows};
+use super::snapshot::Snapshot;
 use jiff::civil::Date;
 
 /// From one roster of a panel to the next.
@@ -151,19 +152,9 @@ fn what_changed(before: &Rows, old: &[&Row], after: &Rows, new: &[&Row]) -> Vec<
     what
 }
 
-/// People who are known by another key than before, as one of their identifiers tells: somebody who had no MBI has one now. Sorted.
-pub fn rekeyed(before: &super::Snapshot, after: &super::Snapshot) -> Vec<(PersonKey, PersonKey)> {
-    let mut found = Vec::new();
-    for new in after.keys().filter(|key| !before.has(key)) {
-        let mut old: Vec<_> =
-            after.identifiers(&new).flat_map(|(system, value)| before.owners(system, value)).collect();
-        old.sort_unstable();
-        old.dedup();
-        if let [old] = old.as_slice()
-            && !after.has(old)
-        {
-            found.push((*old, new));
-        }
-    }
-    found
+/// People who are known by another key than before, as who has a new MBI: the old and the new one of each, sorted by the old. Who is not there any more is who would have been one
+/// person with them in one roster; where that could be several, they are nobody.
+pub fn rekeyed(before: &Snapshot, after: &Snapshot) -> Vec<(PersonKey, PersonKey)> {
+    let gone = before.keys().filter(|old| !after.has(old));
+    gone.filter_map(|old| Some((old, after.same(before, &old)?))).collect()
 }

@@ -2,11 +2,10 @@
 //!
 //! Which are in force says the registry ([`super::in_force`]); their files are kept ([`super::kept`]): a file that is refused or held changes nothing, over a restart either, and
 //! whoever reads the journal again has the rosters of then.
-use super::difference::{Difference, rekeyed};
+use super::difference::Difference;
 use super::files;
 use super::in_force::{InForce, Taken};
 use super::kept::{self, Fingerprint, KeepError};
-use super::key::PersonKey;
 use super::options::{Options, Panel};
 use super::rows::{Rejected, RosterError, Rows};
 use super::snapshot::Snapshot;
@@ -33,8 +32,6 @@ pub struct Loaded {
     pub snapshot: Arc<Snapshot>,
     /// What became of each panel, in the order of the configuration.
     pub panels: Vec<PanelLoaded>,
-    /// People who are known by another key than before: old and new.
-    pub rekeyed: Vec<(PersonKey, PersonKey)>,
 }
 
 /// What became of the roster of a panel.
@@ -197,8 +194,7 @@ impl Rosters {
             all.push(rows);
         }
         let snapshot = Arc::new(snapshot(&self.options, &all));
-        let rekeyed = rekeyed(&self.current.load(), &snapshot);
-        Loaded { snapshot, panels, rekeyed }
+        Loaded { snapshot, panels }
     }
 
     /// Puts loaded rosters in force. Their files are kept first, then `say` writes down which they are, where they are others than before; whether they were.

@@ -193,6 +193,17 @@ impl Snapshot {
         Explanation { found, steps: search.steps.unwrap_or_default() }
     }
 
+    /// Who somebody of other rosters is among these people: by an identifier and a guarding field, or a set of fields and no other number, as rows of one roster are of one person.
+    pub(super) fn same(&self, others: &Snapshot, key: &PersonKey) -> Option<PersonKey> {
+        let person = others.demographics(others.number(key)?);
+        let identifiers: Vec<Keyed> =
+            others.identifiers(key).map(|(system, value)| (system.to_owned(), value.to_owned())).collect();
+        let aliases = Aliases::default();
+        let mut search = Search { snapshot: self, aliases: &aliases, strangers: None, steps: None };
+        let found = search.by_identifier(&identifiers, &person).or_else(|| search.by_fields(&identifiers, &person));
+        found?.person()
+    }
+
     /// Who of the rosters has an identifier, sorted.
     pub(super) fn owners(&self, system: &str, value: &str) -> Vec<PersonKey> {
         having(self, system, value).into_iter().map(|person| self.key(person)).collect()

@@ -670,6 +670,32 @@ fn what_changed_is_told_by_line_and_field() {
 }
 
 #[test]
+fn who_is_known_by_another_key_is_who_would_be_one_person_in_one_roster() {
+    let panel = panel("p", Path::new("p.csv"), Mode::Supersede);
+    let people = |lines: &[&str]| Snapshot::new(&[(&panel, &rows(lines))], &Matching::default());
+    let key = |line: &str| people(&[line]).keys().next().unwrap();
+    let rekeyed = |before: &[&str], after: &[&str]| difference::rekeyed(&people(before), &people(after));
+    let with = |mbi: &str, mrn: &str| format!("{mbi},{mrn},CHFM,Okafor,Marisol,1951-03-14,F,,,14150,,,,,,,");
+    let (by_mrn, by_mbi, both) = (with("", "C1"), with("1EG4TE5MK73", ""), with("1EG4TE5MK73", "C1"));
+    let nameless = ",,,Okafor,Marisol,1951-03-14,F,,,14150,,,,,,,";
+    assert_eq!(rekeyed(&[&by_mrn], &[&both]), [(key(&by_mrn), key(&both))]);
+    assert_eq!(rekeyed(&[&both], &[&by_mrn]), [(key(&both), key(&by_mrn))], "and back");
+    assert_eq!(rekeyed(&[nameless], &[&both]), [(key(nameless), key(&both))], "by name, birth, sex and place");
+    // She stood there twice, and does not any more.
+    let apart = with("", "C1").replace("14150", "");
+    assert_eq!(rekeyed(&[&apart, &by_mbi], &[&both]), [(key(&apart), key(&both))]);
+    // A number that is given again, and somebody who is only gone.
+    let another = both.replace("Okafor,Marisol,1951-03-14", "Bell,Ann,1990-01-02");
+    assert_eq!(rekeyed(&[&by_mrn], &[&another]), []);
+    assert_eq!(rekeyed(&[&both, OTHER], &[OTHER]), []);
+    // Two that both could be her: each has one of her numbers and her name.
+    let (second, sister) = (with("1EG4TE5MK73", "C2"), with("", "C2").replace("Marisol,1951-03-14", "Ann,1960-01-02"));
+    assert_eq!(rekeyed(&[&both, &second], &[&by_mrn]), [(key(&both), key(&by_mrn))]);
+    assert_eq!(rekeyed(&[&both, &second], &[&by_mrn, &sister]), []);
+    assert_eq!(rekeyed(&[&by_mrn, OTHER], &[&by_mrn, OTHER]), []);
+}
+
+#[test]
 fn deltas_add_change_and_drop() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, lines: &[&str]| std::fs::write(folder.path().join(name), csv(lines)).unwrap();

@@ -298,8 +298,8 @@ pub struct Candidate<'a> {
     pub class: &'a str,
     /// What was coded.
     pub codes: &'a [Code],
-    /// The id of the person; none where nobody knows who it is, or it is about nobody.
-    pub person: Option<&'a str>,
+    /// The ids of the person, by whichever of them somebody asks; none where nobody knows who it is, or it is about nobody.
+    pub people: &'a [&'a str],
     /// The panels that the person belonged to when it happened; of a change of a panel, that one.
     pub panels: &'a [&'a str],
     /// The labels that it carries: `SUD`, or `system|code`.
@@ -312,7 +312,7 @@ impl<'a> Candidate<'a> {
     /// Of an event; none when it is too old for anybody to be told.
     pub fn of(
         event: &'a Event,
-        person: Option<&'a str>,
+        people: &'a [&'a str],
         panels: &'a [&'a str],
         labels: &'a [&'a str],
     ) -> Option<Candidate<'a>> {
@@ -323,7 +323,7 @@ impl<'a> Candidate<'a> {
             facility: &event.facility,
             class: &event.class,
             codes: &event.codes,
-            person,
+            people,
             panels,
             labels,
             received_ms: event.received_ms,
@@ -339,7 +339,7 @@ impl Test {
             of_field.into_iter().any(|code| self.any(&code.code, &[code.system.as_str(), system_url(&code.system)]))
         };
         match self.parameter {
-            Parameter::Patient => candidate.person.is_some_and(|person| self.any(person, &[])),
+            Parameter::Patient => candidate.people.iter().any(|person| self.any(person, &[])),
             Parameter::In => candidate.panels.iter().any(|panel| self.any(panel, &[])),
             Parameter::Facility => self.any(candidate.facility, &[]),
             Parameter::Class => self.any(candidate.class, &["http://terminology.hl7.org/CodeSystem/v3-ActCode"]),
@@ -595,7 +595,7 @@ mod tests {
             facility: "SBMC",
             class: "IMP",
             codes: &codes,
-            person: Some("p1"),
+            people: &["p1"],
             panels: &["aco", "bh"],
             labels: &["R", "http://x|SUD"],
             received_ms: 0,
@@ -673,7 +673,7 @@ mod tests {
         ] {
             assert_eq!(holds(text, "open-loop", &task), expected, "{text}");
         }
-        let nobody = Candidate { person: None, panels: &[], v2_event: "", ..stay };
+        let nobody = Candidate { people: &[], panels: &[], v2_event: "", ..stay };
         assert!(!holds("patient=p1", "admission", &nobody) && holds("trigger=admission", "admission", &nobody));
     }
 

@@ -136,7 +136,9 @@ impl Matcher {
         let Some(lists) = self.lists.get(candidate.trigger.index()) else { return Vec::new() };
         let mut found: Vec<u32> = lists.rest.clone();
         let mut more = |list: Option<&Vec<u32>>| found.extend(list.into_iter().flatten());
-        more(candidate.person.and_then(|person| lists.person.get(person)));
+        for person in candidate.people {
+            more(lists.person.get(*person));
+        }
         for panel in candidate.panels {
             more(lists.panel.get(*panel));
         }

@@ -108,7 +108,7 @@ impl Happening {
             facility: &self.facility,
             class: &self.class,
             codes: &self.codes,
-            person: Some(&self.person),
+            people: &[&self.person],
             panels: &panels,
             labels,
             received_ms,

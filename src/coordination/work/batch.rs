@@ -14,7 +14,7 @@ use crate::coordination::store::Place;
 use crate::coordination::subscription::filter::Candidate;
 use crate::coordination::subscription::store::Told;
 use crate::coordination::subscription::topic::Trigger;
-use crate::coordination::{Event, Options, PersonKey};
+use crate::coordination::{Event, Options, PersonKey, lineage};
 use crate::facets::{Facets, uuid_text};
 use crate::journal::Item;
 use crate::privacy::{Found, Gate, visits};
@@ -47,8 +47,19 @@ pub(super) struct Person {
     pub key: PersonKey,
     /// As the API writes it.
     pub id: String,
-    /// The panels, with the consent column of each.
+    /// As it wrote it under earlier rosters: subscriptions may ask for these.
+    former: Vec<String>,
+    /// Every key of the same patient, this one among them: what was said of consent of one of them holds for all. None where they are too many.
+    pub same: Option<Vec<PersonKey>>,
+    /// The panels, with the consent columns of each.
     pub panels: Vec<(String, String)>,
+}
+
+impl Person {
+    /// Every id by which somebody may ask for them.
+    pub fn ids(&self) -> Vec<&str> {
+        [&self.id].into_iter().chain(&self.former).map(String::as_str).collect()
+    }
 }
 
 impl Batch<'_> {
@@ -119,9 +130,32 @@ impl Batch<'_> {
         let concerned = Concerned { person: key, others: &others, members: &members, team: &team };
         let outcomes = self.parts.tracker.apply(transaction, event, concerned).map_err(Error::database)?;
         let panels = memberships.iter().map(|one| (one.panel.id.clone(), one.consent.to_owned())).collect();
-        let person = Person { key, id: uuid_text(&key.0), panels };
+        let person = self.person(transaction, key, panels, event.at_ms)?;
         self.tell_event(transaction, event, &person, found)?;
         self.outcomes(transaction, outcomes, found)
+    }
+
+    /// Somebody who is in these panels at a time.
+    pub(super) fn person(
+        &self,
+        transaction: &Transaction<'_>,
+        key: PersonKey,
+        mut panels: Vec<(String, String)>,
+        at_ms: i64,
+    ) -> Result<Person, Error> {
+        let same = lineage::same(transaction, key).map_err(Error::database)?;
+        let mut former = Vec::new();
+        let others = || same.iter().flatten().filter(|other| **other != key);
+        if same.is_none() || others().next().is_some() {
+            former = lineage::former(transaction, key).map_err(Error::database)?;
+            // What the rosters say of consent of the same patient, who is in them twice.
+            let theirs = others().flat_map(|other| self.snapshot.memberships_at(other, at_ms));
+            let theirs = theirs.filter(|one| panels.iter().any(|(panel, _)| *panel == one.panel.id));
+            let theirs: Vec<_> = theirs.map(|one| (one.panel.id.clone(), one.consent.to_owned())).collect();
+            panels.extend(theirs);
+        }
+        let former = former.iter().map(|key| uuid_text(&key.0)).collect();
+        Ok(Person { key, id: uuid_text(&key.0), former, same, panels })
     }
 
     fn find(&mut self, patient: &Patient) -> Match {
@@ -222,7 +256,8 @@ impl Batch<'_> {
         let names = telling::codes(self.gate.labels(), found.all);
         let names: Vec<_> = names.iter().map(String::as_str).collect();
         let panels: Vec<_> = person.panels.iter().map(|(panel, _)| panel.as_str()).collect();
-        let Some(candidate) = Candidate::of(event, Some(&person.id), &panels, &names) else { return Ok(()) };
+        let ids = person.ids();
+        let Some(candidate) = Candidate::of(event, &ids, &panels, &names) else { return Ok(()) };
         let told = Told {
             event: event.id,
             seq: event.seq,

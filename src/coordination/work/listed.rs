@@ -1,14 +1,15 @@
 //! Rosters at their places in the journal: a message is matched by the roster that was in force when it came, also when the journal is read again, and who subscribed to
-//! `atr-list-change` is told of a panel that has other members.
+//! `atr-list-change` is told of a panel that has other members. Who is known by another key from there on keeps what is kept of them.
 use super::telling::{self, Subject, Telling};
 use super::{Batch, Error};
-use crate::coordination::PersonKey;
 use crate::coordination::registry::{self, Entry, Registry};
+use crate::coordination::roster::difference::rekeyed;
 use crate::coordination::roster::in_force::{InForce, Taken, change_id};
 use crate::coordination::roster::{Rosters, Snapshot};
 use crate::coordination::subscription::filter::Candidate;
 use crate::coordination::subscription::store::{Told, number, pass};
 use crate::coordination::subscription::topic::Trigger;
+use crate::coordination::{PersonKey, lineage};
 use rusqlite::Transaction;
 use std::sync::Arc;
 
@@ -51,10 +52,32 @@ impl Batch<'_> {
             Listed { snapshot: self.rosters.at(&in_force), in_force: in_force.clone() },
         );
         self.snapshot = Arc::clone(&self.parts.listed.snapshot);
+        self.rename(transaction, &before.snapshot).map_err(Error::database)?;
         for taken in in_force.news(&before.in_force) {
             self.tell_list(transaction, entry, taken)?;
         }
         Ok(())
+    }
+
+    /// Who is known by another key from here on keeps what is kept of them.
+    fn rename(&mut self, transaction: &Transaction<'_>, before: &Snapshot) -> rusqlite::Result<()> {
+        let after = &*self.snapshot;
+        if before.fingerprint() == after.fingerprint() {
+            return Ok(());
+        }
+        lineage::restore(transaction, |key| after.has(key))?;
+        let rekeyed = rekeyed(before, after);
+        for (old, new) in &rekeyed {
+            lineage::rename(transaction, *old, *new)?;
+        }
+        if rekeyed.is_empty() {
+            return Ok(());
+        }
+        let new = |key: &PersonKey| {
+            let at = rekeyed.binary_search_by_key(key, |(old, _)| *old).ok()?;
+            rekeyed.get(at).map(|(_, new)| *new)
+        };
+        self.parts.aliases.rename(transaction, new)
     }
 
     /// To those who subscribed and look after the panel.
@@ -67,7 +90,7 @@ impl Batch<'_> {
             facility: "",
             class: "",
             codes: &[],
-            person: None,
+            people: &[],
             panels: &[panel],
             labels: &[],
             received_ms: entry.at_ms,

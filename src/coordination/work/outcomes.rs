@@ -8,7 +8,6 @@ use super::super::subscription::store::Told;
 use super::super::subscription::topic::Trigger;
 use super::telling::{self, Subject};
 use super::{Batch, Error, Person, responsible, whole};
-use crate::facets::uuid_text;
 use crate::privacy::{Found, Labels, visits};
 use rusqlite::{Connection, Transaction};
 
@@ -113,7 +112,7 @@ impl Batch<'_> {
         }
         let labels = self.gate.labels();
         let found = labels_of(transaction, labels, &self.options.loops, &outcome, found).map_err(Error::database)?;
-        let person = self.person(&outcome);
+        let person = self.concerned(transaction, &outcome)?;
         let routes = self.routes(transaction, &outcome)?;
         if outcome.kind.asks() {
             if let Some((number, _)) = outcome.found {
@@ -126,6 +125,7 @@ impl Batch<'_> {
         let names = telling::codes(self.gate.labels(), found.all);
         let names: Vec<_> = names.iter().map(String::as_str).collect();
         let of_panels: Vec<_> = person.panels.iter().map(|(panel, _)| panel.as_str()).collect();
+        let ids = person.ids();
         let candidate = Candidate {
             trigger,
             v2_event: "",
@@ -133,7 +133,7 @@ impl Batch<'_> {
             facility: &outcome.facility,
             class: "",
             codes: &codes(&outcome, &routes),
-            person: Some(&person.id),
+            people: &ids,
             panels: &of_panels,
             labels: &names,
             received_ms,
@@ -153,14 +153,11 @@ impl Batch<'_> {
     }
 
     /// Whom it is about, with the panels of the outcome that they are in at its time.
-    fn person(&self, outcome: &Outcome) -> Person {
-        let consent = |panel: &String| {
-            let of_panel = |one: &super::super::roster::Membership<'_>| one.panel.id == *panel;
-            let membership = self.snapshot.memberships_at(&outcome.person, outcome.at_ms).find(of_panel)?;
-            Some((panel.clone(), membership.consent.to_owned()))
-        };
-        let panels = outcome.panels.iter().filter_map(consent).collect();
-        Person { key: outcome.person, id: uuid_text(&outcome.person.0), panels }
+    fn concerned(&self, transaction: &Transaction<'_>, outcome: &Outcome) -> Result<Person, Error> {
+        let Outcome { person, at_ms, panels, .. } = outcome;
+        let theirs = self.snapshot.memberships_at(person, *at_ms).filter(|one| panels.contains(&one.panel.id));
+        let theirs = theirs.map(|one| (one.panel.id.clone(), one.consent.to_owned())).collect();
+        self.person(transaction, *person, theirs, *at_ms)
     }
 
     /// Whom it leads to, by the team that the person has at its time.

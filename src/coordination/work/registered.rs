@@ -7,6 +7,7 @@ use crate::coordination::subscription::resource::Subscription;
 use crate::coordination::subscription::topic::Topics;
 use crate::coordination::subscription::{self, store};
 use crate::coordination::{PersonKey, care_team};
+use crate::facets::uuid_text;
 use crate::privacy::consent::CONSENTS_MAX;
 use crate::privacy::{Consent, Recipient, RosterConsent};
 use rusqlite::{Connection, OptionalExtension, Transaction};
@@ -65,9 +66,12 @@ impl Registered {
         Ok(registered)
     }
 
-    /// The consents of a person; none where one of them cannot be read.
-    pub fn consents(&self, person: &str) -> Option<Vec<Consent>> {
-        self.consents.get(person).into_iter().flat_map(BTreeMap::values).cloned().collect()
+    /// The consents of a patient whom all these keys stand for, as if of the one with this id; none where one of them cannot be read.
+    pub fn consents(&self, same: &[PersonKey], id: &str) -> Option<Vec<Consent>> {
+        let of = |key: &PersonKey| self.consents.get(&uuid_text(&key.0)).into_iter().flat_map(BTreeMap::values);
+        let mut all: Vec<Consent> = same.iter().flat_map(of).cloned().collect::<Option<_>>()?;
+        all.iter_mut().for_each(|consent| id.clone_into(&mut consent.patient));
+        Some(all)
     }
 
     /// An entry takes effect.

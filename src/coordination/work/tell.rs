@@ -71,7 +71,11 @@ impl Batch<'_> {
     /// The subscriptions that want it, of recipients that look after the person, each judged by the gate.
     fn judged(&self, candidate: &Candidate<'_>, told: &Told, (person, found): (&Person, Found)) -> Vec<Judged<'_>> {
         let registered = &self.parts.registered;
-        let consents = registered.consents(&person.id);
+        let wanted = registered.matcher.matches(candidate);
+        if wanted.is_empty() {
+            return Vec::new();
+        }
+        let consents = person.same.as_ref().and_then(|same| registered.consents(same, &person.id));
         let judge = |one: Matched<'_>| {
             let (subscription, (owner, _)) = registered.subscriptions.get_key_value(one.id)?;
             let recipient = self.options.privacy.recipient(owner)?;
@@ -101,7 +105,7 @@ impl Batch<'_> {
             };
             Some(Judged { subscription, recipient, verdict })
         };
-        registered.matcher.matches(candidate).into_iter().filter_map(judge).collect()
+        wanted.into_iter().filter_map(judge).collect()
     }
 
     /// Leaves out recipients that take what is for other roles, once one that it is for is told of it. Who takes for no role in particular hears of everything; and where

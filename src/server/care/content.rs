@@ -6,7 +6,7 @@ use crate::coordination::roster::{Membership, Snapshot, in_force};
 use crate::coordination::sensitivity::{self, visit_text};
 use crate::coordination::work::telling::{Subject, Telling};
 use crate::coordination::work::{consents_now, labels_of, roster_consent};
-use crate::coordination::{PersonKey, loops, registry};
+use crate::coordination::{PersonKey, lineage, loops, registry};
 use crate::delivery::{Plans, translated};
 use crate::facets::uuid_text;
 use crate::journal::{self, Item, Journal, Limits, Reader};
@@ -15,7 +15,7 @@ use crate::privacy::recipient::MaxContent;
 use crate::privacy::{Consent, Facts, Found, Reason, Recipient, Release, visits};
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What may be told.
@@ -160,7 +160,7 @@ impl Contents {
         (outcome, routes): (&Outcome, &[Route]),
     ) -> Result<Result<Vec<Value>, Released>, ContentError> {
         // Whose it is has been corrected since: they were told of nobody of theirs.
-        if loops::whose(database, outcome.origin)? != person {
+        if lineage::root(database, outcome.origin)? != person {
             return Ok(Err(Released::Withheld(Reason::Policy)));
         }
         let person = uuid_text(&person.0);
@@ -211,10 +211,12 @@ impl Contents {
 
 /// Whom something that was told is about.
 struct People {
+    /// Who was told of, by the key of now.
+    then: PersonKey,
     /// Whose it is now.
     now: PersonKey,
-    /// Whose it was otherwise, before merges. What they said of consent holds too: it is one and the same patient.
-    before: Vec<PersonKey>,
+    /// Every key of one and the same patient, these two among them: what was said of consent of one of them holds for all. None where they are too many.
+    same: Option<Vec<PersonKey>>,
 }
 
 impl People {
@@ -232,19 +234,20 @@ impl People {
 /// # Errors
 /// A database that cannot be read.
 fn whose(shared: &super::Shared, telling: &Telling) -> rusqlite::Result<People> {
-    let Subject::Outcome { outcome, .. } = &telling.subject else {
-        return Ok(People { now: telling.person, before: Vec::new() });
+    let database = shared.database();
+    let then = lineage::known_as(&database, telling.person)?;
+    let now = match &telling.subject {
+        Subject::Outcome { .. } => lineage::root(&database, then)?,
+        Subject::Event(_) | Subject::Roster(_) => then,
     };
-    let now = loops::whose(&shared.database(), telling.person)?;
-    let mut before: Vec<_> = [telling.person, outcome.origin].into_iter().filter(|one| *one != now).collect();
-    before.dedup();
-    Ok(People { now, before })
+    Ok(People { then, now, same: lineage::same(&database, now)? })
 }
 
-/// What all of them said, as if the one had; none where it cannot be read.
+/// What was said of all of them, as if of the one; none where it cannot be read.
 fn consents(shared: &super::Shared, people: &People, patient: &str) -> Result<Option<Vec<Consent>>, registry::Error> {
-    let Some(mut all) = consents_now(&shared.registry, patient)? else { return Ok(None) };
-    for person in &people.before {
+    let Some(same) = &people.same else { return Ok(None) };
+    let mut all = Vec::new();
+    for person in same {
         let Some(mut theirs) = consents_now(&shared.registry, &uuid_text(&person.0))? else { return Ok(None) };
         theirs.iter_mut().for_each(|consent| patient.clone_into(&mut consent.patient));
         all.extend(theirs);
@@ -252,21 +255,21 @@ fn consents(shared: &super::Shared, people: &People, patient: &str) -> Result<Op
     Ok(Some(all))
 }
 
-/// The panels with what their rosters said of consent then, and what they say by now of a membership that was not over before. Of somebody who is another now, those of which the other
-/// was a member as well, with what is said of them.
+/// The panels with what their rosters said of consent then, and what they say by now of a membership that was not over before, also of whoever is one and the same patient. Of
+/// somebody who is another now, those of which the other was a member as well.
 fn panels(snapshot: &Snapshot, telling: &Telling, people: &People) -> Vec<(String, String)> {
     let mut all = telling.panels.clone();
-    if people.now != telling.person {
+    if people.now != people.then {
         let theirs: Vec<_> = snapshot.memberships_at(&people.now, telling.at_ms()).collect();
         all.retain(|(panel, _)| theirs.iter().any(|one| one.panel.id == *panel));
-        let told: Vec<_> = all.iter().map(|(panel, _)| panel.clone()).collect();
-        let told = theirs.into_iter().filter(|one| told.contains(&one.panel.id));
-        all.extend(told.map(|one| (one.panel.id.clone(), one.consent.to_owned())));
     }
-    let remain: Vec<_> =
-        telling.panels.iter().filter(|(panel, _)| all.iter().any(|(other, _)| other == panel)).collect();
-    for (panel, _) in remain {
-        let of_panel = || snapshot.memberships(&telling.person).filter(|one| one.panel.id == *panel);
+    let told: BTreeSet<String> = all.iter().map(|(panel, _)| panel.clone()).collect();
+    let others = people.same.iter().flatten().filter(|other| **other != people.then);
+    let others = others.flat_map(|other| snapshot.memberships_at(other, telling.at_ms()));
+    let others = others.filter(|one| told.contains(&one.panel.id));
+    all.extend(others.map(|one| (one.panel.id.clone(), one.consent.to_owned())));
+    for panel in &told {
+        let of_panel = || snapshot.memberships(&people.then).filter(|one| one.panel.id == *panel);
         let lasts = |one: &Membership<'_>| {
             let time = jiff::Timestamp::from_millisecond(telling.at_ms()).unwrap_or_default();
             one.end.is_none_or(|end| one.panel.zone.to_datetime(time).date() <= end)

@@ -4,7 +4,7 @@ use handoff::config::Config;
 use handoff::coordination::Options;
 use handoff::coordination::registry::{Kind, Registry, What};
 use handoff::coordination::roster::Rosters;
-use handoff::coordination::roster::in_force::InForce;
+use handoff::coordination::roster::in_force::{self, InForce};
 use handoff::coordination::roster::kept::KeepError;
 use handoff::coordination::subscription::resource::Subscription;
 use handoff::coordination::subscription::topic::Topics;
@@ -97,6 +97,22 @@ impl World {
         self.read();
     }
 
+    /// Which rosters are in force is said.
+    fn say_rosters(&mut self, at: &str) {
+        let what = What::Put { kind: Kind::Roster, id: in_force::ID.into(), body: self.rosters.in_force().body() };
+        let head = self.reader.head();
+        self.registry.say(|| head, ms(at), "ops", what).unwrap();
+        self.read();
+    }
+
+    /// Another roster is taken on.
+    fn take_roster(&mut self, text: &str, at: &str) {
+        std::fs::write(self.folder.path().join("lakeshore.csv"), text).unwrap();
+        let loaded = self.rosters.load(ms(at), &|_, _| true);
+        assert!(self.rosters.swap::<KeepError>(&loaded, ms(at), |_| Ok(())).unwrap());
+        self.say_rosters(at);
+    }
+
     fn read(&mut self) {
         let work = self.work.as_mut().unwrap();
         while work.step(&mut self.reader).unwrap().taken > 0 {}
@@ -140,6 +156,10 @@ impl World {
         self.read();
         self.is_now(now);
         self.rows()
+    }
+
+    fn text(&self, sql: &str) -> String {
+        self.work.as_ref().unwrap().store().connection().query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
     fn count(&self, sql: &str) -> i64 {
@@ -296,4 +316,57 @@ fn what_is_over_is_let_go_and_the_same_when_all_is_read_again() {
     let mut other = run(true);
     other.is_now(&end);
     assert_eq!(difference(&other.rows(), &rows), [""; 0], "restarts, and time that passed live, make no difference");
+}
+
+/// A roster loses her number, and has it again: the same is told of her as if it had never changed, and it is hers.
+#[test]
+fn a_key_that_rosters_change_changes_nothing_of_what_is_told() {
+    let nameless = ROSTER.replace("1EG4TE5MK73", "");
+    let run = |changes: bool| {
+        let mut world = World::new();
+        world.say_rosters("2026-03-01T00:00:00Z");
+        world.subscribe("loops", "open-loop", "2026-03-01T00:01:00Z");
+        world.subscribe("stays", "discharge", "2026-03-01T00:02:00Z");
+        if changes {
+            world.take_roster(&nameless, "2026-03-01T12:00:00Z");
+        }
+        world.receive(include_str!("story/m1.hl7"), "2026-03-02T14:15:03Z");
+        world.receive(include_str!("story/m2.hl7"), "2026-03-05T20:22:05Z");
+        world.is_now("2026-03-06T21:00:00Z");
+        if changes {
+            let person = world.text("SELECT hex(person) FROM loop");
+            world.restart();
+            world.take_roster(ROSTER, "2026-03-06T21:00:00Z");
+            assert_ne!(world.text("SELECT hex(person) FROM loop"), person);
+            world.restart();
+        }
+        world.receive(include_str!("story/m3.hl7"), "2026-03-06T23:05:13Z");
+        world.receive(include_str!("story/m4.hl7"), "2026-03-06T23:30:00Z");
+        if changes {
+            // Another one between two that are in force, of whom nothing is known yet.
+            world.take_roster(&nameless, "2026-03-08T00:00:00Z");
+            world.take_roster(ROSTER, "2026-03-08T00:00:01Z");
+        }
+        world.receive(include_str!("story/m5.hl7"), "2026-03-11T14:24:20Z");
+        world.is_now(NOW);
+        world
+    };
+    let (plain, mut changed) = (run(false), run(true));
+    let steps = "SELECT group_concat(id || state || coalesce(closed_event_ms, ''), ' ') FROM (SELECT * FROM loop_step ORDER BY place)";
+    assert!(plain.text(steps).contains("summarymet1"), "{}", plain.text(steps));
+    assert_eq!(changed.text(steps), plain.text(steps));
+    let told = "SELECT group_concat(subscription || number || hex(event) || at_ms, ' ') FROM (SELECT * FROM subscription_event ORDER BY subscription, number)";
+    assert!(plain.text(told).contains("loops2") && plain.text(told).contains("stays1"), "{}", plain.text(told));
+    assert_eq!(changed.text(told), plain.text(told), "nothing is told twice, and nothing is not");
+    for table in ["loop", "loop_history", "loop_waiting", "care_member"] {
+        let people = format!("SELECT group_concat(DISTINCT hex(person)) FROM {table}");
+        assert_eq!(changed.text(&people), plain.text(&people), "{table}");
+    }
+    let team = "SELECT group_concat(source || role || npi || visit || coalesce(until_ms, ''), ' ') FROM (SELECT * FROM care_member ORDER BY number)";
+    assert_eq!(changed.text(team), plain.text(team));
+    assert_eq!(plain.count("SELECT count(*) FROM person_edge"), 0);
+
+    let live = changed.rows();
+    assert!(live.iter().any(|row| row.starts_with("person_edge")), "{live:?}");
+    assert_eq!(difference(&changed.read_again(NOW), &live), [""; 0]);
 }

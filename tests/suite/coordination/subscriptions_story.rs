@@ -106,7 +106,7 @@ impl Reader {
 
     fn read(&mut self, registry: &Registry, event: &Event, panels: &[&str]) -> Vec<u64> {
         self.hear(registry, event.seq);
-        let candidate = Candidate::of(event, Some("p1"), panels, &[]).unwrap();
+        let candidate = Candidate::of(event, &["p1"], panels, &[]).unwrap();
         let transaction = self.connection.transaction().unwrap();
         let mut numbers = Vec::new();
         for found in self.matcher.matches(&candidate) {

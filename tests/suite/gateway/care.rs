@@ -7,6 +7,7 @@ mod listed;
 mod merged;
 mod posted;
 mod rebuilt;
+mod rekeyed;
 mod reviewed;
 mod secrets;
 mod stated;
@@ -235,6 +236,24 @@ impl Care {
             let ack = peer.exchange(message);
             assert!(ack.contains("MSA|CA|") || ack.contains("MSA|AA|"), "{ack}");
         }
+    }
+
+    /// A steward writes down that a patient forbids everything.
+    pub fn forbid(&self, id: &str, patient: &str) {
+        let deny = json!({
+            "resourceType": "Consent", "id": id, "status": "active",
+            "scope": { "coding": [{ "system": "http://terminology.hl7.org/CodeSystem/consentscope", "code": "patient-privacy" }] },
+            "category": [{ "coding": [{ "system": "http://loinc.org", "code": "59284-0" }] }],
+            "patient": { "reference": format!("Patient/{patient}") }, "provision": { "type": "deny" },
+        });
+        let said = self.ask("privacy-office", "PUT", &format!("/fhir/Consent/{id}"), Some(&deny));
+        assert!(matches!(said.status, 200 | 201), "{}", said.body);
+    }
+
+    /// They do not any more.
+    pub fn forbid_no_more(&self, id: &str) {
+        let gone = self.ask("privacy-office", "DELETE", &format!("/fhir/Consent/{id}"), None);
+        assert!(matches!(gone.status, 200 | 204), "{}", gone.body);
     }
 
     /// Subscribes, and gives the id.

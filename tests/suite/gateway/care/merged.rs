@@ -71,17 +71,9 @@ fn a_merge_takes_what_was_told_along_and_an_unlink_brings_it_back() {
         assert_eq!(read(&care, "aco-cm", task), survivor);
     }
     // What the patient said before is still hers.
-    let deny = json!({
-        "resourceType": "Consent", "id": "no", "status": "active",
-        "scope": { "coding": [{ "system": "http://terminology.hl7.org/CodeSystem/consentscope", "code": "patient-privacy" }] },
-        "category": [{ "coding": [{ "system": "http://loinc.org", "code": "59284-0" }] }],
-        "patient": { "reference": format!("Patient/{before}") }, "provision": { "type": "deny" },
-    });
-    let said = care.ask("privacy-office", "PUT", "/fhir/Consent/no", Some(&deny));
-    assert!(matches!(said.status, 200 | 201), "{}", said.body);
+    care.forbid("no", &before);
     assert!(tasks(&care, "aco-cm", &id).is_empty());
-    let gone = care.ask("privacy-office", "DELETE", "/fhir/Consent/no", None);
-    assert!(matches!(gone.status, 200 | 204), "{}", gone.body);
+    care.forbid_no_more("no");
     assert_eq!(ids(&tasks(&care, "aco-cm", &id)), ids(&told));
 
     care.send(&[&identity("A37", "SB000901")]);
@@ -109,5 +101,51 @@ fn who_does_not_look_after_both_sees_nothing_of_it_any_more() {
     wait_for("nothing of it", || tasks(&care, "aco-cm", &id).is_empty().then_some(()));
     let answer = care.ask("aco-cm", "GET", &format!("/fhir/Task/{}", told[0].0), None);
     assert_eq!(answer.status, 404, "{}", answer.body);
+    care.gateway.stop();
+}
+
+/// The stays of which a subscription tells, and the ids of the patients whose they are.
+fn stays(care: &Care, id: &str, events: &str) -> (usize, Vec<String>) {
+    let told = care.get("aco-cm", &format!("/fhir/Subscription/{id}/$events?content=full-resource{events}"));
+    let of_type = |kind: &str| -> Vec<String> {
+        let resources = told["entry"].as_array().unwrap().iter().map(|entry| &entry["resource"]);
+        let found = resources.filter(|resource| resource["resourceType"] == kind);
+        found.map(|resource| resource["id"].as_str().unwrap().to_owned()).collect()
+    };
+    (of_type("Encounter").len(), of_type("Patient"))
+}
+
+/// What a message says stays about whom it names; that person forbids it by whichever number.
+#[test]
+fn what_is_forbidden_of_one_number_is_of_the_other_until_they_are_two_again() {
+    let web = receiver();
+    let care = Care::start_of(&format!("{ROSTER}{TWICE}"), "", &recipient("aco-cm", "full-resource", ""));
+    let id = care.subscribe("aco-cm", &subscription("discharge", &web.address, "full-resource"));
+    care.wait_for_state("aco-cm", &id, "active");
+    let others = |message: &str| of_the_other(message).replace("V20260302001", "V2").replace("SB000", "SC000");
+    care.send(&[&others(M1), &others(M2), M1, M2]);
+    care.wait_for_events("aco-cm", &id, 2);
+    let [other, survivor] = ["1", "2"].map(|number| {
+        let (_, patients) = stays(&care, &id, &format!("&eventsSinceNumber={number}&eventsUntilNumber={number}"));
+        patients.first().unwrap().clone()
+    });
+    assert_ne!(other, survivor);
+    let told = |care: &Care| stays(care, &id, "").0;
+    care.forbid("no", &survivor);
+    assert_eq!(told(&care), 1, "they are two as yet");
+    care.send(&[&identity("A40", "SB000900")]);
+    wait_for("neither to be told", || (told(&care) == 0).then_some(()));
+    care.forbid("no", &other);
+    assert_eq!(told(&care), 0);
+    // What comes then is withheld as well.
+    let next = |message: &str| message.replace("V20260302001", "V3").replace("SB000", "SD000");
+    care.send(&[&next(M1), &next(M2)]);
+    care.wait_until_read(7);
+    assert_eq!(told(&care), 0);
+    care.wait_for_events("aco-cm", &id, 2);
+    care.send(&[&identity("A37", "SB000901")]);
+    wait_for("the one who forbids nothing to be told of", || (told(&care) == 1).then_some(()));
+    care.forbid_no_more("no");
+    assert_eq!(told(&care), 2);
     care.gateway.stop();
 }
