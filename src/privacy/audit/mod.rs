@@ -1,4 +1,4 @@
-//! The audit: what went to whom, and what was withheld from whom. One FHIR AuditEvent (R4, in the shapes of IHE BALP) a line.
+//! The audit: what went to whom, what was withheld from whom, and who changed whose list. One FHIR AuditEvent (R4, in the shapes of IHE BALP) a line.
 //!
 //! ```text
 //! DATA/audit/audit-00000000000000000001.ndjson   named by the number of its first line
@@ -12,12 +12,14 @@
 //! `before` of the very first line is 64 zeros; that of the first that is left, where older files were removed ([`prune`]), is the hash in `pruned`; that of the first line of a file is the hash of the last line of the file before. Whoever changes a byte breaks the chain there; whoever
 //! writes it anew from there on has to change `head` too, so a copy of its hash kept elsewhere proves all that came before. Ids only: no name, no identifier of a patient, no code or label
 //! of what was withheld. A batch that is written again after a crash stands there twice, under the same ids.
+mod change;
 mod line;
 mod prune;
 mod record;
 mod verify;
 mod writer;
 
+pub use change::{Change, Verb};
 pub use prune::{Pruned, prune};
 pub use record::{Entry, Outcome};
 pub use verify::{Break, Report, verify};
@@ -25,6 +27,14 @@ pub use writer::{Lasting, Options, Writer};
 
 use std::io;
 use std::path::PathBuf;
+
+/// What becomes a line.
+pub trait Record {
+    /// When it was, in milliseconds since 1970.
+    fn at_ms(&self) -> i64;
+    /// Appends the AuditEvent as JSON in one line.
+    fn write(&self, out: &mut Vec<u8>);
+}
 
 /// Why the audit cannot be written: nothing may be delivered then.
 #[derive(Debug, thiserror::Error)]

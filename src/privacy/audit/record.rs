@@ -83,8 +83,28 @@ impl Entry<'_> {
         self
     }
 
-    /// Appends the AuditEvent as JSON in one line.
-    pub fn write(&self, out: &mut Vec<u8>) {
+    fn object(&self, out: &mut Vec<u8>, system: &str, value: &str, role: &str) {
+        let mut start = String::from(r#",{"what":{"identifier":{"system":""#);
+        start.push_str(system);
+        start.push_str(r#"","value":"#);
+        out.extend_from_slice(start.as_bytes());
+        json::string(out, value.as_bytes());
+        let mut end = String::from(OBJECT);
+        let _ = write!(end, r#""{role}"}}"#); // A String takes everything.
+        if let (Some(number), "9") = (self.number, role) {
+            let _ = write!(end, r#","detail":[{{"type":"event-number","valueString":"{number}"}}]"#);
+        }
+        end.push('}');
+        out.extend_from_slice(end.as_bytes());
+    }
+}
+
+impl super::Record for Entry<'_> {
+    fn at_ms(&self) -> i64 {
+        self.at_ms
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
         let text = |out: &mut Vec<u8>, text: &str| json::string(out, text.as_bytes());
         let plain = |out: &mut Vec<u8>, text: &str| out.extend_from_slice(text.as_bytes());
         plain(out, r#"{"resourceType":"AuditEvent","id":""#);
@@ -118,25 +138,10 @@ impl Entry<'_> {
         }
         plain(out, "]}");
     }
-
-    fn object(&self, out: &mut Vec<u8>, system: &str, value: &str, role: &str) {
-        let mut start = String::from(r#",{"what":{"identifier":{"system":""#);
-        start.push_str(system);
-        start.push_str(r#"","value":"#);
-        out.extend_from_slice(start.as_bytes());
-        json::string(out, value.as_bytes());
-        let mut end = String::from(OBJECT);
-        let _ = write!(end, r#""{role}"}}"#); // A String takes everything.
-        if let (Some(number), "9") = (self.number, role) {
-            let _ = write!(end, r#","detail":[{{"type":"event-number","valueString":"{number}"}}]"#);
-        }
-        end.push('}');
-        out.extend_from_slice(end.as_bytes());
-    }
 }
 
 /// As FHIR instant, in UTC.
-fn instant(at_ms: i64) -> String {
+pub(super) fn instant(at_ms: i64) -> String {
     let at = jiff::Timestamp::from_millisecond(at_ms).unwrap_or_default();
     format!("{at:.3}")
 }

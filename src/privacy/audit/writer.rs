@@ -1,7 +1,6 @@
 //! Appending to the chain: batch by batch, synced each.
 use super::line::{self, Hash, LINE_MAX, NONE};
-use super::record::Entry;
-use super::{Error, line::hexadecimal};
+use super::{Error, Record, line::hexadecimal};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
@@ -60,7 +59,7 @@ impl Lasting {
     ///
     /// # Errors
     /// What went wrong; nothing may be delivered then.
-    pub fn append(&mut self, batch: &[Entry<'_>]) -> Result<(), Error> {
+    pub fn append(&mut self, batch: &[impl Record]) -> Result<(), Error> {
         let mut writer = match self.writer.take() {
             Some(writer) => writer,
             None => Writer::open(&self.folder, self.options)?,
@@ -124,7 +123,7 @@ impl Writer {
     ///
     /// # Errors
     /// What went wrong. Nothing may be delivered then; the writer must be opened again.
-    pub fn append(&mut self, batch: &[Entry<'_>]) -> Result<(), Error> {
+    pub fn append(&mut self, batch: &[impl Record]) -> Result<(), Error> {
         if self.failed {
             return Err(Error::Failed);
         }
@@ -134,8 +133,8 @@ impl Writer {
         self.failed = true;
         let mut rest = batch;
         while let Some(first) = rest.first() {
-            let day = first.at_ms.div_euclid(DAY_MS);
-            let same = rest.iter().take_while(|entry| entry.at_ms.div_euclid(DAY_MS) == day).count().max(1);
+            let day = first.at_ms().div_euclid(DAY_MS);
+            let same = rest.iter().take_while(|entry| entry.at_ms().div_euclid(DAY_MS) == day).count().max(1);
             let (now, later) = rest.split_at_checked(same).unwrap_or((rest, &[]));
             self.part(now, day)?;
             rest = later;
@@ -146,7 +145,7 @@ impl Writer {
     }
 
     /// Entries of one day.
-    fn part(&mut self, entries: &[Entry<'_>], day: i64) -> Result<(), Error> {
+    fn part(&mut self, entries: &[impl Record], day: i64) -> Result<(), Error> {
         let full = |open: &Open| open.day != day || open.bytes >= self.options.file_bytes_max;
         if self.file.as_ref().is_none_or(full) {
             self.file = Some(begin(&self.folder, self.seq + 1, day)?);
@@ -156,7 +155,7 @@ impl Writer {
         for entry in entries {
             let start = self.buffer.len();
             seq += 1;
-            hash = line::write(&mut self.buffer, seq, entry.at_ms, &hash, |out| entry.write(out));
+            hash = line::write(&mut self.buffer, seq, entry.at_ms(), &hash, |out| entry.write(out));
             if self.buffer.len() - start > LINE_MAX {
                 return Err(Error::TooLong);
             }
