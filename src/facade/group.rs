@@ -19,9 +19,12 @@ use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt as _;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Rejected rows that are listed.
 const REJECTED_MAX: usize = 20;
@@ -65,28 +68,34 @@ pub(super) async fn put(
     (headers, body): (HeaderMap, Body),
 ) -> Result<Resource, Problem> {
     let write = Asks::new(&headers, asked)?;
-    let Ok(_one_at_a_time) = shared.lists.try_acquire() else {
+    let Ok(place) = Arc::clone(&shared.lists).try_acquire_owned() else {
         let text = "another list is being sent; try again once it is through";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "throttled", text).retry_after(10));
     };
-    let path = shared.care.rosters.sent();
-    let received = receive(&path, body, peer.as_ref().map(|Extension(ConnectInfo(peer))| peer)).await;
-    let (here, file) = (Arc::clone(&shared), path.clone());
-    let answer = match received {
-        Err(problem) => Err(problem),
-        Ok(()) => {
-            blocking(move || {
-                let bytes = std::fs::read(&file).map_err(|error| Problem::internal(&error))?;
-                is_of(&bytes, &id)?;
-                write.done(&here.care, (&who, &id), Change::Put(&bytes))
-            })
-            .await
+    let sent = Sent { path: shared.care.rosters.sent(), _place: place };
+    receive(&sent.path, body, peer.as_ref().map(|Extension(ConnectInfo(peer))| peer)).await?;
+    blocking(move || {
+        let bytes = std::fs::read(&sent.path).map_err(|error| Problem::internal(&error))?;
+        is_of(&bytes, &id)?;
+        write.done(&shared.care, (&who, &id), Change::Put(&bytes))
+    })
+    .await
+}
+
+/// A list that was sent. The file goes, and the next one may come, when nobody works with it any more: whoever sent it may be gone long before.
+struct Sent {
+    path: PathBuf,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.path)
+            && error.kind() != ErrorKind::NotFound
+        {
+            tracing::warn!("{}: what was sent cannot be removed: {error}", self.path.display());
         }
-    };
-    if let Err(error) = tokio::fs::remove_file(&path).await {
-        tracing::warn!("{}: what was sent cannot be removed: {error}", path.display());
     }
-    answer
 }
 
 /// Writes a body to a file, piece by piece.

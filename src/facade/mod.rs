@@ -84,7 +84,7 @@ struct Shared {
     requests: Semaphore,
     tokens: binding::Tokens,
     /// A place for a list that is sent.
-    lists: Semaphore,
+    lists: Arc<Semaphore>,
     /// Places for tests of subscriptions.
     self_tests: Semaphore,
     /// Places for websockets that have not bound to anything yet.
@@ -113,7 +113,7 @@ impl Facade {
         let (failures, requests, tokens) = (Default::default(), Semaphore::new(REQUESTS_MAX), Default::default());
         let unbound = Arc::new(Semaphore::new(binding::UNBOUND_MAX));
         let self_tests = Semaphore::new(self_test::SELF_TESTS_MAX);
-        let lists = Semaphore::new(1);
+        let lists = Arc::new(Semaphore::new(1));
         let shared = Shared { options, care, since_ms, failures, requests, tokens, lists, self_tests, unbound };
         let shared = Arc::new(shared);
         Ok(Facade { socket, address, shared })

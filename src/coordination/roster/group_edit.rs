@@ -174,7 +174,7 @@ mod tests {
 
     fn list() -> Value {
         json!({"resourceType": "Bundle", "entry": [
-            {"resource": {"resourceType": "Group", "quantity": 3, "note": 1.50, "member": [
+            {"resource": {"resourceType": "Group", "quantity": 3, "member": [
                 {"entity": {"reference": "Patient/1"}}, {"entity": {"reference": "urn:uuid:2"}}, {"entity": {"reference": "https://x/Patient/1"}}]}},
             {"resource": {"resourceType": "Patient", "id": "1"}},
             {"fullUrl": "urn:uuid:2", "resource": {"resourceType": "Patient", "id": "b"}},
@@ -202,6 +202,7 @@ mod tests {
     fn who_comes_stands_in_a_bundle_or_within_the_group() {
         let somebody = || Some((json!({"resourceType": "Patient", "id": "n"}), member("new", None, None, None)));
         let mut bundle = list();
+        bundle["entry"][0]["resource"]["note"] = serde_json::from_str("1.50").unwrap();
         change(&mut bundle, &BTreeSet::new(), somebody()).unwrap();
         assert_eq!(bundle["entry"][4]["fullUrl"], "urn:uuid:n");
         let group = &bundle["entry"][0]["resource"];

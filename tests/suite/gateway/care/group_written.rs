@@ -1,6 +1,7 @@
 //! The list of a panel, written over FHIR: what becomes of its file, of the roster, and of those who are told.
 use super::listed::{list_change, listener, put};
 use super::*;
+use std::io::Write as _;
 
 /// Somebody on a list.
 fn patient(id: &str, number: &str, family: &str, birth: &str) -> Value {
@@ -288,6 +289,20 @@ fn a_whole_list_is_tried_held_approved_of_and_taken_on() {
     let lengths = [bearer.as_str(), "Content-Length: 67108865"];
     let too_long = super::super::http::ask(&care.fhir, "PUT", "/fhir/Group/aco-lakeshore", &lengths);
     assert_eq!(too_long.status, 413);
+
+    // One at a time; one that breaks off leaves nothing behind.
+    let sent = care.gateway.data().join("list.sent");
+    let mut stream = std::net::TcpStream::connect(&care.fhir).unwrap();
+    let head = format!(
+        "PUT /fhir/Group/aco-lakeshore HTTP/1.1\r\nHost: {}\r\n{bearer}\r\nContent-Length: 900\r\n\r\n",
+        care.fhir
+    );
+    stream.write_all(format!("{head}{{").as_bytes()).unwrap();
+    wait_for("the list to be sent", || sent.exists().then_some(()));
+    assert_eq!(care.write("PUT", "", &[], &list(1)).status, 503);
+    drop(stream);
+    wait_for("it to be forgotten", || (!sent.exists()).then_some(()));
+    assert_eq!(care.list()["quantity"], 80);
     assert_eq!(
         care.ask(
             "privacy-office",
