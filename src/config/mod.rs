@@ -147,7 +147,7 @@
 //!
 //! [coordination.fhir]               # where recipients subscribe and read; changes need a restart
 //! listen = "127.0.0.1:8090"         # beyond loopback: tls = { certificate, key }, or plaintext = true
-//! stewards = [{ name = "privacy-office", sha256 = "…" }]   # who may write Consent and CareTeam; `handoff token create --steward NAME`
+//! stewards = [{ name = "privacy-office", sha256 = "…" }]   # who may write Consent, CareTeam and Group; `handoff token create --steward NAME`
 //!
 //! [coordination.subscriptions]
 //! base = "https://gateway.example/fhir"      # where clients reach the FHIR interface; default: canonical_base

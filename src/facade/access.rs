@@ -2,8 +2,9 @@
 use super::Shared;
 use super::answer::Problem;
 use crate::admin::socket::Peer;
+use crate::coordination::roster::edit::LIST_BYTES_MAX;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use sha2::{Digest as _, Sha256};
@@ -12,10 +13,12 @@ use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq as _;
 use tokio::time::timeout;
 
-/// No resource that is written here is longer.
+/// No resource that is written here is longer, but for the list of a panel.
 const BODY_BYTES_MAX: u64 = 256 << 10;
 /// To answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// To take the list of a panel, and to read it.
+const LIST_TIMEOUT: Duration = Duration::from_secs(600);
 /// Requests of an address without a good token that are answered in a minute.
 const FAILURES_MAX: u32 = 10;
 
@@ -33,8 +36,9 @@ pub(super) async fn guard(State(shared): State<Arc<Shared>>, request: Request, n
         peer.heard.now();
     }
     let length = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let mut answer = if length.unwrap_or(0) > BODY_BYTES_MAX {
-        let text = format!("the body is longer than {BODY_BYTES_MAX} bytes");
+    let (bytes_max, time) = limits(&request);
+    let mut answer = if length.unwrap_or(0) > bytes_max {
+        let text = format!("the body is longer than {bytes_max} bytes");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-long", text).into_response()
     } else {
         match (shared.requests.try_acquire(), next) {
@@ -42,7 +46,7 @@ pub(super) async fn guard(State(shared): State<Arc<Shared>>, request: Request, n
                 let text = "too many requests are under way";
                 Problem::new(StatusCode::SERVICE_UNAVAILABLE, "throttled", text).retry_after(1).into_response()
             }
-            (Ok(_place), next) => match timeout(ANSWER_TIMEOUT, next.run(request)).await {
+            (Ok(_place), next) => match timeout(time, next.run(request)).await {
                 Ok(answer) => answer,
                 Err(_) => {
                     let text = "it took too long; look before asking again";
@@ -55,6 +59,16 @@ pub(super) async fn guard(State(shared): State<Arc<Shared>>, request: Request, n
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     answer
+}
+
+/// How long a body may be, and what was asked for may take.
+fn limits(request: &Request) -> (u64, Duration) {
+    match (request.method(), request.uri().path().strip_prefix("/fhir/Group/")) {
+        (&Method::PUT, Some(_)) => (LIST_BYTES_MAX, LIST_TIMEOUT),
+        // Somebody comes or goes: all rosters are put together anew.
+        (_, Some(_)) => (BODY_BYTES_MAX, LIST_TIMEOUT),
+        _ => (BODY_BYTES_MAX, ANSWER_TIMEOUT),
+    }
 }
 
 /// For what recipients may.

@@ -8,6 +8,7 @@
 //! | `events` | `$status`, `$events` |
 //! | `self_test` | `$self-test` |
 //! | `reading` | resources that somebody was notified of, topics, panels |
+//! | `group` | the lists of panels, read and written |
 //! | `steward` | `Consent` and `CareTeam`, for those who may say what patients want |
 //! | `answer` | resources and OperationOutcomes as answers |
 //!
@@ -17,6 +18,7 @@ mod access;
 mod answer;
 mod binding;
 mod events;
+mod group;
 mod reading;
 mod self_test;
 mod steward;
@@ -42,7 +44,7 @@ pub struct Options {
     pub listen: String,
     /// Certificate and key; without them it speaks plainly.
     pub tls: Option<tls::Options>,
-    /// Who may write consents and care teams: name and SHA-256 of the token.
+    /// Who may write consents, care teams and the lists of panels: name and SHA-256 of the token.
     pub stewards: Vec<(String, [u8; 32])>,
 }
 
@@ -81,6 +83,8 @@ struct Shared {
     failures: crate::admin::credentials::Failures,
     requests: Semaphore,
     tokens: binding::Tokens,
+    /// A place for a list that is sent.
+    lists: Arc<Semaphore>,
     /// Places for tests of subscriptions.
     self_tests: Semaphore,
     /// Places for websockets that have not bound to anything yet.
@@ -109,7 +113,8 @@ impl Facade {
         let (failures, requests, tokens) = (Default::default(), Semaphore::new(REQUESTS_MAX), Default::default());
         let unbound = Arc::new(Semaphore::new(binding::UNBOUND_MAX));
         let self_tests = Semaphore::new(self_test::SELF_TESTS_MAX);
-        let shared = Shared { options, care, since_ms, failures, requests, tokens, self_tests, unbound };
+        let lists = Arc::new(Semaphore::new(1));
+        let shared = Shared { options, care, since_ms, failures, requests, tokens, lists, self_tests, unbound };
         let shared = Arc::new(shared);
         Ok(Facade { socket, address, shared })
     }
@@ -148,16 +153,19 @@ fn router(shared: &Arc<Shared>) -> Router {
         .route("/fhir/SubscriptionTopic/{id}", get(reading::topic))
         .route("/fhir/Basic", get(reading::topics))
         .route("/fhir/Basic/{id}", get(reading::basic))
-        .route("/fhir/Group/{id}", get(reading::group))
         .route("/fhir/{kind}/{id}", get(reading::read))
         .route_layer(from_fn_with_state(Arc::clone(shared), access::recipient));
     let stewards = Router::new()
         .route("/fhir/Consent/{id}", put(steward::put_consent).delete(steward::delete_consent))
         .route("/fhir/CareTeam/{id}", put(steward::put_team).delete(steward::delete_team))
+        .route("/fhir/Group/{id}", put(group::put))
+        .route("/fhir/Group/{id}/$member-add", post(group::add))
+        .route("/fhir/Group/{id}/$member-remove", post(group::remove))
         .route_layer(from_fn_with_state(Arc::clone(shared), access::steward));
     let both = Router::new()
         .route("/fhir/Consent/{id}", get(steward::read_consent))
         .route("/fhir/CareTeam/{id}", get(steward::read_team))
+        .route("/fhir/Group/{id}", get(group::read))
         .route_layer(from_fn_with_state(Arc::clone(shared), access::either));
     Router::new()
         .route("/fhir/metadata", get(reading::metadata))

@@ -11,6 +11,7 @@ use crate::delivery::resend::{self, Outlets, ResendError};
 use crate::journal::{DeadLetter, View};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -26,6 +27,8 @@ pub(in super::super) struct Many {
     /// Those behind this one: `next` of the answer before.
     after: Option<u64>,
     limit: Option<usize>,
+    /// So many must they be, or nothing is done.
+    expected: Option<u64>,
 }
 
 type Asked = (Result<Path<String>, PathRejection>, Result<Query<Many>, QueryRejection>);
@@ -38,12 +41,17 @@ pub(in super::super) async fn resend(
 ) -> Result<Json<Value>, Problem> {
     let (Path(route), Query(asked)) = (route?, asked?);
     let (limit, after) = (limit(asked.limit, LIMIT_MAX)?, number(asked.after)?);
+    let expected = asked.expected;
     let meant = meant(Some(route.clone()), asked.reason, asked.since.as_deref())?;
     let outlets = shared.control.outlets().await.ok_or_else(Problem::stopping)?;
     tracing::info!(audit = true, token = %who, route, limit, "dead letters to be sent again");
     let (runtime, named) = (tokio::runtime::Handle::current(), route.clone());
     let answer = blocking(move || {
         let (mut view, began) = (view(&shared.data)?, Instant::now());
+        let count = view.state().count_dead_letters(&meant).map_err(failed)?;
+        if expected.is_some_and(|expected| expected != count) {
+            return Err(others(count));
+        }
         let found = view.state().dead_letters_after(&meant, Some((&named, after)), limit).map_err(failed)?;
         let (mut sent, mut results, mut done) = (0, Vec::new(), None);
         for (_, letter) in &found {
@@ -91,15 +99,23 @@ pub(in super::super) async fn forget(
     (route, asked): Asked,
 ) -> Result<Json<Value>, Problem> {
     let (Path(route), Query(asked)) = (route?, asked?);
-    let limit = limit(asked.limit, LIMIT_MAX)?;
+    let (limit, expected) = (limit(asked.limit, LIMIT_MAX)?, asked.expected);
     let meant = meant(Some(route.clone()), asked.reason, asked.since.as_deref())?;
     let (dropped, left) = blocking(move || {
         let view = view(&shared.data)?;
         let now_ms = jiff::Timestamp::now().as_millisecond();
-        let dropped = view.state().drop_dead_letters(&meant, limit, now_ms).map_err(failed)?;
-        Ok((dropped, view.state().count_dead_letters(&meant).map_err(failed)?))
+        let dropped = view.state().drop_dead_letters(&meant, limit, expected, now_ms).map_err(failed)?;
+        let left = view.state().count_dead_letters(&meant).map_err(failed)?;
+        Ok((dropped.ok_or_else(|| others(left))?, left))
     })
     .await?;
     tracing::info!(audit = true, token = %who, route, dropped, "dead letters dropped");
     Ok(Json(json!({ "dropped": dropped, "left": left })))
+}
+
+/// They are not those that somebody has looked at.
+fn others(count: u64) -> Problem {
+    let detail = format!("there are {count} by now, not as many as expected");
+    let remedy = "nothing was done; look at GET /api/v1/dead-letters with the same parameters again";
+    Problem::new(StatusCode::CONFLICT, "others than expected", detail, remedy)
 }

@@ -20,6 +20,9 @@ pub(super) struct Many {
     /// Of those so many at most, the lowest numbers
     #[arg(long, value_name = "N", requires = "of", conflicts_with = "route")]
     limit: Option<usize>,
+    /// Only where they are so many, as they were counted before
+    #[arg(long, value_name = "N", requires = "yes", conflicts_with = "route")]
+    expected: Option<usize>,
     /// Do it
     #[arg(long, requires = "of", conflicts_with = "route")]
     yes: bool,
@@ -38,6 +41,9 @@ impl Many {
         let found = state.dead_letters_after(&meant, None, self.limit.unwrap_or(usize::MAX))?;
         let letters: Vec<_> = found.into_iter().map(|(_, letter)| letter).collect();
         println!("{} dead letters of {route}", letters.len());
+        if let Some(expected) = self.expected.filter(|expected| *expected != letters.len()) {
+            anyhow::bail!("{expected} were expected: nothing was done; look at them again, without --yes");
+        }
         if self.yes {
             return Ok(Some((route.clone(), letters)));
         }
@@ -54,7 +60,10 @@ impl Many {
             println!("and {} other reasons", reasons.len() - REASONS_SHOWN);
         }
         if !letters.is_empty() {
-            println!("nothing was done; with --yes they are {verb}");
+            println!(
+                "nothing was done; with --yes they are {verb}, with --yes --expected {} these alone",
+                letters.len()
+            );
         }
         Ok(None)
     }

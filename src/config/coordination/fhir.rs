@@ -3,7 +3,7 @@
 //! ```toml
 //! [coordination.fhir]
 //! listen = "127.0.0.1:8090"         # beyond loopback: tls = { certificate, key }, or plaintext = true
-//! stewards = [{ name = "privacy-office", sha256 = "…" }]   # who may write Consent and CareTeam; `handoff token create --steward NAME` makes token and hash
+//! stewards = [{ name = "privacy-office", sha256 = "…" }]   # who may write Consent, CareTeam and Group; `handoff token create --steward NAME` makes token and hash
 //! ```
 use super::super::admin::{listen, token_hash};
 use super::super::section::Section;

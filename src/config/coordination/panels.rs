@@ -71,8 +71,18 @@ fn id(section: &Section<'_>) -> Option<String> {
             .wrong(Some(at), "id must be 1 to 64 letters, digits, '-' or '.' (an id of FHIR), without a '.' in front");
         return None;
     }
+    if RESERVED.contains(&value.as_str()) {
+        section.document.wrong(
+            Some(at),
+            format!("id must not be \"{value}\": the admin API has something else under /api/v1/rosters/{value}; call it \"{value}-panel\", or by who looks after it"),
+        );
+        return None;
+    }
     Some(value)
 }
+
+/// What stands below `/api/v1/rosters/` where panels do.
+const RESERVED: [&str; 3] = ["reload", "explain", "reviews"];
 
 fn source(
     section: Section<'_>,
@@ -335,6 +345,10 @@ accept = 1"#;
         for (text, expected) in [
             (with("id = \"aco-lakeshore\"\n", ""), ":1:1: id is missing"),
             (with("\"aco-lakeshore\"", "\"../x\""), ":2:6: id must be 1 to 64"),
+            (
+                with("\"aco-lakeshore\"", "\"reviews\""),
+                ":2:6: id must not be \"reviews\": the admin API has something else under /api/v1/rosters/reviews; call it \"reviews-panel\"",
+            ),
             (
                 with("\"aco\"", "\"acos\""),
                 ":3:8: kind must be one of \"aco\", \"pcmh\", \"hha\", \"bh\", \"payer\"; did you mean \"aco\"?",

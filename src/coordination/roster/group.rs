@@ -252,6 +252,15 @@ fn identify(draft: &mut Draft, identifier: &Identifier, id_system: &str) {
     draft.identify(systems::of_uri(system), &identifier.value);
 }
 
+/// The numbers (system and value) that an Identifier is, as rows have them.
+pub(super) fn numbers(identifier: &serde_json::Value, id_system: &str) -> Vec<systems::Keyed> {
+    let mut draft = Draft::default();
+    if let Ok(identifier) = Identifier::deserialize(identifier) {
+        identify(&mut draft, &identifier, id_system);
+    }
+    draft.identifiers
+}
+
 fn describe(draft: &mut Draft, patient: &Resource) -> Result<(), Reason> {
     draft.birth = date(&patient.birth_date).map_err(|_| Reason::Birth)?;
     draft.sex = values::sex(&patient.gender);

@@ -6,7 +6,7 @@ use super::difference::Difference;
 use super::files;
 use super::in_force::{InForce, Taken};
 use super::kept::{self, Fingerprint, KeepError};
-use super::options::{Options, Panel};
+use super::options::{Matching, Options, Panel};
 use super::rows::{Rejected, RosterError, Rows};
 use super::snapshot::Snapshot;
 use arc_swap::ArcSwap;
@@ -30,7 +30,7 @@ pub struct Rosters {
 pub struct Loaded {
     /// The people, with the rosters before where new ones are refused or held.
     pub snapshot: Arc<Snapshot>,
-    /// What became of each panel, in the order of the configuration.
+    /// What became of each panel that was read, in the order of the configuration.
     pub panels: Vec<PanelLoaded>,
 }
 
@@ -51,6 +51,8 @@ pub struct PanelLoaded {
     pub bad: usize,
     /// The first of them.
     pub rejected: Vec<Rejected>,
+    /// When it was read, in milliseconds since 1970.
+    pub read_ms: i64,
     /// The names of the files, as [`super::rows::Place::file`] counts them.
     pub files: Vec<String>,
     /// What somebody should look at.
@@ -182,13 +184,43 @@ impl Rosters {
         Arc::new(snapshot(&self.options, &rows))
     }
 
+    /// How patients are matched.
+    pub fn matching(&self) -> &Matching {
+        &self.options.matching
+    }
+
+    /// The rows of a panel that are in force; none where there are none, or they cannot be read any more.
+    pub fn rows(&self, panel: &Panel) -> Rows {
+        let taken = self.in_force().of(&panel.id).map(|taken| taken.sha256);
+        let read = |sha256| kept::read(&self.folder, panel, &self.options, &sha256).ok();
+        taken.and_then(read).unwrap_or_default()
+    }
+
+    /// Where a list is kept while it is sent: beside the folder, which is copied when a backup is made.
+    pub fn sent(&self) -> PathBuf {
+        self.folder.with_file_name("list.sent")
+    }
+
     /// Reads the rosters from where the configuration says, aside; nothing is in force before [`Rosters::swap`]. `approved` says of which panel which files may drop more than
     /// `max_drop_pct`.
     pub fn load(&self, now_ms: i64, approved: &dyn Fn(&str, &Fingerprint) -> bool) -> Loaded {
+        self.load_of(None, now_ms, approved)
+    }
+
+    /// The same of one panel; the others stay as they are.
+    pub fn load_one(&self, panel: &str, now_ms: i64, approved: &dyn Fn(&str, &Fingerprint) -> bool) -> Loaded {
+        self.load_of(Some(panel), now_ms, approved)
+    }
+
+    fn load_of(&self, only: Option<&str>, now_ms: i64, approved: &dyn Fn(&str, &Fingerprint) -> bool) -> Loaded {
         let mut panels = Vec::new();
         let mut all = Vec::new();
         let (accepted, _) = accepted(&self.options, &self.folder, &self.in_force());
         for (panel, before) in self.options.panels.iter().zip(accepted) {
+            if only.is_some_and(|only| only != panel.id) {
+                all.push(before);
+                continue;
+            }
             let (told, rows) = load_panel(panel, &self.options, before, now_ms, approved);
             panels.push(told);
             all.push(rows);
@@ -214,7 +246,7 @@ impl Rosters {
             let fingerprint = panel.fingerprint.unwrap_or_default();
             kept::keep(&self.folder.join(&panel.panel), &panel.keep, &fingerprint)?;
         }
-        let next = next(&in_force, loaded, now_ms);
+        let next = next(&self.options, &in_force, loaded, now_ms);
         let is_new = next.panels.iter().any(|one| in_force.of(&one.panel).is_none_or(|old| old.sha256 != one.sha256));
         let before = self.current.load_full();
         // First: whoever reads what was said finds them here. The same people again would only take the memory twice.
@@ -238,18 +270,23 @@ impl Rosters {
 }
 
 /// Which rosters are in force when the loaded ones are.
-fn next(before: &InForce, loaded: &Loaded, now_ms: i64) -> InForce {
-    let taken = |panel: &PanelLoaded| {
-        let before = before.of(&panel.panel).cloned();
-        let fingerprint = panel.fingerprint.filter(|_| matches!(panel.outcome, Outcome::Accepted));
-        let Some(sha256) = fingerprint.filter(|new| before.as_ref().is_none_or(|old| old.sha256 != *new)) else {
+fn next(options: &Options, before: &InForce, loaded: &Loaded, now_ms: i64) -> InForce {
+    let taken = |panel: &Panel| {
+        let before = before.of(&panel.id).cloned();
+        let accepted = |one: &&PanelLoaded| one.panel == panel.id && matches!(one.outcome, Outcome::Accepted);
+        let Some((panel, sha256)) =
+            loaded.panels.iter().find(accepted).and_then(|panel| Some((panel, panel.fingerprint?)))
+        else {
             return before;
         };
+        if before.as_ref().is_some_and(|old| old.sha256 == sha256) {
+            return before;
+        }
         let Difference { after: members, added, dropped, changed, .. } = panel.difference;
         let (panel, file_ms) = (panel.panel.clone(), panel.file_ms);
         Some(Taken { panel, sha256, since_ms: now_ms, file_ms, members, added, dropped, changed })
     };
-    InForce { panels: loaded.panels.iter().filter_map(taken).collect() }
+    InForce { panels: options.panels.iter().filter_map(taken).collect() }
 }
 
 fn snapshot(options: &Options, rows: &[Rows]) -> Snapshot {
@@ -291,6 +328,7 @@ fn load_panel(
         read: 0,
         bad: 0,
         rejected: Vec::new(),
+        read_ms: now_ms,
         files: Vec::new(),
         warnings: Vec::new(),
         fingerprint: None,

@@ -108,7 +108,7 @@ pub fn change_id(entry: u64, panel: &str) -> [u8; 16] {
     identity::version_5(&CHANGES, &[entry.to_string().as_bytes(), b"|", panel.as_bytes()])
 }
 
-/// A panel as a FHIR Group: who it is, how many, and what its last roster changed. Its members are not listed. `base`: what canonical URLs begin with.
+/// A panel as a FHIR Group: who it is, how many, and what its last roster changed. Its members are not listed; its version is what its files are. `base`: what canonical URLs begin with.
 pub fn group(panel: &PanelFacts, taken: Option<&Taken>, base: &str) -> Value {
     let mut group = json!({
         "resourceType": "Group", "id": panel.id, "active": true, "type": "person", "actual": true, "name": panel.id,
@@ -119,7 +119,7 @@ pub fn group(panel: &PanelFacts, taken: Option<&Taken>, base: &str) -> Value {
     }
     if let Some(taken) = taken {
         let since = Timestamp::from_millisecond(taken.since_ms).unwrap_or_default();
-        group["meta"] = json!({ "lastUpdated": format!("{since:.3}") });
+        group["meta"] = json!({ "versionId": digits(&taken.sha256), "lastUpdated": format!("{since:.3}") });
         group["quantity"] = taken.members.into();
         let count = |name: &str, count: usize| json!({ "url": name, "valueUnsignedInt": count });
         let counts = [count("added", taken.added), count("dropped", taken.dropped), count("changed", taken.changed)];

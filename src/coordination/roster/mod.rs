@@ -9,15 +9,19 @@
 //! | [`matching`], `score` | who a message is about |
 //! | [`aliases`], [`reviews`] | what is learned from messages, and what somebody has to decide |
 //! | [`difference`], [`holder`] | from one roster to the next, while messages go on |
+//! | [`edit`], `group_edit`, `file_names` | a Group that is changed from outside, as a file of its source |
 //! | [`in_force`], [`kept`] | which are in force from which place of the journal on, and their files |
 //! | [`explained`] | how a match came about, as JSON |
 pub mod aliases;
 mod build;
 pub mod difference;
+pub mod edit;
 pub mod explained;
 mod fields;
+mod file_names;
 pub mod files;
 mod group;
+mod group_edit;
 pub mod holder;
 pub mod in_force;
 mod index;

@@ -68,7 +68,7 @@ pub fn statement(interface: &Interface<'_>) -> Value {
             "interaction": interactions(&["read", "search-type"]),
             "searchParam": [{"name": "code", "definition": "http://hl7.org/fhir/SearchParameter/clinical-code", "type": "token"}],
         }),
-        json!({"type": "Group", "documentation": "The panels.", "interaction": interactions(&["read"])}),
+        panels(),
         steward("Consent", "What patients permit and forbid."),
         steward("CareTeam", "Who looks after a person, under the id of the person."),
     ];
@@ -87,6 +87,20 @@ pub fn statement(interface: &Interface<'_>) -> Value {
         "fhirVersion": "4.0.1",
         "format": ["json"],
         "rest": [{"mode": "server", "security": {"description": SECURITY}, "resource": resources}],
+    })
+}
+
+/// The lists of panels.
+fn panels() -> Value {
+    let operation = |name: &str| json!({"name": name, "definition": format!("http://hl7.org/fhir/us/davinci-atr/OperationDefinition/{name}")});
+    json!({
+        "type": "Group",
+        "documentation": "The panels, without their members. Stewards write those of FHIR Groups: by update the whole list, a Group or a Bundle with it and its patients; $member-add takes a Patient as the parameter patient beside those of the guide. ?dry_run=true tells what would change; If-Match takes the version that was read.",
+        "interaction": interactions(&["read", "update"]),
+        "versioning": "versioned-update",
+        "readHistory": false,
+        "updateCreate": false,
+        "operation": [operation("member-add"), operation("member-remove")],
     })
 }
 

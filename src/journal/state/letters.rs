@@ -72,13 +72,28 @@ impl State {
         rows.and_then(Iterator::collect).map_err(failed())
     }
 
-    /// Drops them, the first so many, all or none, and remembers that they were; the messages stay in the journal. How many they were.
+    /// Drops them, the first so many, all or none, and remembers that they were; the messages stay in the journal. How many they were; none, and nothing
+    /// is done, where not as many are meant as `expected`.
     ///
     /// # Errors
     /// A database that cannot be written.
-    pub fn drop_dead_letters(&self, meant: &Letters, most: usize, at_ms: i64) -> Result<u64, Error> {
-        let mut dropped = 0;
+    pub fn drop_dead_letters(
+        &self,
+        meant: &Letters,
+        most: usize,
+        expected: Option<u64>,
+        at_ms: i64,
+    ) -> Result<Option<u64>, Error> {
+        let mut dropped = None;
         self.write(|transaction| {
+            if let Some(expected) = expected {
+                let sql = format!("SELECT count(*) FROM dead_letter WHERE {MEANT}");
+                let values = params![meant.reader, meant.reason, meant.since_ms];
+                let count: i64 = transaction.query_row(&sql, values, |row| row.get(0))?;
+                if count.unsigned_abs() != expected {
+                    return Ok(());
+                }
+            }
             let first = format!("SELECT reader, seq FROM dead_letter WHERE {MEANT} ORDER BY reader, seq LIMIT ?4");
             let values = params![meant.reader, meant.reason, meant.since_ms, number(most), at_ms];
             transaction.execute(
@@ -87,7 +102,7 @@ impl State {
             )?;
             let values = params![meant.reader, meant.reason, meant.since_ms, number(most)];
             let sql = format!("DELETE FROM dead_letter WHERE (reader, seq) IN ({first})");
-            dropped = transaction.execute(&sql, values)? as u64;
+            dropped = Some(transaction.execute(&sql, values)? as u64);
             Ok(())
         })?;
         Ok(dropped)
@@ -157,7 +172,8 @@ mod tests {
         let counts =
             |numbers: [u64; 2]| BTreeMap::from([("ehr".to_owned(), numbers[0]), ("lab".to_owned(), numbers[1])]);
         assert_eq!(state.dead_letter_counts().unwrap(), counts([3, 1]));
-        assert_eq!(state.drop_dead_letters(&refused, 1, 50).unwrap(), 1, "the first of them");
+        assert_eq!(state.drop_dead_letters(&refused, 1, Some(1), 50).unwrap(), None);
+        assert_eq!(state.drop_dead_letters(&refused, 1, None, 50).unwrap(), Some(1), "the first of them");
         assert_eq!(
             (found(&refused), state.unsent_of("ehr", 1).unwrap().map(|unsent| unsent.dropped)),
             (vec![2], Some(true))

@@ -1,8 +1,8 @@
 //! Who looked at what, and did what, of those who run the gateway: whatever is logged with `audit = true` is a line of the chain in `DATA/access`, however little of the log is kept.
 //!
 //! It is there for good before whoever asked gets the answer. Names of people and of things in the configuration stand in it, numbers of messages, counts: nothing of a patient.
-use super::record::{Record, instant};
-use super::{Lasting, Options};
+use super::record::instant;
+use super::{Lasting, Options, Record};
 use crate::fhir::json;
 use std::fmt::Debug;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! The audit: what went to whom, and what was withheld from whom. One FHIR AuditEvent (R4, in the shapes of IHE BALP) a line.
+//! The audit: what went to whom, what was withheld from whom, and who changed whose list. One FHIR AuditEvent (R4, in the shapes of IHE BALP) a line.
 //!
 //! ```text
 //! DATA/audit/audit-00000000000000000001.ndjson   named by the number of its first line
@@ -13,6 +13,7 @@
 //! writes it anew from there on has to change `head` too, so a copy of its hash kept elsewhere proves all that came before. Ids only: no name, no identifier of a patient, no code or label
 //! of what was withheld. A second chain, `DATA/access`, says who of those who run the gateway looked at what and did what ([`Access`]). A batch that is written again after a crash stands there twice, under the same ids.
 mod access;
+mod change;
 mod line;
 mod prune;
 mod read;
@@ -21,14 +22,23 @@ mod verify;
 mod writer;
 
 pub use access::{Access, Looks};
+pub use change::{Change, Verb};
 pub use prune::{Pruned, prune};
 pub use read::{Shown, latest};
-pub use record::{Entry, Outcome, Record};
+pub use record::{Entry, Outcome};
 pub use verify::{Break, Report, verify};
 pub use writer::{Lasting, Options, Writer};
 
 use std::io;
 use std::path::PathBuf;
+
+/// What becomes a line.
+pub trait Record {
+    /// When it was, in milliseconds since 1970.
+    fn at_ms(&self) -> i64;
+    /// Appends the AuditEvent as JSON in one line.
+    fn write(&self, out: &mut Vec<u8>);
+}
 
 /// Why the audit cannot be written: nothing may be delivered then.
 #[derive(Debug, thiserror::Error)]

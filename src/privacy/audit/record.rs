@@ -34,14 +34,6 @@ impl Outcome {
     }
 }
 
-/// What can be a line.
-pub trait Record {
-    /// When, in milliseconds since 1970.
-    fn at_ms(&self) -> i64;
-    /// Appends the AuditEvent as JSON in one line.
-    fn write(&self, out: &mut Vec<u8>);
-}
-
 /// One delivery or suppression. Every text in it is an opaque id or a name from the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry<'a> {
@@ -107,7 +99,7 @@ impl Entry<'_> {
     }
 }
 
-impl Record for Entry<'_> {
+impl super::Record for Entry<'_> {
     fn at_ms(&self) -> i64 {
         self.at_ms
     }

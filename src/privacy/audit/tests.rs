@@ -42,7 +42,7 @@ fn batches_files_and_days_are_one_chain() {
     let mut writer = Writer::open(folder.path(), small).unwrap();
     assert!(matches!(Writer::open(folder.path(), small), Err(Error::InUse(_))));
     writer.append(&[entry(6, NOON + DAY), entry(7, NOON + 2 * DAY)]).unwrap();
-    writer.append(&[]).unwrap();
+    writer.append(&[] as &[Entry<'_>]).unwrap();
     let report = verify(folder.path()).unwrap();
     assert_eq!((report.lines, report.last, report.hash, report.broken), (8, 8, writer.last().1, None));
     let names: Vec<_> =

@@ -1,7 +1,6 @@
 //! Appending to the chain: batch by batch, synced each.
 use super::line::{self, Hash, LINE_MAX, NONE};
-use super::record::Record;
-use super::{Error, line::hexadecimal};
+use super::{Error, Record, line::hexadecimal};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};

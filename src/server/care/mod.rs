@@ -18,7 +18,7 @@ pub use disclose::{Disclosure, ReleaseError, released};
 pub use endpoint::Endpoints;
 pub use notify::Pushed;
 pub use reviewing::{DecideError, ReviewError, Reviewed, Wanted, patient_of};
-pub use rosters::{ApproveError, PanelState, PanelStatus, TakeError};
+pub use rosters::{ApproveError, Became, PanelState, PanelStatus, TakeError, Write, WriteError, Written};
 pub use self_test::{Report, Stage, TestError, self_test};
 
 use crate::coordination::registry::{self, Registry};
@@ -121,7 +121,7 @@ impl Shared {
     ///
     /// # Errors
     /// An audit that cannot be written.
-    pub fn audit(&self, entries: &[audit::Entry<'_>]) -> Result<(), audit::Error> {
+    pub fn audit(&self, entries: &[impl audit::Record]) -> Result<(), audit::Error> {
         self.audit.lock().unwrap_or_else(PoisonError::into_inner).append(entries)
     }
 

@@ -1,4 +1,8 @@
 //! Rosters as operators see them: read anew, held ones approved of, and how each stands. Which are in force is said into the registry, at its place in the journal.
+mod written;
+
+pub use written::{Became, Write, WriteError, Written};
+
 use super::Shared;
 use crate::coordination::registry::{self, Kind, Registry, What};
 use crate::coordination::roster::holder::{Loaded, Outcome, PanelLoaded, Warning, stale};
@@ -95,7 +99,7 @@ pub struct PanelStatus {
 #[derive(Default)]
 pub(super) struct Seen {
     reading: Mutex<()>,
-    last: Mutex<(i64, Vec<PanelLoaded>)>,
+    last: Mutex<Vec<PanelLoaded>>,
 }
 
 impl Seen {
@@ -108,13 +112,38 @@ impl Seen {
         (who, approval): (&str, Option<(&str, &Fingerprint)>),
     ) -> Result<(), ApproveError> {
         let _one_at_a_time = lock(&self.reading);
+        self.take_of(None, rosters, registry, head, (who, approval))
+    }
+
+    /// The same of one panel, or of all. For those who hold `reading`.
+    fn take_of(
+        &self,
+        only: Option<&str>,
+        rosters: &Rosters,
+        registry: &Registry,
+        head: impl Fn() -> u64,
+        (who, approval): (&str, Option<(&str, &Fingerprint)>),
+    ) -> Result<(), ApproveError> {
         let now_ms = jiff::Timestamp::now().as_millisecond();
         let approved =
             |panel: &str, files: &Fingerprint| approval == Some((panel, files)) || is_approved(registry, panel, files);
-        let loaded = rosters.load(now_ms, &approved);
+        let loaded = match only {
+            Some(panel) => rosters.load_one(panel, now_ms, &approved),
+            None => rosters.load(now_ms, &approved),
+        };
         let taken = self.swap(rosters, registry, head, (who, approval), (&loaded, now_ms));
         log(&loaded);
-        *lock(&self.last) = (now_ms, loaded.panels);
+        let mut last = lock(&self.last);
+        if only.is_none() {
+            *last = loaded.panels;
+        } else {
+            for panel in loaded.panels {
+                if let Some(old) = last.iter_mut().find(|old| old.panel == panel.panel) {
+                    *old = panel;
+                }
+            }
+        }
+        drop(last);
         if let Err(error) = &taken {
             tracing::error!("the rosters of before stay in force: {error}");
         }
@@ -212,13 +241,12 @@ impl Shared {
     pub fn panel_statuses(&self, now_ms: i64) -> Vec<PanelStatus> {
         let in_force = self.rosters.in_force();
         let last = lock(&self.seen.last);
-        let (read_ms, loaded) = &*last;
-        let panels = self.rosters.panels().iter().zip(loaded);
-        panels.map(|(panel, loaded)| status(panel, loaded, &in_force, *read_ms, now_ms)).collect()
+        let panels = self.rosters.panels().iter().zip(&*last);
+        panels.map(|(panel, loaded)| status(panel, loaded, &in_force, now_ms)).collect()
     }
 }
 
-fn status(panel: &Panel, loaded: &PanelLoaded, in_force: &InForce, read_ms: i64, now_ms: i64) -> PanelStatus {
+fn status(panel: &Panel, loaded: &PanelLoaded, in_force: &InForce, now_ms: i64) -> PanelStatus {
     let taken = in_force.of(&panel.id);
     let (state, why) = match &loaded.outcome {
         Outcome::Unchanged => (PanelState::Accepted, None),
@@ -252,7 +280,7 @@ fn status(panel: &Panel, loaded: &PanelLoaded, in_force: &InForce, read_ms: i64,
         state,
         why,
         sha256: loaded.fingerprint.as_ref().map(kept::digits),
-        read_ms,
+        read_ms: loaded.read_ms,
         rows: (loaded.read, loaded.bad),
         changes,
         in_force: taken.map(|taken| (kept::digits(&taken.sha256), taken.since_ms)),

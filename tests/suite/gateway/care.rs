@@ -2,6 +2,7 @@
 mod attempts;
 mod enveloped;
 mod escalated;
+mod group_written;
 mod interface;
 mod listed;
 mod merged;

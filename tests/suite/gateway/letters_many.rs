@@ -58,7 +58,16 @@ fn the_api_counts_and_sends_again_and_drops_many() {
     assert_eq!(figures, [5, 2, 2, 4, 2], "what is sent again was received before: {route}");
     assert!(route["last_sent_at"].is_string(), "{route}");
 
-    let dropped = admin.ask("operator", "POST", &format!("{many}/drop?limit=1")).json();
+    // One has come since somebody looked, or gone.
+    for expected in [1, 3] {
+        for verb in ["drop", "resend"] {
+            let refused = admin.ask("operator", "POST", &format!("{many}/{verb}?expected={expected}"));
+            assert_eq!(refused.status, 409, "{}", refused.body);
+            assert!(refused.body.contains("there are 2 by now") && refused.body.contains("nothing was done"));
+        }
+    }
+    assert_eq!((&list("route=ehr")["count"], server.taken().len()), (&2.into(), 2));
+    let dropped = admin.ask("operator", "POST", &format!("{many}/drop?limit=1&expected=2")).json();
     assert_eq!(dropped, serde_json::json!({"dropped": 1, "left": 1}));
     assert_eq!(list("route=ehr")["dead_letters"][0]["seq"], 4);
     let log = admin.gateway.stop();
@@ -81,7 +90,10 @@ fn the_command_line_counts_first_and_does_it_when_told() {
     let (code, counted, _) = letters(&["resend", "--route", "ehr", "--reason", "422"]);
     assert_eq!(code, Some(0));
     assert!(counted.starts_with("3 dead letters of ehr\n3: ") && counted.contains("HTTP 422"), "{counted}");
-    assert!(counted.ends_with("nothing was done; with --yes they are sent again\n"), "{counted}");
+    let advice = "nothing was done; with --yes they are sent again, with --yes --expected 3 these alone\n";
+    assert!(counted.ends_with(advice), "{counted}");
+    let (code, _, said) = letters(&["resend", "--route", "ehr", "--yes", "--expected", "2"]);
+    assert!(code == Some(2) && said.contains("2 were expected: nothing was done"), "{code:?} {said}");
     assert_eq!(server.taken().len(), 0, "nothing was done");
     let none = letters(&["resend", "--route", "ehr", "--since", "2100-01-01", "--yes"]);
     assert_eq!(none.1, "0 dead letters of ehr\n0 of 0 sent again\n");

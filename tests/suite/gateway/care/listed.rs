@@ -13,17 +13,17 @@ fn zephyrine(number: usize) -> String {
 }
 
 /// A recipient that may hear of lists.
-fn listener(id: &str) -> String {
+pub(super) fn listener(id: &str) -> String {
     recipient(id, "full-resource", "").replace("\"open-loop\"", "\"open-loop\", \"atr-list-change\"")
 }
 
-fn list_change(address: &str) -> Value {
+pub(super) fn list_change(address: &str) -> Value {
     let mut resource = subscription("atr-list-change", address, "full-resource");
     resource["criteria"] = "http://hl7.org/fhir/us/davinci-atr/SubscriptionTopic/atr-list-change".into();
     resource
 }
 
-fn put(care: &Care, id: &str, mut resource: Value) {
+pub(super) fn put(care: &Care, id: &str, mut resource: Value) {
     resource["id"] = id.into();
     let put = care.ask("aco-cm", "PUT", &format!("/fhir/Subscription/{id}"), Some(&resource));
     assert_eq!(put.status, 201, "{}", put.body);
