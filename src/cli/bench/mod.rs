@@ -13,6 +13,7 @@
 //! Without `--rate` each connection sends as soon as the acknowledgement before has come. With it messages are sent at fixed times, whether or not the gateway
 //! keeps up, and an acknowledgement is as late as it comes after that time: no pause of the gateway hides the messages that it held up.
 mod care;
+mod figures;
 mod gateway;
 mod load;
 mod reader;
@@ -21,9 +22,8 @@ mod sink;
 use anyhow::Context as _;
 use care::{CareArgs, Mix, World};
 use clap::{Args, Subcommand, ValueEnum};
+use figures::{Care, Figures, millis};
 use gateway::Process;
-use load::Tally;
-use serde_json::json;
 use sink::Sinks;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -148,30 +148,6 @@ pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(lost > 0)))
 }
 
-/// What one workload gave.
-struct Figures {
-    tally: Tally,
-    seconds: f64,
-    /// Processor time of the gateway while it was measured.
-    cpu_seconds: f64,
-    memory_bytes: u64,
-    /// Until the sinks had everything, from the first message measured on.
-    delivered_seconds: f64,
-    delivered: u64,
-    missing: u64,
-    care: Option<Care>,
-}
-
-/// How coordinated care has read.
-struct Care {
-    /// Messages a second while it was measured.
-    beside: f64,
-    /// Messages that it had not read when the load ended.
-    behind: u64,
-    /// Messages a second after that.
-    alone: f64,
-}
-
 async fn measure(workload: Workload, beside: Option<Beside>, args: &GatewayArgs) -> anyhow::Result<Figures> {
     let sinks = Sinks::start().await?;
     let care = args.coordination.then_some(args.care);
@@ -285,84 +261,6 @@ impl Sureness {
             Sureness::Memory => "memory",
         }
     }
-}
-
-impl Figures {
-    fn rate(&self) -> f64 {
-        self.tally.acknowledged as f64 / self.seconds
-    }
-
-    fn cpu_rate(&self) -> f64 {
-        self.tally.acknowledged as f64 / self.cpu_seconds.max(0.01)
-    }
-
-    fn delivered_rate(&self) -> f64 {
-        self.delivered as f64 / self.delivered_seconds
-    }
-
-    fn line(&self, workload: Workload, beside: Option<Beside>, [acknowledged, cpu, delivered]: [f64; 3]) -> String {
-        let [median, high, highest] = self.tally.quantiles();
-        let ratios = match (beside, workload.routes()) {
-            (None, _) => String::new(),
-            (Some(_), 0) => format!("; of its speed alone {acknowledged:.2}, for each second of processor {cpu:.2}"),
-            (Some(_), _) => format!(
-                "; of its speed alone {acknowledged:.2}, for each second of processor {cpu:.2}, delivered {delivered:.2}"
-            ),
-        };
-        let delivered = match workload.routes() {
-            0 => String::new(),
-            _ => {
-                format!(", {:.0} deliveries/s until all had arrived ({} missing)", self.delivered_rate(), self.missing)
-            }
-        };
-        let care = self.care.as_ref().map_or(String::new(), |Care { beside, behind, alone }| {
-            format!(", coordinated care read {beside:.0} msg/s, then {behind} behind and {alone:.0} msg/s")
-        });
-        format!(
-            "{}{}: {:.0} msg/s acknowledged, {:.0} msg/s for each second of processor, ACK p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, memory {} MB{delivered}{care}{ratios}",
-            workload.name(),
-            beside.map_or("", Beside::words),
-            self.rate(),
-            self.cpu_rate(),
-            millis(median),
-            millis(high),
-            millis(highest),
-            self.memory_bytes >> 20,
-        )
-    }
-
-    fn json(
-        &self,
-        workload: Workload,
-        args: &GatewayArgs,
-        fsync: Duration,
-        beside: Option<Beside>,
-        [acknowledged, cpu, delivered]: [f64; 3],
-    ) -> serde_json::Value {
-        let [median, high, highest] = self.tally.quantiles();
-        json!({
-            "workload": workload.name(),
-            "beside": beside.map(Beside::name),
-            "ratio_to_alone": beside.map(|_| json!({ "acknowledged": acknowledged, "acknowledged_per_cpu": cpu, "delivered": delivered })),
-            "durability": args.durability.name(),
-            "index": args.index,
-            "fsync_ms": millis(fsync),
-            "connections": args.connections,
-            "rate": args.rate,
-            "seconds": self.seconds,
-            "acknowledged_per_s": self.rate(),
-            "acknowledged_per_cpu_s": self.cpu_rate(),
-            "ack_ms": { "p50": millis(median), "p99": millis(high), "p99.9": millis(highest) },
-            "memory_bytes": self.memory_bytes,
-            "deliveries_per_s": self.delivered_rate(),
-            "missing": self.missing,
-            "care": self.care.as_ref().map(|care| json!({ "read_per_s": care.beside, "behind": care.behind, "read_per_s_after": care.alone })),
-        })
-    }
-}
-
-fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
 }
 
 /// The median of fifty appends of 4 KB, each synced, on the disk of the journal.
