@@ -1,5 +1,6 @@
 //! What a workload gave, as a line of text and as JSON.
 use super::load::Tally;
+use super::samples::Sample;
 use super::{Beside, GatewayArgs, Workload};
 use serde_json::json;
 use std::time::Duration;
@@ -17,6 +18,8 @@ pub(super) struct Figures {
     pub delivered: u64,
     pub missing: u64,
     pub care: Option<Care>,
+    /// How it went, from the first message of the warm-up until all had arrived.
+    pub samples: Vec<Sample>,
 }
 
 /// How coordinated care has read.

@@ -16,7 +16,10 @@ mod care;
 mod figures;
 mod gateway;
 mod load;
+mod plot;
 mod reader;
+mod report;
+mod samples;
 mod sink;
 
 use anyhow::Context as _;
@@ -24,9 +27,17 @@ use care::{CareArgs, Mix, World};
 use clap::{Args, Subcommand, ValueEnum};
 use figures::{Care, Figures, millis};
 use gateway::Process;
+use report::Run;
+use samples::Sampler;
 use sink::Sinks;
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::Write as _;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 /// Measure this gateway on this machine
@@ -84,6 +95,9 @@ struct GatewayArgs {
     /// One JSON object a workload on standard output
     #[arg(long)]
     json: bool,
+    /// Write a page with plots beside that: one file without scripts
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -129,7 +143,12 @@ pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
         let durability = args.durability.name();
         println!("durability {durability}, one fsync {:.2} ms, {} connections", millis(fsync), args.connections);
     }
-    let mut lost = 0;
+    // Opened first: what is measured in minutes is not lost to a folder that is not there.
+    let page =
+        args.html.as_ref().map(|path| File::create(path).with_context(|| format!("cannot write {}", path.display())));
+    let page = page.transpose()?;
+    let machine = report::Machine::look();
+    let (mut lost, mut runs) = (0, Vec::new());
     for workload in &args.workloads {
         let mut alone = None;
         for beside in [None].into_iter().chain(args.beside.iter().copied().map(Some)) {
@@ -143,7 +162,11 @@ pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
             } else {
                 println!("{}", figures.line(*workload, beside, ratios));
             }
+            runs.push(Run { workload: *workload, beside, figures });
         }
+    }
+    if let Some(mut page) = page {
+        page.write_all(report::page(&machine, &args, fsync, &runs).as_bytes())?;
     }
     Ok(ExitCode::from(u8::from(lost > 0)))
 }
@@ -152,13 +175,31 @@ async fn measure(workload: Workload, beside: Option<Beside>, args: &GatewayArgs)
     let sinks = Sinks::start().await?;
     let care = args.coordination.then_some(args.care);
     let process = Process::start(&args.data, &workload.configuration(&sinks, beside, args), care)?;
+    let begin = Instant::now() + Duration::from_secs(args.warm_up);
+    let measured = begin..begin + Duration::from_secs(args.seconds);
+    let (acknowledged, samples) = (Arc::new(AtomicU64::new(0)), RefCell::default());
+    let load = Duration::from_secs(args.warm_up + args.seconds);
+    let sampler = Sampler { process: &process, sinks: &sinks, acknowledged: &acknowledged, begin, load };
+    let figures = tokio::select! {
+        figures = load_and_drain(workload, args, &process, &sinks, measured, Arc::clone(&acknowledged)) => figures?,
+        never = sampler.run(&samples) => match never {},
+    };
+    Ok(Figures { samples: samples.into_inner(), ..figures })
+}
+
+async fn load_and_drain(
+    workload: Workload,
+    args: &GatewayArgs,
+    process: &Process,
+    sinks: &Sinks,
+    measured: Range<Instant>,
+    acknowledged: Arc<AtomicU64>,
+) -> anyhow::Result<Figures> {
+    let care = args.coordination.then_some(args.care);
     let world = care.map(|care| World::new(care, Mix::Mixed));
     let read = || if care.is_some() { process.read() } else { Ok(0) };
     let pace = args.rate.map(|rate| Duration::from_secs_f64(args.connections as f64 / rate.max(0.001)));
-    let started = Instant::now();
-    let begin = started + Duration::from_secs(args.warm_up);
-    let measured = begin..begin + Duration::from_secs(args.seconds);
-    let senders = load::run(process.address(), args.connections, pace, measured.clone(), world);
+    let senders = load::run(process.address(), args.connections, pace, measured.clone(), world, acknowledged);
     let usage = async {
         tokio::time::sleep_until(measured.start.into()).await;
         let (cpu, delivered, read_before) = (process.cpu_seconds(), sinks.count(), read()?);
@@ -184,11 +225,12 @@ async fn measure(workload: Workload, beside: Option<Beside>, args: &GatewayArgs)
         tally,
         seconds: args.seconds as f64,
         cpu_seconds,
-        memory_bytes: process.memory_bytes(),
+        memory_bytes: process.memory_bytes_max(),
         delivered_seconds,
         delivered: count - delivered_before.min(count),
         missing: expected.saturating_sub(count),
         care,
+        samples: Vec::new(),
     })
 }
 
@@ -265,9 +307,8 @@ impl Sureness {
 
 /// The median of fifty appends of 4 KB, each synced, on the disk of the journal.
 fn fsync_latency(folder: &Path) -> std::io::Result<Duration> {
-    use std::io::Write as _;
     let path = folder.join(format!("handoff-bench-fsync-{}", std::process::id()));
-    let mut file = std::fs::File::create(&path)?;
+    let mut file = File::create(&path)?;
     let mut times = Vec::new();
     for _ in 0..50 {
         let started = Instant::now();
