@@ -45,6 +45,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("admin", &["facets", "journal", "mllp", "mapping", "delivery", "coordination", "server", "telemetry"]),
     ("alerts", &["journal", "delivery", "server", "telemetry"]),
+    ("traces", &["delivery", "telemetry"]),
     ("facade", &["facets", "mllp", "privacy", "delivery", "coordination", "server", "admin"]),
     (
         "config",
@@ -62,6 +63,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "server",
             "admin",
             "alerts",
+            "traces",
             "telemetry",
         ],
     ),
@@ -84,6 +86,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "server",
             "admin",
             "alerts",
+            "traces",
             "config",
             "telemetry",
         ],

@@ -37,6 +37,7 @@ mod server;
 mod service;
 mod smart;
 mod tls;
+mod traces;
 mod web;
 
 use process::{Gateway, Peer, message};
