@@ -126,6 +126,17 @@ impl<'a> Facets<'a> {
         format!("{}|{}", text(self.sending_application), text(self.sending_facility))
     }
 
+    /// `ADT^A01` where both are what codes look like; anything else in their place might be anything, and logs and traces are read by many.
+    pub fn kind_text(&self) -> String {
+        let code = |bytes: &[u8]| match bytes {
+            [_, _, _] if bytes.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()) => {
+                String::from_utf8_lossy(bytes).into_owned()
+            }
+            _ => "?".to_owned(),
+        };
+        format!("{}^{}", code(self.code), code(self.event))
+    }
+
     /// Reads the facets of a message; outcome and plan are the caller's to set. `None` stands for bytes without a readable header.
     pub fn of(raw: &[u8], message: Option<Message<'a>>, listener: &'a [u8], received_ms: i64) -> Facets<'a> {
         let header = message.and_then(|message| message.find(SegmentId(*b"MSH")).map(|msh| (message, msh)));

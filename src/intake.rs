@@ -18,6 +18,7 @@ mod delivered;
 mod duplicates;
 mod senders;
 mod sequence;
+mod traced;
 mod translate;
 
 use crate::facets::{Facets, Outcome};
@@ -41,6 +42,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+use traced::Traced;
 use translate::{Frame, Standing};
 
 /// When a message is acknowledged positively. It is on stable storage in any case.
@@ -492,6 +494,7 @@ impl Desk {
         self.meter.translate.time(note.drafted - self.began);
         self.meter.journal.time(note.drafted.elapsed());
         self.meter.message(note.outcome.name(), note.bytes);
+        let traced = Traced::of(seq, &record, &note, self.began);
         note.tell(seq);
         match (waiting, &self.deliveries) {
             (Some(waiting), Some((_, longest))) => {
@@ -499,11 +502,13 @@ impl Desk {
                 Answer::later(async move {
                     let refused = waiting.refused(self.began, longest).await;
                     self.meter.ack.time(self.began.elapsed());
+                    traced.into_iter().for_each(Traced::answered);
                     self.saying(&record, refused)
                 })
             }
             _ => {
                 self.meter.ack.time(self.began.elapsed());
+                traced.into_iter().for_each(Traced::answered);
                 self.saying(&record, None)
             }
         }

@@ -23,4 +23,5 @@ pub mod routing;
 pub mod search;
 pub mod server;
 pub mod telemetry;
+pub mod traces;
 mod words;

@@ -9,6 +9,7 @@ pub mod coverage;
 pub mod dead_letters;
 pub mod explain;
 pub mod files;
+mod html;
 pub mod journal;
 pub mod mappings;
 pub mod messages;

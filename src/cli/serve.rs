@@ -14,6 +14,8 @@ use crate::mapping::Plan;
 use crate::privacy::audit::Looks;
 use crate::server::care::Endpoints;
 use crate::server::{Control, Gateway, Listener, Setup, by_name};
+use crate::telemetry;
+use crate::traces;
 use anyhow::Context as _;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -64,6 +66,7 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let watched = Watched {
         admin: config.admin.clone(),
         alerts: config.alerts.clone(),
+        traces: config.traces.clone(),
         fhir: config.fhir.clone(),
         log: config.log,
         egress,
@@ -97,10 +100,11 @@ fn log_to_stderr(log: Log, data: &Path) {
 struct Watched {
     admin: Option<crate::admin::Options>,
     alerts: Option<alerts::Options>,
+    traces: Option<traces::Options>,
     /// The FHIR interface of coordinated care.
     fhir: Option<crate::facade::Options>,
     log: Log,
-    /// Where alerts may lead.
+    /// Where alerts and traces may lead.
     egress: Egress,
 }
 
@@ -110,16 +114,19 @@ async fn serve(setup: Setup, path: Option<PathBuf>, watched: Watched) -> anyhow:
     let hangup = signal(SignalKind::hangup())?;
     let built_in = path.is_none();
     let (admin, alerts, fhir, log) = (watched.admin.clone(), watched.alerts.clone(), watched.fhir.clone(), watched.log);
+    let traces = watched.traces.clone();
     let read = move || {
         let config = path.as_deref().map_or_else(|| Ok(Config::default()), Config::load);
         let config = config.map_err(|problems| problems.to_string())?;
         // Not passed over in silence: somebody who takes a token away must know that it still opens.
-        if config.admin != admin || config.alerts != alerts || config.fhir != fhir || config.log != log {
-            return Err("[admin], [alerts], [coordination.fhir] and [log] can only be changed by a restart".to_owned());
+        let is_same = config.admin == admin && config.alerts == alerts && config.traces == traces;
+        if !is_same || config.fhir != fhir || config.log != log {
+            return Err("[admin], [alerts], [traces], [coordination.fhir] and [log] need a restart".to_owned());
         }
         self::setup(config).map_err(|error| format!("{error:#}"))
     };
     let data = setup.data.clone();
+    let spans = watched.traces.and_then(|options| Some((telemetry::traces::begin(options.share)?, options)));
     let gateway = Gateway::start(setup, Box::new(read)).await?;
     let (done, is_done) = watch::channel(false);
     let mut beside = JoinSet::new();
@@ -132,6 +139,9 @@ async fn serve(setup: Setup, path: Option<PathBuf>, watched: Watched) -> anyhow:
         eprintln!("{}", facade.line());
         let mut is_done = is_done.clone();
         beside.spawn(facade.run(async move { _ = is_done.wait_for(|done| *done).await }));
+    }
+    if let Some((spans, options)) = spans {
+        beside.spawn(traces::run(options, watched.egress.clone(), spans, is_done.clone()));
     }
     if let Some(options) = watched.alerts {
         beside.spawn(alerts::run(options, watched.egress, gateway.control(), gateway.health(), data, is_done.clone()));

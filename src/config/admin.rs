@@ -159,7 +159,7 @@ pub(super) fn log(section: Section<'_>) -> Log {
 pub(super) fn alerts(section: Section<'_>) -> Option<alerts::Options> {
     let plaintext = section.boolean("plaintext").unwrap_or(false);
     let webhook = match section.text("webhook") {
-        Some(url) => webhook(&section, &url, plaintext),
+        Some(text) => url(&section, &text, ("webhook", "https://alerts.example/hook"), plaintext),
         None => {
             section.wrong("webhook is missing: give the URL to tell, such as webhook = \"https://…\"");
             None
@@ -180,11 +180,17 @@ pub(super) fn alerts(section: Section<'_>) -> Option<alerts::Options> {
     Some(alerts::Options { webhook: webhook?, secret, rules, every })
 }
 
-fn webhook(section: &Section<'_>, text: &Placed<String>, plaintext: bool) -> Option<Url> {
+/// A URL that we ask something of, as the value of a key, with an example of one: somewhere that we may connect to, and encrypted unless it is here.
+pub(super) fn url(
+    section: &Section<'_>,
+    text: &Placed<String>,
+    (key, example): (&str, &str),
+    plaintext: bool,
+) -> Option<Url> {
     let wrong = |why: &str| section.document.wrong(Some(text.at.clone()), why);
     let url = Url::parse(&text.value).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     let Some(url) = url else {
-        wrong("webhook must be a URL such as \"https://alerts.example/hook\"");
+        wrong(&format!("{key} must be a URL such as \"{example}\""));
         return None;
     };
     section.document.check_host(url.host_str().unwrap_or_default(), &text.at);

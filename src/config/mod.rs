@@ -46,7 +46,7 @@
 //! to = { file = "out/bundles.ndjson" }
 //!
 //! [egress]                          # default: anywhere
-//! allow = ["ehr.example", "*.lab.example", "10.2.0.0/16"]   # hosts and networks that routes, tokens and alerts may connect to
+//! allow = ["ehr.example", "*.lab.example", "10.2.0.0/16"]   # hosts and networks that routes, tokens, alerts and traces may connect to
 //!
 //! [admin]                           # health, metrics, the API and the desk; changes need a restart
 //! listen = "127.0.0.1:8080"         # beyond loopback: tls = { certificate, key }, or plaintext = true
@@ -68,6 +68,10 @@
 //! disk_free = "2GB"
 //! certificate = "21d"               # before one of a listener ends
 //! silence = "1h"                    # a listener without a message; of its own with silence = … in [[listener]]; default: none
+//!
+//! [traces]                          # one a message, with each attempt to deliver it; changes need a restart
+//! endpoint = "http://127.0.0.1:4318"   # a collector that takes OTLP over HTTP; beyond loopback https, or plaintext = true
+//! share = 0.01                      # of the messages; what goes wrong is told of in any case
 //!
 //! [coordination]                    # events, and who is told of them; default: none of it
 //! tz = "America/New_York"           # of times without an offset, where the facility says none; default: UTC
@@ -180,6 +184,7 @@ mod problem;
 mod section;
 mod sections;
 mod target;
+mod traces;
 
 pub use problem::{Problem, Problems};
 
@@ -215,13 +220,15 @@ pub struct Config {
     pub admin: Option<crate::admin::Options>,
     /// Whom to tell what.
     pub alerts: Option<alerts::Options>,
+    /// Who is told of the ways of messages.
+    pub traces: Option<crate::traces::Options>,
     /// Who is told what of patients; none without the section.
     pub coordination: Option<crate::coordination::Options>,
     /// Where its FHIR interface is.
     pub fhir: Option<crate::facade::Options>,
     /// How the log is written.
     pub log: Log,
-    /// Where targets and alerts may lead.
+    /// Where targets, alerts and traces may lead.
     pub egress: Allowed,
 }
 
@@ -274,6 +281,7 @@ impl Default for Config {
             routes: vec![archive],
             admin: None,
             alerts: None,
+            traces: None,
             coordination: None,
             fhir: None,
             log: Log::default(),

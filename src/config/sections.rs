@@ -34,6 +34,7 @@ pub(super) fn read(document: &Document<'_>) -> Config {
     }
     config.admin = root.table("admin").and_then(super::admin::admin);
     config.alerts = root.table("alerts").and_then(super::admin::alerts);
+    config.traces = root.table("traces").and_then(super::traces::traces);
     (config.coordination, config.fhir) =
         root.table("coordination").map(super::coordination::coordination).unwrap_or_default();
     config.log = root.table("log").map(super::admin::log).unwrap_or_default();

@@ -108,6 +108,8 @@ fn what_operators_set() {
         webhook = "https://alerts.example/hook?key=1"
         queue_age = "5m"
         disk_free = "10GB"
+        [traces]
+        endpoint = "http://127.0.0.1:4318"
         "#
     );
     let config = parse(&text).unwrap();
@@ -120,8 +122,13 @@ fn what_operators_set() {
     let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
     assert_eq!((alerts.rules.queue_age, alerts.rules.route_held), (minutes(5), minutes(60)));
     assert_eq!((alerts.rules.disk_free, config.listeners[0].silence), (10 << 30, Some(minutes(30))));
+    let traces = config.traces.unwrap();
+    assert_eq!((traces.endpoint.as_str(), traces.share), ("http://127.0.0.1:4318/", 0.01));
     let none = parse("").unwrap();
-    assert!(none.admin.is_none() && none.alerts.is_none(), "nothing is served or told unless somebody asks for it");
+    assert!(
+        none.admin.is_none() && none.alerts.is_none() && none.traces.is_none(),
+        "nothing is served or told unless somebody asks for it"
+    );
 }
 
 #[test]
@@ -284,6 +291,10 @@ fn each_mistake_has_a_remedy() {
         (wrong("[log]\nformat = \"xml\""), "format must be one of \"text\", \"json\""),
         (wrong("[alerts]\nqueue_age = \"1m\""), "webhook is missing"),
         (wrong("[alerts]\nwebhook = \"http://a.example/x\""), "http is not encrypted"),
+        (wrong("[traces]\nshare = 0.5"), "endpoint is missing"),
+        (wrong("[traces]\nendpoint = \"127.0.0.1:4318\""), "endpoint must be a URL such as \"http://127.0.0.1:4318\""),
+        (wrong("[traces]\nendpoint = \"http://a.example:4318\""), "http is not encrypted"),
+        (wrong("[traces]\nendpoint = \"http://127.0.0.1:4318\"\nshare = 1.5"), "a number from 0 to 1"),
         (wrong("[alerts]\nwebhook = \"https://a.example/x\"\nevery = \"0s\""), "every must be more than nothing"),
     ] {
         assert!(found.contains(expected), "{expected:?} not in:\n{found}");
@@ -307,6 +318,8 @@ name = "hook"
 to = {{ rest_hook = "https://hook.lab.example/x" }}
 [alerts]
 webhook = "https://alerts.example/x"
+[traces]
+endpoint = "https://traces.example:4318"
 "#
         )
     };
@@ -314,7 +327,9 @@ webhook = "https://alerts.example/x"
     assert!(told.contains("handoff.toml:8:15: 10.9.0.1 is not in [egress] allow"), "{told}");
     assert!(!told.contains("ehr.example is") && !told.contains("hook.lab"), "names may be in a network: {told}");
     let told = wrong(&text("[\"*.lab.example\"]"));
-    for (place, host) in [("5:15", "ehr.example"), ("5:109", "token.example"), ("13:11", "alerts.example")] {
+    let hosts =
+        [("5:15", "ehr.example"), ("5:109", "token.example"), ("13:11", "alerts.example"), ("15:12", "traces.example")];
+    for (place, host) in hosts {
         assert!(told.contains(&format!("handoff.toml:{place}: {host} is not in [egress] allow")), "{told}");
     }
     assert!(wrong("[egress]\nallow = [\"https://x\"]").contains(":2:10: allow lists hosts and networks"));

@@ -13,6 +13,7 @@ use super::order::{Key, Order};
 use super::plans::Plans;
 use super::schedule::{Job, Limits, Next, Schedule, Tried};
 use super::supply::{self, Supply};
+use super::traced::{self, Attempted, Attempting};
 use super::{OpenError, Options, Retry, UNTRANSLATED};
 use crate::facets::{Facets, Outcome};
 use crate::journal::{self, Codes, DeadLetter, Error, Journal, Position, State, Step, Unsent};
@@ -101,10 +102,12 @@ struct Found {
 enum Action {
     Pass,
     Deliver(Key, Arc<Live>),
-    GiveUp(String),
+    /// The message, if it can be read at all.
+    GiveUp(String, Option<Arc<Live>>),
 }
 
-type Deliveries = JoinSet<(Channel, Job, Progress)>;
+type Deliveries = JoinSet<Delivery>;
+type Delivery = (Channel, Job, Progress, Option<Attempted>);
 
 /// Messages taken from the journal or the tail at once.
 const MESSAGES_MAX: usize = 256;
@@ -276,7 +279,7 @@ impl Lane {
                     self.gauge.filtered(1);
                     self.settle(found.seq, found.last);
                 }
-                Action::GiveUp(reason) => self.give_up(found.seq, found.last, 0, reason),
+                Action::GiveUp(reason, live) => self.give_up(found.seq, found.last, 0, reason, live.as_deref()),
                 Action::Deliver(key, live) if self.schedule.takes(key) => {
                     self.ledger.park(found.seq);
                     match self.tried_before(found.seq) {
@@ -340,20 +343,20 @@ impl Lane {
         let live = match next {
             supply::Next::Damaged(seq, last) => {
                 let reason = format!("the journal cannot read it: records {seq} to {last} are damaged");
-                return Found { seq, last, action: Action::GiveUp(reason) };
+                return Found { seq, last, action: Action::GiveUp(reason, None) };
             }
             supply::Next::Message(live) => live,
         };
         let why = |fallback: &str| live.failure.clone().unwrap_or_else(|| fallback.into());
         let seq = live.seq;
         let action = match (&self.duty, Facets::decode(&live.facets)) {
-            (_, None) => Action::GiveUp(why("its facets cannot be read")),
+            (_, None) => Action::GiveUp(why("its facets cannot be read"), None),
             (Duty::CollectUntranslated, Some(facets)) => match facets.outcome {
                 Outcome::Untranslated
                 | Outcome::Rejected
                 | Outcome::Refused
                 | Outcome::Foreign
-                | Outcome::Unreadable => Action::GiveUp(why("could not be translated")),
+                | Outcome::Unreadable => Action::GiveUp(why("could not be translated"), Some(Arc::clone(&live))),
                 Outcome::Received | Outcome::Translated | Outcome::Ignored => Action::Pass,
             },
             (Duty::Deliver { route, order, acknowledges: true, .. }, Some(facets)) => {
@@ -369,7 +372,7 @@ impl Lane {
             }
             (Duty::Deliver { route, .. }, Some(facets)) if !route.wants(&facets, &live.raw) => Action::Pass,
             (Duty::Deliver { wants_bundle: true, .. }, Some(_)) if live.bundle.is_empty() => {
-                Action::GiveUp(why("there is no Bundle"))
+                Action::GiveUp(why("there is no Bundle"), Some(Arc::clone(&live)))
             }
             (Duty::Deliver { batches: true, .. }, Some(_)) => Action::Deliver(Key::Route, Arc::clone(&live)),
             (Duty::Deliver { order, .. }, Some(facets)) => {
@@ -392,11 +395,15 @@ impl Lane {
                 Next::Deliver(job) => {
                     let Some(mut channel) = self.channels.pop() else { break };
                     let meter = self.meter.clone();
+                    let attempting = Attempting::begin(traced::DELIVER, channel.kind(), &job.messages);
                     deliveries.spawn(async move {
                         let began = Instant::now();
-                        let progress = channel.deliver(&job.messages).await;
-                        meter.attempt(ended(&progress), began.elapsed());
-                        (channel, job, progress)
+                        let traceparent = attempting.as_ref().and_then(Attempting::traceparent);
+                        let progress = channel.deliver(&job.messages, traceparent.as_deref()).await;
+                        let ended = ended(&progress);
+                        meter.attempt(ended, began.elapsed());
+                        let attempted = attempting.map(|attempting| attempting.end(&progress, ended));
+                        (channel, job, progress, attempted)
                     });
                 }
             }
@@ -419,9 +426,9 @@ impl Lane {
                     self.settle(from, from);
                     break;
                 }
-                Action::GiveUp(reason) => {
+                Action::GiveUp(reason, live) => {
                     self.schedule.drop_first(key);
-                    self.give_up(from, from, 0, reason);
+                    self.give_up(from, from, 0, reason, live.as_deref());
                     break;
                 }
             }
@@ -429,11 +436,17 @@ impl Lane {
         Ok(any)
     }
 
-    fn finished(&mut self, delivery: Result<(Channel, Job, Progress), JoinError>) {
+    fn finished(&mut self, delivery: Result<Delivery, JoinError>) {
         // Only this lane could cancel it, and does not: so it panicked.
-        let (channel, job, progress) = delivery.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        let (channel, job, progress, attempted) =
+            delivery.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         self.channels.push(channel);
+        let failed = progress.failure.as_ref().and_then(|_| job.messages.get(progress.delivered).cloned());
+        let attempted = attempted.map(|attempted| (attempted, job.messages.clone()));
         let finished = self.schedule.finished(job, progress, Instant::now());
+        if let Some((attempted, messages)) = attempted {
+            attempted.tell(&self.name, &messages, finished.failures());
+        }
         if let Some(seq) = finished.delivered.first() {
             tracing::debug!(route = self.name, seq, count = finished.delivered.len(), "delivered");
             self.gauge.sent(finished.delivered.len() as u64, (self.common.clock)().as_millisecond());
@@ -445,7 +458,7 @@ impl Lane {
             self.settle(seq, seq);
         }
         if let Some((seq, attempts, reason)) = finished.given_up {
-            self.give_up(seq, seq, attempts, reason);
+            self.give_up(seq, seq, attempts, reason, failed.as_deref());
         }
         if let Some((seq, reason)) = finished.skipped {
             tracing::warn!(route = self.name, seq, "not delivered, passed over as the route says: {reason}");
@@ -478,7 +491,10 @@ impl Lane {
         self.common.settled.settle(&self.name, seq, last, false);
     }
 
-    fn give_up(&mut self, seq: u64, last: u64, attempts: u32, reason: String) {
+    fn give_up(&mut self, seq: u64, last: u64, attempts: u32, reason: String, live: Option<&Live>) {
+        if let Some(live) = live {
+            traced::dead_letter(&self.name, live, attempts);
+        }
         tracing::error!(route = self.name, seq, attempts, "dead letter: {reason}");
         self.gauge.errored();
         let at_ms = (self.common.clock)().as_millisecond();
@@ -509,7 +525,8 @@ async fn news(head: &mut watch::Receiver<u64>, pause: Duration) -> Result<(), wa
     Ok(())
 }
 
-fn ended(progress: &Progress) -> Attempt {
+/// How an attempt ended that came so far.
+pub(super) fn ended(progress: &Progress) -> Attempt {
     match progress.failure {
         None => Attempt::Delivered,
         Some(Failure::Refused(_) | Failure::Skipped(_)) => Attempt::Refused,

@@ -18,6 +18,7 @@
 //! | `plans` | with which mappings |
 //! | `acknowledgement` | what a route sends that answers instead of delivering |
 //! | `gauge` | what a lane shows of itself |
+//! | `traced` | deliveries as traces tell of them |
 //! | `lane` | all of it at work |
 //!
 //! One lane more than there are routes: [`UNTRANSLATED`] gives up what intake could not translate, so that it lies among the dead letters.
@@ -33,6 +34,7 @@ pub mod resend;
 mod retry;
 mod schedule;
 mod supply;
+mod traced;
 
 pub use gauge::{Gauge, Reading};
 pub use lane::{Common, Lane, Wish};

@@ -2,8 +2,10 @@
 use super::acknowledgement;
 use super::channel::replies::Replies;
 use super::channel::{Channel, Target};
+use super::lane::ended;
 use super::plans::Plans;
 use super::supply::again;
+use super::traced::{self, Attempting};
 use super::{Options, UNTRANSLATED};
 use crate::facets::{Facets, Outcome};
 use crate::journal::{DeadLetter, Error, Item, Record, State, View};
@@ -96,7 +98,7 @@ pub async fn letter(
             false => prepare(letter.seq, record, &outlets.plans, options.target.wants_bundle()),
         };
         let failure = match prepared {
-            Ok(live) => deliver(live, options.target.clone()).await.err(),
+            Ok(live) => deliver(live, options.target.clone(), &options.route.name).await.err(),
             Err(why) => Some(why),
         };
         sent.push(Sent { route: options.route.name.clone(), failure });
@@ -201,15 +203,22 @@ pub fn is_due(state: &State, route: &Route, seq: u64, record: &Record) -> Result
     Ok(seq >= position.ahead || position.waiting.binary_search(&seq).is_ok())
 }
 
-/// Delivers it; once.
+/// Delivers it to the target of a route; once.
 ///
 /// # Errors
 /// What the target says.
-pub async fn deliver(live: Live, target: Target) -> Result<(), String> {
+async fn deliver(live: Live, target: Target, route: &str) -> Result<(), String> {
     // Nothing is passed over here: whoever sends a message again wants to know whether it has arrived.
     let mut channels = Channel::several(target, &Replies::default(), 1).map_err(|error| error.to_string())?;
     let Some(channel) = channels.first_mut() else { return Err("the target has no channel".into()) };
-    let failure = channel.deliver(&[Arc::new(live)]).await.failure;
+    let live = [Arc::new(live)];
+    let attempting = Attempting::begin(traced::RESEND, channel.kind(), &live);
+    let traceparent = attempting.as_ref().and_then(Attempting::traceparent);
+    let progress = channel.deliver(&live, traceparent.as_deref()).await;
+    if let Some(attempting) = attempting {
+        attempting.end(&progress, ended(&progress)).tell(route, &live, 0);
+    }
+    let failure = progress.failure;
     // A file that is published later would wait for a route that may not run.
     channel.end().await;
     match failure {
@@ -230,7 +239,7 @@ mod tests {
         let path = folder.path().join("out.ndjson");
         let target = Target::File(file::Options { path, envelope: Envelope::Message, roll });
         let bundle = br#"{"resourceType":"Bundle","type":"message"}"#.to_vec();
-        deliver(Live { bundle, ..Live::default() }, target).await.unwrap();
+        deliver(Live { bundle, ..Live::default() }, target, "archive").await.unwrap();
         let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
         let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
         names.sort();

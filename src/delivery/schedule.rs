@@ -57,6 +57,14 @@ pub(super) struct Finished {
     pub skipped: Option<(u64, String)>,
 }
 
+impl Finished {
+    /// How often the message that failed has failed, this time included; 0 where that does not count, or none failed.
+    pub fn failures(&self) -> u32 {
+        let given_up = self.given_up.as_ref().map(|(_, attempts, _)| *attempts);
+        given_up.or(self.again.as_ref().map(|again| again.failed)).unwrap_or(0)
+    }
+}
+
 /// A message that will be tried again.
 #[derive(Debug)]
 pub(super) struct Again {

@@ -86,7 +86,7 @@ impl Intake {
         let ack = self.pen.acknowledge(message, fate, verdict.failure.as_ref(), standing.sequence, received);
         let note = Note {
             message_id: facets.message_id_text(),
-            kind: kind(&facets),
+            kind: facets.kind_text(),
             outcome: verdict.outcome,
             bytes: raw.len(),
             reused: standing.reused,
@@ -178,15 +178,4 @@ fn judge(
         }
         Err(failure) => Verdict { outcome: Outcome::Untranslated, failure: Some(failure) },
     }
-}
-
-/// `ADT^A01` where both are what codes look like; anything else in their place might be anything, and the log is read by many.
-fn kind(facets: &Facets<'_>) -> String {
-    let code = |bytes: &[u8]| match bytes {
-        [_, _, _] if bytes.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()) => {
-            String::from_utf8_lossy(bytes).into_owned()
-        }
-        _ => "?".to_owned(),
-    };
-    format!("{}^{}", code(facets.code), code(facets.event))
 }

@@ -10,6 +10,7 @@ mod figures;
 mod histogram;
 pub mod names;
 mod process;
+pub mod traces;
 
 pub use figures::{Figures, RouteFigures};
 pub use histogram::Histogram;
@@ -39,6 +40,7 @@ pub struct Telemetry {
     unmapped: Family<Labels, Counter>,
     unroutable: Family<Labels, Counter>,
     refused: Family<Labels, Counter>,
+    spans: Family<Labels, Counter>,
     stages: Times,
     deliveries: Times,
     journal: JournalMeter,
@@ -112,6 +114,7 @@ impl Telemetry {
         let times = || Times::new_with_constructor(Histogram::of_times);
         let (messages, received) = (Family::default(), Family::default());
         let (unmapped, unroutable, refused) = (Family::default(), Family::default(), Family::default());
+        let spans = Family::default();
         let (stages, deliveries) = (times(), times());
         let journal =
             JournalMeter { batch: Histogram::of_counts(), sync: Histogram::of_times(), queue: Gauge::default() };
@@ -125,6 +128,7 @@ impl Telemetry {
         describe(&mut registry, names::UNMAPPED, None, &unmapped);
         describe(&mut registry, names::UNROUTABLE, None, &unroutable);
         describe(&mut registry, names::REFUSED, None, &refused);
+        describe(&mut registry, names::SPANS, None, &spans);
         describe(&mut registry, names::STAGE, Some(Unit::Seconds), &stages);
         describe(&mut registry, names::DELIVERY, Some(Unit::Seconds), &deliveries);
         describe(&mut registry, names::JOURNAL_BATCH, None, &journal.batch);
@@ -141,6 +145,7 @@ impl Telemetry {
             unmapped,
             unroutable,
             refused,
+            spans,
             stages,
             deliveries,
             journal,
@@ -180,6 +185,11 @@ impl Telemetry {
     /// A sender that a listener did not let in. Looks the counter up: those few are no load, and one that comes again and again costs more by its handshake.
     pub fn refused(&self, listener: &str, reason: &str) {
         self.refused.get_or_create_owned(&labels(&[(names::LISTENER, listener), (names::REASON, reason)])).inc();
+    }
+
+    /// What has come of spans of traces. Looks the counter up: spans are few, and those that are dropped are many only where nobody waits for them.
+    pub fn spans(&self, result: &str, count: u64) {
+        self.spans.get_or_create_owned(&labels(&[(names::RESULT, result)])).inc_by(count);
     }
 
     /// The meter of a route.

@@ -29,6 +29,10 @@ pub(super) const TAIL: Name =
     ("tail_reads", "Reads of routes, by result: hit (in memory), miss (from the journal, translated again)");
 pub(super) const UNROUTABLE: Name =
     ("unroutable", "What loops ask of somebody and that leads to nobody, by whom it was for");
+pub(super) const SPANS: Name = (
+    "trace_spans",
+    "Spans of traces, by result: sent, dropped (more than the collector takes), refused (by the collector, or it was out of reach for too long)",
+);
 
 // Asked for when they are looked at.
 pub(super) const CONNECTIONS: Name = ("connections", "Open connections, by listener");
@@ -73,6 +77,13 @@ pub const NOT_STORED: &str = "not_stored";
 pub const REPEATED: &str = "repeated";
 /// That of messages with another sequence number than the one that is expected.
 pub const OUT_OF_SEQUENCE: &str = "out_of_sequence";
+
+/// Spans that the collector has taken.
+pub const SPANS_SENT: &str = "sent";
+/// Spans for which there was no room.
+pub const SPANS_DROPPED: &str = "dropped";
+/// Spans that the collector did not take.
+pub const SPANS_REFUSED: &str = "refused";
 
 /// The span of a connection to a listener.
 pub const SPAN_CONNECTION: &str = "connection";

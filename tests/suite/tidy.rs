@@ -46,6 +46,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("admin", &["facets", "journal", "mllp", "mapping", "delivery", "coordination", "server", "telemetry"]),
     ("alerts", &["journal", "delivery", "server", "telemetry"]),
     ("desk", &["admin", "coordination", "privacy", "server"]),
+    ("traces", &["delivery", "telemetry"]),
     ("facade", &["facets", "mllp", "privacy", "delivery", "coordination", "server", "admin"]),
     (
         "config",
@@ -63,6 +64,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "server",
             "admin",
             "alerts",
+            "traces",
             "telemetry",
         ],
     ),
@@ -86,6 +88,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "server",
             "admin",
             "alerts",
+            "traces",
             "config",
             "telemetry",
         ],

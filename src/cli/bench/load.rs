@@ -4,6 +4,8 @@ use crate::mllp::client::{Client, Options};
 use anyhow::{Context as _, bail};
 use hdrhistogram::Histogram;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
@@ -23,30 +25,42 @@ impl Tally {
         Ok(Tally { acknowledged: 0, acknowledged_ever: 0, late: Histogram::new(3)? })
     }
 
+    /// The time within which that share of the messages was acknowledged.
+    pub fn at(&self, quantile: f64) -> Duration {
+        Duration::from_micros(self.late.value_at_quantile(quantile))
+    }
+
+    /// Acknowledgements whose time was taken.
+    pub fn timed(&self) -> u64 {
+        self.late.len()
+    }
+
     /// The 50th, 99th and 99.9th percentile.
     pub fn quantiles(&self) -> [Duration; 3] {
-        [0.5, 0.99, 0.999].map(|quantile| Duration::from_micros(self.late.value_at_quantile(quantile)))
+        [0.5, 0.99, 0.999].map(|quantile| self.at(quantile))
     }
 }
 
 /// Numbers of messages of a connection: more than it ever sends, and no part of a visit.
 const NUMBERS: u64 = 10_000_000;
 
-/// Sends until `measured` ends. `pace` is the time between two messages of one connection, if they are sent at fixed times. Visits of `world`, else admissions.
+/// Sends until `measured` ends, and counts in `acknowledged` as it goes. `pace` is the time between two messages of one connection, if they are sent at fixed times. Visits of `world`, else admissions.
 pub(super) async fn run(
     address: String,
     connections: usize,
     pace: Option<Duration>,
     measured: Range<Instant>,
     world: Option<World>,
+    acknowledged: Arc<AtomicU64>,
 ) -> anyhow::Result<Tally> {
     let mut senders = JoinSet::new();
     for number in 0..connections {
         let (address, measured, world) = (address.clone(), measured.clone(), world.clone());
+        let acknowledged = Arc::clone(&acknowledged);
         // Due times of the connections lie evenly between one another.
         let first = Instant::now() + pace.unwrap_or_default().mul_f64(number as f64 / connections as f64);
         let schedule = pace.map(|pace| (first, pace));
-        senders.spawn(async move { send(&address, number, schedule, measured, world.as_ref()).await });
+        senders.spawn(async move { send(&address, number, schedule, measured, world.as_ref(), &acknowledged).await });
     }
     let mut all = Tally::new()?;
     while let Some(tally) = senders.join_next().await {
@@ -64,6 +78,7 @@ async fn send(
     schedule: Option<(Instant, Duration)>,
     measured: Range<Instant>,
     world: Option<&World>,
+    acknowledged: &AtomicU64,
 ) -> anyhow::Result<Tally> {
     let patient = Options {
         connect_timeout: Duration::from_secs(30),
@@ -101,6 +116,7 @@ async fn send(
             bail!("message {id} was not accepted: {}", String::from_utf8_lossy(&answer).replace('\r', " "));
         }
         tally.acknowledged_ever += 1;
+        acknowledged.fetch_add(1, Ordering::Relaxed);
         if due >= measured.start && Instant::now() < measured.end {
             tally.acknowledged += 1;
         }

@@ -13,20 +13,31 @@
 //! Without `--rate` each connection sends as soon as the acknowledgement before has come. With it messages are sent at fixed times, whether or not the gateway
 //! keeps up, and an acknowledgement is as late as it comes after that time: no pause of the gateway hides the messages that it held up.
 mod care;
+mod figures;
 mod gateway;
 mod load;
+mod plot;
 mod reader;
+mod report;
+mod samples;
 mod sink;
 
 use anyhow::Context as _;
 use care::{CareArgs, Mix, World};
 use clap::{Args, Subcommand, ValueEnum};
+use figures::{Care, Figures, millis};
 use gateway::Process;
-use load::Tally;
-use serde_json::json;
+use report::Run;
+use samples::Sampler;
 use sink::Sinks;
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::Write as _;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 /// Measure this gateway on this machine
@@ -84,6 +95,9 @@ struct GatewayArgs {
     /// One JSON object a workload on standard output
     #[arg(long)]
     json: bool,
+    /// Write a page with plots beside that: one file without scripts
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -129,7 +143,12 @@ pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
         let durability = args.durability.name();
         println!("durability {durability}, one fsync {:.2} ms, {} connections", millis(fsync), args.connections);
     }
-    let mut lost = 0;
+    // Opened first: what is measured in minutes is not lost to a folder that is not there.
+    let page =
+        args.html.as_ref().map(|path| File::create(path).with_context(|| format!("cannot write {}", path.display())));
+    let page = page.transpose()?;
+    let machine = report::Machine::look();
+    let (mut lost, mut runs) = (0, Vec::new());
     for workload in &args.workloads {
         let mut alone = None;
         for beside in [None].into_iter().chain(args.beside.iter().copied().map(Some)) {
@@ -143,46 +162,44 @@ pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
             } else {
                 println!("{}", figures.line(*workload, beside, ratios));
             }
+            runs.push(Run { workload: *workload, beside, figures });
         }
     }
+    if let Some(mut page) = page {
+        page.write_all(report::page(&machine, &args, fsync, &runs).as_bytes())?;
+    }
     Ok(ExitCode::from(u8::from(lost > 0)))
-}
-
-/// What one workload gave.
-struct Figures {
-    tally: Tally,
-    seconds: f64,
-    /// Processor time of the gateway while it was measured.
-    cpu_seconds: f64,
-    memory_bytes: u64,
-    /// Until the sinks had everything, from the first message measured on.
-    delivered_seconds: f64,
-    delivered: u64,
-    missing: u64,
-    care: Option<Care>,
-}
-
-/// How coordinated care has read.
-struct Care {
-    /// Messages a second while it was measured.
-    beside: f64,
-    /// Messages that it had not read when the load ended.
-    behind: u64,
-    /// Messages a second after that.
-    alone: f64,
 }
 
 async fn measure(workload: Workload, beside: Option<Beside>, args: &GatewayArgs) -> anyhow::Result<Figures> {
     let sinks = Sinks::start().await?;
     let care = args.coordination.then_some(args.care);
     let process = Process::start(&args.data, &workload.configuration(&sinks, beside, args), care)?;
+    let begin = Instant::now() + Duration::from_secs(args.warm_up);
+    let measured = begin..begin + Duration::from_secs(args.seconds);
+    let (acknowledged, samples) = (Arc::new(AtomicU64::new(0)), RefCell::default());
+    let load = Duration::from_secs(args.warm_up + args.seconds);
+    let sampler = Sampler { process: &process, sinks: &sinks, acknowledged: &acknowledged, begin, load };
+    let figures = tokio::select! {
+        figures = load_and_drain(workload, args, &process, &sinks, measured, Arc::clone(&acknowledged)) => figures?,
+        never = sampler.run(&samples) => match never {},
+    };
+    Ok(Figures { samples: samples.into_inner(), ..figures })
+}
+
+async fn load_and_drain(
+    workload: Workload,
+    args: &GatewayArgs,
+    process: &Process,
+    sinks: &Sinks,
+    measured: Range<Instant>,
+    acknowledged: Arc<AtomicU64>,
+) -> anyhow::Result<Figures> {
+    let care = args.coordination.then_some(args.care);
     let world = care.map(|care| World::new(care, Mix::Mixed));
     let read = || if care.is_some() { process.read() } else { Ok(0) };
     let pace = args.rate.map(|rate| Duration::from_secs_f64(args.connections as f64 / rate.max(0.001)));
-    let started = Instant::now();
-    let begin = started + Duration::from_secs(args.warm_up);
-    let measured = begin..begin + Duration::from_secs(args.seconds);
-    let senders = load::run(process.address(), args.connections, pace, measured.clone(), world);
+    let senders = load::run(process.address(), args.connections, pace, measured.clone(), world, acknowledged);
     let usage = async {
         tokio::time::sleep_until(measured.start.into()).await;
         let (cpu, delivered, read_before) = (process.cpu_seconds(), sinks.count(), read()?);
@@ -208,11 +225,12 @@ async fn measure(workload: Workload, beside: Option<Beside>, args: &GatewayArgs)
         tally,
         seconds: args.seconds as f64,
         cpu_seconds,
-        memory_bytes: process.memory_bytes(),
+        memory_bytes: process.memory_bytes_max(),
         delivered_seconds,
         delivered: count - delivered_before.min(count),
         missing: expected.saturating_sub(count),
         care,
+        samples: Vec::new(),
     })
 }
 
@@ -287,89 +305,10 @@ impl Sureness {
     }
 }
 
-impl Figures {
-    fn rate(&self) -> f64 {
-        self.tally.acknowledged as f64 / self.seconds
-    }
-
-    fn cpu_rate(&self) -> f64 {
-        self.tally.acknowledged as f64 / self.cpu_seconds.max(0.01)
-    }
-
-    fn delivered_rate(&self) -> f64 {
-        self.delivered as f64 / self.delivered_seconds
-    }
-
-    fn line(&self, workload: Workload, beside: Option<Beside>, [acknowledged, cpu, delivered]: [f64; 3]) -> String {
-        let [median, high, highest] = self.tally.quantiles();
-        let ratios = match (beside, workload.routes()) {
-            (None, _) => String::new(),
-            (Some(_), 0) => format!("; of its speed alone {acknowledged:.2}, for each second of processor {cpu:.2}"),
-            (Some(_), _) => format!(
-                "; of its speed alone {acknowledged:.2}, for each second of processor {cpu:.2}, delivered {delivered:.2}"
-            ),
-        };
-        let delivered = match workload.routes() {
-            0 => String::new(),
-            _ => {
-                format!(", {:.0} deliveries/s until all had arrived ({} missing)", self.delivered_rate(), self.missing)
-            }
-        };
-        let care = self.care.as_ref().map_or(String::new(), |Care { beside, behind, alone }| {
-            format!(", coordinated care read {beside:.0} msg/s, then {behind} behind and {alone:.0} msg/s")
-        });
-        format!(
-            "{}{}: {:.0} msg/s acknowledged, {:.0} msg/s for each second of processor, ACK p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, memory {} MB{delivered}{care}{ratios}",
-            workload.name(),
-            beside.map_or("", Beside::words),
-            self.rate(),
-            self.cpu_rate(),
-            millis(median),
-            millis(high),
-            millis(highest),
-            self.memory_bytes >> 20,
-        )
-    }
-
-    fn json(
-        &self,
-        workload: Workload,
-        args: &GatewayArgs,
-        fsync: Duration,
-        beside: Option<Beside>,
-        [acknowledged, cpu, delivered]: [f64; 3],
-    ) -> serde_json::Value {
-        let [median, high, highest] = self.tally.quantiles();
-        json!({
-            "workload": workload.name(),
-            "beside": beside.map(Beside::name),
-            "ratio_to_alone": beside.map(|_| json!({ "acknowledged": acknowledged, "acknowledged_per_cpu": cpu, "delivered": delivered })),
-            "durability": args.durability.name(),
-            "index": args.index,
-            "fsync_ms": millis(fsync),
-            "connections": args.connections,
-            "rate": args.rate,
-            "seconds": self.seconds,
-            "acknowledged_per_s": self.rate(),
-            "acknowledged_per_cpu_s": self.cpu_rate(),
-            "ack_ms": { "p50": millis(median), "p99": millis(high), "p99.9": millis(highest) },
-            "memory_bytes": self.memory_bytes,
-            "deliveries_per_s": self.delivered_rate(),
-            "missing": self.missing,
-            "care": self.care.as_ref().map(|care| json!({ "read_per_s": care.beside, "behind": care.behind, "read_per_s_after": care.alone })),
-        })
-    }
-}
-
-fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
-}
-
 /// The median of fifty appends of 4 KB, each synced, on the disk of the journal.
 fn fsync_latency(folder: &Path) -> std::io::Result<Duration> {
-    use std::io::Write as _;
     let path = folder.join(format!("handoff-bench-fsync-{}", std::process::id()));
-    let mut file = std::fs::File::create(&path)?;
+    let mut file = File::create(&path)?;
     let mut times = Vec::new();
     for _ in 0..50 {
         let started = Instant::now();

@@ -1,5 +1,6 @@
-//! The report as one page: no script, no request, every text escaped.
+//! The report as one page.
 use super::{code_shown, example_text, head, percent, reached};
+use crate::cli::html::{begin, escaped};
 use crate::mapping::coverage::{FieldLine, Report, Tally};
 use std::fmt::Write as _;
 
@@ -13,13 +14,8 @@ td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 
 /// The whole page.
 pub fn page(report: &Report) -> String {
-    let mut out = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\
-         <title>handoff coverage</title><style>{STYLE}</style></head><body>\n<h1>Coverage</h1>\n<p>{}</p>\n{}\n",
-        escaped(&head(report)),
-        bar(report.total)
-    );
+    let mut out = begin("handoff coverage", STYLE);
+    let _ = writeln!(out, "<h1>Coverage</h1>\n<p>{}</p>\n{}", escaped(&head(report)), bar(report.total));
     segments(&mut out, report);
     fields(&mut out, "Reached nothing", &report.lost, |tally| tally.nowhere);
     fields(&mut out, "Read as condition or identity only", &report.read_only, |tally| tally.read_only);
@@ -155,21 +151,4 @@ fn bar(tally: Tally) -> String {
         width(tally.mapped),
         width(tally.read_only)
     )
-}
-
-/// Text for HTML, in elements and attributes alike.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c if c.is_control() => out.push('\u{FFFD}'),
-            c => out.push(c),
-        }
-    }
-    out
 }

@@ -126,7 +126,7 @@ impl Sender {
         let Some(channel) = &mut self.channel else { return Sent::Arrived };
         let mut attempt = 1;
         loop {
-            let (out_of_reach, reason, after) = match channel.deliver(&live).await.failure {
+            let (out_of_reach, reason, after) = match channel.deliver(&live, None).await.failure {
                 None => return Sent::Arrived,
                 Some(Failure::Refused(reason)) => return Sent::Failed(reason),
                 // As the route wants it: it need not arrive.

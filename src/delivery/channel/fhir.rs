@@ -60,6 +60,22 @@ struct Shared {
     tokens: Option<Tokens>,
 }
 
+/// What a request says of its message beside the body.
+#[derive(Debug, Clone)]
+struct Labels<'a> {
+    /// The same for every attempt.
+    key: Option<String>,
+    /// Its trace and this attempt.
+    traceparent: Option<&'a str>,
+}
+
+impl<'a> Labels<'a> {
+    /// Those of one of several requests, by its number.
+    fn of_part(&self, number: usize) -> Labels<'a> {
+        Labels { key: self.key.as_ref().map(|key| format!("{key}.{number}")), ..*self }
+    }
+}
+
 const JSON: &str = "application/fhir+json";
 
 impl FhirChannel {
@@ -72,9 +88,9 @@ impl FhirChannel {
         Ok(FhirChannel { shared: Arc::new(Shared { client, options, replies, tokens }) })
     }
 
-    pub(super) async fn deliver(&mut self, messages: &[Arc<Live>]) -> Progress {
+    pub(super) async fn deliver(&mut self, messages: &[Arc<Live>], traceparent: Option<&str>) -> Progress {
         for (delivered, live) in messages.iter().enumerate() {
-            if let Err(failure) = self.shared.send(live).await {
+            if let Err(failure) = self.shared.send(live, traceparent).await {
                 return Progress { delivered, failure: Some(failure) };
             }
         }
@@ -83,10 +99,11 @@ impl FhirChannel {
 }
 
 impl Shared {
-    async fn send(&self, live: &Live) -> Result<(), Failure> {
+    async fn send(&self, live: &Live, traceparent: Option<&str>) -> Result<(), Failure> {
         let key = Facets::decode(&live.facets).map(|facets| facets.message_id_text());
+        let whole = Labels { key, traceparent };
         let kind = match self.options.envelope {
-            Envelope::Message | Envelope::Collection => return self.send_whole(live, key).await,
+            Envelope::Message | Envelope::Collection => return self.send_whole(live, whole).await,
             Envelope::Put => None,
             Envelope::Transaction => Some("transaction-response"),
             Envelope::Batch => Some("batch-response"),
@@ -96,25 +113,25 @@ impl Shared {
         let several = parts.len() > 1;
         for (number, part) in parts.iter().enumerate() {
             // Each request has a key of its own: a server that remembers keys would take the second part for the first once more.
-            let key = key.as_ref().map(|key| if several { format!("{key}.{}", number + 1) } else { key.clone() });
+            let labels = if several { whole.of_part(number + 1) } else { whole.clone() };
             match (kind, part.first()) {
-                (None, Some(&at)) => self.send_one(&mut requests, at, key).await?,
+                (None, Some(&at)) => self.send_one(&mut requests, at, labels).await?,
                 (None, None) => {}
-                (Some(kind), _) => self.send_part(&mut requests, part, kind, key).await?,
+                (Some(kind), _) => self.send_part(&mut requests, part, kind, labels).await?,
             }
         }
         Ok(())
     }
 
     /// The Bundle as it is.
-    async fn send_whole(&self, live: &Live, key: Option<String>) -> Result<(), Failure> {
+    async fn send_whole(&self, live: &Live, labels: Labels<'_>) -> Result<(), Failure> {
         let mut body = Vec::new();
         self.options.envelope.render(&live.bundle, &live.entries, &mut body);
         let url = match self.options.envelope {
             Envelope::Message => self.url("$process-message"),
             _ => self.options.base.clone(),
         };
-        let taken = self.request(self.client.post(url), body, key).await?;
+        let taken = self.request(self.client.post(url), body, labels).await?;
         answer::whole_proven(&taken, &self.replies)
     }
 
@@ -124,12 +141,12 @@ impl Shared {
         requests: &mut Requests<'_>,
         part: &[usize],
         kind: &str,
-        key: Option<String>,
+        labels: Labels<'_>,
     ) -> Result<(), Failure> {
         let mut body = Vec::new();
         let rendered = requests.render(self.options.envelope, part, &mut body);
         rendered.map_err(|error| Failure::Refused(error.to_string()))?;
-        let taken = self.request(self.client.post(self.options.base.clone()), body, key).await?;
+        let taken = self.request(self.client.post(self.options.base.clone()), body, labels).await?;
         let entries = answer::proven(&taken, kind, part.len())?;
         answer::entries(entries, taken.after(), &self.replies)?;
         for (&at, entry) in part.iter().zip(entries) {
@@ -141,7 +158,7 @@ impl Shared {
     }
 
     /// One resource.
-    async fn send_one(&self, requests: &mut Requests<'_>, at: usize, key: Option<String>) -> Result<(), Failure> {
+    async fn send_one(&self, requests: &mut Requests<'_>, at: usize, labels: Labels<'_>) -> Result<(), Failure> {
         let mut body = Vec::new();
         requests.resource(at, &mut body).map_err(|error| Failure::Refused(error.to_string()))?;
         let url = self.url(&requests.url(at));
@@ -149,7 +166,7 @@ impl Shared {
             Method::Put | Method::PutWhere(_) => self.client.put(url),
             Method::PostUnless(query) => self.client.post(url).header("If-None-Exist", query),
         };
-        let taken = self.request(request, body, key).await?;
+        let taken = self.request(request, body, labels).await?;
         if let Some(address) = answer::resource_proven(&taken, requests.resource_type(at))? {
             requests.told(at, address);
         }
@@ -168,10 +185,13 @@ impl Shared {
     }
 
     /// Sends with credentials; where a token is refused, once more with a new one.
-    async fn request(&self, request: RequestBuilder, body: Vec<u8>, key: Option<String>) -> Result<Taken, Failure> {
+    async fn request(&self, request: RequestBuilder, body: Vec<u8>, labels: Labels<'_>) -> Result<Taken, Failure> {
         let mut request = request.header(CONTENT_TYPE, JSON).header(ACCEPT, JSON).body(body);
-        if let Some(key) = key {
+        if let Some(key) = labels.key {
             request = request.header("Idempotency-Key", key);
+        }
+        if let Some(traceparent) = labels.traceparent {
+            request = request.header(http::TRACEPARENT, traceparent);
         }
         let request = match &self.options.credentials {
             Some(Credentials::Bearer(token)) => request.bearer_auth(token.reveal()),

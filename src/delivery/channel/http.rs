@@ -105,6 +105,9 @@ fn file(path: &Path) -> Result<Vec<u8>, ClientError> {
         .map_err(|error| ClientError::File { path: path.to_owned(), reason: format!("cannot be read: {error}") })
 }
 
+/// The header that tells a receiver to which trace a request belongs (W3C Trace Context).
+pub(super) const TRACEPARENT: &str = "traceparent";
+
 /// Whether a URL names this machine.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host_str() {

@@ -183,6 +183,16 @@ impl Channel {
         }
     }
 
+    /// The word for the kind of its target, as it stands in the configuration.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Channel::File(_) => "file",
+            Channel::Fhir(_) => "fhir",
+            Channel::Mllp(_) => "mllp",
+            Channel::RestHook(_) => "rest_hook",
+        }
+    }
+
     /// Whether it sends the Bundle, and not the message as it came.
     pub fn wants_bundle(&self) -> bool {
         match self {
@@ -206,13 +216,13 @@ impl Channel {
         }
     }
 
-    /// Delivers in order, as far as it goes.
-    pub async fn deliver(&mut self, messages: &[Arc<Live>]) -> Progress {
+    /// Delivers in order, as far as it goes. `traceparent` goes with requests over HTTP, which knows where to put it.
+    pub async fn deliver(&mut self, messages: &[Arc<Live>], traceparent: Option<&str>) -> Progress {
         match self {
             Channel::File(channel) => channel.deliver(messages).await,
-            Channel::Fhir(channel) => channel.deliver(messages).await,
+            Channel::Fhir(channel) => channel.deliver(messages, traceparent).await,
             Channel::Mllp(channel) => channel.deliver(messages).await,
-            Channel::RestHook(channel) => channel.deliver(messages).await,
+            Channel::RestHook(channel) => channel.deliver(messages, traceparent).await,
         }
     }
 }

@@ -57,9 +57,9 @@ impl RestHookChannel {
         self.options.envelope.is_some()
     }
 
-    pub(super) async fn deliver(&mut self, messages: &[Arc<Live>]) -> Progress {
+    pub(super) async fn deliver(&mut self, messages: &[Arc<Live>], traceparent: Option<&str>) -> Progress {
         for (delivered, live) in messages.iter().enumerate() {
-            if let Err(failure) = self.send(live).await {
+            if let Err(failure) = self.send(live, traceparent).await {
                 return Progress { delivered, failure: Some(failure) };
             }
         }
@@ -70,7 +70,7 @@ impl RestHookChannel {
         self.options.secrets.iter().map(Secret::reveal)
     }
 
-    async fn send(&self, live: &Live) -> Result<(), Failure> {
+    async fn send(&self, live: &Live, traceparent: Option<&str>) -> Result<(), Failure> {
         let (kind, body) = match self.options.envelope {
             None => ("application/hl7-v2", live.raw.to_vec()),
             Some(envelope) => {
@@ -82,6 +82,9 @@ impl RestHookChannel {
         let mut request = self.client.post(self.options.url.clone()).header(CONTENT_TYPE, kind);
         if let Some(facets) = Facets::decode(&live.facets) {
             request = request.header("Idempotency-Key", facets.message_id_text());
+        }
+        if let Some(traceparent) = traceparent {
+            request = request.header(http::TRACEPARENT, traceparent);
         }
         if !self.options.secrets.is_empty() {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();

@@ -38,6 +38,7 @@ mod server;
 mod service;
 mod smart;
 mod tls;
+mod traces;
 mod web;
 
 use process::{Gateway, Peer, message};
