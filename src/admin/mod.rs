@@ -23,6 +23,7 @@ pub(crate) mod socket;
 pub use api::OPENAPI;
 pub use credentials::{Role, Token};
 
+use crate::alerts;
 use crate::mllp::tls::{self, Acceptor};
 use crate::server::Control;
 use axum::Router;
@@ -100,6 +101,7 @@ pub(crate) struct Shared {
     options: Options,
     loopback: bool,
     control: Control,
+    alerts: alerts::Open,
     data: PathBuf,
     started: jiff::Timestamp,
     failures: Failures,
@@ -113,7 +115,12 @@ impl Admin {
     ///
     /// # Errors
     /// A [`StartError`].
-    pub async fn bind(options: Options, control: Control, data: PathBuf) -> Result<Admin, StartError> {
+    pub async fn bind(
+        options: Options,
+        control: Control,
+        alerts: alerts::Open,
+        data: PathBuf,
+    ) -> Result<Admin, StartError> {
         let tls = options.tls.clone().map(Acceptor::new).transpose()?.map(Arc::new);
         let failed = |source| StartError::Listen { address: options.listen.clone(), source };
         let listener = TcpListener::bind(&options.listen).await.map_err(failed)?;
@@ -123,6 +130,7 @@ impl Admin {
             options,
             loopback: address.ip().is_loopback(),
             control,
+            alerts,
             data,
             started: jiff::Timestamp::now(),
             failures: Failures::default(),
@@ -164,6 +172,7 @@ fn endpoints(metrics_open: bool) -> Vec<Endpoint> {
         ("post", "/api/v1/routes/{name}/pause", Need::Operate, post(api::routes::pause)),
         ("post", "/api/v1/routes/{name}/stop", Need::Operate, post(api::routes::stop)),
         ("post", "/api/v1/reload", Need::Configure, post(api::routes::reload)),
+        ("get", "/api/v1/alerts", Need::View, get(api::alerts::list)),
         ("get", "/api/v1/dead-letters", Need::View, get(api::letters::list)),
         ("get", "/api/v1/dead-letters/{route}/{seq}", Need::Phi, get(api::letters::show)),
         ("post", "/api/v1/dead-letters/{route}/resend", Need::Operate, post(api::many::resend)),

@@ -89,7 +89,7 @@ struct Watched {
     /// The FHIR interface of coordinated care.
     fhir: Option<crate::facade::Options>,
     log: Log,
-    /// Where alerts may lead.
+    /// Where what is told may lead.
     egress: Egress,
 }
 
@@ -108,11 +108,13 @@ async fn serve(setup: Setup, path: Option<PathBuf>, watched: Watched) -> anyhow:
         self::setup(config).map_err(|error| format!("{error:#}"))
     };
     let data = setup.data.clone();
+    let open = alerts::Open::default();
+    let told = watched.alerts.map(|options| alerts::Alerts::new(options, &watched.egress, open.clone())).transpose()?;
     let gateway = Gateway::start(setup, Box::new(read)).await?;
     let (done, is_done) = watch::channel(false);
     let mut beside = JoinSet::new();
     if let Some(options) = watched.admin {
-        let admin = Admin::bind(options, gateway.control(), data.clone()).await?;
+        let admin = Admin::bind(options, gateway.control(), open.clone(), data.clone()).await?;
         eprintln!("{}", admin.line());
         let mut is_done = is_done.clone();
         beside.spawn(admin.run(async move { _ = is_done.wait_for(|done| *done).await }));
@@ -123,8 +125,8 @@ async fn serve(setup: Setup, path: Option<PathBuf>, watched: Watched) -> anyhow:
         let mut is_done = is_done.clone();
         beside.spawn(facade.run(async move { _ = is_done.wait_for(|done| *done).await }));
     }
-    if let Some(options) = watched.alerts {
-        beside.spawn(alerts::run(options, watched.egress, gateway.control(), gateway.health(), data, is_done.clone()));
+    if let Some(alerts) = told {
+        beside.spawn(alerts.run(gateway.control(), gateway.health(), data, is_done.clone()));
     }
     for line in gateway.lines() {
         eprintln!("{line}");

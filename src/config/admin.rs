@@ -1,14 +1,11 @@
-//! `[admin]`, `[log]` and `[alerts]`: operating the gateway.
+//! `[admin]`, `[egress]` and `[log]`: operating the gateway.
 use super::section::{Placed, Section};
 use super::sections::{is_loopback, set};
 use super::{Log, LogFormat, sections};
 use crate::admin::credentials::parse_hash;
 use crate::admin::{self, Role, Token};
-use crate::alerts;
 use crate::delivery::channel::egress::{Allowed, Entry};
-use crate::delivery::channel::http;
 use crate::mllp::tls;
-use reqwest::Url;
 use tracing_subscriber::filter::LevelFilter;
 
 /// The admin server; none without an address.
@@ -114,43 +111,4 @@ pub(super) fn log(section: Section<'_>) -> Log {
     set(&mut log.level, section.choice("level", &levels));
     section.finish();
     log
-}
-
-/// What somebody is to be told of.
-pub(super) fn alerts(section: Section<'_>) -> Option<alerts::Options> {
-    let plaintext = section.boolean("plaintext").unwrap_or(false);
-    let webhook = match section.text("webhook") {
-        Some(url) => webhook(&section, &url, plaintext),
-        None => {
-            section.wrong("webhook is missing: give the URL to tell, such as webhook = \"https://…\"");
-            None
-        }
-    };
-    let secret = section.secret("secret").map(|secret| secret.value.into());
-    let mut rules = alerts::Rules::default();
-    set(&mut rules.queue_age, section.duration("queue_age"));
-    set(&mut rules.route_held, section.duration("route_held"));
-    set(&mut rules.disk_free, section.size("disk_free"));
-    set(&mut rules.certificate, section.duration("certificate"));
-    rules.silence = section.duration("silence");
-    let every = section.duration("every").unwrap_or(alerts::EVERY);
-    if every.is_zero() {
-        section.wrong("every must be more than nothing");
-    }
-    section.finish();
-    Some(alerts::Options { webhook: webhook?, secret, rules, every })
-}
-
-fn webhook(section: &Section<'_>, text: &Placed<String>, plaintext: bool) -> Option<Url> {
-    let wrong = |why: &str| section.document.wrong(Some(text.at.clone()), why);
-    let url = Url::parse(&text.value).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    let Some(url) = url else {
-        wrong("webhook must be a URL such as \"https://alerts.example/hook\"");
-        return None;
-    };
-    section.document.check_host(url.host_str().unwrap_or_default(), &text.at);
-    if url.scheme() == "http" && !http::is_loopback(&url) && !plaintext {
-        wrong("http is not encrypted: use https, or add plaintext = true if the network is trusted");
-    }
-    Some(url)
 }

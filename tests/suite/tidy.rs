@@ -43,8 +43,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("admin", &["facets", "journal", "mllp", "mapping", "delivery", "coordination", "server", "telemetry"]),
     ("alerts", &["journal", "delivery", "server", "telemetry"]),
+    ("admin", &["facets", "journal", "mllp", "mapping", "delivery", "coordination", "server", "alerts", "telemetry"]),
     ("facade", &["facets", "mllp", "privacy", "delivery", "coordination", "server", "admin"]),
     (
         "config",
