@@ -332,7 +332,7 @@ mod tests {
                 let end = rest.find(|letter: char| !letter.is_ascii_lowercase() && letter != '_').unwrap();
                 let (name, rest) = rest.split_at(end);
                 let labels = known.get(name).unwrap_or_else(|| panic!("{name} is no metric"));
-                asked.insert(name);
+                asked.insert(name.to_owned());
                 let Some(matchers) = rest.strip_prefix('{').and_then(|rest| rest.split_once('}')) else { continue };
                 for matcher in matchers.0.split(", ") {
                     let key = matcher.split(['=', '!']).next().unwrap().trim();
