@@ -19,6 +19,7 @@ pub(super) async fn show(State(shared): State<Arc<Shared>>) -> Result<Response, 
         routes: routes.into_iter().map(|route| figures_of(route, now_ms)).collect(),
         journal_head: journal.head,
         journal_health: health(&journal.health),
+        alerts: shared.alerts.seen().open.into_iter().map(|alert| (alert.rule, alert.subject)).collect(),
         disk_free: disk_free(&shared.data),
         usage: Usage::now(),
     };

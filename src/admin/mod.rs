@@ -26,6 +26,7 @@ pub use api::OPENAPI;
 pub use credentials::{Role, Token};
 pub use users::User;
 
+use crate::alerts;
 use crate::mllp::tls::{self, Acceptor};
 use crate::server::Control;
 use axum::Router;
@@ -107,6 +108,7 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     loopback: bool,
     pub(crate) control: Control,
+    pub(crate) alerts: alerts::Open,
     pub(crate) data: PathBuf,
     pub(crate) started: jiff::Timestamp,
     pub(crate) failures: Failures,
@@ -120,7 +122,12 @@ impl Admin {
     ///
     /// # Errors
     /// A [`StartError`].
-    pub async fn bind(options: Options, control: Control, data: PathBuf) -> Result<Admin, StartError> {
+    pub async fn bind(
+        options: Options,
+        control: Control,
+        alerts: alerts::Open,
+        data: PathBuf,
+    ) -> Result<Admin, StartError> {
         let tls = options.tls.clone().map(Acceptor::new).transpose()?.map(Arc::new);
         let failed = |source| StartError::Listen { address: options.listen.clone(), source };
         let listener = TcpListener::bind(&options.listen).await.map_err(failed)?;
@@ -130,6 +137,7 @@ impl Admin {
             options,
             loopback: address.ip().is_loopback(),
             control,
+            alerts,
             data,
             started: jiff::Timestamp::now(),
             failures: Failures::default(),
@@ -179,6 +187,7 @@ fn endpoints(metrics_open: bool) -> Vec<Endpoint> {
         ("post", "/api/v1/routes/{name}/pause", Need::Operate, post(api::routes::pause)),
         ("post", "/api/v1/routes/{name}/stop", Need::Operate, post(api::routes::stop)),
         ("post", "/api/v1/reload", Need::Configure, post(api::routes::reload)),
+        ("get", "/api/v1/alerts", Need::View, get(api::alerts::list)),
         ("get", "/api/v1/dead-letters", Need::View, get(api::letters::list)),
         ("get", "/api/v1/dead-letters/{route}/{seq}", Need::Phi, get(api::letters::show)),
         ("post", "/api/v1/dead-letters/{route}/resend", Need::Operate, post(api::many::resend)),

@@ -1,42 +1,68 @@
-//! Alerts: somebody is told, by a webhook, that something needs looking at, and later that it does not any more.
+//! Alerts: somebody is told, by a webhook or by mail, that something needs looking at, and later that it does not any more. The admin API shows them as well.
 //!
 //! | file | what |
 //! |---|---|
-//! | `rules` | what is wrong at this moment; knows no clock and no network |
+//! | `rules`, `routes`, `listeners` | what is wrong at this moment; they know no clock and no network |
+//! | `window` | what was counted a while ago |
 //! | `book` | which alerts are open, and what of them has been told; kept in the data directory |
+//! | `open` | the same, for others to look at |
+//! | `pace` | how often somebody is told |
 //! | `webhook` | one POST, signed |
+//! | `mail`, `smtp` | one mail, and how it is sent |
 //!
-//! One POST opens an alert, one resolves it, and neither is forgotten at a restart: `DATA/alerts.json` is written before anything is told. A POST that fails is made
-//! again, with growing pauses; it bears the same id, so a receiver that had it already can tell. Nothing of a patient is in it.
+//! One POST or mail opens an alert, one resolves it, and neither is forgotten at a restart: `DATA/alerts.json` is written before anything is told. What fails is tried
+//! again, with growing pauses; a POST bears the same id, so a receiver that had it already can tell. What comes up while a mail may not be sent yet is in the next one.
+//! Nothing of a patient is in any of it.
 mod book;
+mod listeners;
+mod mail;
+mod open;
+mod pace;
+mod routes;
 mod rules;
+mod smtp;
 mod webhook;
+mod window;
 
-pub use rules::Rules;
+pub use book::{Alert, Told};
+pub use mail::{Options as Email, PAUSE as EMAIL_PAUSE, Security};
+pub use open::{Open, Seen};
+pub use rules::{ErrorRate, Rules};
+pub use smtp::StartError as EmailError;
 
 use crate::delivery::channel::egress::Egress;
 use crate::journal::{Durability, Health};
 use crate::server::{Control, JournalStatus};
-use crate::telemetry::disk_free;
-use book::Book;
+use crate::telemetry::{disk_free, telemetry};
+use book::{Book, Way};
+use mail::Mail;
+use pace::Pace;
 use reqwest::Url;
 use rules::{Moment, Watch};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::watch;
 use webhook::Webhook;
 
-/// Whom to tell what.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Whom to tell what. Nobody need be told: what is open can be looked at.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Options {
-    /// Whom.
-    pub webhook: Url,
+    /// Who gets POSTs.
+    pub webhook: Option<Url>,
     /// What each POST is signed with.
     pub secret: Option<Secret>,
+    /// Who gets mails.
+    pub email: Option<Email>,
     /// What.
     pub rules: Rules,
     /// How often it is looked at.
     pub every: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { webhook: None, secret: None, email: None, rules: Rules::default(), every: EVERY }
+    }
 }
 
 /// A text that is never printed.
@@ -55,6 +81,27 @@ impl std::fmt::Debug for Secret {
     }
 }
 
+/// Why nobody can be told.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// By a webhook.
+    #[error("[alerts] webhook: {0}")]
+    Webhook(#[from] reqwest::Error),
+    /// By mail.
+    #[error(transparent)]
+    Email(#[from] EmailError),
+}
+
+/// Looks and tells.
+#[derive(Debug)]
+pub struct Alerts {
+    watch: Watch,
+    every: Duration,
+    webhook: Option<(Webhook, Pace)>,
+    email: Option<(Mail, Pace)>,
+    open: Open,
+}
+
 /// How often it is looked at, unless the configuration says otherwise.
 pub const EVERY: Duration = Duration::from_secs(10);
 /// Looks after a start before an alert of the process before is resolved: queues and endpoints must have been tried first.
@@ -62,46 +109,121 @@ const SETTLE_LOOKS: u32 = 6;
 /// A gateway that does not answer for so long is asked again later.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Looks and tells, where `egress` lets it, until `done` turns true. A journal that fails ends the gateway; that is told nevertheless, so `health` is looked at by itself.
-pub async fn run(
-    options: Options,
-    egress: Egress,
-    control: Control,
-    mut health: watch::Receiver<Health>,
-    data: PathBuf,
-    mut done: watch::Receiver<bool>,
-) {
-    let webhook = match Webhook::new(options.webhook, options.secret, egress) {
-        Ok(webhook) => webhook,
-        Err(error) => return tracing::error!("no alerts: {error}"),
-    };
-    let mut book = Book::open(data.join("alerts.json"));
-    let mut watch = Watch::new(options.rules, jiff::Timestamp::now().as_millisecond());
-    let mut looks = 0_u32;
-    loop {
-        let ends = *done.borrow_and_update();
-        let now_ms = jiff::Timestamp::now().as_millisecond();
-        let now = health.borrow_and_update().clone();
-        let failed = matches!(now, Health::Failed(_));
-        let moment = if failed { Some(alone(now, now_ms)) } else { moment(&control, &data, now_ms).await };
-        if let Some(moment) = moment {
-            looks = looks.saturating_add(1);
-            let (wrong, unknown) = watch.look(&moment, &book.open_keys());
-            if let Err(error) = book.update(wrong, &unknown, !failed && looks > SETTLE_LOOKS, now_ms) {
-                tracing::error!("alerts are not kept over a restart: {error}");
+impl Alerts {
+    /// Tells where `egress` lets it, and shows `open` what there is.
+    ///
+    /// # Errors
+    /// A [`StartError`].
+    pub fn new(options: Options, egress: &Egress, open: Open) -> Result<Alerts, StartError> {
+        let webhook = options.webhook.map(|url| Webhook::new(url, options.secret, egress.clone())).transpose()?;
+        let email = options.email.map(|email| Mail::new(email, egress.clone())).transpose()?;
+        Ok(Alerts {
+            watch: Watch::new(options.rules, now_ms()),
+            every: options.every,
+            webhook: webhook.map(|webhook| (webhook, Pace::default())),
+            email: email.map(|email| (email, Pace::default())),
+            open,
+        })
+    }
+
+    /// Looks and tells until `done` turns true. A journal that fails ends the gateway; that is told nevertheless, so `health` is looked at by itself.
+    pub async fn run(
+        mut self,
+        control: Control,
+        mut health: watch::Receiver<Health>,
+        data: PathBuf,
+        mut done: watch::Receiver<bool>,
+    ) {
+        let ways = [self.webhook.as_ref().map(|_| Way::Webhook), self.email.as_ref().map(|_| Way::Email)];
+        let mut book = Book::open(data.join("alerts.json"), ways.into_iter().flatten().collect());
+        let (mut looks, mut looked_ms) = (0_u32, None);
+        loop {
+            let ends = *done.borrow_and_update();
+            let now_ms = now_ms();
+            let now = health.borrow_and_update().clone();
+            let failed = matches!(now, Health::Failed(_));
+            let moment = if failed { Some(alone(now, now_ms)) } else { moment(&control, &data, now_ms).await };
+            if let Some(moment) = moment {
+                (looks, looked_ms) = (looks.saturating_add(1), Some(now_ms));
+                let (wrong, unknown) = self.watch.look(&moment, &book.open_keys());
+                if let Err(error) = book.update(wrong, &unknown, !failed && looks > SETTLE_LOOKS, now_ms) {
+                    tracing::error!("alerts are not kept over a restart: {error}");
+                }
+                self.show(&book, looked_ms);
+            }
+            // What cannot be told is told later; looking goes on meanwhile.
+            self.post(&mut book, now_ms).await;
+            self.mail(&mut book, now_ms, ends).await;
+            self.show(&book, looked_ms);
+            if ends {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(self.every) => {}
+                _ = done.changed() => {}
+                Ok(()) = health.changed() => {}
             }
         }
-        // What cannot be told is told later; looking goes on meanwhile.
-        book.tell(&webhook, now_ms).await;
-        if ends {
-            return;
-        }
-        tokio::select! {
-            () = tokio::time::sleep(options.every) => {}
-            _ = done.changed() => {}
-            Ok(()) = health.changed() => {}
+    }
+
+    fn show(&self, book: &Book, looked_ms: Option<i64>) {
+        let (open, resolved) = book.seen();
+        self.open.show(Seen {
+            looked_ms,
+            webhook: self.webhook.is_some(),
+            email: self.email.is_some(),
+            open,
+            resolved,
+        });
+    }
+
+    /// One POST after the other, the oldest alert first; one failure makes all wait, as there is one receiver.
+    async fn post(&mut self, book: &mut Book, now_ms: i64) {
+        let Some((webhook, pace)) = &mut self.webhook else { return };
+        while pace.may(now_ms)
+            && let Some(alert) = book.due(Way::Webhook).into_iter().next()
+        {
+            let opens = alert.opens(Way::Webhook);
+            book.telling(Way::Webhook, std::slice::from_ref(&alert));
+            match webhook.post(&alert, opens).await {
+                Ok(()) => {
+                    pace.succeeded();
+                    book.told(Way::Webhook, &alert.id, if opens { Told::Open } else { Told::Resolved });
+                }
+                Err(reason) => {
+                    let pause = pace.failed(now_ms);
+                    tracing::warn!(pause_s = pause.as_secs(), "alerts cannot be told: {reason}");
+                }
+            }
         }
     }
+
+    /// One mail of all that there is to tell. `ends`: there is no later one.
+    async fn mail(&mut self, book: &mut Book, now_ms: i64, ends: bool) {
+        let Some((mail, pace)) = &mut self.email else { return };
+        let due = book.due(Way::Email);
+        if due.is_empty() || !(ends || pace.may(now_ms)) {
+            return;
+        }
+        book.telling(Way::Email, &due);
+        match mail.send(&due).await {
+            Ok(()) => {
+                pace.mailed(mail.pause(), now_ms);
+                for alert in &due {
+                    let told = if alert.resolved_ms.is_some() { Told::Resolved } else { Told::Open };
+                    book.told(Way::Email, &alert.id, told);
+                }
+            }
+            Err(reason) => {
+                let pause = pace.failed(now_ms);
+                tracing::warn!(pause_s = pause.as_secs(), "alerts cannot be mailed: {reason}");
+            }
+        }
+    }
+}
+
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
 }
 
 /// The journal and nothing else: the gateway is going down.
@@ -113,13 +235,14 @@ fn alone(health: Health, now_ms: i64) -> Moment {
         listeners: vec![],
         routes: vec![],
         certificates: vec![],
+        acknowledged: vec![],
         disk_free: None,
         rosters: vec![],
     }
 }
 
 /// The gateway at this moment; none while it does not answer or is stopping.
-async fn moment(control: &Control, data: &std::path::Path, now_ms: i64) -> Option<Moment> {
+async fn moment(control: &Control, data: &Path, now_ms: i64) -> Option<Moment> {
     let asked = async {
         let journal = control.journal().await?;
         let care = control.care().await?;
@@ -129,9 +252,13 @@ async fn moment(control: &Control, data: &std::path::Path, now_ms: i64) -> Optio
     let files = listeners.iter().filter_map(|listener| Some((listener.name.clone(), listener.certificate.clone()?)));
     let files: Vec<_> = files.collect();
     let read = tokio::task::spawn_blocking(move || {
-        files.into_iter().filter_map(|(listener, file)| Some((listener, rules::ends_ms(&file)?))).collect()
+        files.into_iter().filter_map(|(listener, file)| Some((listener, listeners::ends_ms(&file)?))).collect()
     });
     let certificates = read.await.unwrap_or_default();
     let rosters = care.map(|care| care.panel_statuses(now_ms)).unwrap_or_default();
-    Some(Moment { now_ms, journal, listeners, routes, certificates, disk_free: disk_free(data), rosters })
+    let acknowledged = listeners
+        .iter()
+        .filter_map(|listener| Some((listener.name.clone(), telemetry().acknowledgements(&listener.name)?)));
+    let (acknowledged, disk_free) = (acknowledged.collect(), disk_free(data));
+    Some(Moment { now_ms, journal, listeners, routes, certificates, acknowledged, disk_free, rosters })
 }

@@ -1,37 +1,63 @@
-//! What is wrong at one moment.
+//! What is wrong at one moment. Knows no clock and no network: a moment comes in, what is wrong goes out.
 //!
 //! | rule | subject | when |
 //! |---|---|---|
 //! | `queue_age` | route | its oldest message has waited too long |
+//! | `queue_depth` | route | too many messages wait |
 //! | `route_held` | route | it has been paused, stopped or resting too long |
-//! | `silence` | listener | no message has come for too long |
+//! | `error_rate` | route | too many of its messages became dead letters |
+//! | `silence` | listener | no message has come for too long, of the time in which some should |
+//! | `ack_latency` | listener | its acknowledgements take too long |
 //! | `certificate` | listener | its certificate ends soon |
 //! | `disk_free` | `data` | little space is left |
 //! | `journal` | `journal` | it has failed, or its disk is full |
 //! | `roster_held` | panel | its roster waits for somebody to approve of it |
 //! | `roster_refused` | panel | its roster cannot be used |
 //! | `roster_stale` | panel | its roster is older than `stale_after` |
+use super::listeners::{self, Listeners};
+use super::routes::Routes;
 use crate::journal::Health;
 use crate::server::care::{PanelState, PanelStatus};
-use crate::server::{JournalStatus, ListenerStatus, RouteState, RouteStatus};
-use std::collections::HashMap;
-use std::path::Path;
+use crate::server::{JournalStatus, ListenerStatus, RouteStatus, Silence};
+use crate::telemetry::Observed;
 use std::time::Duration;
-use x509_parser::pem::Pem;
 
 /// What is worth an alert.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Rules {
     /// The age of the oldest message that waits for a route.
     pub queue_age: Duration,
+    /// How many messages may wait for a route; without one: any number, as long as none grows old.
+    pub queue_depth: Option<u64>,
     /// How long a route may be paused, stopped or resting.
     pub route_held: Duration,
+    /// How many dead letters a route may make.
+    pub error_rate: Option<ErrorRate>,
     /// Bytes that must be free.
     pub disk_free: u64,
     /// How long before a certificate ends.
     pub certificate: Duration,
+    /// How long 99 in 100 acknowledgements of a listener may take.
+    pub ack_latency: Option<Duration>,
     /// How long a listener may be without a message, unless it says so itself; without one: for ever.
-    pub silence: Option<Duration>,
+    pub silence: Option<Silence>,
+}
+
+/// From when on dead letters are worth an alert: both must be met.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ErrorRate {
+    /// So many of them,
+    pub letters: u64,
+    /// and that share, from 0 to 1, of all that was delivered or given up,
+    pub share: f64,
+    /// within so long.
+    pub within: Duration,
+}
+
+impl Default for ErrorRate {
+    fn default() -> ErrorRate {
+        ErrorRate { letters: 5, share: 0.05, within: Duration::from_secs(3600) }
+    }
 }
 
 impl Default for Rules {
@@ -39,13 +65,32 @@ impl Default for Rules {
         let (minute, day) = (Duration::from_secs(60), Duration::from_secs(86_400));
         Rules {
             queue_age: 15 * minute,
+            queue_depth: None,
             route_held: 60 * minute,
+            error_rate: Some(ErrorRate::default()),
             disk_free: 2 << 30,
             certificate: 21 * day,
+            ack_latency: Some(Duration::from_secs(5)),
             silence: None,
         }
     }
 }
+
+/// Every rule by its name.
+pub(super) const NAMES: [&str; 12] = [
+    "queue_age",
+    "queue_depth",
+    "route_held",
+    "error_rate",
+    "silence",
+    "ack_latency",
+    "certificate",
+    "disk_free",
+    "journal",
+    "roster_held",
+    "roster_refused",
+    "roster_stale",
+];
 
 /// The gateway at one moment.
 #[derive(Debug, Clone)]
@@ -56,6 +101,8 @@ pub(super) struct Moment {
     pub routes: Vec<RouteStatus>,
     /// Listener and when its certificate ends.
     pub certificates: Vec<(String, i64)>,
+    /// Listener and the times of its acknowledgements so far.
+    pub acknowledged: Vec<(String, Observed)>,
     pub disk_free: Option<u64>,
     /// How rosters stand.
     pub rosters: Vec<PanelStatus>,
@@ -72,9 +119,28 @@ pub(super) struct Key {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Wrong {
     pub key: Key,
-    /// What was measured: seconds, bytes, or 1.
+    /// What was measured: seconds, of acknowledgements milliseconds, bytes, messages, or 1.
     pub value: i64,
     pub text: String,
+}
+
+/// What a look has found so far.
+pub(super) struct Found<'a> {
+    pub now_ms: i64,
+    open: &'a [Key],
+    wrong: Vec<Wrong>,
+    unknown: Vec<Key>,
+}
+
+impl Found<'_> {
+    pub fn wrong(&mut self, key: Key, value: i64, text: String) {
+        self.wrong.push(Wrong { key, value, text });
+    }
+
+    /// Whether that is wrong cannot be known yet: an alert that is open stays so.
+    pub fn unknown(&mut self, key: &Key) {
+        self.unknown.extend(self.open.iter().find(|open| *open == key).cloned());
+    }
 }
 
 /// Looks at one moment after the other.
@@ -82,106 +148,42 @@ pub(super) struct Wrong {
 pub(super) struct Watch {
     rules: Rules,
     started_ms: i64,
-    /// Since when routes do not deliver.
-    held_since_ms: HashMap<String, i64>,
+    routes: Routes,
+    listeners: Listeners,
 }
 
 impl Watch {
     pub fn new(rules: Rules, started_ms: i64) -> Watch {
-        Watch { rules, started_ms, held_since_ms: HashMap::new() }
+        Watch { rules, started_ms, routes: Routes::default(), listeners: Listeners::default() }
     }
 
     /// All that is wrong, and of the alerts that are `open` those of which nothing can be known yet.
     pub fn look(&mut self, moment: &Moment, open: &[Key]) -> (Vec<Wrong>, Vec<Key>) {
-        let (mut wrong, mut unknown) = (Vec::new(), Vec::new());
-        self.journal(moment, &mut wrong);
-        for route in &moment.routes {
-            self.route(route, moment.now_ms, open, &mut wrong, &mut unknown);
-        }
-        self.held_since_ms.retain(|name, _| moment.routes.iter().any(|route| route.name == *name));
+        let mut found = Found { now_ms: moment.now_ms, open, wrong: Vec::new(), unknown: Vec::new() };
+        self.journal(moment, &mut found);
+        self.routes.look(&self.rules, &moment.routes, self.started_ms, &mut found);
         for listener in &moment.listeners {
-            self.listener(listener, moment.now_ms, open, &mut wrong, &mut unknown);
+            listeners::silence(&self.rules, listener, self.started_ms, &mut found);
         }
-        moment.rosters.iter().for_each(|roster| wrong.extend(of_roster(roster, moment.now_ms)));
+        self.listeners.look(&self.rules, &moment.acknowledged, self.started_ms, &mut found);
         for (listener, ends_ms) in &moment.certificates {
-            let left = seconds(ends_ms - moment.now_ms);
-            if left < self.rules.certificate.as_secs().cast_signed() {
-                let text = match left.div_euclid(86_400) {
-                    days if days < 0 => format!("the certificate of listener {listener} has ended"),
-                    days => format!("the certificate of listener {listener} ends in {days} days"),
-                };
-                wrong.push(Wrong { key: key("certificate", listener), value: left, text });
-            }
+            listeners::certificate(&self.rules, listener, *ends_ms, &mut found);
         }
-        (wrong, unknown)
+        moment.rosters.iter().for_each(|roster| found.wrong.extend(of_roster(roster, moment.now_ms)));
+        (found.wrong, found.unknown)
     }
 
-    fn journal(&self, moment: &Moment, wrong: &mut Vec<Wrong>) {
+    fn journal(&self, moment: &Moment, found: &mut Found<'_>) {
         if let Some(free) = moment.disk_free.filter(|free| *free < self.rules.disk_free) {
             let text = format!("{free} bytes are free where the data directory lies");
-            wrong.push(Wrong { key: key("disk_free", "data"), value: free.cast_signed(), text });
+            found.wrong(key("disk_free", "data"), free.cast_signed(), text);
         }
         let text = match &moment.journal.health {
             Health::Ready => return,
             Health::Full => "no message is taken: the disk is full",
             Health::Failed(_) => "no message is taken: the journal has failed; see the log",
         };
-        wrong.push(Wrong { key: key("journal", "journal"), value: 1, text: text.into() });
-    }
-
-    fn route(
-        &mut self,
-        route: &RouteStatus,
-        now_ms: i64,
-        open: &[Key],
-        wrong: &mut Vec<Wrong>,
-        unknown: &mut Vec<Key>,
-    ) {
-        let name = &route.name;
-        if let Some(oldest_ms) = route.oldest_queued_ms {
-            let age = seconds(now_ms - oldest_ms);
-            if now_ms - oldest_ms > millis(self.rules.queue_age) {
-                let text = format!("the oldest of {} messages has waited {age} s for route {name}", route.queued);
-                wrong.push(Wrong { key: key("queue_age", name), value: age, text });
-            }
-        }
-        let how = match (route.state, &route.rests) {
-            (RouteState::Started, None) => {
-                self.held_since_ms.remove(name);
-                return;
-            }
-            (RouteState::Started, Some(reason)) => format!("resting: {reason}"),
-            (state, _) => state.name().to_owned(),
-        };
-        let since = *self.held_since_ms.entry(name.clone()).or_insert(now_ms);
-        if now_ms - since > millis(self.rules.route_held) {
-            let value = seconds(now_ms - since);
-            wrong.push(Wrong { key: key("route_held", name), value, text: format!("route {name} is {how}") });
-        } else {
-            // Since when is forgotten at a restart; that it is still so is not.
-            unknown.extend(open.iter().find(|open| **open == key("route_held", name)).cloned());
-        }
-    }
-
-    fn listener(
-        &self,
-        listener: &ListenerStatus,
-        now_ms: i64,
-        open: &[Key],
-        wrong: &mut Vec<Wrong>,
-        unknown: &mut Vec<Key>,
-    ) {
-        let Some(silence) = listener.silence.or(self.rules.silence) else { return };
-        let name = &listener.name;
-        let quiet_ms = now_ms - listener.last_received_ms.unwrap_or(self.started_ms);
-        if quiet_ms > millis(silence) {
-            let value = seconds(quiet_ms);
-            let text = format!("no message has come to listener {name} for {value} s");
-            wrong.push(Wrong { key: key("silence", name), value, text });
-        } else if listener.last_received_ms.is_none() {
-            // It was silent before the start, and has been since.
-            unknown.extend(open.iter().find(|open| **open == key("silence", name)).cloned());
-        }
+        found.wrong(key("journal", "journal"), 1, text.into());
     }
 }
 
@@ -201,31 +203,25 @@ fn of_roster(roster: &PanelStatus, now_ms: i64) -> impl Iterator<Item = Wrong> +
     state.into_iter().chain(stale)
 }
 
-fn key(rule: &'static str, subject: &str) -> Key {
+pub(super) fn key(rule: &'static str, subject: &str) -> Key {
     Key { rule, subject: subject.to_owned() }
 }
 
-fn millis(span: Duration) -> i64 {
+pub(super) fn millis(span: Duration) -> i64 {
     i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn seconds(ms: i64) -> i64 {
+pub(super) fn seconds(ms: i64) -> i64 {
     ms.div_euclid(1000)
-}
-
-/// When the first of the certificates in a PEM file ends, in milliseconds since 1970; none where no certificate can be read, which TLS itself complains of.
-pub(super) fn ends_ms(file: &Path) -> Option<i64> {
-    let text = std::fs::read(file).ok()?;
-    let ends = Pem::iter_from_buffer(&text)
-        .filter_map(Result::ok)
-        .filter_map(|pem| pem.parse_x509().ok().map(|found| found.validity().not_after.timestamp()));
-    ends.min().and_then(|seconds| seconds.checked_mul(1000))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::journal::Durability;
+    use crate::server::{Hours, RouteState};
+    use crate::telemetry::Histogram;
+    use jiff::tz::TimeZone;
 
     const MINUTE: i64 = 60_000;
 
@@ -255,7 +251,7 @@ mod tests {
             tls: false,
             certificate: None,
             connections: 0,
-            silence: Some(Duration::from_secs(60)),
+            silence: Some(Duration::from_secs(60).into()),
             received: 0,
             last_received_ms,
         }
@@ -269,6 +265,7 @@ mod tests {
             listeners: vec![],
             routes: vec![],
             certificates: vec![],
+            acknowledged: vec![],
             disk_free: Some(u64::MAX),
             rosters: vec![],
         }
@@ -351,5 +348,96 @@ mod tests {
         assert_eq!(found(&mut watch, &at(MINUTE, None), &open), (vec![], 1));
         assert_eq!(found(&mut watch, &at(MINUTE + 1, None), &open), (vec!["silence"], 0));
         assert_eq!(found(&mut watch, &at(2 * MINUTE, Some(2 * MINUTE)), &open), (vec![], 0), "resolved");
+    }
+
+    #[test]
+    fn every_rule_has_its_name() {
+        let told = include_str!("rules.rs").lines().filter_map(|line| line.strip_prefix("//! | `")?.split('`').next());
+        assert_eq!(told.collect::<Vec<_>>(), NAMES);
+    }
+
+    #[test]
+    fn silence_counts_within_its_hours() {
+        let hours = Hours::parse("01:00-02:00", None, TimeZone::UTC);
+        let silence = Silence { after: Duration::from_secs(60), hours };
+        let rules = Rules { silence: Some(silence), ..Rules::default() };
+        let mut watch = Watch::new(rules, 0);
+        let own = |last| ListenerStatus { silence: None, ..listener(last) };
+        let at = |now: i64| Moment { listeners: vec![own(Some(0))], ..moment(now) };
+        assert_eq!(found(&mut watch, &at(60 * MINUTE), &[]).0, [""; 0], "an hour, before they begin");
+        assert_eq!(found(&mut watch, &at(61 * MINUTE), &[]).0, [""; 0]);
+        assert_eq!(found(&mut watch, &at(61 * MINUTE + 1), &[]).0, ["silence"]);
+        assert_eq!(
+            found(&mut watch, &at(600 * MINUTE), &[]).0,
+            ["silence"],
+            "no message has come, though they are over"
+        );
+    }
+
+    #[test]
+    fn a_long_queue_is_told_where_somebody_asks_for_it() {
+        let at = |queued| {
+            let route = RouteStatus { queued, ..route(RouteState::Started, None, None) };
+            Moment { routes: vec![route], ..moment(0) }
+        };
+        let rules = Rules { queue_depth: Some(100), ..Rules::default() };
+        let mut watch = Watch::new(rules, 0);
+        assert_eq!(found(&mut watch, &at(100), &[]).0, [""; 0]);
+        assert_eq!(found(&mut watch, &at(101), &[]).0, ["queue_depth"]);
+        assert_eq!(found(&mut Watch::new(Rules::default(), 0), &at(u64::MAX >> 1), &[]).0, [""; 0]);
+    }
+
+    #[test]
+    fn dead_letters_are_told_by_number_and_share_of_a_while() {
+        let rate = ErrorRate { letters: 3, share: 0.5, within: Duration::from_secs(3600) };
+        let mut watch = Watch::new(Rules { error_rate: Some(rate), ..Rules::default() }, 0);
+        let open = [key("error_rate", "ehr")];
+        // Minute, delivered, dead letters; what is told, and of how many nothing is known.
+        for (minute, sent, errored, told, unknown) in [
+            (1, 0, 2, false, 1),
+            (2, 0, 3, true, 0),
+            (3, 3, 3, true, 0),
+            (4, 4, 3, false, 1),
+            (61, 4, 3, false, 0),
+            (62, 4, 3, false, 0),
+            // Started again: its counts begin anew, and those of before are no part of them.
+            (63, 1, 1, false, 0),
+            (64, 1, 3, true, 0),
+            (122, 1, 3, true, 0),
+            (125, 1, 3, false, 0),
+        ] {
+            let route = RouteStatus { sent, errored, ..route(RouteState::Started, None, None) };
+            let moment = Moment { routes: vec![route], ..moment(minute * MINUTE) };
+            let (rules, unknowns) = found(&mut watch, &moment, &open);
+            assert_eq!((rules == ["error_rate"], unknowns), (told, unknown), "minute {minute}: {rules:?}");
+        }
+    }
+
+    #[test]
+    fn dead_letters_that_are_sent_again_are_no_further_deliveries() {
+        let rate = ErrorRate { letters: 1, share: 0.5, within: Duration::from_secs(3600) };
+        let mut watch = Watch::new(Rules { error_rate: Some(rate), ..Rules::default() }, 0);
+        let route = RouteStatus { sent: 101, resent: 100, errored: 1, ..route(RouteState::Started, None, None) };
+        assert_eq!(found(&mut watch, &Moment { routes: vec![route], ..moment(MINUTE) }, &[]).0, ["error_rate"]);
+    }
+
+    #[test]
+    fn slow_acknowledgements_of_the_last_minute_are_told() {
+        let mut watch = Watch::new(Rules::default(), 0);
+        let histogram = Histogram::of_times();
+        let mut at = |second: i64, times: &[(u64, usize)]| {
+            for (seconds, count) in times {
+                (0..*count).for_each(|_| histogram.time(Duration::from_secs(*seconds)));
+            }
+            let acknowledged = vec![("adt".to_owned(), histogram.observed())];
+            found(&mut watch, &Moment { acknowledged, ..moment(second * 1000) }, &[key("ack_latency", "adt")])
+        };
+        assert_eq!(at(10, &[(9, 9)]), (vec![], 1), "too few to tell");
+        assert_eq!(at(20, &[(9, 1)]), (vec!["ack_latency"], 0));
+        assert_eq!(at(30, &[(1, 2000)]), (vec![], 0), "less than one in a hundred");
+        assert_eq!(at(70, &[]), (vec![], 0));
+        assert_eq!(at(200, &[]), (vec![], 0), "nobody sends: that is over, too");
+        assert_eq!(at(210, &[(9, 50), (1, 50)]), (vec!["ack_latency"], 0));
+        assert_eq!(at(280, &[(1, 50)]), (vec![], 0), "a minute later");
     }
 }

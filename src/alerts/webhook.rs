@@ -5,7 +5,7 @@
 //! Handoff-Signature: t=1793880000,v1=<HMAC-SHA256 of "1793880000." and the body, hexadecimal>      (with a secret)
 //! ```
 use super::Secret;
-use super::book::Entry;
+use super::book::Alert;
 use crate::delivery::channel::egress::{Egress, Resolver};
 use hmac::{Hmac, Mac as _};
 use reqwest::header::CONTENT_TYPE;
@@ -42,7 +42,7 @@ impl Webhook {
     }
 
     /// Tells that an alert is open, or resolved; an answer of 2xx means that it is known.
-    pub async fn post(&self, entry: &Entry, opens: bool) -> Result<(), String> {
+    pub async fn post(&self, entry: &Alert, opens: bool) -> Result<(), String> {
         let time = |ms: i64| jiff::Timestamp::from_millisecond(ms).map(|time| time.to_string()).unwrap_or_default();
         let at_ms = if opens { entry.since_ms } else { entry.resolved_ms.unwrap_or(entry.since_ms) };
         let body = json!({

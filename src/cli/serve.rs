@@ -104,7 +104,7 @@ struct Watched {
     /// The FHIR interface of coordinated care.
     fhir: Option<crate::facade::Options>,
     log: Log,
-    /// Where alerts and traces may lead.
+    /// Where what is told may lead.
     egress: Egress,
 }
 
@@ -127,10 +127,13 @@ async fn serve(setup: Setup, path: Option<PathBuf>, watched: Watched) -> anyhow:
     };
     let data = setup.data.clone();
     let spans = watched.traces.and_then(|options| Some((telemetry::traces::begin(options.share)?, options)));
+    let open = alerts::Open::default();
+    let looked_at = watched.alerts.or_else(|| built_in.then(alerts::Options::default));
+    let told = looked_at.map(|options| alerts::Alerts::new(options, &watched.egress, open.clone())).transpose()?;
     let gateway = Gateway::start(setup, Box::new(read)).await?;
     let (done, is_done) = watch::channel(false);
     let mut beside = JoinSet::new();
-    if let Some(admin) = admin_server(watched.admin, built_in, &gateway, &data).await? {
+    if let Some(admin) = admin_server(watched.admin, built_in, &gateway, (open, &data)).await? {
         let mut is_done = is_done.clone();
         beside.spawn(admin.run(async move { _ = is_done.wait_for(|done| *done).await }));
     }
@@ -143,8 +146,8 @@ async fn serve(setup: Setup, path: Option<PathBuf>, watched: Watched) -> anyhow:
     if let Some((spans, options)) = spans {
         beside.spawn(traces::run(options, watched.egress.clone(), spans, is_done.clone()));
     }
-    if let Some(options) = watched.alerts {
-        beside.spawn(alerts::run(options, watched.egress, gateway.control(), gateway.health(), data, is_done.clone()));
+    if let Some(alerts) = told {
+        beside.spawn(alerts.run(gateway.control(), gateway.health(), data, is_done.clone()));
     }
     for line in gateway.lines() {
         eprintln!("{line}");
@@ -183,9 +186,9 @@ async fn admin_server(
     options: Option<admin::Options>,
     built_in: bool,
     gateway: &Gateway,
-    data: &Path,
+    (open, data): (alerts::Open, &Path),
 ) -> anyhow::Result<Option<Admin>> {
-    let bind = |options| Admin::bind(options, gateway.control(), data.to_owned());
+    let bind = |options| Admin::bind(options, gateway.control(), open, data.to_owned());
     if let Some(options) = options {
         let admin = bind(options).await?.with_pages(desk::router);
         eprintln!("{}", admin.line());

@@ -1,11 +1,10 @@
-//! `[admin]`, `[log]` and `[alerts]`: operating the gateway.
+//! `[admin]`, `[egress]` and `[log]`: operating the gateway.
 use super::section::{Placed, Section};
 use super::sections::{is_loopback, set};
 use super::{Log, LogFormat, sections};
 use crate::admin::credentials::parse_hash;
 use crate::admin::users::{Roles, is_hash};
 use crate::admin::{self, Role, Token, User};
-use crate::alerts;
 use crate::delivery::channel::egress::{Allowed, Entry};
 use crate::delivery::channel::http;
 use crate::mllp::tls;
@@ -153,31 +152,6 @@ pub(super) fn log(section: Section<'_>) -> Log {
     set(&mut log.level, section.choice("level", &levels));
     section.finish();
     log
-}
-
-/// What somebody is to be told of.
-pub(super) fn alerts(section: Section<'_>) -> Option<alerts::Options> {
-    let plaintext = section.boolean("plaintext").unwrap_or(false);
-    let webhook = match section.text("webhook") {
-        Some(text) => url(&section, &text, ("webhook", "https://alerts.example/hook"), plaintext),
-        None => {
-            section.wrong("webhook is missing: give the URL to tell, such as webhook = \"https://…\"");
-            None
-        }
-    };
-    let secret = section.secret("secret").map(|secret| secret.value.into());
-    let mut rules = alerts::Rules::default();
-    set(&mut rules.queue_age, section.duration("queue_age"));
-    set(&mut rules.route_held, section.duration("route_held"));
-    set(&mut rules.disk_free, section.size("disk_free"));
-    set(&mut rules.certificate, section.duration("certificate"));
-    rules.silence = section.duration("silence");
-    let every = section.duration("every").unwrap_or(alerts::EVERY);
-    if every.is_zero() {
-        section.wrong("every must be more than nothing");
-    }
-    section.finish();
-    Some(alerts::Options { webhook: webhook?, secret, rules, every })
 }
 
 /// A URL that we ask something of, as the value of a key, with an example of one: somewhere that we may connect to, and encrypted unless it is here.

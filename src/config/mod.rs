@@ -60,14 +60,22 @@
 //! format = "text"                   # text | json
 //! level = "info"                    # error | warn | info | debug | trace
 //!
-//! [alerts]                          # one POST opens, one resolves; changes need a restart
-//! webhook = "https://alerts.example/hook"
+//! [alerts]                          # changes need a restart; with [admin] it is looked at, and shown there, even without this section
+//! webhook = "https://alerts.example/hook"   # one POST opens, one resolves; default: nobody is told
 //! secret = "file:alerts.secret"     # signs each POST (HMAC-SHA256); default: none
+//! email = { to = ["desk@hospital.example"], from = "handoff@hospital.example", smtp = "smtp://mail.hospital.example:587", user = "handoff", password = "${SMTP_PASSWORD}" }
+//!                                   # smtps:// (465) or smtp:// (587) with STARTTLS; plaintext = true: neither; ca = "ca.pem": of an authority of your own
+//!                                   # one mail tells all that came up since the last; pause = "15s": each of the last hour makes the next wait so much longer
 //! queue_age = "15m"                 # the oldest message that waits for a route
+//! queue_depth = 10000               # messages that wait for a route; default: any number
 //! route_held = "1h"                 # a route that is paused, stopped or rests
+//! error_rate = { letters = 5, share = 0.05, within = "1h" }   # dead letters of a route: so many, and that share of what it delivered or gave up; letters = 0: never
+//! ack_latency = "5s"                # 99 in 100 acknowledgements of a listener within a minute; "0s": never
 //! disk_free = "2GB"
 //! certificate = "21d"               # before one of a listener ends
 //! silence = "1h"                    # a listener without a message; of its own with silence = … in [[listener]]; default: none
+//!                                   # or { after = "1h", hours = "07:00-19:00", days = "mon-fri", tz = "America/New_York" }: only that time counts; default of tz: UTC
+//! every = "10s"                     # how often it is looked at
 //!
 //! [traces]                          # one a message, with each attempt to deliver it; changes need a restart
 //! endpoint = "http://127.0.0.1:4318"   # a collector that takes OTLP over HTTP; beyond loopback https, or plaintext = true
@@ -179,6 +187,7 @@
 //!
 //! Paths are relative to the file. `${NAME}` in a text reads the environment. Keys that later versions will know are refused, never ignored.
 mod admin;
+mod alerts;
 mod coordination;
 mod problem;
 mod section;
@@ -192,9 +201,9 @@ use crate::delivery::channel::egress::Allowed;
 use crate::delivery::channel::replies::Replies;
 use crate::delivery::channel::{Envelope, Target, file};
 use crate::delivery::{self, Order, Retry};
+use crate::journal;
 use crate::routing::Route;
 use crate::server::Listener;
-use crate::{alerts, journal};
 use problem::Document;
 use std::path::{Path, PathBuf};
 use tracing_subscriber::filter::LevelFilter;
@@ -219,7 +228,7 @@ pub struct Config {
     /// The admin server, where there is to be one.
     pub admin: Option<crate::admin::Options>,
     /// Whom to tell what.
-    pub alerts: Option<alerts::Options>,
+    pub alerts: Option<crate::alerts::Options>,
     /// Who is told of the ways of messages.
     pub traces: Option<crate::traces::Options>,
     /// Who is told what of patients; none without the section.

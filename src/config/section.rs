@@ -200,6 +200,11 @@ impl<'a> Section<'a> {
         Some(Section::new(self.document, value.span(), table))
     }
 
+    /// Whether a table stands there, where something else could as well.
+    pub fn is_table(&self, key: &str) -> bool {
+        self.find(key).is_some_and(|value| value.get_ref().is_table())
+    }
+
     /// The tables `[[key]]`.
     pub fn tables(&self, key: &'static str) -> Option<Vec<Section<'a>>> {
         self.sections(key, &format!("written as [[{key}]]"))

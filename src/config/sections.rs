@@ -33,8 +33,17 @@ pub(super) fn read(document: &Document<'_>) -> Config {
         let _ = document.allowed.set(egress); // Nobody else has.
     }
     config.admin = root.table("admin").and_then(super::admin::admin);
-    config.alerts = root.table("alerts").and_then(super::admin::alerts);
     config.traces = root.table("traces").and_then(super::traces::traces);
+    let alerts = root.table("alerts").map(|section| (section.at.clone(), super::alerts::alerts(section)));
+    let is_told = |alerts: &crate::alerts::Options| alerts.webhook.is_some() || alerts.email.is_some();
+    if let Some((at, _)) = alerts.as_ref().filter(|(_, alerts)| config.admin.is_none() && !is_told(alerts)) {
+        document.wrong(
+            Some(at.clone()),
+            "nobody would see these alerts: give webhook = \"https://…\", email = { … } or a section [admin]",
+        );
+    }
+    // Who has an admin API can look, whether or not anybody is told.
+    config.alerts = alerts.map(|(_, alerts)| alerts).or(config.admin.is_some().then(Default::default));
     (config.coordination, config.fhir) =
         root.table("coordination").map(super::coordination::coordination).unwrap_or_default();
     config.log = root.table("log").map(super::admin::log).unwrap_or_default();
@@ -103,7 +112,7 @@ fn listener(section: Section<'_>) -> Listener {
     listener.site = section.text("site").map(|folder| section.document.relative(&folder.value));
     let plaintext = section.boolean("plaintext").unwrap_or(false);
     listener.tls = section.table("tls").and_then(|table| listener_tls(table, &mut listener.senders));
-    listener.silence = section.duration("silence");
+    listener.silence = super::alerts::silence(&section);
     for network in section.texts("allow").into_iter().flatten() {
         // An address alone is a network of one.
         let parsed = network.value.parse().or_else(|_| network.value.parse::<IpAddr>().map(IpNet::from));

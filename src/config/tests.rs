@@ -1,9 +1,12 @@
 //! Tests of the configuration as a user writes it.
 use super::*;
+use crate::alerts::Security;
 use crate::coordination::options::Class;
 use crate::delivery::channel::replies::{Action, Reply};
 use crate::delivery::channel::{Conditional, Mode, http};
 use crate::intake::{self, AckOn};
+use crate::server::{Hours, Silence};
+use jiff::tz::TimeZone;
 use std::time::Duration;
 
 fn parse(text: &str) -> Result<Config, Problems> {
@@ -121,9 +124,11 @@ fn what_operators_set() {
     let alerts = config.alerts.unwrap();
     let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
     assert_eq!((alerts.rules.queue_age, alerts.rules.route_held), (minutes(5), minutes(60)));
-    assert_eq!((alerts.rules.disk_free, config.listeners[0].silence), (10 << 30, Some(minutes(30))));
+    assert_eq!((alerts.rules.disk_free, config.listeners[0].silence.clone()), (10 << 30, Some(minutes(30).into())));
     let traces = config.traces.unwrap();
     assert_eq!((traces.endpoint.as_str(), traces.share), ("http://127.0.0.1:4318/", 0.01));
+    let shown = parse("[admin]\nlisten = \"127.0.0.1:0\"").unwrap().alerts;
+    assert_eq!(shown, Some(crate::alerts::Options::default()), "nobody is told, but there is somewhere to look");
     let none = parse("").unwrap();
     assert!(
         none.admin.is_none() && none.alerts.is_none() && none.traces.is_none(),
@@ -289,7 +294,7 @@ fn each_mistake_has_a_remedy() {
         (admin("{ name = \"a\", role = \"viewer\" }"), "a token needs sha256"),
         (admin("{ name = \"a\", role = \"viewer\", hash = \"00\" }"), "unknown key \"hash\""),
         (wrong("[log]\nformat = \"xml\""), "format must be one of \"text\", \"json\""),
-        (wrong("[alerts]\nqueue_age = \"1m\""), "webhook is missing"),
+        (wrong("[alerts]\nqueue_age = \"1m\""), "nobody would see these alerts"),
         (wrong("[alerts]\nwebhook = \"http://a.example/x\""), "http is not encrypted"),
         (wrong("[traces]\nshare = 0.5"), "endpoint is missing"),
         (wrong("[traces]\nendpoint = \"127.0.0.1:4318\""), "endpoint must be a URL such as \"http://127.0.0.1:4318\""),
@@ -297,6 +302,87 @@ fn each_mistake_has_a_remedy() {
         (wrong("[traces]\nendpoint = \"http://127.0.0.1:4318\"\nshare = 1.5"), "a number from 0 to 1"),
         (wrong("[alerts]\nwebhook = \"https://a.example/x\"\nevery = \"0s\""), "every must be more than nothing"),
     ] {
+        assert!(found.contains(expected), "{expected:?} not in:\n{found}");
+    }
+}
+
+#[test]
+fn how_alerts_are_set() {
+    let text = |email: &str| {
+        format!(
+            r#"
+            [alerts]
+            email = {{ to = ["Desk <desk@a.example>", "b@b.example"], from = "handoff@c.example", {email} }}
+            queue_depth = 500
+            error_rate = {{ letters = 3, within = "10m" }}
+            ack_latency = "0s"
+            silence = {{ after = "1h", hours = "07:00-19:00", days = "mon-fri", tz = "America/New_York" }}
+            [[listener]]
+            name = "adt"
+            mllp = "127.0.0.1:1"
+            silence = {{ after = "2h", days = "sun" }}
+            "#
+        )
+    };
+    let config =
+        parse(&text("smtp = \"smtp://mail.example\", user = \"u\", password = \"p\", ca = \"ca.pem\"")).unwrap();
+    let alerts = config.alerts.unwrap();
+    let rate = crate::alerts::ErrorRate { letters: 3, share: 0.05, within: Duration::from_secs(600) };
+    assert_eq!(
+        (alerts.rules.queue_depth, alerts.rules.error_rate, alerts.rules.ack_latency),
+        (Some(500), Some(rate), None)
+    );
+    let hours = |hours, days, zone: &str| Hours::parse(hours, Some(days), TimeZone::get(zone).unwrap());
+    let hour = Duration::from_secs(3600);
+    let weekdays = hours("07:00-19:00", "mon-fri", "America/New_York");
+    assert_eq!(alerts.rules.silence, Some(Silence { after: hour, hours: weekdays }));
+    let sundays = hours("00:00-24:00", "sun", "UTC");
+    assert_eq!(config.listeners[0].silence, Some(Silence { after: 2 * hour, hours: sundays }));
+    let email = alerts.email.unwrap();
+    assert_eq!((email.to[0].email.to_string().as_str(), email.to.len()), ("desk@a.example", 2));
+    assert_eq!(email.login, Some(("u".into(), "p".to_owned().into())));
+    assert!(!format!("{:?}", email.login).contains("\"p\""), "{email:?}");
+    assert!(email.ca.unwrap().ends_with("ca.pem"));
+    for (server, expected) in [
+        ("smtp = \"smtp://mail.example\"", ("mail.example", 587, Security::StartTls)),
+        ("smtp = \"smtp://mail.example:25\", plaintext = true", ("mail.example", 25, Security::Plain)),
+        ("smtp = \"smtps://mail.example\"", ("mail.example", 465, Security::Tls)),
+        ("smtp = \"smtp://127.0.0.1:25\"", ("127.0.0.1", 25, Security::Plain)),
+        ("smtp = \"smtp://[::1]:25\", starttls = true", ("::1", 25, Security::StartTls)),
+    ] {
+        let email = parse(&text(server)).unwrap().alerts.unwrap().email.unwrap();
+        assert_eq!((email.host.as_str(), email.port, email.security), expected, "{server}");
+    }
+    for (keys, expected) in [
+        ("smtp = \"smtp://mail.example\", starttls = false", "this is not encrypted"),
+        ("smtp = \"smtps://mail.example\", plaintext = true", "leave out what says otherwise"),
+        ("smtp = \"mail.example:25\"", "smtp must be a server"),
+        ("smtp = \"smtp://u:p@mail.example\"", "user and password stand beside it"),
+        ("smtp = \"smtp://mail.example\", user = \"u\"", "user and password go together"),
+        ("ssl = true", "email needs smtp"),
+        ("ssl = true", "unknown key \"ssl\""),
+    ] {
+        let found = wrong(&text(keys));
+        assert!(found.contains(expected), "{expected:?} not in:\n{found}");
+    }
+    for (text, expected) in [
+        ("[alerts]\nemail = { to = [], smtp = \"smtp://a.example\" }", "email needs to, a list"),
+        (
+            "[alerts]\nemail = { to = [\"a b\"], from = \"x@y.example\", smtp = \"smtp://a.example\" }",
+            "this is no address of mail",
+        ),
+        ("[alerts]\nemail = { to = [\"a@b.example\"], smtp = \"smtp://a.example\" }", "email needs from"),
+        ("[alerts]\nsilence = { hours = \"07:00-19:00\" }", "silence needs after"),
+        ("[alerts]\nsilence = { after = \"1h\", hours = \"7-19\" }", ":2:34: silence counts in hours such as"),
+        ("[alerts]\nsilence = { after = \"1h\", days = \"weekdays\" }", "on days such as \"mon-fri\""),
+        ("[alerts]\nsilence = { after = \"1h\", hours = \"07:00-19:00\", tz = \"EST5\" }", "tz must be a time zone"),
+        ("[alerts]\nerror_rate = { share = 5 }", "share must be a number from 0 to 1"),
+        (
+            "[egress]\nallow = [\"x.example\"]\n[alerts]\nemail = { smtp = \"smtp://mail.example\" }",
+            ":4:18: mail.example is not in [egress] allow",
+        ),
+    ] {
+        let found = wrong(text);
         assert!(found.contains(expected), "{expected:?} not in:\n{found}");
     }
 }

@@ -14,6 +14,7 @@
 //!
 //! A page shows what the API under `/api/v1` answers and does what that does, by the same functions. Everything that a sender or a patient could have written is escaped, and
 //! no script or style runs that is not a file of ours (Content-Security-Policy). What holds anything of a patient needs the role `phi-reader`, and is noted in the log with who read it.
+mod alerts;
 mod assets;
 mod audit;
 mod dashboard;
@@ -62,6 +63,7 @@ fn pages() -> Vec<Page> {
         ("get", "/reviews", Need::Codes, get(reviews::page)),
         ("post", "/reviews/{id}", Need::Operate, post(reviews::decide)),
         ("get", "/loops", Need::Codes, get(loops::page)),
+        ("get", "/alerts", Need::View, get(alerts::page)),
         ("get", "/audit", Need::View, get(audit::page)),
         ("post", "/audit/verify", Need::View, post(audit::verify)),
     ]

@@ -13,6 +13,7 @@ pub(crate) enum Tab {
     Rosters,
     Reviews,
     Loops,
+    Alerts,
     Audit,
 }
 
@@ -27,7 +28,7 @@ const TABS: [(&str, &[(Tab, &str, &str, Need, &str)]); 3] = [
             (Tab::Loops, "/loops", "Open loops", Need::Codes, "l"),
         ],
     ),
-    ("Watch", &[(Tab::Audit, "/audit", "Audit", Need::View, "u")]),
+    ("Watch", &[(Tab::Alerts, "/alerts", "Alerts", Need::View, "a"), (Tab::Audit, "/audit", "Audit", Need::View, "u")]),
 ];
 
 /// A whole page for somebody who has signed in.

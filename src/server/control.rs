@@ -2,12 +2,12 @@
 use super::care;
 use super::codes::{CodeRow, ResolveError, Resolved};
 use super::gateway::Command;
+use super::silence::Silence;
 use crate::delivery::resend::Outlets;
 use crate::journal;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// Asks the gateway of this process.
@@ -60,7 +60,7 @@ pub struct ListenerStatus {
     /// Open connections.
     pub connections: u64,
     /// So long without a message is worth an alert.
-    pub silence: Option<Duration>,
+    pub silence: Option<Silence>,
     /// Messages taken since it was started.
     pub received: u64,
     /// When the last of them was taken, in milliseconds since 1970.

@@ -3,6 +3,7 @@
 use super::control::ListenerStatus;
 use super::entrance::Entrance;
 use super::gateway::StartError;
+use super::silence::Silence;
 use super::{directory, http};
 use crate::intake::{self, Answer, Intake, Peer, Source};
 use crate::mapping::Plan;
@@ -13,7 +14,6 @@ use crate::mllp::tls::{self, Acceptor};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
@@ -38,7 +38,7 @@ pub struct Listener {
     /// Whom the certificates of its clients may speak for; none: for anybody.
     pub senders: Option<intake::Senders>,
     /// So long without a message is worth an alert.
-    pub silence: Option<Duration>,
+    pub silence: Option<Silence>,
 }
 
 /// What is spoken at a listener.
@@ -191,7 +191,7 @@ impl Listeners {
                 tls: listener.tls.is_some(),
                 certificate: listener.tls.as_ref().map(|tls| tls.certificate.clone()),
                 connections: running.open.count() as u64,
-                silence: listener.silence,
+                silence: listener.silence.clone(),
                 received,
                 last_received_ms,
             }

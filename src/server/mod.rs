@@ -10,6 +10,7 @@
 //! | `care` | coordinated care: what follows from messages, and who is told |
 //! | `codes` | rows for codes that no table had, written into a site |
 //! | `control` | what others may ask: the command line, the admin API, a signal |
+//! | `silence` | how long a listener may be without a message |
 //! | `upkeep` | what the journal need not keep |
 //!
 //! Left out: reading configurations; a function that does is handed in.
@@ -22,6 +23,7 @@ mod gateway;
 pub mod http;
 mod lanes;
 mod listeners;
+mod silence;
 mod upkeep;
 
 pub use codes::{CodeRow, ResolveError, Resolved};
@@ -30,6 +32,7 @@ pub use control::{
 };
 pub use gateway::{Gateway, StartError, by_name};
 pub use listeners::{Listener, Protocol};
+pub use silence::{Hours, Silence};
 
 use crate::mapping::Plan;
 use crate::{coordination, delivery, journal};

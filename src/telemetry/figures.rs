@@ -19,6 +19,8 @@ pub struct Figures {
     pub journal_head: u64,
     /// `ready`, `full` or `failed`.
     pub journal_health: &'static str,
+    /// The alerts that are open: rule and subject.
+    pub alerts: Vec<(String, String)>,
     /// Free bytes where the data lies, if the system tells.
     pub disk_free: Option<u64>,
     /// What the process uses.
@@ -67,6 +69,7 @@ pub(super) struct Board {
     journal_head: Gauge,
     journal_health: Numbers,
     disk_free: Numbers,
+    alerts: Numbers,
     cpu: Counter<f64, AtomicU64>,
     resident: Gauge,
     open_files: Gauge,
@@ -89,6 +92,7 @@ impl Board {
         describe(registry, names::JOURNAL_HEAD, None, &self.journal_head);
         describe(registry, names::JOURNAL_HEALTH, None, &self.journal_health);
         describe(registry, names::DISK_FREE, Some(Unit::Bytes), &self.disk_free);
+        describe(registry, names::ALERT, None, &self.alerts);
         describe(registry, names::CPU, Some(Unit::Seconds), &self.cpu);
         describe(registry, names::RESIDENT, Some(Unit::Bytes), &self.resident);
         describe(registry, names::FILES, None, &self.open_files);
@@ -116,6 +120,10 @@ impl Board {
         self.disk_free.clear();
         if let Some(free) = figures.disk_free {
             set(&self.disk_free, &Labels::default(), free);
+        }
+        self.alerts.clear();
+        for (rule, subject) in &figures.alerts {
+            set(&self.alerts, &labels(&[(names::RULE, rule), (names::SUBJECT, subject)]), 1);
         }
         self.cpu.inner().store(figures.usage.cpu_seconds.to_bits(), Ordering::Relaxed);
         self.resident.set(figures.usage.resident_bytes.cast_signed());

@@ -56,14 +56,65 @@ impl Histogram {
         }
         self.0.sum.fetch_add(value, Ordering::Relaxed);
     }
+
+    /// What has been observed so far.
+    pub fn observed(&self) -> Observed {
+        let count = |at: usize| self.0.buckets.get(at).map_or(0, |count| count.load(Ordering::Relaxed));
+        Observed { unit: self.0.unit, buckets: std::array::from_fn(count) }
+    }
+}
+
+/// What a histogram had observed at a moment: so many in each bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Observed {
+    unit: f64,
+    buckets: [u64; BUCKETS + 1],
+}
+
+impl Observed {
+    /// How many.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// What was observed after a moment before.
+    pub fn since(&self, before: &Observed) -> Observed {
+        let buckets = std::array::from_fn(|at| {
+            let then = before.buckets.get(at).copied().unwrap_or(0);
+            self.buckets.get(at).map_or(0, |now| now.saturating_sub(then))
+        });
+        Observed { unit: self.unit, buckets }
+    }
+
+    /// The value below which that share lies (0 to 1), in seconds for times; as Prometheus' `histogram_quantile` has it, so that an alert and a dashboard agree: values
+    /// lie evenly within their bucket, and none is above the last bound. None where nothing was observed.
+    pub fn quantile(&self, share: f64) -> Option<f64> {
+        let rank = share * self.count() as f64;
+        let mut below = 0_u64;
+        for (at, count) in self.buckets.iter().enumerate().filter(|(_, count)| **count > 0) {
+            if (below + count) as f64 >= rank {
+                let lower = if at == 0 { 0.0 } else { bound(self.unit, at - 1) };
+                let upper = bound(self.unit, at.min(BUCKETS - 1));
+                return Some(lower + (upper - lower) * (rank - below as f64) / *count as f64);
+            }
+            below += count;
+        }
+        None
+    }
+}
+
+/// The upper bound of a bucket that is not the last.
+fn bound(unit: f64, at: usize) -> f64 {
+    unit * (1_u64 << at) as f64
 }
 
 impl EncodeMetric for Histogram {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let bound = |at: usize| if at == BUCKETS { f64::INFINITY } else { self.0.unit * (1_u64 << at) as f64 };
+        let observed = self.observed();
+        let bound = |at: usize| if at == BUCKETS { f64::INFINITY } else { bound(self.0.unit, at) };
         let buckets: Vec<(f64, u64)> =
-            self.0.buckets.iter().enumerate().map(|(at, count)| (bound(at), count.load(Ordering::Relaxed))).collect();
-        let count = buckets.iter().map(|(_, count)| count).sum();
+            observed.buckets.iter().enumerate().map(|(at, count)| (bound(at), *count)).collect();
+        let count = observed.count();
         let sum = self.0.sum.load(Ordering::Relaxed) as f64 * self.0.unit / self.0.divisor as f64;
         encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
     }
@@ -101,6 +152,34 @@ mod tests {
             let found = histogram.0.buckets.iter().position(|count| count.load(Ordering::Relaxed) == 1);
             assert_eq!(found, Some(expected), "{value}");
         }
+    }
+
+    #[test]
+    fn quantiles_lie_in_the_bucket_of_the_value_and_count_what_came_since() {
+        let histogram = Histogram::of_times();
+        assert_eq!(histogram.observed().quantile(0.99), None);
+        for _ in 0..1000 {
+            histogram.time(Duration::from_secs(100));
+        }
+        let before = histogram.observed();
+        // The slow twin: the values themselves, in their order.
+        let mut values: Vec<u64> = (0..200).map(|number| 20 + number * number * 7).collect();
+        values.iter().for_each(|value| histogram.time(Duration::from_micros(*value)));
+        values.sort_unstable();
+        let since = histogram.observed().since(&before);
+        assert_eq!(since.count(), 200);
+        for share in [0.01, 0.25, 0.5, 0.9, 0.99, 1.0] {
+            let exact = values[(share * 200.0) as usize - 1] as f64 / 1e6;
+            let found = since.quantile(share).unwrap();
+            assert!(found >= exact / 2.0 && found <= exact * 2.0, "{share}: {found} for {exact}");
+        }
+        // Half of 16 values up to 16 µs: the middle of the first bucket.
+        let histogram = Histogram::of_times();
+        (0..16).for_each(|_| histogram.time(Duration::from_micros(3)));
+        assert!((histogram.observed().quantile(0.5).unwrap() - 8e-6).abs() < 1e-12);
+        histogram.time(Duration::from_secs(1000));
+        let last = histogram.observed().quantile(1.0).unwrap();
+        assert!((last - 134.217_728).abs() < 1e-6, "no value is above the last bound: {last}");
     }
 
     #[test]

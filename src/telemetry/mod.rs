@@ -13,7 +13,7 @@ mod process;
 pub mod traces;
 
 pub use figures::{Figures, RouteFigures};
-pub use histogram::Histogram;
+pub use histogram::{Histogram, Observed};
 pub use process::{Usage, disk_free};
 
 use figures::Board;
@@ -156,7 +156,8 @@ impl Telemetry {
 
     /// The meter of a listener; `outcomes` are all that its messages can have, beside [`names::NOT_STORED`].
     pub fn listener(&self, name: &str, outcomes: impl IntoIterator<Item = &'static str>) -> ListenerMeter {
-        let stage = |stage| self.stages.get_or_create_owned(&labels(&[(names::LISTENER, name), ("stage", stage)]));
+        let stage =
+            |stage| self.stages.get_or_create_owned(&labels(&[(names::LISTENER, name), (names::STAGE_OF, stage)]));
         let counter = |outcome| {
             let which = labels(&[(names::LISTENER, name), (names::OUTCOME, outcome)]);
             (outcome, self.messages.get_or_create_owned(&which))
@@ -166,8 +167,14 @@ impl Telemetry {
             bytes: self.received.get_or_create_owned(&labels(&[(names::LISTENER, name)])),
             translate: stage("translate"),
             journal: stage("journal"),
-            ack: stage("ack"),
+            ack: stage(names::STAGE_ACK),
         }
+    }
+
+    /// The times of acknowledgements of a listener so far; none of one that has no meter.
+    pub fn acknowledgements(&self, listener: &str) -> Option<Observed> {
+        let which = labels(&[(names::LISTENER, listener), (names::STAGE_OF, names::STAGE_ACK)]);
+        self.stages.get(&which).map(|histogram| histogram.observed())
     }
 
     /// Codes of a message that no table has; neither table nor code is told. Looks the counter up: such messages are few.
@@ -259,6 +266,7 @@ fn describe<M: Metric + Clone>(registry: &mut Registry, name: names::Name, unit:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::time::Duration;
 
     fn value(text: &str, series: &str) -> Option<f64> {
@@ -293,6 +301,60 @@ mod tests {
         assert!(text.contains("handoff_build_info{version=\"") && text.ends_with("# EOF\n"), "{text}");
     }
 
+    /// The names of what a text counts and its labels; a histogram has three names.
+    fn series(text: &str) -> BTreeMap<String, BTreeSet<String>> {
+        let mut found = BTreeMap::<String, BTreeSet<String>>::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let name = line.split(['{', ' ']).next().unwrap().to_owned();
+            let labels = line.split_once('{').map_or("", |(_, rest)| rest.split_once('}').unwrap().0);
+            let keys = labels.split(',').filter_map(|label| Some(label.split_once('=')?.0.to_owned()));
+            found.entry(name).or_default().extend(keys);
+        }
+        found
+    }
+
+    #[test]
+    fn what_dashboards_and_rules_ask_for_is_there() {
+        let telemetry = Telemetry::new();
+        telemetry.listener("adt", []);
+        telemetry.route("ehr");
+        telemetry.unmapped_codes("adt", true, 1);
+        telemetry.unroutable("role:pcp");
+        telemetry.refused("adt", names::REFUSED_LIMIT);
+        let known = series(&telemetry.render(&Figures {
+            listeners: vec![("adt".into(), 3)],
+            routes: vec![RouteFigures::default()],
+            alerts: vec![("certificate".into(), "adt".into())],
+            disk_free: Some(1),
+            ..Figures::default()
+        }));
+        // Prometheus itself puts these there.
+        let given = ["job", "instance"];
+        let mut asked = BTreeSet::new();
+        for text in [
+            include_str!("../../docs/observability/grafana.json"),
+            include_str!("../../docs/observability/alerts.rules.yml"),
+            include_str!("../../docs/observability/alerts.test.yml"),
+        ] {
+            let text = text.replace("\\\"", "\"");
+            for (at, _) in text.match_indices("handoff_") {
+                let rest = &text[at..];
+                let end = rest.find(|letter: char| !letter.is_ascii_lowercase() && letter != '_').unwrap();
+                let (name, rest) = rest.split_at(end);
+                let labels = known.get(name).unwrap_or_else(|| panic!("{name} is no metric"));
+                asked.insert(name.to_owned());
+                let Some(matchers) = rest.strip_prefix('{').and_then(|rest| rest.split_once('}')) else { continue };
+                for matcher in matchers.0.split(", ") {
+                    let key = matcher.split(['=', '!']).next().unwrap().trim();
+                    assert!(given.contains(&key) || labels.contains(key), "{name} has no label {key}");
+                }
+            }
+        }
+        let halves = |name: &&String| !["_bucket", "_sum", "_count"].iter().any(|end| name.ends_with(end));
+        let unasked: Vec<_> = known.keys().filter(halves).filter(|name| !asked.contains(name.as_str())).collect();
+        assert_eq!(unasked, [""; 0], "nobody looks at these");
+    }
+
     #[test]
     fn a_moment_replaces_the_one_before() {
         let telemetry = Telemetry::new();
@@ -309,6 +371,7 @@ mod tests {
             routes: vec![route("ehr"), route("old")],
             journal_head: 12,
             journal_health: "full",
+            alerts: vec![("queue_age".into(), "ehr".into())],
             disk_free: Some(99),
             usage: Usage { cpu_seconds: 2.5, ..Usage::default() },
         };
@@ -322,13 +385,16 @@ mod tests {
             ("handoff_route_oldest_queued_age_seconds{route=\"ehr\"}", 1.5),
             ("handoff_journal_head", 12.0),
             ("handoff_journal_health{state=\"full\"}", 1.0),
+            ("handoff_alert_open{rule=\"queue_age\",subject=\"ehr\"}", 1.0),
             ("handoff_process_cpu_seconds_total", 2.5),
         ] {
             assert_eq!(value(&text, series), Some(expected), "{series} in\n{text}");
         }
         assert!(text.contains("handoff_disk_free_bytes"), "{text}");
         figures.routes.pop();
+        figures.alerts.clear();
         let text = telemetry.render(&figures);
         assert!(text.contains("route=\"ehr\"") && !text.contains("route=\"old\""), "{text}");
+        assert!(!text.contains("queue_age"), "{text}");
     }
 }

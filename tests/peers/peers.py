@@ -18,6 +18,7 @@ import urllib.request
 
 import clients
 import desk
+import operators
 import senders
 import shapes
 from story import free_port
@@ -332,7 +333,7 @@ def bundles(folder):
 
 def main():
     parser = argparse.ArgumentParser()
-    for name in ("handoff", "fixtures", "venv", "fhir-server", "senders", "browser", "validator", "work"):
+    for name in ("handoff", "fixtures", "venv", "fhir-server", "senders", "browser", "prometheus", "validator", "work"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("checks", nargs="*", help="only those whose names begin so")
     peers = Peers(parser.parse_args())
@@ -344,7 +345,7 @@ def main():
         peers.conditional_and_split_requests_are_stored_once,
         peers.a_web_hook_is_checked_as_the_documentation_says,
         peers.smart_tokens_by_an_assertion_that_others_verify,
-    ) + tuple(functools.update_wrapper(functools.partial(check, peers), check) for check in senders.CHECKS + clients.CHECKS + shapes.CHECKS + desk.CHECKS)
+    ) + tuple(functools.update_wrapper(functools.partial(check, peers), check) for check in senders.CHECKS + operators.CHECKS + clients.CHECKS + shapes.CHECKS + desk.CHECKS)
     for check in checks:
         if not check.__name__.startswith(tuple(peers.options.checks) or ""):
             continue

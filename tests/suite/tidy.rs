@@ -43,9 +43,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("admin", &["facets", "journal", "mllp", "mapping", "delivery", "coordination", "server", "telemetry"]),
     ("alerts", &["journal", "delivery", "server", "telemetry"]),
-    ("desk", &["admin", "coordination", "privacy", "server"]),
+    ("admin", &["facets", "journal", "mllp", "mapping", "delivery", "coordination", "server", "alerts", "telemetry"]),
+    ("desk", &["admin", "alerts", "coordination", "privacy", "server"]),
     ("traces", &["delivery", "telemetry"]),
     ("facade", &["facets", "mllp", "privacy", "delivery", "coordination", "server", "admin"]),
     (

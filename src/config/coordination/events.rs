@@ -63,7 +63,7 @@ pub(super) fn npi(section: &Section<'_>, key: &'static str) -> Option<String> {
 }
 
 /// A time zone by the name that the IANA database has for it, in `tz`.
-pub(super) fn zone(section: &Section<'_>) -> Option<TimeZone> {
+pub(in super::super) fn zone(section: &Section<'_>) -> Option<TimeZone> {
     let text = section.text("tz")?;
     // Bundled, not the host's: the same messages make the same events everywhere.
     let zone = TimeZoneDatabase::bundled().get(&text.value).ok();

@@ -7,6 +7,8 @@ mod panels;
 mod privacy;
 mod subscriptions;
 
+pub(super) use events::zone;
+
 use super::section::Section;
 use crate::coordination::Options;
 use crate::coordination::options::Keep;

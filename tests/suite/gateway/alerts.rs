@@ -1,4 +1,6 @@
-//! Alerts, as a receiver of the webhook sees them.
+//! Alerts, as a receiver of the webhook sees them, and whoever looks.
+use super::admin::Administered;
+use super::http::ask;
 use super::process::{Gateway, Peer, message, wait_for};
 use super::server::Server;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -171,4 +173,79 @@ fn a_journal_that_fails_is_told_though_the_gateway_ends() {
         ["open"],
         "{log}"
     );
+}
+
+/// Nobody is told; the page and Prometheus see it nevertheless.
+#[test]
+fn what_is_open_is_shown_where_nobody_is_told() {
+    let listener = "[[listener]]\nname = \"adt\"\nmllp = \"127.0.0.1:0\"\n";
+    let quiet = format!("[alerts]\nevery = \"100ms\"\ndisk_free = \"9999999TB\"\nsilence = \"1h\"\n{listener}");
+    let gateway = Administered::start("", &quiet);
+    let alerts = wait_for("the alert", || {
+        let alerts = gateway.get("/api/v1/alerts");
+        (!alerts["open"].as_array().unwrap().is_empty()).then_some(alerts)
+    });
+    let alert = &alerts["open"][0];
+    assert_eq!((alert["rule"].as_str(), alert["subject"].as_str()), (Some("disk_free"), Some("data")));
+    assert!(alert["value"].as_i64().unwrap() > 0 && alert["text"].as_str().unwrap().contains("bytes are free"));
+    assert!(alert["since"].as_str().unwrap() <= alerts["looked_at"].as_str().unwrap(), "{alerts}");
+    assert_eq!(alert["told"], serde_json::json!({"webhook": null, "email": null}));
+    assert_eq!(alerts["resolved"], serde_json::json!([]));
+    let metrics = gateway.ask("viewer", "GET", "/metrics").body;
+    assert!(metrics.contains("handoff_alert_open{rule=\"disk_free\",subject=\"data\"} 1\n"), "{metrics}");
+    let open = gateway.ask("operator", "GET", "/api/v1/alerts");
+    assert_eq!(open.status, 200);
+    assert_eq!(ask(&gateway.address, "GET", "/api/v1/alerts", &[]).status, 401);
+    gateway.gateway.stop();
+}
+
+#[test]
+fn what_is_over_is_shown_for_a_while_and_without_a_section_it_is_looked_at_as_well() {
+    let up = Arc::new(AtomicBool::new(false));
+    let is_up = Arc::clone(&up);
+    let server = Server::start(move |_| if is_up.load(Ordering::SeqCst) { "200 OK" } else { "401 Unauthorized" });
+    let rules = "[alerts]\nevery = \"100ms\"\nqueue_age = \"50ms\"\ndisk_free = \"1KB\"\n";
+    let gateway = Administered::start("", &format!("{rules}{}", server.configuration("", "")));
+    assert!(Peer::connect(&gateway.gateway).exchange(&message("one", "A01")).contains("MSA|AA|one"));
+    let about = |kind: &str| {
+        let alerts = gateway.get("/api/v1/alerts");
+        alerts[kind].as_array().unwrap().iter().find(|alert| alert["rule"] == "queue_age").cloned()
+    };
+    let open = wait_for("the alert", || about("open"));
+    assert_eq!(open["resolved_at"], serde_json::Value::Null);
+    up.store(true, Ordering::SeqCst);
+    let resolved = wait_for("its end", || about("resolved"));
+    assert_eq!((&resolved["id"], about("open")), (&open["id"], None));
+    assert!(resolved["since"].as_str().unwrap() < resolved["resolved_at"].as_str().unwrap(), "{resolved}");
+    gateway.gateway.stop();
+
+    let plain = Administered::start("", "");
+    wait_for("a look", || plain.get("/api/v1/alerts")["looked_at"].as_str().map(|_| ()));
+    plain.gateway.stop();
+}
+
+#[test]
+fn dead_letters_and_long_queues_are_told() {
+    let server =
+        Server::start(
+            |request| if request.patient.contains("wait") { "401 Unauthorized" } else { "422 Unprocessable Entity" },
+        );
+    let receiver = Receiver::start();
+    let rules = "error_rate = { letters = 2, within = \"1h\" }\nqueue_depth = 1\ndisk_free = \"1KB\"";
+    let gateway = Gateway::start(&format!("{}{}", receiver.configuration(rules), server.configuration("", "")));
+    let mut peer = Peer::connect(&gateway);
+    for id in ["one", "two"] {
+        assert!(peer.exchange(&message(id, "A01")).contains("MSA|AA|"));
+    }
+    assert_eq!(receiver.wait_for("error_rate", 1)[0].0, "open");
+    for id in ["wait1", "wait2", "wait3"] {
+        assert!(peer.exchange(&message(id, "A01")).contains("MSA|AA|"));
+    }
+    assert_eq!(receiver.wait_for("queue_depth", 1)[0].0, "open");
+    let posts = receiver.posts.lock().unwrap();
+    let of = |rule: &str| posts.iter().find(|post| post.body["rule"] == rule).unwrap().body.clone();
+    assert_eq!(of("error_rate")["text"], "2 of 2 messages of route ehr became dead letters within 60 min");
+    assert!(of("queue_depth")["value"].as_i64().unwrap() > 1, "{}", of("queue_depth"));
+    drop(posts);
+    gateway.stop();
 }

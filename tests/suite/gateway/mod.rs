@@ -23,6 +23,7 @@ mod keep;
 mod lanes;
 mod letters;
 mod letters_many;
+mod mail;
 mod messages;
 mod outward;
 mod over_http;
