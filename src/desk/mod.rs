@@ -9,6 +9,7 @@
 //! | `shell` | what is around every page |
 //! | `parts` | what pages are made of: states, times, counts, tables |
 //! | `fault` | the page that says what is not done, and why |
+//! | `standing` | what has become of a message on each route |
 //! | `assets` | style, scripts and their licences |
 //! | all others | one page each |
 //!
@@ -18,10 +19,13 @@ mod assets;
 mod dashboard;
 mod fault;
 mod gate;
+mod message;
+mod messages;
 mod parts;
 mod session;
 mod shell;
 mod sign_in;
+mod standing;
 
 use crate::admin::Shared;
 use crate::admin::credentials::Need;
@@ -51,6 +55,11 @@ fn pages() -> Vec<Page> {
         ("post", "/sign-in", Need::Nobody, post(sign_in::enter)),
         ("post", "/sign-out", Need::View, post(sign_in::leave)),
         ("get", "/", Need::View, get(dashboard::page)),
+        ("get", "/messages", Need::View, get(messages::page)),
+        ("get", "/messages/{seq}", Need::View, get(message::page)),
+        ("get", "/messages/{seq}/raw", Need::Phi, get(message::raw)),
+        ("get", "/messages/{seq}/preview", Need::Operate, get(message::preview)),
+        ("post", "/messages/{seq}/resend", Need::Operate, post(message::resend)),
     ]
 }
 

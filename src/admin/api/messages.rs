@@ -46,12 +46,12 @@ pub(in super::super) async fn raw(
     Ok(show(record))
 }
 
-pub(super) fn show(record: Record) -> Response {
+pub(crate) fn show(record: Record) -> Response {
     ([(header::CONTENT_TYPE, HL7)], record.raw).into_response()
 }
 
 /// A record by its number. Blocks.
-pub(super) fn record(view: &mut View, seq: u64) -> Result<Record, Problem> {
+pub(crate) fn record(view: &mut View, seq: u64) -> Result<Record, Problem> {
     let gone =
         || Problem::not_found("the journal has no message of that number", "it may be too old, or not there yet");
     if seq == 0 || i64::try_from(seq).is_err() {
@@ -64,14 +64,19 @@ pub(super) fn record(view: &mut View, seq: u64) -> Result<Record, Problem> {
     }
 }
 
-/// `ADT^A01` where both are what codes look like, else `?` in their place: they stand in answers that hold nothing of a patient.
+/// The type of a message, as [`shown_kind`] has it.
 pub(super) fn kind(record: &Record) -> Option<String> {
     let facets = Facets::decode(&record.facets)?;
-    let code = |bytes: &[u8]| match bytes {
+    Some(shown_kind(facets.code, facets.event))
+}
+
+/// `ADT^A01` where both are what codes look like, else `?` in their place: they stand in answers that hold nothing of a patient.
+pub(crate) fn shown_kind(code: &[u8], event: &[u8]) -> String {
+    let shown = |bytes: &[u8]| match bytes {
         [_, _, _] if bytes.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()) => {
             String::from_utf8_lossy(bytes).into_owned()
         }
         _ => "?".to_owned(),
     };
-    Some(format!("{}^{}", code(facets.code), code(facets.event)))
+    format!("{}^{}", shown(code), shown(event))
 }
