@@ -109,7 +109,7 @@ async fn every_filter_finds_what_a_look_at_every_message_finds() {
 fn looked(index: &Index, look: &Look) -> Vec<u64> {
     let (mut look, mut found) = (look.clone(), Vec::new());
     loop {
-        let page = index.look::<Error>(&look, |entries| Ok(entries)).unwrap();
+        let page = index.look::<Error>(&look, Ok).unwrap();
         assert!(page.entries.len() <= look.wanted && (!page.full || page.entries.len() == look.wanted));
         found.extend(page.entries.iter().map(|entry| entry.seq));
         let Some(next) = page.next else { return found };
