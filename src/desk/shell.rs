@@ -13,8 +13,11 @@ pub(crate) enum Tab {
     Messages,
 }
 
-/// Where the navigation leads: page, path, name, what it takes, the key that goes there after `g`.
-const TABS: [(&str, &[(Tab, &str, &str, Need, &str)]); 1] = [(
+/// Page, path, name, what it takes, the key that goes there after `g`.
+type Place = (Tab, &'static str, &'static str, Need, &'static str);
+
+/// Where the navigation leads.
+const TABS: [(&str, &[Place]); 1] = [(
     "Run",
     &[(Tab::Dashboard, "/", "Dashboard", Need::View, "d"), (Tab::Messages, "/messages", "Messages", Need::View, "m")],
 )];

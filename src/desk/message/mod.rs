@@ -18,7 +18,7 @@ mod translated;
 use super::Desk;
 use super::fault::Fault;
 use super::messages::{MASKED, outcome};
-use super::parts::{size, time, time_if};
+use super::parts::{size, span, time, time_if};
 use super::session::Session;
 use super::shell::{self, Tab};
 use super::standing::{self, Status};
@@ -166,6 +166,12 @@ fn plan(plans: &Plans, record: &Record, now: bool) -> (Which, Option<Arc<Plan>>)
     }
 }
 
+/// `3 days`
+fn ago(ms: i64) -> String {
+    let passed = jiff::Timestamp::now().as_millisecond().saturating_sub(ms);
+    span(passed.max(0).unsigned_abs() / 1000)
+}
+
 /// MSA-1 of the acknowledgement.
 fn acknowledged(ack: &[u8]) -> Option<String> {
     let mut index = Index::new();
@@ -188,7 +194,7 @@ fn facts(told: &Told, phi: bool) -> Markup {
                 }
                 dt { "Outcome" }
                 dd { (outcome(entry.outcome)) @if let Some(code) = &told.acknowledged { ", answered " code { (code) } } }
-                dt { "Received" } dd { (time(entry.received_ms)) " at " (entry.listener) }
+                dt { "Received" } dd { (time(entry.received_ms)) ", " (ago(entry.received_ms)) " ago, at " (entry.listener) }
                 dt { "Event" } dd { @if phi { (time_if(entry.event_ms)) } @else { (MASKED) } }
             }
             dl.facts {

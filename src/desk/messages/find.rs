@@ -24,10 +24,13 @@ const BATCH: usize = 16;
 /// Dead letters of a route that one page looks at.
 const LETTERS: usize = 1000;
 
+/// A message, and what became of it on each route.
+pub(super) type Row = (Entry, Vec<(String, Status)>);
+
 /// A page of messages.
 pub(super) struct Found {
     /// The newest first.
-    pub rows: Vec<(Entry, Vec<(String, Status)>)>,
+    pub rows: Vec<Row>,
     /// What is left: this number and those before it.
     pub next: Option<u64>,
     /// The page is full; else, with something left, it looked no further.
@@ -206,7 +209,7 @@ impl Search<'_> {
         statuses.iter().any(|(route, status)| self.means(route) && wanted(status))
     }
 
-    fn rows(&mut self, entries: Vec<Entry>) -> Result<Vec<(Entry, Vec<(String, Status)>)>, Problem> {
+    fn rows(&mut self, entries: Vec<Entry>) -> Result<Vec<Row>, Problem> {
         let statuses = self.statuses(&entries)?;
         Ok(entries.into_iter().zip(statuses).collect())
     }

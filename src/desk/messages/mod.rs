@@ -26,7 +26,7 @@ use axum::Extension;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::Html;
-use find::Found;
+use find::{Found, Row};
 use maud::{Markup, html};
 use std::sync::Arc;
 
@@ -140,7 +140,7 @@ fn results(asked: &Asked, found: &Found, phi: bool) -> Markup {
                 @if found.read > 0 && asked.text.is_some() { ", " (count(found.read)) " read for it" }
                 ", in " (found.took.as_millis()) " ms"
             }
-            div.scroll tabindex="0" role="region" aria-label="Messages found" { (table(&found.rows, phi)) }
+            div.scroll tabindex="0" role="region" aria-label="Messages found" { (table(asked, &found.rows, phi)) }
         }
         (pager(asked, found, &first_page))
         @if found.indexed < found.head {
@@ -184,7 +184,8 @@ fn pager(asked: &Asked, found: &Found, first_page: &str) -> Markup {
     }
 }
 
-fn table(rows: &[(Entry, Vec<(String, Status)>)], phi: bool) -> Markup {
+fn table(asked: &Asked, rows: &[Row], phi: bool) -> Markup {
+    let all = asked.route.is_some() || asked.state.is_some();
     html! {
         table.messages data-rows {
             thead {
@@ -200,8 +201,8 @@ fn table(rows: &[(Entry, Vec<(String, Status)>)], phi: bool) -> Markup {
                         td { (time(entry.received_ms)) }
                         td { @if phi { (entry.kind()) } @else { (shown_kind(entry.code.as_bytes(), entry.event.as_bytes())) } }
                         td { (outcome(entry.outcome)) }
-                        td { (routes(statuses)) }
-                        td { @if phi { (entry.sending_application) @if !entry.sending_facility.is_empty() { " | " (entry.sending_facility) } } @else { (MASKED) } }
+                        td { (routes(statuses, all)) }
+                        td { @if phi { (sender(entry)) } @else { (MASKED) } }
                         td { @if phi { code { (entry.control_id) } } @else { (MASKED) } }
                         td { @if phi { (patients(&entry.patients)) } @else { (MASKED) } }
                         td { (entry.listener) }
@@ -210,6 +211,15 @@ fn table(rows: &[(Entry, Vec<(String, Status)>)], phi: bool) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// MSH-3 and MSH-4, of each the name alone.
+fn sender(entry: &Entry) -> Markup {
+    let (application, facility) = (&entry.sending_application, &entry.sending_facility);
+    let name = |text: &str| text.split('^').next().unwrap_or_default().to_owned();
+    html! {
+        span title={ (application) " | " (facility) } { (name(application)) @if !facility.is_empty() { " | " (name(facility)) } }
     }
 }
 
@@ -234,9 +244,18 @@ pub(super) fn outcome(outcome: Outcome) -> Markup {
     state(tone, outcome.name())
 }
 
-fn routes(statuses: &[(String, Status)]) -> Markup {
+/// What became of it on routes. Those that did not want it are shown where somebody asks for them.
+fn routes(statuses: &[(String, Status)], all: bool) -> Markup {
+    let on = |wanted: fn(&Status) -> bool| -> Vec<&str> {
+        statuses.iter().filter(|(_, status)| wanted(status)).map(|(route, _)| route.as_str()).collect()
+    };
+    let unwanted = |status: &Status| matches!(status, Status::Filtered | Status::Before);
+    let sent = on(|status| *status == Status::Sent);
     html! {
-        @for (route, status) in statuses { span.on-route { (route) " " (status.label()) } }
-        @if statuses.is_empty() { span.none { "—" } }
+        @for (route, status) in statuses.iter().filter(|(_, status)| *status != Status::Sent && (all || !unwanted(status))) {
+            span.on-route { (status.label()) " " (route) }
+        }
+        @if !sent.is_empty() { span.on-route { (Status::Sent.label()) " " (sent.join(", ")) } }
+        @if statuses.iter().all(|(_, status)| unwanted(status)) && !all { span.none { "wanted by no route" } }
     }
 }
