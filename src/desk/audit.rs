@@ -53,7 +53,7 @@ pub(super) async fn page(
     .await?;
     let content = html! {
         h1 { (TITLE) }
-        div.tabs { @for (name, title, _) in CHAINS { a.button href=(format!("/audit?chain={name}")) aria-current=[(name == folder).then_some("page")] { (title) } } }
+        div.tabs { @for (name, title, _) in CHAINS { a href=(format!("/audit?chain={name}")) aria-current=[(name == folder).then_some("page")] { (title) } } }
         p.soft { (says) }
         div.bar {
             form.bar method="get" action="/audit" role="search" {

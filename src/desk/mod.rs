@@ -9,6 +9,7 @@
 //! | `shell` | what is around every page |
 //! | `parts` | what pages are made of: states, times, counts, tables |
 //! | `fault` | the page that says what is not done, and why |
+//! | `standing` | what has become of a message on each route |
 //! | `assets` | style, scripts and their licences |
 //! | all others | one page each |
 //!
@@ -21,6 +22,8 @@ mod dashboard;
 mod fault;
 mod gate;
 mod loops;
+mod message;
+mod messages;
 mod parts;
 mod people;
 mod reviews;
@@ -28,6 +31,7 @@ mod rosters;
 mod session;
 mod shell;
 mod sign_in;
+mod standing;
 
 use crate::admin::Shared;
 use crate::admin::credentials::Need;
@@ -66,6 +70,11 @@ fn pages() -> Vec<Page> {
         ("get", "/alerts", Need::View, get(alerts::page)),
         ("get", "/audit", Need::View, get(audit::page)),
         ("post", "/audit/verify", Need::View, post(audit::verify)),
+        ("get", "/messages", Need::View, get(messages::page)),
+        ("get", "/messages/{seq}", Need::View, get(message::page)),
+        ("get", "/messages/{seq}/raw", Need::Phi, get(message::raw)),
+        ("get", "/messages/{seq}/preview", Need::Operate, get(message::preview)),
+        ("post", "/messages/{seq}/resend", Need::Operate, post(message::resend)),
     ]
 }
 

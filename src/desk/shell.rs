@@ -15,19 +15,33 @@ pub(crate) enum Tab {
     Loops,
     Alerts,
     Audit,
+    Messages,
 }
 
-/// Where the navigation leads: page, path, name, what it takes, the key that goes there after `g`.
-const TABS: [(&str, &[(Tab, &str, &str, Need, &str)]); 3] = [
-    ("Run", &[(Tab::Dashboard, "/", "Dashboard", Need::View, "d")]),
+/// Page, path, name, what it takes, the key that goes there after `g`.
+type Place = (Tab, &'static str, &'static str, Need, &'static str);
+
+/// Where the navigation leads.
+const TABS: [(&str, &[Place]); 4] = [
+    (
+        "Run",
+        &[
+            (Tab::Dashboard, "/", "Dashboard", Need::View, "d"),
+            (Tab::Messages, "/messages", "Messages", Need::View, "m"),
+            (Tab::Letters, "/dead-letters", "Dead letters", Need::View, "x"),
+            (Tab::Codes, "/codes", "Codes", Need::Codes, "c"),
+        ],
+    ),
     (
         "Care",
         &[
             (Tab::Rosters, "/rosters", "Rosters", Need::View, "r"),
             (Tab::Reviews, "/reviews", "Match review", Need::Codes, "v"),
             (Tab::Loops, "/loops", "Open loops", Need::Codes, "l"),
+            (Tab::Subscriptions, "/subscriptions", "Subscriptions", Need::View, "s"),
         ],
     ),
+    ("Build", &[(Tab::Playground, "/playground", "Playground", Need::View, "p")]),
     ("Watch", &[(Tab::Alerts, "/alerts", "Alerts", Need::View, "a"), (Tab::Audit, "/audit", "Audit", Need::View, "u")]),
 ];
 
@@ -95,7 +109,7 @@ fn document(title: &str, body: Markup) -> Markup {
                 title { (title) " · handoff" }
                 link rel="icon" href=(assets::path("mark.svg"));
                 @for style in ["desk.css", "pages.css"] { link rel="stylesheet" href=(assets::path(style)); }
-                @for script in ["htmx.min.js", "sse.min.js", "desk.js"] { script src=(assets::path(script)) defer {} }
+                @for script in ["htmx.min.js", "sse.min.js", "desk.js", "provenance.js"] { script src=(assets::path(script)) defer {} }
             }
             (body)
         }

@@ -3,6 +3,7 @@
 //! ```text
 //! message   seq, received_ms, event_ms, listener, …, patients ('\n' between), outcome, bytes
 //! patient   (id, seq): every identifier of every message
+//! seen      (kind, value, block): in which blocks of numbers a listener, sender, type or outcome occurs; see `look`
 //! place     next: the first number that is not in here; latest_ms: the latest time of receipt; skew_ms: the most by which a message was
 //!           received earlier than one before it
 //! ```
@@ -10,6 +11,7 @@
 //! `PRAGMA synchronous` NORMAL in WAL mode: what a power cut takes is the newest rows with the cursor over them, never the order between the two.
 use super::Error;
 use super::entry::Entry;
+use super::look::{block_of, seen};
 use crate::facets::Outcome;
 use crate::hl7;
 use crate::journal::{self, Item, Limits, Reader};
@@ -18,9 +20,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Changes with everything that changes what stands in the tables.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 const TABLES: &str = "
-DROP TABLE IF EXISTS message; DROP TABLE IF EXISTS patient; DROP TABLE IF EXISTS place;
+DROP TABLE IF EXISTS message; DROP TABLE IF EXISTS patient; DROP TABLE IF EXISTS seen; DROP TABLE IF EXISTS place;
 CREATE TABLE message (
     seq INTEGER PRIMARY KEY, received_ms INTEGER NOT NULL, event_ms INTEGER, listener TEXT NOT NULL,
     sending_application TEXT NOT NULL, sending_facility TEXT NOT NULL, receiving_application TEXT NOT NULL, receiving_facility TEXT NOT NULL,
@@ -29,6 +31,7 @@ CREATE TABLE message (
 CREATE INDEX message_received ON message (received_ms);
 CREATE INDEX message_control ON message (control_id);
 CREATE TABLE patient (id TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (id, seq)) STRICT, WITHOUT ROWID;
+CREATE TABLE seen (kind INTEGER NOT NULL, value TEXT NOT NULL, block INTEGER NOT NULL, PRIMARY KEY (kind, value, block)) STRICT, WITHOUT ROWID;
 CREATE TABLE place (next INTEGER NOT NULL, latest_ms INTEGER NOT NULL, skew_ms INTEGER NOT NULL) STRICT;
 INSERT INTO place VALUES (1, 0, 0);";
 pub(super) const COLUMNS: &str = "seq, received_ms, event_ms, listener, sending_application, sending_facility, receiving_application, receiving_facility, code, event, structure, control_id, patients, outcome, bytes";
@@ -98,12 +101,16 @@ impl Index {
             connection.execute_batch(&format!(
                 "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-{CACHE_KIB};"
             ))?;
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-            if version != VERSION {
-                transaction.execute_batch(&format!("{TABLES} PRAGMA user_version={VERSION};"))?;
+            let version =
+                |connection: &Connection| connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0));
+            // Whoever only searches need not wait for who writes.
+            if version(&connection)? != VERSION {
+                let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                if version(&transaction)? != VERSION {
+                    transaction.execute_batch(&format!("{TABLES} PRAGMA user_version={VERSION};"))?;
+                }
+                transaction.commit()?;
             }
-            transaction.commit()?;
             let next = connection.query_row("SELECT next FROM place", [], |row| row.get::<_, i64>(0))?;
             Ok((connection, next.unsigned_abs()))
         };
@@ -185,6 +192,12 @@ impl Index {
                 }
             }
         }
+        self.write(next, after, &entries)?;
+        Ok(after.saturating_sub(next))
+    }
+
+    /// Puts entries in, whose numbers begin with `next` and end before `after`.
+    pub(super) fn write(&mut self, next: u64, after: u64, entries: &[Entry]) -> Result<(), Error> {
         let mut write = || {
             let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             // Another process may have been here meanwhile: then these are in it already, and what follows is next.
@@ -193,11 +206,16 @@ impl Index {
                     Ok((row.get(0)?, row.get(1)?, row.get(2)?))
                 })?;
             if now.unsigned_abs() == next {
-                for entry in &entries {
+                for entry in entries {
                     insert(&transaction, entry)?;
                     latest_ms = latest_ms.max(entry.received_ms);
                     skew_ms = skew_ms.max(latest_ms.saturating_sub(entry.received_ms));
                 }
+                let mut note = transaction.prepare_cached("INSERT OR IGNORE INTO seen VALUES (?1, ?2, ?3)")?;
+                for (block, kind, value) in seen(entries) {
+                    note.execute(params![kind, value, block.cast_signed()])?;
+                }
+                drop(note);
                 transaction.execute(
                     "UPDATE place SET next = ?1, latest_ms = ?2, skew_ms = ?3",
                     params![after.cast_signed(), latest_ms, skew_ms],
@@ -205,8 +223,7 @@ impl Index {
             }
             transaction.commit()
         };
-        write().map_err(Error::database(&self.path))?;
-        Ok(after.saturating_sub(next))
+        write().map_err(Error::database(&self.path))
     }
 
     /// Removes entries before a number, at most so many; how many it were.
@@ -232,6 +249,10 @@ impl Index {
                         patient.execute(params![id, seq])?;
                     }
                     removed += message.execute([seq])?;
+                }
+                // At the end of a round: it passes over all of the table.
+                if removed > 0 && removed < entries_max {
+                    transaction.execute("DELETE FROM seen WHERE block < ?1", [block_of(before).cast_signed()])?;
                 }
             }
             transaction.commit()?;

@@ -12,6 +12,8 @@
 //! | `entry` | what is known of a message |
 //! | `index` | the database: following, pruning, rebuilding |
 //! | `query` | filters and pages |
+//! | `look` | a page within a time, however rare what is looked for is |
+//! | `time` | times as people write them |
 //! | `standing` | what has become of a message on each route, from the state database |
 //! | `follower` | the thread in the gateway |
 //!
@@ -19,16 +21,20 @@
 mod entry;
 mod follower;
 mod index;
+mod look;
 mod query;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod time;
 
 pub use entry::Entry;
 pub use follower::Follower;
 pub use index::Index;
+pub use look::{Look, Looked};
 pub use query::{Filter, Order, contains};
 pub use standing::{Standing, Standings};
+pub use time::parse_time;
 
 use crate::journal;
 use std::path::PathBuf;

@@ -55,6 +55,29 @@ impl Standings {
         Ok(Standings { routes: found })
     }
 
+    /// Reads what these routes say of some numbers alone, however much they gave up; [`Standings::dead`] and [`Standings::of`] know no others.
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub fn read_of(state: &State, routes: &[String], seqs: &[u64]) -> Result<Standings, Error> {
+        let mut found = BTreeMap::new();
+        for route in routes {
+            // The position first, as above.
+            let (ahead, waiting) = match state.position(route)? {
+                Some(position) => (position.ahead, position.waiting.into_iter().collect()),
+                None => (0, BTreeSet::new()),
+            };
+            let (mut letters, mut unsent) = (BTreeMap::new(), BTreeMap::new());
+            for seq in seqs {
+                letters.extend(state.dead_letter_of(route, *seq)?.map(|letter| (letter.seq, letter)));
+                unsent.extend(state.unsent_of(route, *seq)?.map(|unsent| (unsent.seq, unsent)));
+            }
+            let begun = state.begun(route)?.unwrap_or(0);
+            found.insert(route.clone(), Route { begun, ahead, waiting, letters, unsent });
+        }
+        Ok(Standings { routes: found })
+    }
+
     /// What has become of a message on a route; `None` for a route that was not read.
     pub fn of(&self, route: &str, seq: u64) -> Option<Standing<'_>> {
         let route = self.routes.get(route)?;

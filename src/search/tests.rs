@@ -105,6 +105,63 @@ async fn every_filter_finds_what_a_look_at_every_message_finds() {
     assert!(!format!("{entry:?}").contains("x1200"), "nothing of a patient");
 }
 
+/// All pages of a look, one after the other.
+fn looked(index: &Index, look: &Look) -> Vec<u64> {
+    let (mut look, mut found) = (look.clone(), Vec::new());
+    loop {
+        let page = index.look::<Error>(&look, Ok).unwrap();
+        assert!(page.entries.len() <= look.wanted && (!page.full || page.entries.len() == look.wanted));
+        found.extend(page.entries.iter().map(|entry| entry.seq));
+        let Some(next) = page.next else { return found };
+        assert!(look.filter.last.is_none_or(|last| next < last), "it goes on");
+        look.filter.last = Some(next);
+    }
+}
+
+#[tokio::test]
+async fn a_look_finds_page_by_page_what_a_search_finds() {
+    let temporary = tempfile::tempdir().unwrap();
+    let journal = open(temporary.path());
+    append(&journal, 1..=3000).await;
+    let index = catch_up(temporary.path());
+    let text = |text: &str| Some(text.to_owned());
+    let filters = [
+        Filter::default(),
+        Filter { code: text("ADT"), event: text("A01"), ..Filter::default() },
+        Filter { outcome: Some(Outcome::Untranslated), event: text("A08"), ..Filter::default() },
+        Filter { outcome: Some(Outcome::Unreadable), ..Filter::default() },
+        Filter { sender: text("HARBOR"), since_ms: Some(2_000_000), ..Filter::default() },
+        Filter { sender: text("HIS|HARBOR"), listener: text("adt"), last: Some(77), ..Filter::default() },
+        Filter { sender: text("LAB"), ..Filter::default() },
+        Filter { patient: text("p3"), event: text("A01"), ..Filter::default() },
+        Filter { control_id: text("c1234"), ..Filter::default() },
+    ];
+    for filter in filters {
+        let mut expected = oldest(&index, filter.clone());
+        expected.reverse();
+        for (wanted, batch, time) in [(50, 51, 60_000), (7, 3, 60_000), (50, 20, 0)] {
+            let time = std::time::Duration::from_millis(time);
+            let look = Look { filter: filter.clone(), within: None, wanted, batch, time };
+            assert_eq!(looked(&index, &look), expected, "{wanted} {batch} {time:?}");
+            let within = Some(vec![2900..=2950, 1500..=1500, 3..=900]);
+            let among: Vec<u64> = expected
+                .iter()
+                .copied()
+                .filter(|seq| {
+                    within.iter().flatten().any(|stretch: &std::ops::RangeInclusive<u64>| stretch.contains(seq))
+                })
+                .collect();
+            assert_eq!(looked(&index, &Look { within, ..look }), among);
+        }
+    }
+    // What is kept out by whoever judges does not end the look.
+    let look = Look { filter: Filter::default(), within: None, wanted: 5, batch: 6, time: std::time::Duration::MAX };
+    let odd = |entries: Vec<Entry>| Ok(entries.into_iter().filter(|entry| entry.seq.is_multiple_of(500)).collect());
+    let page = index.look::<Error>(&look, odd).unwrap();
+    let found: Vec<u64> = page.entries.iter().map(|entry| entry.seq).collect();
+    assert_eq!((found, page.next, page.full), (vec![3000, 2500, 2000, 1500, 1000], Some(999), true));
+}
+
 #[tokio::test]
 async fn times_out_of_order_are_found_all_the_same() {
     let temporary = tempfile::tempdir().unwrap();
@@ -142,6 +199,22 @@ async fn searches_use_the_indexes() {
     for (filter, expected) in plans {
         let plan = index.explain(&filter);
         assert!(plan.contains(expected), "{plan}");
+    }
+    let text = || Some("x".to_owned());
+    for filter in [
+        Filter { listener: text(), ..Filter::default() },
+        Filter { sender: text(), code: text(), ..Filter::default() },
+        Filter { sender: Some("x|y".into()), event: text(), outcome: Some(Outcome::Rejected), ..Filter::default() },
+    ] {
+        let plan = index.explain_blocks(&filter);
+        let reads: Vec<&str> = plan.lines().filter(|line| line.contains("seen")).collect();
+        assert!(!reads.is_empty(), "{plan}");
+        for read in reads {
+            assert!(read.contains("USING PRIMARY KEY (kind=? AND value=? AND block>? AND block<?)"), "{plan}");
+        }
+        // Within a block it goes by the number, and no further than the stretch.
+        let plan = index.explain(&Filter { first: Some(1), last: Some(9), ..filter });
+        assert!(plan.contains("USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"), "{plan}");
     }
 }
 
@@ -199,6 +272,8 @@ async fn the_index_is_pruned_with_the_journal_and_starts_where_it_starts() {
     assert!(oldest(&index, Filter { patient: Some("x1".into()), ..Filter::default() }).is_empty());
     let left: i64 = index.connection.query_row("SELECT count(*) FROM patient", [], |row| row.get(0)).unwrap();
     assert_eq!(left.unsigned_abs(), 3 * (101 - first));
+    let blocks: i64 = index.connection.query_row("SELECT count(*) FROM seen", [], |row| row.get(0)).unwrap();
+    assert!(blocks > 0, "those that are left are known");
     index.discard().unwrap();
     assert_eq!(oldest(&catch_up(path), Filter::default()), (first..=100).collect::<Vec<_>>());
 }
@@ -243,6 +318,9 @@ fn standings_tell_settled_from_waiting_and_dead() {
     assert_eq!((standings.waits_from("ehr"), standings.waits_from("new")), (Some(6), Some(0)));
     assert_eq!(standings.of("new", 1), Some(Standing::Waiting), "a route that has not begun");
     assert_eq!(standings.of("other", 1), None);
+    let some = Standings::read_of(&state, &["ehr".into()], &[1, 2, 4, 5, 7, 100]).unwrap();
+    assert!([1, 2, 4, 5, 7, 100].into_iter().all(|seq| some.of("ehr", seq) == standings.of("ehr", seq)));
+    assert_eq!(state.dead_letter_of("ehr", 5).unwrap(), None);
 }
 
 #[test]
@@ -263,4 +341,69 @@ async fn a_search_ends_where_it_is_told() {
         Ok(if seen == 5 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     });
     assert!(stopped.is_ok() && seen == 5);
+}
+
+/// Says how long looks take among millions of messages; how many, `MESSAGES` tells.
+#[test]
+#[ignore = "a measurement: cargo test --release --lib search::tests::how_long_looks_take -- --ignored --nocapture"]
+fn how_long_looks_take() {
+    let count: u64 = std::env::var("MESSAGES").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000_000);
+    let temporary = tempfile::tempdir().unwrap();
+    drop(open(temporary.path()));
+    let mut index = Index::open(temporary.path()).unwrap();
+    let started = std::time::Instant::now();
+    let entry = |seq: u64| Entry {
+        seq,
+        received_ms: 1_700_000_000_000 + i64::try_from(seq).unwrap() * 100,
+        listener: if seq.is_multiple_of(5) { "lab".into() } else { "adt".into() },
+        sending_application: format!("APP{}", seq % 20),
+        sending_facility: "HARBOR".into(),
+        code: if seq.is_multiple_of(3) { "ORU".into() } else { "ADT".into() },
+        event: match seq % 100_000 {
+            77 => "A40".into(),
+            _ if seq.is_multiple_of(3) => "R01".into(),
+            _ => format!("A0{}", seq % 9),
+        },
+        control_id: format!("c{:016x}", seq.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
+        patients: vec![format!("p{}", seq * 7919 % (count / 20)), format!("visit-{seq}")],
+        outcome: if seq % 100_000 == 5 { Outcome::Untranslated } else { Outcome::Translated },
+        bytes: 900,
+        ..Entry::default()
+    };
+    let mut next = 1;
+    while next <= count {
+        let after = (next + 1024).min(count + 1);
+        let entries: Vec<Entry> = (next..after).map(entry).collect();
+        index.write(next, after, &entries).unwrap();
+        next = after;
+    }
+    println!("{count} messages in {:.1?}", started.elapsed());
+    index.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    let size = std::fs::metadata(temporary.path().join("index.sqlite")).unwrap().len();
+    let blocks: u64 =
+        index.connection.query_row("SELECT count(*) FROM seen", [], |row| row.get::<_, i64>(0)).unwrap().unsigned_abs();
+    println!("{} MB, {blocks} rows of blocks", size / 1_000_000);
+    let text = |text: &str| Some(text.to_owned());
+    let middle = 1_700_000_000_000 + i64::try_from(count).unwrap() * 50;
+    for (name, filter) in [
+        ("the newest", Filter::default()),
+        ("from the middle on", Filter { last: Some(count / 2), ..Filter::default() }),
+        ("an hour", Filter { since_ms: Some(middle), until_ms: Some(middle + 3_600_000), ..Filter::default() }),
+        ("a control id", Filter { control_id: text(&entry(count / 3).control_id), ..Filter::default() }),
+        ("a patient", Filter { patient: text("p17"), ..Filter::default() }),
+        ("a type", Filter { code: text("ORU"), event: text("R01"), ..Filter::default() }),
+        ("a type of one in 100,000", Filter { event: text("A40"), ..Filter::default() }),
+        ("a sender", Filter { sender: text("APP7"), ..Filter::default() }),
+        ("a sender that there is not", Filter { sender: text("NONE"), ..Filter::default() }),
+        ("an outcome of one in 100,000", Filter { outcome: Some(Outcome::Untranslated), ..Filter::default() }),
+        ("what never comes together", Filter { listener: text("lab"), sender: text("APP7"), ..Filter::default() }),
+    ] {
+        let look = Look { filter, within: None, wanted: 50, batch: 51, time: std::time::Duration::from_millis(150) };
+        // As a page does: opened for it.
+        let started = std::time::Instant::now();
+        let index = Index::open(temporary.path()).unwrap();
+        let page = index.look::<Error>(&look, Ok).unwrap();
+        let end = if page.full || page.next.is_none() { "" } else { ", not all looked through" };
+        println!("{name}: {} in {:.1?}{end}", page.entries.len(), started.elapsed());
+    }
 }

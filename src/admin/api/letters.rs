@@ -5,7 +5,7 @@ use super::super::problem::Problem;
 use super::messages::{self, kind, record};
 use super::page::{LIMIT, bad_query, limit};
 use super::{blocking, time, view};
-use crate::delivery::resend::{self, ResendError};
+use crate::delivery::resend::{self, ResendError, Sent};
 use crate::journal::{DeadLetter, Error, Letters, View};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -108,28 +108,39 @@ pub(in super::super) async fn show(
     Ok(messages::show(found))
 }
 
-/// Delivers it once more, now, with the mappings of today; what arrives is no dead letter any more.
 pub(in super::super) async fn resend(
     State(shared): State<Arc<Shared>>,
     Extension(Who(who)): Extension<Who>,
     letter: Letter,
 ) -> Result<Json<Value>, Problem> {
     let Path((route, seq)) = letter?;
+    // Before it is done: whoever asked may not wait for the answer.
+    tracing::info!(audit = true, token = %who, route, seq, "dead letter to be sent again");
+    let sent = send_again(&shared, route.clone(), seq).await?;
+    let arrived = sent.iter().all(|sent| sent.failure.is_none());
+    tracing::info!(audit = true, token = %who, route, seq, arrived, "dead letter sent again");
+    let sent: Vec<_> = sent
+        .into_iter()
+        .map(|sent| json!({"route": sent.route, "delivered": sent.failure.is_none(), "reason": sent.failure}))
+        .collect();
+    Ok(Json(json!({ "arrived": arrived, "sent": sent })))
+}
+
+/// Delivers a dead letter once more, now, with the mappings of today; what arrives is no dead letter any more. Whoever asks is for the caller to note.
+pub(crate) async fn send_again(shared: &Arc<Shared>, route: String, seq: u64) -> Result<Vec<Sent>, Problem> {
     let outlets = shared.control.outlets().await.ok_or_else(Problem::stopping)?;
-    let Some(claim) = Claim::take(&shared, &route, seq) else {
+    let Some(claim) = Claim::take(shared, &route, seq) else {
         let remedy = "wait for the first to be answered";
         return Err(Problem::new(StatusCode::CONFLICT, "under way", "it is being sent again just now", remedy));
     };
-    // Before it is done: whoever asked may not wait for the answer.
-    tracing::info!(audit = true, token = %who, route, seq, "dead letter to be sent again");
     let runtime = tokio::runtime::Handle::current();
-    let named = route.clone();
-    let sent = blocking(move || {
+    let data = shared.data.clone();
+    blocking(move || {
         let _claim = claim;
-        let mut view = view(&shared.data)?;
-        let letter = find(&view, &named, seq)?;
+        let mut view = view(&data)?;
+        let letter = find(&view, &route, seq)?;
         let record = record(&mut view, seq)?;
-        runtime.block_on(resend::letter(&mut view, &named, &letter, record, &outlets, false)).map_err(|error| {
+        runtime.block_on(resend::letter(&mut view, &route, &letter, record, &outlets, false)).map_err(|error| {
             match error {
                 ResendError::Store(error) => failed(error),
                 error => {
@@ -139,14 +150,7 @@ pub(in super::super) async fn resend(
             }
         })
     })
-    .await?;
-    let arrived = sent.iter().all(|sent| sent.failure.is_none());
-    tracing::info!(audit = true, token = %who, route, seq, arrived, "dead letter sent again");
-    let sent: Vec<_> = sent
-        .into_iter()
-        .map(|sent| json!({"route": sent.route, "delivered": sent.failure.is_none(), "reason": sent.failure}))
-        .collect();
-    Ok(Json(json!({ "arrived": arrived, "sent": sent })))
+    .await
 }
 
 pub(in super::super) async fn forget(

@@ -46,7 +46,7 @@ pub(in super::super) async fn raw(
     Ok(show(record))
 }
 
-pub(super) fn show(record: Record) -> Response {
+pub(crate) fn show(record: Record) -> Response {
     ([(header::CONTENT_TYPE, HL7)], record.raw).into_response()
 }
 
@@ -64,14 +64,19 @@ pub(crate) fn record(view: &mut View, seq: u64) -> Result<Record, Problem> {
     }
 }
 
-/// `ADT^A01` where both are what codes look like, else `?` in their place: they stand in answers that hold nothing of a patient.
+/// The type of a message, as [`shown_kind`] has it.
 pub(super) fn kind(record: &Record) -> Option<String> {
     let facets = Facets::decode(&record.facets)?;
-    let code = |bytes: &[u8]| match bytes {
+    Some(shown_kind(facets.code, facets.event))
+}
+
+/// `ADT^A01` where both are what codes look like, else `?` in their place: they stand in answers that hold nothing of a patient.
+pub(crate) fn shown_kind(code: &[u8], event: &[u8]) -> String {
+    let shown = |bytes: &[u8]| match bytes {
         [_, _, _] if bytes.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()) => {
             String::from_utf8_lossy(bytes).into_owned()
         }
         _ => "?".to_owned(),
     };
-    Some(format!("{}^{}", code(facets.code), code(facets.event)))
+    format!("{}^{}", shown(code), shown(event))
 }

@@ -1,7 +1,7 @@
 //! `/api/v1`: what operators and other programs ask. `openapi.json` describes it; a test holds it and the router together.
 pub(super) mod alerts;
 pub(super) mod codes;
-pub(super) mod letters;
+pub(crate) mod letters;
 pub(crate) mod loops;
 pub(super) mod many;
 pub(crate) mod messages;

@@ -42,6 +42,12 @@
   });
   document.addEventListener("htmx:sendError", () => notice("The gateway does not answer.", "fault"));
 
+  // What was left empty in a filter does not stand in the address.
+  document.addEventListener("htmx:configRequest", (event) => {
+    const { verb, parameters } = event.detail;
+    if (verb === "get") for (const key of Object.keys(parameters)) if (parameters[key] === "") delete parameters[key];
+  });
+
   // Keys: rows of the first table marked data-rows, places, help.
   const rows = () => all("table[data-rows] tbody tr").filter((row) => row.querySelector("a"));
   const move = (step) => {

@@ -50,6 +50,33 @@ impl State {
         rows.and_then(Iterator::collect).map_err(failed())
     }
 
+    /// The dead letter of a reader that a number belongs to, whatever their count.
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub fn dead_letter_of(&self, reader: &str, seq: u64) -> Result<Option<DeadLetter>, Error> {
+        let found = self.dead_letters_before(reader, seq, 1)?;
+        // Runs do not overlap: the one that begins last before it holds it, or none does.
+        Ok(found.into_iter().find(|letter| seq <= letter.last))
+    }
+
+    /// Dead letters of a reader that begin at a number or before it, the newest first, at most so many.
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub fn dead_letters_before(&self, reader: &str, seq: u64, most: usize) -> Result<Vec<DeadLetter>, Error> {
+        let failed = || Error::database(&self.path);
+        let connection = self.lock();
+        let mut select = connection
+            .prepare_cached(
+                "SELECT seq, last, at_ms, attempts, reason FROM dead_letter WHERE reader = ?1 AND seq <= ?2 ORDER BY seq DESC LIMIT ?3",
+            )
+            .map_err(failed())?;
+        let seq = seq.min(i64::MAX.unsigned_abs()).cast_signed();
+        let rows = select.query_map(params![reader, seq, number(most)], letter);
+        rows.and_then(Iterator::collect).map_err(failed())
+    }
+
     /// How many there are.
     ///
     /// # Errors

@@ -1,0 +1,231 @@
+//! The message browser: found by what messages are and what became of them; shown with where each value came from; sent again once somebody has seen what would be sent.
+use super::{Desk, Visitor};
+use crate::gateway::process::{Peer, message, wait_for};
+use crate::gateway::server::{Server, update};
+
+const ROUTES: &str = "[[route]]\nname = \"out\"\nto = { file = \"out.ndjson\" }\n[[route]]\nname = \"admissions\"\nfilter = \"MSH-9.2 = 'A01'\"\nto = { file = \"admissions.ndjson\" }\n";
+const HOSTILE: &str = "<script>alert(1)</script>";
+
+/// An admission, an update of another patient with a name that means ill, and a message that nothing maps.
+fn with_messages() -> Desk {
+    let desk = Desk::start("", ROUTES);
+    let mut peer = Peer::connect(&desk.gateway);
+    assert!(peer.exchange(&message("one", "A01")).contains("MSA|AA|one"));
+    assert!(peer.exchange(&message("two", "A08").replace("CANARY", HOSTILE)).contains("MSA|AA|two"));
+    assert!(peer.exchange(&message("three", "A01").replace("ADT^A01^ADT_A01", "ZZZ^Z99")).contains("MSA|AR|three"));
+    drop(peer);
+    let visitor = desk.sign_in("viewer");
+    wait_for("deliveries", || {
+        let page = visitor.part("/messages").body;
+        (page.contains("href=\"/messages/3\"") && !page.contains("queued")).then_some(())
+    });
+    desk
+}
+
+/// The numbers that a search lists.
+fn found(visitor: &Visitor<'_>, query: &str) -> Vec<u64> {
+    let page = visitor.part(&format!("/messages?{query}"));
+    assert_eq!(page.status, 200, "{query}: {}", page.body);
+    assert!(!page.body.contains("<html"), "a part alone: {}", page.body);
+    let links = page.body.split("<a href=\"/messages/").skip(1);
+    links.filter_map(|link| link.split('"').next()?.parse().ok()).collect()
+}
+
+#[test]
+fn messages_are_found_by_what_they_are_and_what_became_of_them() {
+    let desk = with_messages();
+    let reader = desk.sign_in("phi-reader");
+    let of = |query: &str| found(&reader, query);
+    assert_eq!(of(""), [3, 2, 1]);
+    for (query, expected) in [
+        ("q=two", &[2][..]),
+        ("q=patient-one", &[1]),
+        ("q=canary%5Ename", &[3, 1]),
+        ("q=text:%22canary%5Ename%22+type:ADT", &[1]),
+        ("q=ADT%5EA08", &[2]),
+        ("q=2", &[2]),
+        ("q=2-", &[3, 2]),
+        ("q=seq:1-2+ADT", &[2, 1]),
+        ("control=one", &[1]),
+        ("patient=patient-two", &[2]),
+        ("type=ADT", &[2, 1]),
+        ("sender=HIS%7CHARBOR&listener=adt&since=1h", &[3, 2, 1]),
+        ("sender=LAB", &[]),
+        ("until=1h", &[]),
+        ("outcome=rejected", &[3]),
+        ("q=rejected", &[3]),
+        ("first=2&last=2", &[2]),
+        ("before=3", &[2, 1]),
+        ("route=out", &[2, 1]),
+        ("route=admissions&state=sent", &[1]),
+        ("route=admissions&state=filtered", &[3, 2]),
+        ("state=errored", &[3]),
+        ("state=queued", &[]),
+        ("route=untranslated", &[3]),
+    ] {
+        assert_eq!(of(query), expected, "{query}");
+    }
+    for wrong in ["since=soon", "outcome=good", "q=seq:x", "state=lost"] {
+        let answer = reader.get(&format!("/messages?{wrong}"));
+        assert!(answer.status == 400 && answer.body.contains("What to do"), "{wrong}: {}", answer.body);
+    }
+    let page = reader.get("/messages?q=two&route=out").body;
+    assert!(
+        page.contains("data-search")
+            && page.contains("value=\"two\"")
+            && page.contains("<option value=\"out\" selected>")
+    );
+    assert!(page.contains("patient-two") && page.contains("control id"), "what the word was taken for: {page}");
+    let log = desk.gateway.stop();
+    assert!(log.contains("messages listed") && log.contains("user=phi-reader"), "{log}");
+    assert!(!log.contains("patient-"), "{log}");
+}
+
+#[test]
+fn who_may_not_read_messages_sees_and_finds_nothing_of_a_patient() {
+    let desk = with_messages();
+    for user in ["viewer", "operator", "admin"] {
+        let visitor = desk.sign_in(user);
+        assert_eq!(found(&visitor, "type=ADT&outcome=translated&since=1h"), [2, 1]);
+        for query in ["q=patient-one", "patient=patient-one", "control=one", "sender=HIS", "q=text:name", "q=one"] {
+            assert_eq!(visitor.get(&format!("/messages?{query}")).status, 403, "{user} {query}");
+        }
+        let mut pages = vec!["/messages", "/messages/1", "/messages/2", "/messages/3", "/messages/1?show=raw"];
+        if user != "viewer" {
+            pages.extend(["/messages/1/preview", "/messages/3/preview"]);
+        }
+        for path in pages {
+            let page = visitor.get(path);
+            assert_eq!(page.status, 200, "{user} {path}: {}", page.body);
+            for secret in ["patient-", "CANARY", "alert(", "HARBOR", "19800101", "1980-01-01", ">one<", ">HIS"] {
+                assert!(!page.body.contains(secret), "{user} sees {secret} of {path}: {}", page.body);
+            }
+        }
+        let page = visitor.get("/messages/1").body;
+        for plain in [">PID<", "A01", "resourceType", "Patient", "female", "birthDate", "•••", "PID.Patient"] {
+            assert!(page.contains(plain), "{user} does not see {plain}: {page}");
+        }
+        assert_eq!(visitor.get("/messages/1/raw").status, 403);
+        assert_eq!(visitor.get("/messages/99").status, 404);
+    }
+    desk.gateway.stop();
+}
+
+/// The attributes of the first element that has this one.
+fn element<'p>(page: &'p str, attribute: &str) -> &'p str {
+    let at = page.find(attribute).unwrap_or_else(|| panic!("no {attribute} in {page}"));
+    let start = page[..at].rfind('<').unwrap();
+    &page[start..start + page[start..].find("</").unwrap()]
+}
+
+fn attribute<'e>(element: &'e str, name: &str) -> &'e str {
+    element
+        .split(&format!("{name}=\""))
+        .nth(1)
+        .unwrap_or_else(|| panic!("no {name} in {element}"))
+        .split('"')
+        .next()
+        .unwrap()
+}
+
+#[test]
+fn a_message_and_its_bundle_are_linked_value_by_value() {
+    let desk = with_messages();
+    let reader = desk.sign_in("phi-reader");
+    let page = reader.get("/messages/2").body;
+    assert!(!page.contains(HOSTILE) && page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"), "{page}");
+    assert!(!page.contains(" style=\"") && !page.contains(" onclick"));
+    // From the field to the element, and back.
+    let leaf = element(&page, "data-path=\"PID-7\"");
+    assert!(
+        leaf.contains("leaf mapped") && leaf.ends_with(">19800101") && leaf.contains("data-name=\"Date time of birth"),
+        "{leaf}"
+    );
+    let value = element(&page, &format!("id=\"{}\"", attribute(leaf, "data-to")));
+    assert!(value.ends_with("&quot;1980-01-01&quot;") || value.ends_with("\"1980-01-01\""), "{value}");
+    assert_eq!(attribute(value, "data-path"), "Patient.birthDate");
+    assert!(attribute(value, "data-rule").contains("PID.Patient"), "{value}");
+    assert_eq!(attribute(value, "data-from"), attribute(leaf, "id"));
+    let sex = element(&page, "data-path=\"PID-8\"");
+    let gender = element(&page, &format!("id=\"{}\"", attribute(sex, "data-to").split(' ').next().unwrap()));
+    assert!(attribute(gender, "data-row").contains("`F`"), "the row of the table: {gender}");
+    // What went nowhere says why, in the message and in the list.
+    assert!(page.contains("leaf lost") && page.contains("data-why=") && page.contains("went nowhere"), "{page}");
+    let raw = reader.get("/messages/2?show=raw").body;
+    assert!(raw.contains("data-path=\"PID-7\"") && !raw.contains("class=\"json\""), "{raw}");
+    let file = reader.get("/messages/2/raw");
+    assert_eq!(file.body, message("two", "A08").replace("CANARY", HOSTILE));
+    assert!(file.header("content-disposition").is_some_and(|value| value.contains("2.hl7")), "{}", file.head);
+    let unmapped = reader.get("/messages/3").body;
+    assert!(unmapped.contains("no message map covers ZZZ^Z99") && unmapped.contains("errored"), "{unmapped}");
+    let log = desk.gateway.stop();
+    assert!(log.contains("message read") && !log.contains("CANARY"), "{log}");
+}
+
+#[test]
+fn a_long_message_is_cut_and_stays_usable() {
+    let desk = Desk::start("", ROUTES);
+    let mut peer = Peer::connect(&desk.gateway);
+    let results: String = (1..=2500).map(|n| format!("OBX|{n}|NM|8867-4^Heart rate^LN||{n}|/min|||||F\r")).collect();
+    let long = message("long", "A01") + &results;
+    assert!(peer.exchange(&long).contains("MSA|AA|long"));
+    let page = desk.sign_in("phi-reader").get("/messages/1");
+    assert_eq!(page.status, 200);
+    assert!(
+        page.body.contains("too long to be explained") && page.body.contains("/messages/1/raw"),
+        "{}",
+        page.body.len()
+    );
+    assert!(page.body.len() < 1_500_000, "{} bytes", page.body.len());
+    desk.gateway.stop();
+}
+
+#[test]
+fn a_dead_letter_is_sent_again_once_somebody_has_seen_what_would_be_sent() {
+    let server = Server::start(|request| match (request.name.as_str(), request.earlier) {
+        ("OLD", 0) => "422 Unprocessable Entity",
+        _ => "200 OK",
+    });
+    let desk = Desk::start("", &server.configuration("", ""));
+    let mut peer = Peer::connect(&desk.gateway);
+    peer.exchange(&update("ill", "OLD"));
+    let operator = desk.sign_in("operator");
+    wait_for("the dead letter", || (!found(&operator, "state=errored").is_empty()).then_some(()));
+    let page = operator.get("/messages/1").body;
+    assert!(page.contains("HTTP 422") && page.contains("What to do") && page.contains("/messages/1/preview"), "{page}");
+    assert!(!desk.sign_in("viewer").get("/messages/1").body.contains("/messages/1/preview"), "nothing for who may not");
+    let preview = operator.get("/messages/1/preview").body;
+    assert!(preview.contains("The mappings have not changed") && preview.contains("Send message 1 again"), "{preview}");
+    let route = attribute(element(&preview, "name=\"route\""), "value").to_owned();
+    let form = format!("csrf={}&route={route}", operator.csrf());
+    let sent = operator.ask("POST", "/messages/1/resend", &[], &form);
+    assert!(sent.status == 200 && sent.body.contains("It has arrived at"), "{}", sent.body);
+    assert!(found(&operator, "state=errored").is_empty());
+    assert_eq!(operator.ask("POST", "/messages/1/resend", &[], &form).status, 404, "it is none any more");
+    let log = desk.gateway.stop();
+    assert!(log.contains("dead letter sent again") && log.contains("user=operator"), "{log}");
+}
+
+#[test]
+fn the_preview_shows_what_the_mappings_of_today_change() {
+    let desk = with_messages();
+    let folder = desk.gateway.folder();
+    std::fs::create_dir(folder.join("site")).unwrap();
+    std::fs::write(folder.join("site/site.toml"), "[authorities]\nHARBOR = \"urn:example:today\"\n").unwrap();
+    // The listener is what stands last.
+    let configuration = std::fs::read_to_string(folder.join("handoff.toml")).unwrap();
+    desk.gateway.reload(&format!("{configuration}\nsite = \"site\"\n"));
+    let visitor = desk.sign_in("all");
+    let preview = wait_for("the mappings of today", || {
+        let page = visitor.get("/messages/1/preview").body;
+        (!page.contains("have not changed")).then_some(page)
+    });
+    assert!(preview.contains("Patient.identifier") && preview.contains("urn:example:today"), "{preview}");
+    assert!(preview.contains("dead letter of no route"), "{preview}");
+    let masked = desk.sign_in("operator").get("/messages/1/preview").body;
+    assert!(masked.contains("Patient.identifier") && !masked.contains("urn:example:today"), "{masked}");
+    // The page shows what was sent, and on demand what would be.
+    assert!(!visitor.get("/messages/1").body.contains("urn:example:today"));
+    assert!(visitor.get("/messages/1?with=now").body.contains("urn:example:today"));
+    desk.gateway.stop();
+}
