@@ -7,7 +7,7 @@
 //! ```
 use super::acknowledgement;
 use super::channel::{Channel, Failure, Progress};
-use super::gauge::Gauge;
+use super::gauge::{Gauge, Head};
 use super::ledger::Ledger;
 use super::order::{Key, Order};
 use super::plans::Plans;
@@ -249,7 +249,8 @@ impl Lane {
     }
 
     fn show(&self) {
-        self.gauge.stands(self.schedule.waiting(), self.ledger.ahead(), self.ledger.cursor());
+        let waiting = (self.schedule.waiting(), self.schedule.behind());
+        self.gauge.stands(waiting, self.ledger.ahead(), self.ledger.cursor());
     }
 
     /// Reads at most once and starts what can be started; whether there may be more to do at once.
@@ -280,7 +281,10 @@ impl Lane {
                 Action::Deliver(key, live) if self.schedule.takes(key) => {
                     self.ledger.park(found.seq);
                     match self.tried_before(found.seq) {
-                        Some(tried) => self.schedule.add_tried(key, live, tried, Instant::now()),
+                        Some(tried) => {
+                            self.parks(found.seq, key, tried.failed, tried.age, None);
+                            self.schedule.add_tried(key, live, tried, Instant::now());
+                        }
                         None => self.schedule.add(key, live),
                     }
                 }
@@ -433,6 +437,7 @@ impl Lane {
         // Only this lane could cancel it, and does not: so it panicked.
         let (channel, job, progress) = delivery.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         self.channels.push(channel);
+        let key = job.key;
         let finished = self.schedule.finished(job, progress, Instant::now());
         if let Some(seq) = finished.delivered.first() {
             tracing::debug!(route = self.name, seq, count = finished.delivered.len(), "delivered");
@@ -450,6 +455,7 @@ impl Lane {
         if let Some((seq, reason)) = finished.skipped {
             tracing::warn!(route = self.name, seq, "not delivered, passed over as the route says: {reason}");
             let at_ms = (self.common.clock)().as_millisecond();
+            self.gauge.passes(seq, seq);
             self.ledger.pass_over(Unsent { seq, last: seq, at_ms, dropped: false, reason });
             self.common.settled.settle(&self.name, seq, seq, false);
         }
@@ -457,8 +463,7 @@ impl Lane {
             self.gauge.failed();
             self.gauge.rests(Some(&again.reason).filter(|_| again.route_rests).map(String::as_str));
             if again.failed > 0 {
-                let age_ms = i64::try_from(again.age.as_millis()).unwrap_or(i64::MAX);
-                let since_ms = (self.common.clock)().as_millisecond().saturating_sub(age_ms);
+                let since_ms = self.parks(again.seq, key, again.failed, again.age, Some(&again.reason));
                 self.ledger.tried(journal::Tried { seq: again.seq, attempts: again.failed, since_ms });
             }
             tracing::warn!(
@@ -473,7 +478,16 @@ impl Lane {
         }
     }
 
+    /// Shows that a message has failed and holds up what is behind it; since when.
+    fn parks(&self, seq: u64, key: Key, attempts: u32, age: Duration, reason: Option<&str>) -> i64 {
+        let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        let since_ms = (self.common.clock)().as_millisecond().saturating_sub(age_ms);
+        self.gauge.parks(Head { seq, holds: key.holds(), since_ms, attempts, reason: reason.map(str::to_owned) });
+        since_ms
+    }
+
     fn settle(&mut self, seq: u64, last: u64) {
+        self.gauge.passes(seq, last);
         self.ledger.settle(seq, last);
         self.common.settled.settle(&self.name, seq, last, false);
     }
@@ -481,6 +495,7 @@ impl Lane {
     fn give_up(&mut self, seq: u64, last: u64, attempts: u32, reason: String) {
         tracing::error!(route = self.name, seq, attempts, "dead letter: {reason}");
         self.gauge.errored();
+        self.gauge.passes(seq, last);
         let at_ms = (self.common.clock)().as_millisecond();
         self.ledger.give_up(DeadLetter { seq, last, at_ms, attempts, reason });
         self.common.settled.settle(&self.name, seq, last, true);

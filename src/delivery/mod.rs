@@ -34,7 +34,7 @@ mod retry;
 mod schedule;
 mod supply;
 
-pub use gauge::{Gauge, Reading};
+pub use gauge::{Gauge, Head, Parked, Reading};
 pub use lane::{Common, Lane, Wish};
 pub use order::Order;
 pub use plans::Plans;
