@@ -24,7 +24,7 @@ mod lanes;
 mod listeners;
 mod upkeep;
 
-pub use codes::{CodeRow, ResolveError, Resolved};
+pub use codes::{CodeRow, PlannedRow, ResolveError, Resolved};
 pub use control::{
     Control, ControlError, JournalStatus, ListenerStatus, ReloadError, ReloadSummary, RouteState, RouteStatus,
 };

@@ -51,7 +51,7 @@ pub(super) fn show(record: Record) -> Response {
 }
 
 /// A record by its number. Blocks.
-pub(super) fn record(view: &mut View, seq: u64) -> Result<Record, Problem> {
+pub(crate) fn record(view: &mut View, seq: u64) -> Result<Record, Problem> {
     let gone =
         || Problem::not_found("the journal has no message of that number", "it may be too old, or not there yet");
     if seq == 0 || i64::try_from(seq).is_err() {
@@ -65,7 +65,7 @@ pub(super) fn record(view: &mut View, seq: u64) -> Result<Record, Problem> {
 }
 
 /// `ADT^A01` where both are what codes look like, else `?` in their place: they stand in answers that hold nothing of a patient.
-pub(super) fn kind(record: &Record) -> Option<String> {
+pub(crate) fn kind(record: &Record) -> Option<String> {
     let facets = Facets::decode(&record.facets)?;
     let code = |bytes: &[u8]| match bytes {
         [_, _, _] if bytes.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()) => {

@@ -1,9 +1,9 @@
 //! `/api/v1`: what operators and other programs ask. `openapi.json` describes it; a test holds it and the router together.
-pub(super) mod codes;
-pub(super) mod letters;
+pub(crate) mod codes;
+pub(crate) mod letters;
 pub(super) mod loops;
-pub(super) mod many;
-pub(super) mod messages;
+pub(crate) mod many;
+pub(crate) mod messages;
 mod page;
 pub(super) mod reviews;
 pub(super) mod rosters;
@@ -24,17 +24,19 @@ pub(super) async fn openapi() -> impl IntoResponse {
 }
 
 /// A time as it is written in answers: always to the millisecond, so that texts sort as times do.
-fn time(ms: i64) -> Option<String> {
+pub(crate) fn time(ms: i64) -> Option<String> {
     jiff::Timestamp::from_millisecond(ms).ok().map(|time| format!("{time:.3}"))
 }
 
 /// The data directory, looked at as from outside: a reader of its own that holds nobody up. Blocks.
-fn view(data: &Path) -> Result<View, Problem> {
+pub(crate) fn view(data: &Path) -> Result<View, Problem> {
     View::open(data).map_err(|error: ViewError| Problem::internal(error.to_string()))
 }
 
 /// Runs work that blocks; it goes on to its end even if whoever asked has gone.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|error| Err(Problem::internal(format!("an answer was not finished: {error}"))))
 }
