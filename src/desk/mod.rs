@@ -15,13 +15,16 @@
 //! A page shows what the API under `/api/v1` answers and does what that does, by the same functions. Everything that a sender or a patient could have written is escaped, and
 //! no script or style runs that is not a file of ours (Content-Security-Policy). What holds anything of a patient needs the role `phi-reader`, and is noted in the log with who read it.
 mod assets;
+mod codes;
 mod dashboard;
 mod fault;
 mod gate;
+mod letters;
 mod parts;
 mod session;
 mod shell;
 mod sign_in;
+mod subscriptions;
 
 use crate::admin::Shared;
 use crate::admin::credentials::Need;
@@ -51,6 +54,23 @@ fn pages() -> Vec<Page> {
         ("post", "/sign-in", Need::Nobody, post(sign_in::enter)),
         ("post", "/sign-out", Need::View, post(sign_in::leave)),
         ("get", "/", Need::View, get(dashboard::page)),
+        ("get", "/dead-letters", Need::View, get(letters::page)),
+        ("get", "/dead-letters/many", Need::Operate, get(letters::many::preview)),
+        ("post", "/dead-letters/many", Need::Operate, post(letters::many::act)),
+        ("get", "/dead-letters/{route}/{seq}", Need::View, get(letters::one::page)),
+        ("post", "/dead-letters/{route}/{seq}/resend", Need::Operate, post(letters::one::resend)),
+        ("post", "/dead-letters/{route}/{seq}/drop", Need::Operate, post(letters::one::forget)),
+        // These take an operator as well.
+        ("get", "/dead-letters/{route}/{seq}/edit", Need::Phi, get(letters::edit::page)),
+        ("post", "/dead-letters/{route}/{seq}/edit", Need::Phi, post(letters::edit::send)),
+        ("get", "/codes", Need::Codes, get(codes::page)),
+        ("get", "/codes/{id}", Need::Codes, get(codes::one::page)),
+        ("post", "/codes/{id}/resolve", Need::Configure, post(codes::one::resolve)),
+        ("post", "/codes/{id}/dismiss", Need::Operate, post(codes::one::dismiss)),
+        ("post", "/codes/{id}/resend", Need::Operate, post(codes::one::resend)),
+        ("get", "/subscriptions", Need::View, get(subscriptions::page)),
+        ("get", "/subscriptions/{id}", Need::View, get(subscriptions::one::page)),
+        ("post", "/subscriptions/{id}/self-test", Need::Operate, post(subscriptions::one::test)),
     ]
 }
 

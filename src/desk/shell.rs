@@ -10,11 +10,23 @@ pub(crate) enum Tab {
     /// None of them.
     None,
     Dashboard,
+    DeadLetters,
+    Codes,
+    Subscriptions,
 }
 
 /// Where the navigation leads: page, path, name, what it takes, the key that goes there after `g`.
-const TABS: [(&str, &[(Tab, &str, &str, Need, &str)]); 1] =
-    [("Run", &[(Tab::Dashboard, "/", "Dashboard", Need::View, "d")])];
+const TABS: [(&str, &[(Tab, &str, &str, Need, &str)]); 2] = [
+    (
+        "Run",
+        &[
+            (Tab::Dashboard, "/", "Dashboard", Need::View, "d"),
+            (Tab::DeadLetters, "/dead-letters", "Dead letters", Need::View, "l"),
+            (Tab::Codes, "/codes", "Codes", Need::Codes, "c"),
+        ],
+    ),
+    ("Care", &[(Tab::Subscriptions, "/subscriptions", "Subscriptions", Need::View, "s")]),
+];
 
 /// A whole page for somebody who has signed in.
 pub(crate) fn page(session: &Session, title: &str, tab: Tab, content: Markup) -> Markup {
@@ -56,6 +68,11 @@ fn navigation(session: &Session, tab: Tab) -> Markup {
     }
 }
 
+/// What a form of ours has in it, so that it is known for one.
+pub(crate) fn csrf(session: &Session) -> Markup {
+    html! { input type="hidden" name=(super::gate::CSRF_FIELD) value=(session.csrf()); }
+}
+
 /// A page for anybody.
 pub(super) fn bare(title: &str, content: Markup) -> Markup {
     document(title, html! { body.bare { main #main { (content) } } })
@@ -75,7 +92,7 @@ fn document(title: &str, body: Markup) -> Markup {
                 title { (title) " · handoff" }
                 link rel="icon" href=(assets::path("mark.svg"));
                 @for style in ["desk.css", "pages.css"] { link rel="stylesheet" href=(assets::path(style)); }
-                @for script in ["htmx.min.js", "sse.min.js", "desk.js"] { script src=(assets::path(script)) defer {} }
+                @for script in ["htmx.min.js", "sse.min.js", "desk.js", "letters.js"] { script src=(assets::path(script)) defer {} }
             }
             (body)
         }

@@ -1,5 +1,8 @@
 //! The desk as a browser meets it: pages, forms and fragments of a running gateway, asked for by hand.
+mod codes;
 mod entrance;
+mod letters;
+mod subscriptions;
 
 use super::http::{Answer, ask, ask_with};
 use super::process::{Gateway, handoff};
