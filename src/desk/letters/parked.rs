@@ -1,7 +1,7 @@
 //! What waits behind messages that fail: of a route that rests all, of others the messages of the same patient or sender.
 use super::remedy::remedy;
 use crate::admin::api::messages::record;
-use crate::desk::parts::{Tone, count, state, time_if};
+use crate::desk::parts::{Tone, count, span, state, time_if};
 use crate::facets::patient_id;
 use crate::journal::View;
 use crate::server::RouteStatus;
@@ -42,6 +42,7 @@ pub(super) fn section(routes: &[RouteStatus], patients: &Patients) -> Markup {
 fn row(route: &RouteStatus, patients: &Patients) -> Markup {
     let parked = &route.parked;
     let shown = parked.heads.len() as u64;
+    let since_ms = parked.since_ms.or(route.oldest_queued_ms);
     html! {
         tr {
             th scope="row" { (route.name) }
@@ -50,7 +51,7 @@ fn row(route: &RouteStatus, patients: &Patients) -> Markup {
                 @else { (state(Tone::Warn, &format!("{} parked", count(parked.keys)))) }
             }
             td.number { (count(if route.rests.is_some() { route.queued } else { parked.behind })) }
-            td { (time_if(parked.since_ms.or(route.oldest_queued_ms))) }
+            td { (time_if(since_ms)) @if let Some(since_ms) = since_ms { div.soft { (span(ago(since_ms))) } } }
             td.why {
                 @if let Some(why) = &route.rests { p { (why) } p.soft { (remedy(why)) } }
                 @for head in &parked.heads {
@@ -64,4 +65,9 @@ fn row(route: &RouteStatus, patients: &Patients) -> Markup {
             }
         }
     }
+}
+
+/// Whole seconds since then.
+fn ago(ms: i64) -> u64 {
+    u64::try_from((jiff::Timestamp::now().as_millisecond() - ms) / 1000).unwrap_or(0)
 }

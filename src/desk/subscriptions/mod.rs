@@ -146,7 +146,7 @@ fn list(found: &[Known]) -> Markup {
             h2 #subscriptions { "All of them" }
             div.scroll tabindex="0" role="region" aria-labelledby="subscriptions" {
                 table data-rows {
-                    thead { tr { th scope="col" { "Status" } th scope="col" { "Subscription" } th scope="col" { "Who" } th scope="col" { "Topic" } th scope="col" { "Filter" } th scope="col" { "Channel" } th.number scope="col" { "Events" } th.number scope="col" { "Backlog" } th scope="col" { "Last taken" } th scope="col" { "Error" } } }
+                    thead { tr { th scope="col" { "Status" } th scope="col" { "Subscription" } th scope="col" { "Who" } th scope="col" { "Topic and filter" } th scope="col" { "Channel" } th.number scope="col" { "Events" } th.number scope="col" { "Backlog" } th scope="col" { "Last taken" } th scope="col" { "Error" } } }
                     tbody { @for known in found { (row(known)) } }
                 }
             }
@@ -163,16 +163,15 @@ fn row(known: &Known) -> Markup {
             td { (entry.who) }
             @match subscription {
                 Some(subscription) => {
-                    td { (subscription.topic.id) }
-                    td.why { (criteria(&subscription.criteria)) }
-                    td { (way(&subscription.channel)) " " span.soft { (place(&subscription.channel)) } }
+                    td { (subscription.topic.id) " " (criteria(&subscription.criteria)) }
+                    td { (way(&subscription.channel)) div.soft { (place(&subscription.channel)) } }
                 }
-                None => td colspan="3" { "cannot be read by this configuration" }
+                None => td colspan="2" { "cannot be read by this configuration" }
             }
             td.number { (count(standing.last)) }
             td.number { (count(standing.last.saturating_sub(standing.delivered))) }
             td { (time_if(Some(standing.sent_ms).filter(|ms| *ms != 0))) }
-            td.why { (error(standing)) }
+            td.error { (error(standing)) }
         }
     }
 }
