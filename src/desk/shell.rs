@@ -15,8 +15,11 @@ pub(crate) enum Tab {
     Subscriptions,
 }
 
-/// Where the navigation leads: page, path, name, what it takes, the key that goes there after `g`.
-const TABS: [(&str, &[(Tab, &str, &str, Need, &str)]); 2] = [
+/// Page, path, name, what it takes, the key that goes there after `g`.
+type Place = (Tab, &'static str, &'static str, Need, &'static str);
+
+/// Where the navigation leads.
+const TABS: [(&str, &[Place]); 2] = [
     (
         "Run",
         &[
