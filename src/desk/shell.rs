@@ -24,7 +24,7 @@ const TABS: [(&str, &[Place]); 2] = [
         "Run",
         &[
             (Tab::Dashboard, "/", "Dashboard", Need::View, "d"),
-            (Tab::DeadLetters, "/dead-letters", "Dead letters", Need::View, "l"),
+            (Tab::DeadLetters, "/dead-letters", "Dead letters", Need::View, "x"),
             (Tab::Codes, "/codes", "Codes", Need::Codes, "c"),
         ],
     ),
