@@ -14,7 +14,7 @@
 //! code, event, structure, control id, processing id, version, peer (not in version 01)
 //!                             each: length (2 bytes, little endian), bytes
 //! ```
-use crate::hl7::{Message, SegmentId, is_null};
+use crate::hl7::{Index, Message, SegmentId, is_null};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
@@ -316,6 +316,11 @@ fn message_id(application: &[u8], facility: &[u8], control_id: &[u8], raw: &[u8]
 const PREFERRED: [&[u8]; 3] = [b"MR", b"PI", b"PT"];
 
 fn patient_key(message: Message<'_>) -> Option<u64> {
+    patient(message).map(|(authority, number)| key(&[authority, number]))
+}
+
+/// Who gave the patient of a message its number, and the number.
+fn patient(message: Message<'_>) -> Option<(&[u8], &[u8])> {
     let pid = message.find(SegmentId(*b"PID"))?;
     let delimiters = message.delimiters();
     let identifiers = message.field(pid, 3);
@@ -323,7 +328,16 @@ fn patient_key(message: Message<'_>) -> Option<u64> {
     let valued = || message.parts(identifiers, delimiters.repetition).filter(|span| is_valued(part(*span, 1)));
     let preferred = PREFERRED.iter().find_map(|kind| valued().find(|span| part(*span, 5) == *kind));
     let chosen = preferred.or_else(|| valued().find(|span| part(*span, 5) != b"SS"))?;
-    Some(key(&[part(chosen, 4), part(chosen, 1)]))
+    Some((part(chosen, 4), part(chosen, 1)))
+}
+
+/// The number of the patient of a message and who gave it, as text: what its order is kept by. For those alone who may read messages.
+pub fn patient_id(raw: &[u8]) -> Option<String> {
+    let mut index = Index::new();
+    index.parse(raw).ok()?;
+    let (authority, number) = patient(index.message(raw))?;
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    Some(if authority.is_empty() { text(number) } else { format!("{} of {}", text(number), text(authority)) })
 }
 
 fn visit_key(message: Message<'_>) -> Option<u64> {
@@ -353,7 +367,6 @@ fn key(parts: &[&[u8]]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hl7::Index;
 
     const MESSAGE: &[u8] = b"MSH|^~\\&|APP|FAC|THEM|THEIRS|20240101||ADT^A01^ADT_A01|77|P^T|2.5.1^DEU\rPID|1||999^^^^SS~41^^^A^XX~42^^^B^MR||Canary\rPV1|1|I|||||||||||||||||V9^^^B\r";
 
@@ -384,6 +397,7 @@ mod tests {
             );
             assert_eq!(facets.visit, Some(key(&[b"B", b"V9"])));
         });
+        assert_eq!(patient_id(MESSAGE).as_deref(), Some("42 of B"));
         with(b"MSH|^~\\&|A|B|C|D|1||ADT^A01|7|P|2.5\rPID|1||999^^^^SS\r", |facets| {
             assert_eq!((facets.patient, facets.visit), (None, None))
         });

@@ -240,6 +240,7 @@ mod tests {
             last_sent_ms: None,
             oldest_queued_ms,
             rests: rests.map(str::to_owned),
+            parked: Default::default(),
         }
     }
 

@@ -6,7 +6,6 @@ use super::serve::{plans, with_plans};
 use crate::config::Config;
 use crate::delivery::resend::{self, Outlets, ResendError, Sent};
 use crate::facets::Facets;
-use crate::hl7::Index;
 use crate::journal::{DeadLetter, View};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -194,8 +193,8 @@ fn send_again(
         return Ok(false);
     };
     if let Some(path) = with {
-        record.raw = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        record.facets = facets_anew(&record)?;
+        let raw = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        record = resend::edited(record, raw).map_err(anyhow::Error::msg)?;
     }
     let outlets = outlets(config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -245,15 +244,4 @@ fn told(number: u64, sent: Result<Vec<Sent>, ResendError>) -> anyhow::Result<boo
         }
     }
     Ok(sent.iter().all(|sent| sent.failure.is_none()))
-}
-
-/// The facets of an edited message: where and when it came in stay as they were.
-fn facets_anew(record: &crate::journal::Record) -> anyhow::Result<Vec<u8>> {
-    let before = Facets::decode(&record.facets).context("the facets of the message were written by another version")?;
-    let mut index = Index::new();
-    index.parse(&record.raw).context("the edited message")?;
-    let facets = Facets::of(&record.raw, Some(index.message(&record.raw)), before.listener, before.received_ms);
-    let mut encoded = Vec::new();
-    facets.encode(&mut encoded);
-    Ok(encoded)
 }

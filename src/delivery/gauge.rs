@@ -1,4 +1,5 @@
 //! What a lane shows of itself to whoever asks: counts since it began, and where it stands.
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -14,7 +15,42 @@ pub struct Gauge {
     ahead: AtomicU64,
     cursor: AtomicU64,
     rests: Mutex<Option<String>>,
+    behind: AtomicU64,
+    /// As many as `heads` has, so that what is delivered need not lock it.
+    parked: AtomicU64,
+    heads: Mutex<BTreeMap<u64, Head>>,
 }
+
+/// A message that has failed and is tried again, while what must not overtake it waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// Its number.
+    pub seq: u64,
+    /// What waits with it: the messages of its patient, of its sender.
+    pub holds: &'static str,
+    /// When it failed first, in milliseconds since 1970.
+    pub since_ms: i64,
+    /// How often it has.
+    pub attempts: u32,
+    /// Why it did last; none where that was before the process began.
+    pub reason: Option<String>,
+}
+
+/// What of a lane waits behind messages that fail, while the rest goes on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Parked {
+    /// Keys (patients, senders) that wait.
+    pub keys: u64,
+    /// Messages that wait behind those that fail.
+    pub behind: u64,
+    /// When the first of them failed first, in milliseconds since 1970.
+    pub since_ms: Option<i64>,
+    /// Those that fail, in the order of the journal: the first of them.
+    pub heads: Vec<Head>,
+}
+
+/// Messages that fail which are named.
+const HEADS_SHOWN: usize = 20;
 
 /// What a lane showed at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,6 +73,8 @@ pub struct Reading {
     pub cursor: u64,
     /// Why nothing is delivered at present.
     pub rests: Option<String>,
+    /// What waits behind messages that fail.
+    pub parked: Parked,
 }
 
 impl Gauge {
@@ -53,7 +91,34 @@ impl Gauge {
             ahead: count(&self.ahead),
             cursor: count(&self.cursor),
             rests: self.rests.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            parked: self.parked(),
         }
+    }
+
+    fn parked(&self) -> Parked {
+        let heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
+        Parked {
+            keys: heads.len() as u64,
+            behind: self.behind.load(Ordering::Relaxed),
+            since_ms: heads.values().map(|head| head.since_ms).min(),
+            heads: heads.values().take(HEADS_SHOWN).cloned().collect(),
+        }
+    }
+
+    pub(super) fn parks(&self, head: Head) {
+        let mut heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
+        heads.insert(head.seq, head);
+        self.parked.store(heads.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Those numbers do not wait any more.
+    pub(super) fn passes(&self, seq: u64, last: u64) {
+        if self.parked.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let mut heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
+        heads.retain(|parked, _| !(seq..=last).contains(parked));
+        self.parked.store(heads.len() as u64, Ordering::Relaxed);
     }
 
     pub(super) fn filtered(&self, count: u64) {
@@ -73,7 +138,8 @@ impl Gauge {
         self.failed.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn stands(&self, waiting: usize, ahead: u64, cursor: u64) {
+    pub(super) fn stands(&self, (waiting, behind): (usize, usize), ahead: u64, cursor: u64) {
+        self.behind.store(behind as u64, Ordering::Relaxed);
         self.waiting.store(waiting as u64, Ordering::Relaxed);
         self.ahead.store(ahead, Ordering::Relaxed);
         self.cursor.store(cursor, Ordering::Relaxed);

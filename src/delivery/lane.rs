@@ -7,7 +7,7 @@
 //! ```
 use super::acknowledgement;
 use super::channel::{Channel, Failure, Progress};
-use super::gauge::Gauge;
+use super::gauge::{Gauge, Head};
 use super::ledger::Ledger;
 use super::order::{Key, Order};
 use super::plans::Plans;
@@ -252,7 +252,8 @@ impl Lane {
     }
 
     fn show(&self) {
-        self.gauge.stands(self.schedule.waiting(), self.ledger.ahead(), self.ledger.cursor());
+        let waiting = (self.schedule.waiting(), self.schedule.behind());
+        self.gauge.stands(waiting, self.ledger.ahead(), self.ledger.cursor());
     }
 
     /// Reads at most once and starts what can be started; whether there may be more to do at once.
@@ -283,7 +284,10 @@ impl Lane {
                 Action::Deliver(key, live) if self.schedule.takes(key) => {
                     self.ledger.park(found.seq);
                     match self.tried_before(found.seq) {
-                        Some(tried) => self.schedule.add_tried(key, live, tried, Instant::now()),
+                        Some(tried) => {
+                            self.parks(found.seq, key, tried.failed, tried.age, None);
+                            self.schedule.add_tried(key, live, tried, Instant::now());
+                        }
                         None => self.schedule.add(key, live),
                     }
                 }
@@ -443,6 +447,7 @@ impl Lane {
         self.channels.push(channel);
         let failed = progress.failure.as_ref().and_then(|_| job.messages.get(progress.delivered).cloned());
         let attempted = attempted.map(|attempted| (attempted, job.messages.clone()));
+        let key = job.key;
         let finished = self.schedule.finished(job, progress, Instant::now());
         if let Some((attempted, messages)) = attempted {
             attempted.tell(&self.name, &messages, finished.failures());
@@ -463,6 +468,7 @@ impl Lane {
         if let Some((seq, reason)) = finished.skipped {
             tracing::warn!(route = self.name, seq, "not delivered, passed over as the route says: {reason}");
             let at_ms = (self.common.clock)().as_millisecond();
+            self.gauge.passes(seq, seq);
             self.ledger.pass_over(Unsent { seq, last: seq, at_ms, dropped: false, reason });
             self.common.settled.settle(&self.name, seq, seq, false);
         }
@@ -470,8 +476,7 @@ impl Lane {
             self.gauge.failed();
             self.gauge.rests(Some(&again.reason).filter(|_| again.route_rests).map(String::as_str));
             if again.failed > 0 {
-                let age_ms = i64::try_from(again.age.as_millis()).unwrap_or(i64::MAX);
-                let since_ms = (self.common.clock)().as_millisecond().saturating_sub(age_ms);
+                let since_ms = self.parks(again.seq, key, again.failed, again.age, Some(&again.reason));
                 self.ledger.tried(journal::Tried { seq: again.seq, attempts: again.failed, since_ms });
             }
             tracing::warn!(
@@ -486,7 +491,16 @@ impl Lane {
         }
     }
 
+    /// Shows that a message has failed and holds up what is behind it; since when.
+    fn parks(&self, seq: u64, key: Key, attempts: u32, age: Duration, reason: Option<&str>) -> i64 {
+        let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        let since_ms = (self.common.clock)().as_millisecond().saturating_sub(age_ms);
+        self.gauge.parks(Head { seq, holds: key.holds(), since_ms, attempts, reason: reason.map(str::to_owned) });
+        since_ms
+    }
+
     fn settle(&mut self, seq: u64, last: u64) {
+        self.gauge.passes(seq, last);
         self.ledger.settle(seq, last);
         self.common.settled.settle(&self.name, seq, last, false);
     }
@@ -497,6 +511,7 @@ impl Lane {
         }
         tracing::error!(route = self.name, seq, attempts, "dead letter: {reason}");
         self.gauge.errored();
+        self.gauge.passes(seq, last);
         let at_ms = (self.common.clock)().as_millisecond();
         self.ledger.give_up(DeadLetter { seq, last, at_ms, attempts, reason });
         self.common.settled.settle(&self.name, seq, last, true);

@@ -36,7 +36,7 @@ mod schedule;
 mod supply;
 mod traced;
 
-pub use gauge::{Gauge, Reading};
+pub use gauge::{Gauge, Head, Parked, Reading};
 pub use lane::{Common, Lane, Wish};
 pub use order::Order;
 pub use plans::Plans;

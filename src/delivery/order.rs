@@ -39,6 +39,18 @@ pub(super) enum Key {
 /// Events whose messages name a second patient or person, most of them in an MRG segment; by number after the letter A.
 const SEVERAL_PATIENTS: [u8; 21] = [17, 18, 24, 30, 34, 35, 36, 37, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51];
 
+impl Key {
+    /// What waits behind a message of it.
+    pub(super) fn holds(self) -> &'static str {
+        match self {
+            Key::Route | Key::Everything => "the whole route",
+            Key::Patient(_) => "its patient",
+            Key::Link(_) => "its sender",
+            Key::Message(_) => "nothing",
+        }
+    }
+}
+
 impl Order {
     pub(super) fn key(self, live: &Live, facets: &Facets<'_>) -> Key {
         match (self, facets.patient) {

@@ -8,6 +8,7 @@ use super::supply::again;
 use super::traced::{self, Attempting};
 use super::{Options, UNTRANSLATED};
 use crate::facets::{Facets, Outcome};
+use crate::hl7::Index;
 use crate::journal::{DeadLetter, Error, Item, Record, State, View};
 use crate::mapping::Scratch;
 use crate::routing::{Live, Route};
@@ -145,6 +146,20 @@ pub fn prepare(seq: u64, mut record: Record, plans: &Plans, bundle: bool) -> Res
         None if bundle && live.bundle.is_empty() => Err("there is nothing in it to deliver".into()),
         None => Ok(live),
     }
+}
+
+/// A record with an edited copy in place of its message: where and when it came in stay as they were.
+///
+/// # Errors
+/// Why the copy is no message.
+pub fn edited(mut record: Record, raw: Vec<u8>) -> Result<Record, String> {
+    let before = Facets::decode(&record.facets).ok_or("the facets of the message were written by another version")?;
+    let mut index = Index::new();
+    index.parse(&raw).map_err(|error| format!("the edited message: {error}"))?;
+    let mut encoded = Vec::new();
+    Facets::of(&raw, Some(index.message(&raw)), before.listener, before.received_ms).encode(&mut encoded);
+    (record.raw, record.facets) = (raw, encoded);
+    Ok(record)
 }
 
 /// The acknowledgement of a message, as its route would send it.

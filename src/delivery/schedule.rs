@@ -100,6 +100,8 @@ pub(super) struct Schedule {
     waiting: usize,
     under_way: usize,
     held_bytes: usize,
+    /// Messages that wait behind one of their key that has failed.
+    behind: usize,
 }
 
 /// Exists while something of its key waits or is under way.
@@ -110,6 +112,8 @@ struct Queue {
     first_failure: Option<Instant>,
     /// Age that the first had before this process began.
     age_before: Duration,
+    /// What of it counts as waiting behind a failure.
+    behind: usize,
 }
 
 #[derive(Debug)]
@@ -136,12 +140,18 @@ impl Schedule {
             waiting: 0,
             under_way: 0,
             held_bytes: 0,
+            behind: 0,
         }
     }
 
     /// Messages that wait or are under way.
     pub fn waiting(&self) -> usize {
         self.waiting
+    }
+
+    /// Messages that wait behind one of their key that has failed.
+    pub fn behind(&self) -> usize {
+        self.behind
     }
 
     /// As many wait as may.
@@ -180,7 +190,11 @@ impl Schedule {
         let (is_new, hold) = (queue.is_none(), queue.is_none_or(|queue| queue.failed == 0));
         let seq = live.seq;
         let live = if hold { self.hold(live) } else { None };
-        self.queues.entry(key).or_default().waiting.push_back(Waiting { seq, live });
+        let queue = self.queues.entry(key).or_default();
+        queue.waiting.push_back(Waiting { seq, live });
+        let one_more = usize::from(queue.failed > 0);
+        queue.behind += one_more;
+        self.behind += one_more;
         self.waiting += 1;
         if is_new {
             self.ready.push_back(key);
@@ -259,6 +273,7 @@ impl Schedule {
         self.waiting -= 1;
         self.held_bytes -= first.live.as_ref().map_or(0, |live| bytes(live));
         queue.begins_anew();
+        self.behind -= std::mem::take(&mut queue.behind);
         if queue.waiting.is_empty() {
             self.queues.remove(&key);
             self.ready.retain(|ready| *ready != key);
@@ -331,6 +346,9 @@ impl Schedule {
             let held = queue.waiting.iter_mut().filter_map(|waiting| waiting.live.take());
             self.held_bytes -= held.map(|live| bytes(&live)).sum::<usize>();
         }
+        // What has failed is the first again.
+        let behind = if queue.failed > 0 { queue.waiting.len().saturating_sub(1) } else { 0 };
+        self.behind = self.behind - std::mem::replace(&mut queue.behind, behind) + behind;
         if queue.waiting.is_empty() {
             return;
         }

@@ -18,9 +18,11 @@
 mod alerts;
 mod assets;
 mod audit;
+mod codes;
 mod dashboard;
 mod fault;
 mod gate;
+mod letters;
 mod loops;
 mod message;
 mod messages;
@@ -32,6 +34,7 @@ mod session;
 mod shell;
 mod sign_in;
 mod standing;
+mod subscriptions;
 
 use crate::admin::Shared;
 use crate::admin::credentials::Need;
@@ -75,6 +78,23 @@ fn pages() -> Vec<Page> {
         ("get", "/messages/{seq}/raw", Need::Phi, get(message::raw)),
         ("get", "/messages/{seq}/preview", Need::Operate, get(message::preview)),
         ("post", "/messages/{seq}/resend", Need::Operate, post(message::resend)),
+        ("get", "/dead-letters", Need::View, get(letters::page)),
+        ("get", "/dead-letters/many", Need::Operate, get(letters::many::preview)),
+        ("post", "/dead-letters/many", Need::Operate, post(letters::many::act)),
+        ("get", "/dead-letters/{route}/{seq}", Need::View, get(letters::one::page)),
+        ("post", "/dead-letters/{route}/{seq}/resend", Need::Operate, post(letters::one::resend)),
+        ("post", "/dead-letters/{route}/{seq}/drop", Need::Operate, post(letters::one::forget)),
+        // These take an operator as well.
+        ("get", "/dead-letters/{route}/{seq}/edit", Need::Phi, get(letters::edit::page)),
+        ("post", "/dead-letters/{route}/{seq}/edit", Need::Phi, post(letters::edit::send)),
+        ("get", "/codes", Need::Codes, get(codes::page)),
+        ("get", "/codes/{id}", Need::Codes, get(codes::one::page)),
+        ("post", "/codes/{id}/resolve", Need::Configure, post(codes::one::resolve)),
+        ("post", "/codes/{id}/dismiss", Need::Operate, post(codes::one::dismiss)),
+        ("post", "/codes/{id}/resend", Need::Operate, post(codes::one::resend)),
+        ("get", "/subscriptions", Need::View, get(subscriptions::page)),
+        ("get", "/subscriptions/{id}", Need::View, get(subscriptions::one::page)),
+        ("post", "/subscriptions/{id}/self-test", Need::Operate, post(subscriptions::one::test)),
     ]
 }
 

@@ -79,6 +79,13 @@ pub(crate) fn size(bytes: u64) -> String {
     if number >= 100.0 || *unit == "B" { format!("{number:.0} {unit}") } else { format!("{number:.1} {unit}") }
 }
 
+/// A link of ours with what it asks for.
+pub(crate) fn href(path: &str, asked: &[(&str, &str)]) -> String {
+    let url = reqwest::Url::parse_with_params("desk:/", asked).ok();
+    let query = url.as_ref().and_then(|url| url.query()).filter(|query| !query.is_empty());
+    query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"))
+}
+
 /// Whether a script asks for a part of a page rather than for all of it.
 pub(crate) fn is_part(headers: &HeaderMap) -> bool {
     let is = |name: &'static str| headers.contains_key(HeaderName::from_static(name));
@@ -97,6 +104,12 @@ mod tests {
             ["0 seconds", "1 second", "59 seconds", "1 minute", "2 hours", "1 day"]
         );
         assert_eq!([0, 999, 1000, 1_440_000_000, 250_000].map(size), ["0 B", "999 B", "1.0 kB", "1.4 GB", "250 kB"]);
+    }
+
+    #[test]
+    fn a_link_holds_what_it_asks_for() {
+        assert_eq!(href("/a", &[]), "/a");
+        assert_eq!(href("/a", &[("b", "c&d=é"), ("e", "")]), "/a?b=c%26d%3D%C3%A9&e=");
     }
 
     #[test]

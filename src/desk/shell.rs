@@ -16,6 +16,9 @@ pub(crate) enum Tab {
     Alerts,
     Audit,
     Messages,
+    DeadLetters,
+    Codes,
+    Subscriptions,
 }
 
 /// Page, path, name, what it takes, the key that goes there after `g`.
@@ -28,7 +31,7 @@ const TABS: [(&str, &[Place]); 4] = [
         &[
             (Tab::Dashboard, "/", "Dashboard", Need::View, "d"),
             (Tab::Messages, "/messages", "Messages", Need::View, "m"),
-            (Tab::Letters, "/dead-letters", "Dead letters", Need::View, "x"),
+            (Tab::DeadLetters, "/dead-letters", "Dead letters", Need::View, "x"),
             (Tab::Codes, "/codes", "Codes", Need::Codes, "c"),
         ],
     ),
@@ -69,11 +72,6 @@ pub(crate) fn page(session: &Session, title: &str, tab: Tab, content: Markup) ->
     )
 }
 
-/// What a plain form of ours sends along.
-pub(super) fn csrf(session: &Session) -> Markup {
-    html! { input type="hidden" name=(super::gate::CSRF_FIELD) value=(session.csrf()); }
-}
-
 fn navigation(session: &Session, tab: Tab) -> Markup {
     html! {
         @for (group, tabs) in TABS {
@@ -88,6 +86,11 @@ fn navigation(session: &Session, tab: Tab) -> Markup {
             }
         }
     }
+}
+
+/// What a form of ours has in it, so that it is known for one.
+pub(crate) fn csrf(session: &Session) -> Markup {
+    html! { input type="hidden" name=(super::gate::CSRF_FIELD) value=(session.csrf()); }
 }
 
 /// A page for anybody.
@@ -109,7 +112,7 @@ fn document(title: &str, body: Markup) -> Markup {
                 title { (title) " · handoff" }
                 link rel="icon" href=(assets::path("mark.svg"));
                 @for style in ["desk.css", "pages.css"] { link rel="stylesheet" href=(assets::path(style)); }
-                @for script in ["htmx.min.js", "sse.min.js", "desk.js", "provenance.js"] { script src=(assets::path(script)) defer {} }
+                @for script in ["htmx.min.js", "sse.min.js", "desk.js", "provenance.js", "letters.js"] { script src=(assets::path(script)) defer {} }
             }
             (body)
         }

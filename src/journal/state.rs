@@ -9,7 +9,7 @@ mod codes;
 mod letters;
 
 pub use codes::{CODE_MESSAGES_MAX, CODES_MAX, CodeItem, CodeNotice, CodeStanding};
-pub use letters::Letters;
+pub use letters::{Cause, Letters};
 
 use super::{Directory, Error};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};

@@ -45,6 +45,21 @@ pub struct Resolved {
     pub reload: ReloadSummary,
 }
 
+/// A row as it would be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedRow {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether it would be made.
+    pub is_new: bool,
+    /// The first line of it, which names the columns.
+    pub header: String,
+    /// The line.
+    pub line: String,
+    /// The line whose place it takes.
+    pub instead_of: Option<String>,
+}
+
 /// Why nothing was written, or all of it was put back.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
@@ -107,6 +122,33 @@ impl Gateway {
             }
         }
     }
+}
+
+impl Gateway {
+    /// What [`Gateway::resolve`] would write; nothing is.
+    pub(super) async fn resolution(&self, rows: Vec<CodeRow>) -> Result<Vec<PlannedRow>, ResolveError> {
+        let sites = self.sites.clone();
+        let planned = tokio::task::spawn_blocking(move || {
+            let texts = texts(&rows, &|listener| sites.get(listener).cloned())?;
+            let planned = |(path, after): (&PathBuf, &String)| {
+                let before = String::from_utf8(read(path)?.unwrap_or_default()).unwrap_or_default();
+                Ok(planned(path, &before, after))
+            };
+            texts.iter().map(planned).collect()
+        });
+        planned.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+}
+
+/// What becomes of a file: its last line is the new one.
+fn planned(path: &Path, before: &str, after: &str) -> PlannedRow {
+    let line = after.lines().last().unwrap_or_default().to_owned();
+    let header = after.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().to_owned();
+    let gone = before.lines().find(|old| !old.trim().is_empty() && !after.lines().any(|kept| kept == *old));
+    // The same line again is at another place only.
+    let same = || before.lines().skip(1).find(|old| *old == line);
+    let instead_of = gone.or_else(same).map(str::to_owned);
+    PlannedRow { path: path.to_owned(), is_new: before.is_empty(), header, line, instead_of }
 }
 
 /// The texts of all files that rows change, compiled with the rest.
@@ -308,6 +350,19 @@ mod tests {
         let third = with_row(&second, &row("X7", "female"));
         assert_eq!(third, "v2_code,fhir_code,display,system\n\"a,\"\"b\",other,,\nX7,female,,\n");
         assert_eq!(with_row("code,note,v2code\r\n", &row("Q", "other")), "code,note,v2code\r\nother,,Q\n");
+    }
+
+    #[test]
+    fn what_would_be_written_is_told_first() {
+        let path = Path::new("site/tables/AdministrativeSex.csv");
+        let first = with_row("", &row("X7", "male"));
+        let told = planned(path, "", &first);
+        assert_eq!((told.is_new, told.line.as_str(), told.instead_of), (true, "X7,male,,", None));
+        let told = planned(path, &first, &with_row(&first, &row("X8", "other")));
+        assert_eq!((told.is_new, told.line.as_str(), told.instead_of), (false, "X8,other,,", None));
+        let told = planned(path, &first, &with_row(&first, &row("X7", "female")));
+        assert_eq!((told.header.as_str(), told.line.as_str()), ("v2_code,fhir_code,display,system", "X7,female,,"));
+        assert_eq!(told.instead_of.as_deref(), Some("X7,male,,"));
     }
 
     #[test]

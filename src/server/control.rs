@@ -1,8 +1,9 @@
 //! What may be asked of a running gateway, by whoever may ask. Cheap to clone; outlives the gateway, and then says so.
 use super::care;
-use super::codes::{CodeRow, ResolveError, Resolved};
+use super::codes::{CodeRow, PlannedRow, ResolveError, Resolved};
 use super::gateway::Command;
 use super::silence::Silence;
+use crate::delivery::Parked;
 use crate::delivery::resend::Outlets;
 use crate::journal;
 use std::fmt;
@@ -96,6 +97,8 @@ pub struct RouteStatus {
     pub oldest_queued_ms: Option<i64>,
     /// Why nothing is delivered at present.
     pub rests: Option<String>,
+    /// What waits behind messages that fail, while the rest of the route goes on.
+    pub parked: Parked,
 }
 
 /// The journal as it is.
@@ -219,6 +222,11 @@ impl Control {
     /// Writes rows for codes into the folders of sites, and takes them on: all or none. `None` once the gateway is going down.
     pub async fn resolve(&self, rows: Vec<CodeRow>) -> Option<Result<Resolved, ResolveError>> {
         self.ask(|answer| Command::Resolve(rows, answer)).await
+    }
+
+    /// What [`Control::resolve`] would write, compiled with the rest; nothing is written. `None` once the gateway is going down.
+    pub async fn resolution(&self, rows: Vec<CodeRow>) -> Option<Result<Vec<PlannedRow>, ResolveError>> {
+        self.ask(|answer| Command::Resolution(rows, answer)).await
     }
 
     /// Reads the configuration anew and takes it on, whole or not at all.

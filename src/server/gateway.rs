@@ -1,7 +1,7 @@
 //! The gateway: starts its parts in the order that loses nothing, does what is asked of it one thing after the other, and takes them down in order: listeners,
 //! connections, deliveries, journal.
 use super::care::{self, Care};
-use super::codes::{CodeRow, ResolveError, Resolved, Site};
+use super::codes::{CodeRow, PlannedRow, ResolveError, Resolved, Site};
 use super::control::{
     Control, ControlError, JournalStatus, ListenerStatus, ReloadError, ReloadSummary, RouteState, RouteStatus,
 };
@@ -38,6 +38,7 @@ pub(super) enum Command {
     SetRoute { name: String, state: RouteState, answer: oneshot::Sender<Result<(), ControlError>> },
     Reload(oneshot::Sender<Result<ReloadSummary, ReloadError>>),
     Resolve(Vec<CodeRow>, oneshot::Sender<Result<Resolved, ResolveError>>),
+    Resolution(Vec<CodeRow>, oneshot::Sender<Result<Vec<PlannedRow>, ResolveError>>),
 }
 
 /// Why a gateway does not start, or does not take on another configuration.
@@ -272,6 +273,7 @@ impl Gateway {
             Command::Care(answer) => _ = answer.send(self.care()),
             Command::SetRoute { name, state, answer } => _ = answer.send(self.lanes.set(&name, state).await),
             Command::Resolve(rows, answer) => _ = answer.send(self.resolve(rows).await),
+            Command::Resolution(rows, answer) => _ = answer.send(self.resolution(rows).await),
             Command::Reload(answer) => {
                 let reloaded = self.reload().await;
                 match &reloaded {

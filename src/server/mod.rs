@@ -26,7 +26,7 @@ mod listeners;
 mod silence;
 mod upkeep;
 
-pub use codes::{CodeRow, ResolveError, Resolved};
+pub use codes::{CodeRow, PlannedRow, ResolveError, Resolved};
 pub use control::{
     Control, ControlError, JournalStatus, ListenerStatus, ReloadError, ReloadSummary, RouteState, RouteStatus,
 };

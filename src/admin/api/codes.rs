@@ -14,7 +14,7 @@ use crate::delivery::resend::{self, Outlets, ResendError};
 use crate::facets::Facets;
 use crate::journal::{CODE_MESSAGES_MAX, CodeItem, CodeStanding, DeadLetter, Error, View};
 use crate::mapping::finding::masked_code;
-use crate::server::{CodeRow, ResolveError};
+use crate::server::{CodeRow, ResolveError, Resolved};
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -204,9 +204,17 @@ async fn write_rows(
     ids: Vec<u64>,
     wanted: Vec<CodeRow>,
 ) -> Result<Json<Value>, Problem> {
+    let resolved = settle_with(&shared, &ids, wanted).await?;
+    tracing::info!(audit = true, token = %who, rows = ids.len(), "codes resolved");
+    let files: Vec<_> = resolved.files.iter().map(|path| path.display().to_string()).collect();
+    Ok(Json(json!({ "resolved": ids, "files": files, "mappings_changed": resolved.reload.mappings_changed })))
+}
+
+/// Has rows written and taken on, and settles the items that they are for.
+pub(crate) async fn settle_with(shared: &Arc<Shared>, ids: &[u64], wanted: Vec<CodeRow>) -> Result<Resolved, Problem> {
     let resolved = shared.control.resolve(wanted).await.ok_or_else(Problem::stopping)?.map_err(unresolved)?;
     let at_ms = jiff::Timestamp::now().as_millisecond();
-    let (data, settled) = (shared.data.clone(), ids.clone());
+    let (data, settled) = (shared.data.clone(), ids.to_vec());
     blocking(move || {
         let view = view(&data)?;
         settled
@@ -215,12 +223,10 @@ async fn write_rows(
             .map_err(failed)
     })
     .await?;
-    tracing::info!(audit = true, token = %who, rows = ids.len(), "codes resolved");
-    let files: Vec<_> = resolved.files.iter().map(|path| path.display().to_string()).collect();
-    Ok(Json(json!({ "resolved": ids, "files": files, "mappings_changed": resolved.reload.mappings_changed })))
+    Ok(resolved)
 }
 
-fn unresolved(error: ResolveError) -> Problem {
+pub(crate) fn unresolved(error: ResolveError) -> Problem {
     let (status, title, remedy) = match &error {
         ResolveError::Compile(_) | ResolveError::Row(..) => {
             (StatusCode::UNPROCESSABLE_ENTITY, "wrong rows", "mend the rows and send all of them again")
@@ -250,16 +256,22 @@ pub(in super::super) async fn dismiss(
     id: Id,
 ) -> Result<Json<Value>, Problem> {
     let Path(id) = id?;
-    let item = blocking(move || {
-        let view = view(&shared.data)?;
+    let item = dismiss_one(&shared, id).await?;
+    tracing::info!(audit = true, token = %who, id, "code dismissed");
+    Ok(Json(shown(&item, role)))
+}
+
+/// Says of an item that it is to stay as it is; the item as it is then.
+pub(crate) async fn dismiss_one(shared: &Arc<Shared>, id: u64) -> Result<CodeItem, Problem> {
+    let data = shared.data.clone();
+    blocking(move || {
+        let view = view(&data)?;
         find(&view, id)?;
         let at_ms = jiff::Timestamp::now().as_millisecond();
         view.state().settle_code(id, CodeStanding::Dismissed, at_ms).map_err(failed)?;
         find(&view, id)
     })
-    .await?;
-    tracing::info!(audit = true, token = %who, id, "code dismissed");
-    Ok(Json(shown(&item, role)))
+    .await
 }
 
 /// What has come of one message.
@@ -282,14 +294,39 @@ pub(in super::super) async fn resend(
 ) -> Result<Json<Value>, Problem> {
     let (Path(id), Query(asked)) = (id?, asked?);
     let after = number(asked.after)?;
+    tracing::info!(audit = true, token = %who, id, "messages of a code to be sent again");
+    let Resent { sent, results, next } = send_messages(&shared, id, after, asked.anyway, RESEND_TIME).await?;
+    tracing::info!(audit = true, token = %who, id, sent, "messages of a code sent again");
+    let messages: Vec<_> =
+        results.into_iter().map(|(seq, result, why)| json!({ "seq": seq, "result": result, "reason": why })).collect();
+    Ok(Json(json!({ "sent": sent, "messages": messages, "next": next })))
+}
+
+/// What has come of messages of a code.
+pub(crate) struct Resent {
+    /// How many have arrived.
+    pub sent: u64,
+    /// Number, result, why, of each.
+    pub results: Vec<(u64, &'static str, Option<String>)>,
+    /// The last of them, where there are more.
+    pub next: Option<u64>,
+}
+
+/// Sends messages of a code once more, the oldest first, for so long at most.
+pub(crate) async fn send_messages(
+    shared: &Arc<Shared>,
+    id: u64,
+    after: u64,
+    anyway: bool,
+    time: Duration,
+) -> Result<Resent, Problem> {
     let outlets = shared.control.outlets().await.ok_or_else(Problem::stopping)?;
-    let Some(claim) = super::letters::Claim::take(&shared, "codes", id) else {
+    let Some(claim) = super::letters::Claim::take(shared, "codes", id) else {
         let remedy = "wait for the first to be answered";
         return Err(Problem::new(StatusCode::CONFLICT, "under way", "its messages are being sent just now", remedy));
     };
-    tracing::info!(audit = true, token = %who, id, "messages of a code to be sent again");
     let (runtime, data) = (tokio::runtime::Handle::current(), shared.data.clone());
-    let answer = blocking(move || {
+    blocking(move || {
         // Here, as this goes on to its end even if whoever asked has gone.
         let _claim = claim;
         let mut view = view(&data)?;
@@ -298,10 +335,10 @@ pub(in super::super) async fn resend(
         let seqs = view.state().code_messages(id, after, LIMIT_MAX).map_err(failed)?;
         let (mut sent, mut results, mut done) = (0, Vec::new(), None);
         for seq in &seqs {
-            if done.is_some() && began.elapsed() > RESEND_TIME {
+            if done.is_some() && began.elapsed() > time {
                 break;
             }
-            let (result, why) = match runtime.block_on(again(&mut view, *seq, &outlets, asked.anyway))? {
+            let (result, why) = match runtime.block_on(again(&mut view, *seq, &outlets, anyway))? {
                 Again::Sent => {
                     sent += 1;
                     ("sent", None)
@@ -314,15 +351,13 @@ pub(in super::super) async fn resend(
                 Again::Gone => ("gone", None),
                 Again::Unwanted => ("unwanted", None),
             };
-            results.push(json!({ "seq": seq, "result": result, "reason": why }));
+            results.push((*seq, result, why));
             done = Some(*seq);
         }
         let all = done == seqs.last().copied() && seqs.len() < LIMIT_MAX;
-        Ok(json!({ "sent": sent, "messages": results, "next": done.filter(|_| !all) }))
+        Ok(Resent { sent, results, next: done.filter(|_| !all) })
     })
-    .await?;
-    tracing::info!(audit = true, token = %who, id, sent = %answer["sent"], "messages of a code sent again");
-    Ok(Json(answer))
+    .await
 }
 
 fn still_due(routes: &[String]) -> String {
@@ -360,8 +395,13 @@ async fn again(view: &mut View, seq: u64, outlets: &Outlets, anyway: bool) -> Re
     })
 }
 
+/// A code, for somebody who may read messages or may not.
+pub(crate) fn code_text(item: &CodeItem, phi: bool) -> Cow<'_, str> {
+    if phi { Cow::Borrowed(item.code.as_str()) } else { masked_code(&item.code) }
+}
+
 fn shown(item: &CodeItem, role: Role) -> Value {
-    let code = if role.may(Need::Phi) { Cow::Borrowed(item.code.as_str()) } else { masked_code(&item.code) };
+    let code = code_text(item, role.may(Need::Phi));
     json!({
         "id": item.id,
         "listener": item.listener,
@@ -375,11 +415,12 @@ fn shown(item: &CodeItem, role: Role) -> Value {
     })
 }
 
-fn find(view: &View, id: u64) -> Result<CodeItem, Problem> {
+/// An item by its number. Blocks.
+pub(crate) fn find(view: &View, id: u64) -> Result<CodeItem, Problem> {
     let remedy = "GET /api/v1/codes tells which there are";
     view.state().code(id).map_err(failed)?.ok_or_else(|| Problem::not_found("there is no code of that number", remedy))
 }
 
-fn failed(error: Error) -> Problem {
+pub(crate) fn failed(error: Error) -> Problem {
     Problem::internal(error.to_string())
 }

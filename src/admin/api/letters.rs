@@ -63,18 +63,19 @@ pub(super) fn meant(route: Option<String>, reason: Option<String>, since: Option
     }
     let since = since.map(str::parse::<jiff::Timestamp>).transpose();
     let since = since.map_err(|_| bad_query("since is a time such as 2026-01-31T08:30:00Z"))?;
-    Ok(Letters { reader: route, reason, since_ms: since.map(jiff::Timestamp::as_millisecond) })
+    let since_ms = since.map(jiff::Timestamp::as_millisecond);
+    Ok(Letters { reader: route, reason, since_ms, ..Letters::default() })
 }
 
 /// `ehr:12`
-fn place(after: &str) -> Option<(String, u64)> {
+pub(crate) fn place(after: &str) -> Option<(String, u64)> {
     let (route, seq) = after.rsplit_once(':')?;
     let seq = seq.parse().ok().filter(|_| is_name(route)).filter(|seq| i64::try_from(*seq).is_ok())?;
     Some((route.to_owned(), seq))
 }
 
 /// Whether a route can be named so.
-fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     (1..=64).contains(&text.len()) && text.bytes().all(plain)
 }
@@ -116,7 +117,10 @@ pub(in super::super) async fn resend(
     let Path((route, seq)) = letter?;
     // Before it is done: whoever asked may not wait for the answer.
     tracing::info!(audit = true, token = %who, route, seq, "dead letter to be sent again");
-    let sent = send_again(&shared, route.clone(), seq).await?;
+    let sent = send_again(&shared, &route, seq, None, false).await?.map_err(|error| {
+        let remedy = "change the mappings or the routes and reload, send an edited copy with `handoff dead-letters resend --with`, or drop it";
+        Problem::new(StatusCode::CONFLICT, "cannot be sent", error.to_string(), remedy)
+    })?;
     let arrived = sent.iter().all(|sent| sent.failure.is_none());
     tracing::info!(audit = true, token = %who, route, seq, arrived, "dead letter sent again");
     let sent: Vec<_> = sent
@@ -126,29 +130,36 @@ pub(in super::super) async fn resend(
     Ok(Json(json!({ "arrived": arrived, "sent": sent })))
 }
 
-/// Delivers a dead letter once more, now, with the mappings of today; what arrives is no dead letter any more. Whoever asks is for the caller to note.
-pub(crate) async fn send_again(shared: &Arc<Shared>, route: String, seq: u64) -> Result<Vec<Sent>, Problem> {
+/// Sends a dead letter once more, or an edited copy in its place; what has come of it at each route, or why it was not sent at all.
+pub(crate) async fn send_again(
+    shared: &Arc<Shared>,
+    route: &str,
+    seq: u64,
+    edited: Option<Vec<u8>>,
+    anyway: bool,
+) -> Result<Result<Vec<Sent>, ResendError>, Problem> {
     let outlets = shared.control.outlets().await.ok_or_else(Problem::stopping)?;
-    let Some(claim) = Claim::take(shared, &route, seq) else {
+    let Some(claim) = Claim::take(shared, route, seq) else {
         let remedy = "wait for the first to be answered";
         return Err(Problem::new(StatusCode::CONFLICT, "under way", "it is being sent again just now", remedy));
     };
     let runtime = tokio::runtime::Handle::current();
-    let data = shared.data.clone();
+    let (route, data) = (route.to_owned(), shared.data.clone());
     blocking(move || {
         let _claim = claim;
         let mut view = view(&data)?;
         let letter = find(&view, &route, seq)?;
-        let record = record(&mut view, seq)?;
-        runtime.block_on(resend::letter(&mut view, &route, &letter, record, &outlets, false)).map_err(|error| {
-            match error {
-                ResendError::Store(error) => failed(error),
-                error => {
-                    let remedy = "change the mappings or the routes and reload, send an edited copy with `handoff dead-letters resend --with`, or drop it";
-                    Problem::new(StatusCode::CONFLICT, "cannot be sent", error.to_string(), remedy)
-                }
-            }
-        })
+        let mut record = record(&mut view, seq)?;
+        if let Some(raw) = edited {
+            record = match resend::edited(record, raw) {
+                Ok(record) => record,
+                Err(why) => return Ok(Err(ResendError::Nothing(why))),
+            };
+        }
+        match runtime.block_on(resend::letter(&mut view, &route, &letter, record, &outlets, anyway)) {
+            Err(ResendError::Store(error)) => Err(failed(error)),
+            done => Ok(done),
+        }
     })
     .await
 }
@@ -159,19 +170,25 @@ pub(in super::super) async fn forget(
     letter: Letter,
 ) -> Result<StatusCode, Problem> {
     let Path((route, seq)) = letter?;
-    let named = route.clone();
-    blocking(move || {
-        let view = view(&shared.data)?;
-        find(&view, &named, seq)?;
-        let now_ms = jiff::Timestamp::now().as_millisecond();
-        view.state().drop_dead_letter(&named, seq, now_ms).map_err(failed)
-    })
-    .await?;
+    drop_one(&shared, &route, seq).await?;
     tracing::info!(audit = true, token = %who, route, seq, "dead letter dropped");
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn find(view: &View, route: &str, seq: u64) -> Result<DeadLetter, Problem> {
+/// Forgets a dead letter.
+pub(crate) async fn drop_one(shared: &Arc<Shared>, route: &str, seq: u64) -> Result<(), Problem> {
+    let (route, data) = (route.to_owned(), shared.data.clone());
+    blocking(move || {
+        let view = view(&data)?;
+        find(&view, &route, seq)?;
+        let now_ms = jiff::Timestamp::now().as_millisecond();
+        view.state().drop_dead_letter(&route, seq, now_ms).map(drop).map_err(failed)
+    })
+    .await
+}
+
+/// A dead letter of a route. Blocks.
+pub(crate) fn find(view: &View, route: &str, seq: u64) -> Result<DeadLetter, Problem> {
     let found = match i64::try_from(seq) {
         Ok(_) => view.state().dead_letter(route, seq).map_err(failed)?,
         Err(_) => None,
@@ -180,7 +197,7 @@ fn find(view: &View, route: &str, seq: u64) -> Result<DeadLetter, Problem> {
     found.ok_or_else(|| Problem::not_found("the route has no dead letter of that number", remedy))
 }
 
-pub(super) fn failed(error: Error) -> Problem {
+pub(crate) fn failed(error: Error) -> Problem {
     Problem::internal(error.to_string())
 }
 

@@ -8,7 +8,7 @@ use super::messages::record;
 use super::page::{LIMIT_MAX, limit, number};
 use super::{blocking, view};
 use crate::delivery::resend::{self, Outlets, ResendError};
-use crate::journal::{DeadLetter, View};
+use crate::journal::{DeadLetter, Letters, View};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -16,7 +16,7 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Which of its dead letters; everything that is given must hold.
 #[derive(Debug, Deserialize)]
@@ -43,32 +43,68 @@ pub(in super::super) async fn resend(
     let (limit, after) = (limit(asked.limit, LIMIT_MAX)?, number(asked.after)?);
     let expected = asked.expected;
     let meant = meant(Some(route.clone()), asked.reason, asked.since.as_deref())?;
-    let outlets = shared.control.outlets().await.ok_or_else(Problem::stopping)?;
     tracing::info!(audit = true, token = %who, route, limit, "dead letters to be sent again");
-    let (runtime, named) = (tokio::runtime::Handle::current(), route.clone());
-    let answer = blocking(move || {
+    let Done { sent, results, next } =
+        send_many(&shared, (meant, expected), Some((route.clone(), after)), limit, RESEND_TIME).await?;
+    tracing::info!(audit = true, token = %who, route, sent, "dead letters sent again");
+    let results: Vec<_> = results
+        .into_iter()
+        .map(|Outcome { seq, result, why, .. }| json!({ "seq": seq, "result": result, "reason": why }))
+        .collect();
+    Ok(Json(json!({ "sent": sent, "dead_letters": results, "next": next.map(|(_, seq)| seq) })))
+}
+
+/// What has come of several dead letters.
+pub(crate) struct Done {
+    /// How many have arrived.
+    pub sent: u64,
+    /// Of each.
+    pub results: Vec<Outcome>,
+    /// The last of them, where there are more.
+    pub next: Option<(String, u64)>,
+}
+
+/// What has come of one.
+pub(crate) struct Outcome {
+    pub route: String,
+    pub seq: u64,
+    /// `sent`, `failed`, `overtaken`, `under_way` or `gone`.
+    pub result: &'static str,
+    pub why: Option<String>,
+}
+
+/// Sends dead letters once more, in their order, for so long at most; nothing is done where there are not as many as are expected.
+pub(crate) async fn send_many(
+    shared: &Arc<Shared>,
+    (meant, expected): (Letters, Option<u64>),
+    after: Option<(String, u64)>,
+    limit: usize,
+    time: Duration,
+) -> Result<Done, Problem> {
+    let outlets = shared.control.outlets().await.ok_or_else(Problem::stopping)?;
+    let (runtime, shared) = (tokio::runtime::Handle::current(), Arc::clone(shared));
+    blocking(move || {
         let (mut view, began) = (view(&shared.data)?, Instant::now());
         let count = view.state().count_dead_letters(&meant).map_err(failed)?;
         if expected.is_some_and(|expected| expected != count) {
             return Err(others(count));
         }
-        let found = view.state().dead_letters_after(&meant, Some((&named, after)), limit).map_err(failed)?;
-        let (mut sent, mut results, mut done) = (0, Vec::new(), None);
-        for (_, letter) in &found {
-            if done.is_some() && began.elapsed() > RESEND_TIME {
+        let after = after.as_ref().map(|(route, seq)| (route.as_str(), *seq));
+        let found = view.state().dead_letters_after(&meant, after, limit).map_err(failed)?;
+        let (mut sent, mut results) = (0, Vec::new());
+        for (route, letter) in &found {
+            if !results.is_empty() && began.elapsed() > time {
                 break;
             }
-            let (result, why) = runtime.block_on(again(&shared, &mut view, &named, letter, &outlets))?;
+            let (result, why) = runtime.block_on(again(&shared, &mut view, route, letter, &outlets))?;
             sent += u64::from(result == "sent");
-            results.push(json!({ "seq": letter.seq, "result": result, "reason": why }));
-            done = Some(letter.seq);
+            results.push(Outcome { route: route.clone(), seq: letter.seq, result, why });
         }
         let all = results.len() == found.len() && found.len() < limit;
-        Ok(json!({ "sent": sent, "dead_letters": results, "next": done.filter(|_| !all) }))
+        let next = results.last().filter(|_| !all).map(|last| (last.route.clone(), last.seq));
+        Ok(Done { sent, results, next })
     })
-    .await?;
-    tracing::info!(audit = true, token = %who, route, sent = %answer["sent"], "dead letters sent again");
-    Ok(Json(answer))
+    .await
 }
 
 /// What has come of one of them, and why.

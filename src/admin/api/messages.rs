@@ -65,7 +65,7 @@ pub(crate) fn record(view: &mut View, seq: u64) -> Result<Record, Problem> {
 }
 
 /// The type of a message, as [`shown_kind`] has it.
-pub(super) fn kind(record: &Record) -> Option<String> {
+pub(crate) fn kind(record: &Record) -> Option<String> {
     let facets = Facets::decode(&record.facets)?;
     Some(shown_kind(facets.code, facets.event))
 }

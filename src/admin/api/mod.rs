@@ -1,9 +1,9 @@
 //! `/api/v1`: what operators and other programs ask. `openapi.json` describes it; a test holds it and the router together.
 pub(super) mod alerts;
-pub(super) mod codes;
+pub(crate) mod codes;
 pub(crate) mod letters;
 pub(crate) mod loops;
-pub(super) mod many;
+pub(crate) mod many;
 pub(crate) mod messages;
 mod page;
 pub(crate) mod reviews;
@@ -25,7 +25,7 @@ pub(super) async fn openapi() -> impl IntoResponse {
 }
 
 /// A time as it is written in answers: always to the millisecond, so that texts sort as times do.
-fn time(ms: i64) -> Option<String> {
+pub(crate) fn time(ms: i64) -> Option<String> {
     jiff::Timestamp::from_millisecond(ms).ok().map(|time| format!("{time:.3}"))
 }
 

@@ -54,6 +54,7 @@ fn a_message_that_fails_holds_its_key_and_no_other() {
     assert_eq!(numbers(&jobs), [1, 3], "one of each key");
     let finished = schedule.finished(jobs.remove(0).1, again(), now);
     let pause = finished.again.map(|again| again.pause).unwrap();
+    assert_eq!(schedule.behind(), 1, "the second of its key, not those of the other");
     assert_eq!(schedule.finished(jobs.remove(0).1, delivered(), now).delivered, [3]);
     let mut jobs = start(&mut schedule, now);
     assert_eq!(numbers(&jobs), [4]);
@@ -63,7 +64,10 @@ fn a_message_that_fails_holds_its_key_and_no_other() {
     now += pause;
     let mut jobs = start(&mut schedule, now);
     assert_eq!(numbers(&jobs), [1], "the same again, read again");
+    schedule.add(Key::Patient(7), live(5));
+    assert_eq!(schedule.behind(), 2, "also what comes while it is under way");
     schedule.finished(jobs.remove(0).1, delivered(), now);
+    assert_eq!(schedule.behind(), 0);
     assert_eq!(numbers(&start(&mut schedule, now)), [2]);
 }
 

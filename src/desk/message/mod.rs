@@ -313,7 +313,10 @@ pub(super) async fn resend(
     let route = again.route;
     // Before it is done: whoever asked may not wait for the answer.
     tracing::info!(audit = true, user = %session.who, route, seq, "dead letter to be sent again");
-    let sent = letters::send_again(&desk.admin, route.clone(), seq).await?;
+    let sent = letters::send_again(&desk.admin, &route, seq, None, false).await?.map_err(|error| {
+        let remedy = "change the mappings or the routes and reload, edit a copy of it, or drop it";
+        Problem::new(StatusCode::CONFLICT, "cannot be sent", error.to_string(), remedy)
+    })?;
     let arrived = sent.iter().all(|sent| sent.failure.is_none());
     tracing::info!(audit = true, user = %session.who, route, seq, arrived, "dead letter sent again");
     let content = preview::sent(seq, &sent);

@@ -120,15 +120,50 @@ impl State {
     /// # Errors
     /// A database that cannot be read.
     pub fn codes(&self, standing: Option<CodeStanding>, after: u64, most: usize) -> Result<Vec<CodeItem>, Error> {
+        self.codes_of(None, standing, after, most)
+    }
+
+    /// The same, only those of a table, where one is given.
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub fn codes_of(
+        &self,
+        table: Option<&str>,
+        standing: Option<CodeStanding>,
+        after: u64,
+        most: usize,
+    ) -> Result<Vec<CodeItem>, Error> {
         let connection = self.lock();
         let read = || {
             let sql = format!(
-                "SELECT {COLUMNS} FROM code_item WHERE id > ?1 AND (?2 IS NULL OR standing = ?2) ORDER BY id LIMIT ?3"
+                "SELECT {COLUMNS} FROM code_item WHERE id > ?1 AND (?2 IS NULL OR standing = ?2) AND (?4 IS NULL OR code_table = ?4) ORDER BY id LIMIT ?3"
             );
             let mut select = connection.prepare(&sql)?;
             let most = i64::try_from(most).unwrap_or(i64::MAX);
             select
-                .query_map(params![after.cast_signed(), standing.map(CodeStanding::name), most], item)?
+                .query_map(params![after.cast_signed(), standing.map(CodeStanding::name), most, table], item)?
+                .collect::<rusqlite::Result<_>>()
+        };
+        read().map_err(Error::database(&self.path))
+    }
+
+    /// The tables that have items of a standing, or any: name, how many, in how many messages they were, when the last was seen. The list is no longer than the items are.
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub fn code_tables(&self, standing: Option<CodeStanding>) -> Result<Vec<(String, u64, u64, i64)>, Error> {
+        let connection = self.lock();
+        let read = || {
+            let sql =
+                "SELECT code_table, count(*), sum(count), max(last_ms) FROM code_item WHERE ?1 IS NULL OR standing = ?1
+                       GROUP BY code_table ORDER BY sum(count) DESC, code_table";
+            let mut select = connection.prepare(sql)?;
+            let number = |row: &rusqlite::Row<'_>, at| row.get::<_, i64>(at).map(i64::unsigned_abs);
+            select
+                .query_map([standing.map(CodeStanding::name)], |row| {
+                    Ok((row.get(0)?, number(row, 1)?, number(row, 2)?, row.get(3)?))
+                })?
                 .collect::<rusqlite::Result<_>>()
         };
         read().map_err(Error::database(&self.path))
@@ -315,6 +350,8 @@ mod tests {
         let items = state.codes(None, 0, 10).unwrap();
         let seen: Vec<_> = items.iter().map(|i| (i.code.as_str(), i.count, i.seen_ms)).collect();
         assert_eq!(seen, [("X", 2, (30, 50)), ("Y", 1, (40, 40))]);
+        assert_eq!(state.code_tables(Some(CodeStanding::Open)).unwrap(), [("Sex".to_owned(), 2, 3, 50)]);
+        assert_eq!(state.codes_of(Some("Race"), None, 0, 10).unwrap(), []);
         let id = items[0].id;
         assert_eq!(state.code_messages(id, 0, 10).unwrap(), [3, 5]);
         assert_eq!(state.code_messages(id, 3, 10).unwrap(), [5]);

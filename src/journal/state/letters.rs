@@ -13,12 +13,42 @@ pub struct Letters {
     pub reader: Option<String>,
     /// A part of why they were given up, letters in either case.
     pub reason: Option<String>,
+    /// All of why they were given up, but for how often each was tried: [`DeadLetter::cause`].
+    pub cause: Option<String>,
     /// Given up at this time or later, in milliseconds since 1970 (UTC).
     pub since_ms: Option<i64>,
+    /// Given up at this time or before.
+    pub until_ms: Option<i64>,
 }
 
-/// As `?1`, `?2` and `?3`.
-const MEANT: &str = "(?1 IS NULL OR reader = ?1) AND (?2 IS NULL OR instr(lower(reason), lower(?2)) > 0) AND (?3 IS NULL OR at_ms >= ?3)";
+/// What dead letters of a reader have in common, and how many they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// The reader.
+    pub reader: String,
+    /// Why they were given up: [`DeadLetter::cause`].
+    pub cause: String,
+    /// How many.
+    pub count: u64,
+    /// When the first and the last was given up, in milliseconds since 1970 (UTC).
+    pub at_ms: (i64, i64),
+}
+
+/// As `?1` to `?5`.
+const MEANT: &str = "(?1 IS NULL OR reader = ?1) AND (?2 IS NULL OR instr(lower(reason), lower(?2)) > 0) AND (?3 IS NULL OR at_ms >= ?3)
+    AND (?4 IS NULL OR at_ms <= ?4) AND (?5 IS NULL OR iif(reason GLOB 'given up after [0-9]* attempts: *', substr(reason, instr(reason, ' attempts: ') + 11), reason) = ?5)";
+/// Dead letters that are looked at for what they have in common.
+const LOOKED_MAX: u32 = 200_000;
+
+impl DeadLetter {
+    /// Why it was given up, without how often it was tried.
+    pub fn cause(&self) -> &str {
+        let tried = self.reason.strip_prefix("given up after ").and_then(|rest| rest.split_once(" attempts: "));
+        tried
+            .filter(|(count, _)| count.starts_with(|c: char| c.is_ascii_digit()))
+            .map_or(&self.reason, |(_, cause)| cause)
+    }
+}
 
 impl Letters {
     /// All of a reader.
@@ -41,11 +71,12 @@ impl State {
         let failed = || Error::database(&self.path);
         let connection = self.lock();
         let sql = format!(
-            "SELECT seq, last, at_ms, attempts, reason, reader FROM dead_letter WHERE {MEANT} AND (reader, seq) > (?4, ?5) ORDER BY reader, seq LIMIT ?6"
+            "SELECT seq, last, at_ms, attempts, reason, reader FROM dead_letter WHERE {MEANT} AND (reader, seq) > (?6, ?7) ORDER BY reader, seq LIMIT ?8"
         );
         let mut select = connection.prepare(&sql).map_err(failed())?;
         let (from, seq) = after.unwrap_or((meant.reader.as_deref().unwrap_or_default(), 0));
-        let values = params![meant.reader, meant.reason, meant.since_ms, from, seq.cast_signed(), number(most)];
+        let Letters { reader, reason, cause, since_ms, until_ms } = meant;
+        let values = params![reader, reason, since_ms, until_ms, cause, from, seq.cast_signed(), number(most)];
         let rows = select.query_map(values, |row| Ok((row.get(5)?, letter(row)?)));
         rows.and_then(Iterator::collect).map_err(failed())
     }
@@ -83,7 +114,29 @@ impl State {
     /// A database that cannot be read.
     pub fn count_dead_letters(&self, meant: &Letters) -> Result<u64, Error> {
         let sql = format!("SELECT count(*) FROM dead_letter WHERE {MEANT}");
-        self.count(&sql, params![meant.reader, meant.reason, meant.since_ms])
+        self.count(&sql, params![meant.reader, meant.reason, meant.since_ms, meant.until_ms, meant.cause])
+    }
+
+    /// What they have in common, what most of them have first; at most so many. Of very many the first are looked at alone.
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub fn dead_letter_causes(&self, meant: &Letters, most: usize) -> Result<Vec<Cause>, Error> {
+        let failed = || Error::database(&self.path);
+        let connection = self.lock();
+        let sql = format!(
+            "SELECT reader, iif(reason GLOB 'given up after [0-9]* attempts: *', substr(reason, instr(reason, ' attempts: ') + 11), reason),
+                 count(*), min(at_ms), max(at_ms)
+             FROM (SELECT reader, reason, at_ms FROM dead_letter WHERE {MEANT} LIMIT {LOOKED_MAX})
+             GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT ?6"
+        );
+        let mut select = connection.prepare(&sql).map_err(failed())?;
+        let Letters { reader, reason, cause, since_ms, until_ms } = meant;
+        let rows = select.query_map(params![reader, reason, since_ms, until_ms, cause, number(most)], |row| {
+            let count = row.get::<_, i64>(2)?.unsigned_abs();
+            Ok(Cause { reader: row.get(0)?, cause: row.get(1)?, count, at_ms: (row.get(3)?, row.get(4)?) })
+        });
+        rows.and_then(Iterator::collect).map_err(failed())
     }
 
     /// How many each reader has that has any.
@@ -113,21 +166,22 @@ impl State {
     ) -> Result<Option<u64>, Error> {
         let mut dropped = None;
         self.write(|transaction| {
+            let Letters { reader, reason, cause, since_ms, until_ms } = meant;
             if let Some(expected) = expected {
                 let sql = format!("SELECT count(*) FROM dead_letter WHERE {MEANT}");
-                let values = params![meant.reader, meant.reason, meant.since_ms];
+                let values = params![reader, reason, since_ms, until_ms, cause];
                 let count: i64 = transaction.query_row(&sql, values, |row| row.get(0))?;
                 if count.unsigned_abs() != expected {
                     return Ok(());
                 }
             }
-            let first = format!("SELECT reader, seq FROM dead_letter WHERE {MEANT} ORDER BY reader, seq LIMIT ?4");
-            let values = params![meant.reader, meant.reason, meant.since_ms, number(most), at_ms];
+            let first = format!("SELECT reader, seq FROM dead_letter WHERE {MEANT} ORDER BY reader, seq LIMIT ?6");
+            let values = params![reader, reason, since_ms, until_ms, cause, number(most), at_ms];
             transaction.execute(
-                &format!("INSERT OR REPLACE INTO unsent SELECT reader, seq, last, ?5, 1, reason FROM dead_letter WHERE (reader, seq) IN ({first})"),
+                &format!("INSERT OR REPLACE INTO unsent SELECT reader, seq, last, ?7, 1, reason FROM dead_letter WHERE (reader, seq) IN ({first})"),
                 values,
             )?;
-            let values = params![meant.reader, meant.reason, meant.since_ms, number(most)];
+            let values = params![reader, reason, since_ms, until_ms, cause, number(most)];
             let sql = format!("DELETE FROM dead_letter WHERE (reader, seq) IN ({first})");
             dropped = Some(transaction.execute(&sql, values)? as u64);
             Ok(())
@@ -190,12 +244,25 @@ mod tests {
         }
         let refused = Letters { reason: Some("Http 4".into()), ..Letters::of("ehr") };
         let late = Letters { since_ms: Some(20), ..Letters::default() };
+        let early = Letters { until_ms: Some(20), ..Letters::default() };
         let found = |meant: &Letters| -> Vec<u64> {
             let found = state.dead_letters_after(meant, None, 9).unwrap();
             assert_eq!(found.len() as u64, state.count_dead_letters(meant).unwrap());
             found.into_iter().map(|(_, letter)| letter.seq).collect()
         };
         assert_eq!((found(&refused), found(&late), found(&Letters::of("lab"))), (vec![1, 2], vec![2, 3, 4], vec![4]));
+        assert_eq!(found(&early), [1, 2]);
+        for (seq, attempts) in [(5, 3), (6, 12)] {
+            let reason = format!("given up after {attempts} attempts: HTTP 503: 5 attempts: x");
+            state.keep_dead_letter("lab", &DeadLetter { seq, last: seq, at_ms: 50, attempts, reason }).unwrap();
+        }
+        let causes = state.dead_letter_causes(&Letters::of("lab"), 9).unwrap();
+        let told: Vec<_> = causes.iter().map(|cause| (cause.cause.as_str(), cause.count, cause.at_ms)).collect();
+        assert_eq!(told, [("HTTP 503: 5 attempts: x", 2, (50, 50)), ("AE", 1, (40, 40))]);
+        let cause = Letters { cause: Some(causes[0].cause.clone()), ..Letters::default() };
+        assert_eq!(found(&cause), [5, 6]);
+        assert_eq!(state.dead_letter("lab", 5).unwrap().unwrap().cause(), causes[0].cause);
+        assert_eq!(state.drop_dead_letters(&cause, 9, None, 50).unwrap(), Some(2));
         let counts =
             |numbers: [u64; 2]| BTreeMap::from([("ehr".to_owned(), numbers[0]), ("lab".to_owned(), numbers[1])]);
         assert_eq!(state.dead_letter_counts().unwrap(), counts([3, 1]));

@@ -46,7 +46,7 @@ pub const R2: &str = include_str!("../coordination/story/r2.hl7");
 pub const R3: &str = include_str!("../coordination/story/r3.hl7");
 
 /// Who is looked after.
-const ROSTER: &str = "MBI,LAST,FIRST,DOB,SEX,ZIP,PHONE,EFF,TERM,PCP,CM\n\
+pub const ROSTER: &str = "MBI,LAST,FIRST,DOB,SEX,ZIP,PHONE,EFF,TERM,PCP,CM\n\
     1EG4TE5MK73,OKAFOR,MARISOL,1951-03-14,F,14150,7165550142,2026-01-01,,9990003037,cm-ortega\n\
     1EG4TE5MK74,ZEPHYRINE,CASIMIR,1960-07-01,M,14150,7165550143,2026-01-01,,9990003037,cm-ortega\n";
 
@@ -311,7 +311,7 @@ impl Care {
 }
 
 /// Where it says that it listens.
-fn address(gateway: &Gateway, what: &str) -> String {
+pub fn address(gateway: &Gateway, what: &str) -> String {
     let log = gateway.log();
     let rest = log.split(&format!("{what} http://")).nth(1).unwrap();
     rest.split(['/', ' ']).next().unwrap().to_owned()

@@ -1,6 +1,9 @@
 //! The desk as a browser meets it: pages, forms and fragments of a running gateway, asked for by hand.
+mod codes;
 mod entrance;
 mod messages;
+mod letters;
+mod subscriptions;
 
 use super::http::{Answer, ask, ask_with};
 use super::process::{Gateway, handoff};
