@@ -244,6 +244,7 @@ mod tests {
             last_sent_ms: None,
             oldest_queued_ms,
             rests: rests.map(str::to_owned),
+            mishaps: Vec::new(),
         }
     }
 

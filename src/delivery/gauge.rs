@@ -1,4 +1,5 @@
 //! What a lane shows of itself to whoever asks: counts since it began, and where it stands.
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -14,7 +15,48 @@ pub struct Gauge {
     ahead: AtomicU64,
     cursor: AtomicU64,
     rests: Mutex<Option<String>>,
+    mishaps: Mutex<VecDeque<Mishap>>,
 }
+
+/// An attempt that came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mishap {
+    /// When, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// The number of the message.
+    pub seq: u64,
+    /// How often it has been tried; 0 where that does not count, as while the whole route rests.
+    pub attempts: u32,
+    /// Why. Holds no value of the message.
+    pub reason: String,
+    /// What has become of the message.
+    pub then: Then,
+}
+
+/// What becomes of a message that was not delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// It is tried again.
+    Again,
+    /// It is a dead letter.
+    GivenUp,
+    /// It need not arrive, as the route says.
+    PassedOver,
+}
+
+impl Then {
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Then::Again => "tried again",
+            Then::GivenUp => "given up",
+            Then::PassedOver => "passed over",
+        }
+    }
+}
+
+/// Mishaps of a route that are remembered: the newest.
+const MISHAPS_MAX: usize = 10;
 
 /// What a lane showed at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,6 +79,8 @@ pub struct Reading {
     pub cursor: u64,
     /// Why nothing is delivered at present.
     pub rests: Option<String>,
+    /// What has gone wrong of late, the newest first.
+    pub mishaps: Vec<Mishap>,
 }
 
 impl Gauge {
@@ -53,6 +97,7 @@ impl Gauge {
             ahead: count(&self.ahead),
             cursor: count(&self.cursor),
             rests: self.rests.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            mishaps: self.mishaps.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect(),
         }
     }
 
@@ -71,6 +116,12 @@ impl Gauge {
 
     pub(super) fn failed(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn mishap(&self, mishap: Mishap) {
+        let mut mishaps = self.mishaps.lock().unwrap_or_else(PoisonError::into_inner);
+        mishaps.truncate(MISHAPS_MAX - 1);
+        mishaps.push_front(mishap);
     }
 
     pub(super) fn stands(&self, waiting: usize, ahead: u64, cursor: u64) {

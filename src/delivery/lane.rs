@@ -7,7 +7,7 @@
 //! ```
 use super::acknowledgement;
 use super::channel::{Channel, Failure, Progress};
-use super::gauge::Gauge;
+use super::gauge::{Gauge, Mishap, Then};
 use super::ledger::Ledger;
 use super::order::{Key, Order};
 use super::plans::Plans;
@@ -450,15 +450,19 @@ impl Lane {
         if let Some((seq, reason)) = finished.skipped {
             tracing::warn!(route = self.name, seq, "not delivered, passed over as the route says: {reason}");
             let at_ms = (self.common.clock)().as_millisecond();
+            self.gauge.mishap(Mishap { at_ms, seq, attempts: 0, reason: reason.clone(), then: Then::PassedOver });
             self.ledger.pass_over(Unsent { seq, last: seq, at_ms, dropped: false, reason });
             self.common.settled.settle(&self.name, seq, seq, false);
         }
         if let Some(again) = finished.again {
+            let at_ms = (self.common.clock)().as_millisecond();
             self.gauge.failed();
+            let (seq, attempts, reason) = (again.seq, again.failed, again.reason.clone());
+            self.gauge.mishap(Mishap { at_ms, seq, attempts, reason, then: Then::Again });
             self.gauge.rests(Some(&again.reason).filter(|_| again.route_rests).map(String::as_str));
             if again.failed > 0 {
                 let age_ms = i64::try_from(again.age.as_millis()).unwrap_or(i64::MAX);
-                let since_ms = (self.common.clock)().as_millisecond().saturating_sub(age_ms);
+                let since_ms = at_ms.saturating_sub(age_ms);
                 self.ledger.tried(journal::Tried { seq: again.seq, attempts: again.failed, since_ms });
             }
             tracing::warn!(
@@ -482,6 +486,7 @@ impl Lane {
         tracing::error!(route = self.name, seq, attempts, "dead letter: {reason}");
         self.gauge.errored();
         let at_ms = (self.common.clock)().as_millisecond();
+        self.gauge.mishap(Mishap { at_ms, seq, attempts, reason: reason.clone(), then: Then::GivenUp });
         self.ledger.give_up(DeadLetter { seq, last, at_ms, attempts, reason });
         self.common.settled.settle(&self.name, seq, last, true);
     }

@@ -18,6 +18,7 @@
 //! | `plans` | with which mappings |
 //! | `acknowledgement` | what a route sends that answers instead of delivering |
 //! | `gauge` | what a lane shows of itself |
+//! | `told` | what may be told of how a route is configured |
 //! | `lane` | all of it at work |
 //!
 //! One lane more than there are routes: [`UNTRANSLATED`] gives up what intake could not translate, so that it lies among the dead letters.
@@ -33,8 +34,9 @@ pub mod resend;
 mod retry;
 mod schedule;
 mod supply;
+mod told;
 
-pub use gauge::{Gauge, Reading};
+pub use gauge::{Gauge, Mishap, Reading, Then};
 pub use lane::{Common, Lane, Wish};
 pub use order::Order;
 pub use plans::Plans;

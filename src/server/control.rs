@@ -2,6 +2,7 @@
 use super::care;
 use super::codes::{CodeRow, ResolveError, Resolved};
 use super::gateway::Command;
+use crate::delivery::Mishap;
 use crate::delivery::resend::Outlets;
 use crate::journal;
 use std::fmt;
@@ -96,6 +97,8 @@ pub struct RouteStatus {
     pub oldest_queued_ms: Option<i64>,
     /// Why nothing is delivered at present.
     pub rests: Option<String>,
+    /// What has gone wrong of late, the newest first.
+    pub mishaps: Vec<Mishap>,
 }
 
 /// The journal as it is.
@@ -179,6 +182,11 @@ impl Control {
         let (answer, answered) = oneshot::channel();
         self.commands.send(command(answer)).await.ok()?;
         answered.await.ok()
+    }
+
+    /// Waits until the gateway is going down.
+    pub async fn gone(&self) {
+        self.commands.closed().await;
     }
 
     /// The listeners; none once the gateway is going down.

@@ -268,6 +268,7 @@ impl Lanes {
                     last_sent_ms: reading.last_sent_ms.max((resent > 0).then_some(at_ms)),
                     oldest_queued_ms,
                     rests: reading.rests,
+                    mishaps: reading.mishaps,
                 }
             };
             read.into_iter().map(&mut status).collect()
