@@ -1,4 +1,5 @@
 //! The desk as a browser meets it: pages, forms and fragments of a running gateway, asked for by hand.
+mod dashboard;
 mod entrance;
 
 use super::http::{Answer, ask, ask_with};
