@@ -69,8 +69,8 @@ fn of(session: &Session, seen: &Seen, route: &RouteStatus) -> Vec<Wrong> {
         (RouteState::Started, Some(reason)) => wrong.push(Wrong {
             tone: Tone::Bad,
             word: "resting",
-            what: html! { (name) " delivers nothing: " q { (reason) } "." (waiting(route)) },
-            way: html! { span.soft { "It tries again by itself, and goes on where it stands." } (link) },
+            what: html! { (name) " delivers nothing: " q { (reason) } ". It tries again by itself." (waiting(route)) },
+            way: link,
         }),
         (RouteState::Started, None) => wrong.extend(late(route, &name, &link)),
         (held, _) => wrong.push(Wrong {
@@ -120,7 +120,7 @@ fn strangers(name: &str, count: u64) -> Wrong {
         return wrong;
     }
     let messages = if count == 1 { "1 message".to_owned() } else { format!("{} messages", super::count(count)) };
-    Wrong { what: html! { strong { (messages) } " could not be translated, or was not let in." }, ..wrong }
+    Wrong { what: html! { strong { (messages) } " could not be translated or let in." }, ..wrong }
 }
 
 fn waiting(route: &RouteStatus) -> Markup {

@@ -8,6 +8,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 const FILE: &str = "[[route]]\nname = \"out\"\nto = { file = \"out.ndjson\" }\n";
+const MORE: &str = "[[route]]\nname = \"more\"\nto = { file = \"more.ndjson\" }\n";
 
 fn wait_for_page(visitor: &Visitor<'_>, path: &str, text: &str) -> String {
     wait_for(text, || {
@@ -106,7 +107,7 @@ fn the_configuration_is_read_anew_and_its_mistakes_are_shown() {
     let admin = desk.sign_in("admin");
     let file = desk.gateway.folder().join("handoff.toml");
     let before = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, format!("{before}\n{}", FILE.replace("out", "more"))).unwrap();
+    std::fs::write(&file, format!("{before}\n{}", MORE)).unwrap();
     let answer = admin.act("/reload", "");
     assert!(answer.body.contains("read anew") && answer.body.contains("<dd>more</dd>"), "{}", answer.body);
     assert!(!answer.body.contains("<html"), "a part of the page: {}", answer.body);
@@ -213,7 +214,7 @@ fn rows_come_whole_where_others_are_there_than_the_page_has() {
     let mut stream = Stream::open(&admin, from);
     let file = desk.gateway.folder().join("handoff.toml");
     let before = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, format!("{before}\n{}", FILE.replace("out", "more"))).unwrap();
+    std::fs::write(&file, format!("{before}\n{}", MORE)).unwrap();
     assert_eq!(admin.act("/reload", "").status, 200);
     let rows = stream.event("routes");
     assert!(rows.contains("sse-swap=\"route-out\"") && rows.contains("sse-swap=\"route-more\""), "{rows}");
