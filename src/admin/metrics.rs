@@ -50,6 +50,6 @@ fn figures_of(route: RouteStatus, now_ms: i64) -> RouteFigures {
 }
 
 /// Messages that a route has had before it: what became of them, and those that still wait. One that is sent again it has had before.
-pub(super) fn received(route: &RouteStatus) -> u64 {
+pub(crate) fn received(route: &RouteStatus) -> u64 {
     route.filtered + route.sent - route.resent + route.errored + route.queued
 }

@@ -17,7 +17,7 @@ pub(crate) mod api;
 pub mod credentials;
 pub(crate) mod gate;
 mod health;
-mod metrics;
+pub(crate) mod metrics;
 pub(crate) mod problem;
 pub(crate) mod socket;
 pub mod users;
@@ -36,7 +36,7 @@ use axum::routing::{MethodRouter, get, post};
 use credentials::{FAILURES_MAX, Failures, Need};
 use problem::Problem;
 use socket::{Peer, Socket};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -115,6 +115,16 @@ pub(crate) struct Shared {
     pub(crate) requests: Semaphore,
     /// Dead letters that are being sent again: not twice at once.
     resending: Mutex<HashSet<(String, u64)>>,
+    /// By whom and when routes were paused or stopped; forgotten at a restart.
+    held: Mutex<BTreeMap<String, Held>>,
+}
+
+/// Who has paused or stopped a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub who: Arc<str>,
+    /// In milliseconds since 1970.
+    pub at_ms: i64,
 }
 
 impl Admin {
@@ -143,6 +153,7 @@ impl Admin {
             failures: Failures::default(),
             requests: Semaphore::new(gate::REQUESTS_MAX),
             resending: Mutex::default(),
+            held: Mutex::default(),
         };
         Ok(Admin { socket, address, shared: Arc::new(shared), pages: Router::new() })
     }

@@ -241,6 +241,7 @@ mod tests {
             oldest_queued_ms,
             rests: rests.map(str::to_owned),
             parked: Default::default(),
+            mishaps: Vec::new(),
         }
     }
 

@@ -1,5 +1,5 @@
 //! What a lane shows of itself to whoever asks: counts since it began, and where it stands.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -19,6 +19,7 @@ pub struct Gauge {
     /// As many as `heads` has, so that what is delivered need not lock it.
     parked: AtomicU64,
     heads: Mutex<BTreeMap<u64, Head>>,
+    mishaps: Mutex<VecDeque<Mishap>>,
 }
 
 /// A message that has failed and is tried again, while what must not overtake it waits.
@@ -52,6 +53,46 @@ pub struct Parked {
 /// Messages that fail which are named.
 const HEADS_SHOWN: usize = 20;
 
+/// An attempt that came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mishap {
+    /// When, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// The number of the message.
+    pub seq: u64,
+    /// How often it has been tried; 0 where that does not count, as while the whole route rests.
+    pub attempts: u32,
+    /// Why. Holds no value of the message.
+    pub reason: String,
+    /// What has become of the message.
+    pub then: Then,
+}
+
+/// What becomes of a message that was not delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// It is tried again.
+    Again,
+    /// It is a dead letter.
+    GivenUp,
+    /// It need not arrive, as the route says.
+    PassedOver,
+}
+
+impl Then {
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Then::Again => "tried again",
+            Then::GivenUp => "given up",
+            Then::PassedOver => "passed over",
+        }
+    }
+}
+
+/// Mishaps of a route that are remembered: the newest.
+const MISHAPS_MAX: usize = 10;
+
 /// What a lane showed at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reading {
@@ -75,6 +116,8 @@ pub struct Reading {
     pub rests: Option<String>,
     /// What waits behind messages that fail.
     pub parked: Parked,
+    /// What has gone wrong of late, the newest first.
+    pub mishaps: Vec<Mishap>,
 }
 
 impl Gauge {
@@ -92,6 +135,7 @@ impl Gauge {
             cursor: count(&self.cursor),
             rests: self.rests.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             parked: self.parked(),
+            mishaps: self.mishaps.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect(),
         }
     }
 
@@ -136,6 +180,12 @@ impl Gauge {
 
     pub(super) fn failed(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn mishap(&self, mishap: Mishap) {
+        let mut mishaps = self.mishaps.lock().unwrap_or_else(PoisonError::into_inner);
+        mishaps.truncate(MISHAPS_MAX - 1);
+        mishaps.push_front(mishap);
     }
 
     pub(super) fn stands(&self, (waiting, behind): (usize, usize), ahead: u64, cursor: u64) {

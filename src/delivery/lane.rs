@@ -7,7 +7,7 @@
 //! ```
 use super::acknowledgement;
 use super::channel::{Channel, Failure, Progress};
-use super::gauge::{Gauge, Head};
+use super::gauge::{Gauge, Head, Mishap, Then};
 use super::ledger::Ledger;
 use super::order::{Key, Order};
 use super::plans::Plans;
@@ -469,11 +469,15 @@ impl Lane {
             tracing::warn!(route = self.name, seq, "not delivered, passed over as the route says: {reason}");
             let at_ms = (self.common.clock)().as_millisecond();
             self.gauge.passes(seq, seq);
+            self.gauge.mishap(Mishap { at_ms, seq, attempts: 0, reason: reason.clone(), then: Then::PassedOver });
             self.ledger.pass_over(Unsent { seq, last: seq, at_ms, dropped: false, reason });
             self.common.settled.settle(&self.name, seq, seq, false);
         }
         if let Some(again) = finished.again {
+            let at_ms = (self.common.clock)().as_millisecond();
             self.gauge.failed();
+            let (seq, attempts, reason) = (again.seq, again.failed, again.reason.clone());
+            self.gauge.mishap(Mishap { at_ms, seq, attempts, reason, then: Then::Again });
             self.gauge.rests(Some(&again.reason).filter(|_| again.route_rests).map(String::as_str));
             if again.failed > 0 {
                 let since_ms = self.parks(again.seq, key, again.failed, again.age, Some(&again.reason));
@@ -513,6 +517,7 @@ impl Lane {
         self.gauge.errored();
         self.gauge.passes(seq, last);
         let at_ms = (self.common.clock)().as_millisecond();
+        self.gauge.mishap(Mishap { at_ms, seq, attempts, reason: reason.clone(), then: Then::GivenUp });
         self.ledger.give_up(DeadLetter { seq, last, at_ms, attempts, reason });
         self.common.settled.settle(&self.name, seq, last, true);
     }

@@ -18,6 +18,7 @@
 //! | `plans` | with which mappings |
 //! | `acknowledgement` | what a route sends that answers instead of delivering |
 //! | `gauge` | what a lane shows of itself |
+//! | `told` | what may be told of how a route is configured |
 //! | `traced` | deliveries as traces tell of them |
 //! | `lane` | all of it at work |
 //!
@@ -34,9 +35,10 @@ pub mod resend;
 mod retry;
 mod schedule;
 mod supply;
+mod told;
 mod traced;
 
-pub use gauge::{Gauge, Head, Parked, Reading};
+pub use gauge::{Gauge, Head, Mishap, Parked, Reading, Then};
 pub use lane::{Common, Lane, Wish};
 pub use order::Order;
 pub use plans::Plans;

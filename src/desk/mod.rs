@@ -11,6 +11,7 @@
 //! | `fault` | the page that says what is not done, and why |
 //! | `standing` | what has become of a message on each route |
 //! | `assets` | style, scripts and their licences |
+//! | `pulse`, `live` | how the gateway is from moment to moment, and pages that show it |
 //! | all others | one page each |
 //!
 //! A page shows what the API under `/api/v1` answers and does what that does, by the same functions. Everything that a sender or a patient could have written is escaped, and
@@ -23,13 +24,17 @@ mod dashboard;
 mod fault;
 mod gate;
 mod letters;
+mod live;
 mod loops;
 mod message;
 mod messages;
+mod operate;
 mod parts;
 mod people;
+mod pulse;
 mod reviews;
 mod rosters;
+mod route;
 mod session;
 mod shell;
 mod sign_in;
@@ -41,6 +46,7 @@ use crate::admin::credentials::Need;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post};
+use pulse::Pulse;
 use session::Sessions;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -50,6 +56,7 @@ pub(crate) struct Desk {
     /// The gateway, and what of it the API shares.
     pub admin: Arc<Shared>,
     sessions: Sessions,
+    pulse: Pulse,
     /// Passwords are compared one at a time: each takes 19 MiB.
     comparing: Semaphore,
 }
@@ -64,6 +71,13 @@ fn pages() -> Vec<Page> {
         ("post", "/sign-in", Need::Nobody, post(sign_in::enter)),
         ("post", "/sign-out", Need::View, post(sign_in::leave)),
         ("get", "/", Need::View, get(dashboard::page)),
+        ("get", "/live", Need::View, get(live::stream)),
+        ("get", "/routes/{name}", Need::View, get(route::page)),
+        ("get", "/routes/{name}/stop", Need::Operate, get(operate::before_stop)),
+        ("post", "/routes/{name}/start", Need::Operate, post(operate::start)),
+        ("post", "/routes/{name}/pause", Need::Operate, post(operate::pause)),
+        ("post", "/routes/{name}/stop", Need::Operate, post(operate::stop)),
+        ("post", "/reload", Need::Configure, post(operate::reload)),
         ("get", "/rosters", Need::View, get(rosters::page)),
         ("post", "/rosters/reload", Need::Operate, post(rosters::reload)),
         ("post", "/rosters/{panel}/approve", Need::Operate, post(rosters::approve)),
@@ -105,7 +119,8 @@ pub fn index() -> Vec<(&'static str, &'static str, Option<&'static str>)> {
 
 /// The pages, for the admin server.
 pub(crate) fn router(admin: &Arc<Shared>) -> Router {
-    let desk = Arc::new(Desk { admin: Arc::clone(admin), sessions: Sessions::default(), comparing: Semaphore::new(1) });
+    let (pulse, sessions) = (Pulse::start(Arc::clone(admin)), Sessions::default());
+    let desk = Arc::new(Desk { admin: Arc::clone(admin), sessions, pulse, comparing: Semaphore::new(1) });
     let mut router = Router::new();
     for (_, path, need, handler) in pages() {
         let handler = handler.route_layer(from_fn_with_state((Arc::clone(&desk), need), gate::enter));

@@ -1,4 +1,5 @@
 //! What pages are made of. A state is told by its word; its colour only repeats it.
+use super::pulse::{Line, POINTS_MAX};
 use axum::http::{HeaderMap, HeaderName};
 use maud::{Markup, html};
 
@@ -86,6 +87,31 @@ pub(crate) fn href(path: &str, asked: &[(&str, &str)]) -> String {
     query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"))
 }
 
+/// A rate of the last minutes: its course, and what it is now. `what` is done to messages.
+pub(super) fn spark(what: &str, line: Option<&Line>) -> Markup {
+    const HEIGHT: f64 = 24.0;
+    let Some(line) = line.filter(|line| !line.points.is_empty()) else { return html! { span.none { "—" } } };
+    let most = line.points.iter().copied().max().unwrap_or(0);
+    let now = count(line.now().into());
+    let first = POINTS_MAX - line.points.len().min(POINTS_MAX);
+    let place = |(at, point): (usize, &u32)| {
+        let high = f64::from(*point) / f64::from(most.max(1)) * (HEIGHT - 3.0);
+        format!("{},{:.1}", 2 * (first + at), HEIGHT - 1.0 - high)
+    };
+    let points: Vec<String> = line.points.iter().enumerate().map(place).collect();
+    let label = format!("{now} messages {what} a minute now, {} at most in the last ten minutes", count(most.into()));
+    let frame = format!("0 0 {} {HEIGHT}", 2 * (POINTS_MAX - 1));
+    html! {
+        span.rate title=(label) {
+            svg.spark viewBox=(frame) preserveAspectRatio="none" role="img" aria-label=(label) {
+                polygon points={ (2 * first) ",24 " (points.join(" ")) " " (2 * (POINTS_MAX - 1)) ",24" } {}
+                polyline points=(points.join(" ")) {}
+            }
+            span { (now) "/min" }
+        }
+    }
+}
+
 /// Whether a script asks for a part of a page rather than for all of it.
 pub(crate) fn is_part(headers: &HeaderMap) -> bool {
     let is = |name: &'static str| headers.contains_key(HeaderName::from_static(name));
@@ -110,6 +136,27 @@ mod tests {
     fn a_link_holds_what_it_asks_for() {
         assert_eq!(href("/a", &[]), "/a");
         assert_eq!(href("/a", &[("b", "c&d=é"), ("e", "")]), "/a?b=c%26d%3D%C3%A9&e=");
+    }
+
+    #[test]
+    fn a_rate_is_drawn_and_said() {
+        let mut line = Line::default();
+        assert!(
+            spark("sent", Some(&line)).into_string().contains('—') && spark("sent", None).into_string().contains('—')
+        );
+        line.points.extend([0, 1200, 600]);
+        let drawn = spark("sent", Some(&line)).into_string();
+        assert!(drawn.contains("points=\"114,23.0 116,2.0 118,12.5\""), "{drawn}");
+        assert!(
+            drawn.contains("aria-label=\"600 messages sent a minute now, 1,200 at most in the last ten minutes\""),
+            "{drawn}"
+        );
+        line.points.clear();
+        line.points.extend([0, 0]);
+        assert!(
+            spark("sent", Some(&line)).into_string().contains("points=\"116,23.0 118,23.0\""),
+            "nothing is no reason to divide"
+        );
     }
 
     #[test]

@@ -88,6 +88,12 @@ impl Sessions {
         Some(Arc::clone(&kept.session))
     }
 
+    /// Whether a session goes on; this does not use it.
+    pub fn is_on(&self, session: &Arc<Session>, now: Instant) -> bool {
+        let sessions = self.by_hash.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.values().any(|kept| Arc::ptr_eq(&kept.session, session) && !kept.is_over(now))
+    }
+
     /// Ends one.
     pub fn end(&self, secret: &str) {
         self.by_hash.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash(secret));
@@ -116,8 +122,10 @@ mod tests {
         let (one, two) = (begin("ada"), begin("bob"));
         assert_eq!(sessions.find(&one, start).map(|session| session.who.to_string()), Some("ada".into()));
         assert!(sessions.find("", start).is_none() && sessions.find(&one[1..], start).is_none());
+        let ada = sessions.find(&one, start).unwrap();
+        assert!(sessions.is_on(&ada, start));
         sessions.end(&one);
-        assert!(sessions.find(&one, start).is_none());
+        assert!(sessions.find(&one, start).is_none() && !sessions.is_on(&ada, start));
         let mut now = start;
         while now.duration_since(start) + IDLE_MAX < AGE_MAX {
             now += IDLE_MAX - Duration::from_secs(1);
@@ -125,6 +133,8 @@ mod tests {
         }
         assert!(sessions.find(&two, start + AGE_MAX).is_none(), "too old");
         let three = begin("eve");
+        let eve = sessions.find(&three, start).unwrap();
+        assert!(sessions.is_on(&eve, start + IDLE_MAX / 2), "a page that is open");
         assert!(sessions.find(&three, start + IDLE_MAX).is_none(), "too long idle");
     }
 

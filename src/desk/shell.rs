@@ -50,14 +50,20 @@ const TABS: [(&str, &[Place]); 4] = [
 
 /// A whole page for somebody who has signed in.
 pub(crate) fn page(session: &Session, title: &str, tab: Tab, content: Markup) -> Markup {
+    live(session, title, tab, "/live", content)
+}
+
+/// The same for a page that is kept up to date from an address of its own; an element with `sse-swap="NAME"` has what the event of that name brings.
+pub(super) fn live(session: &Session, title: &str, tab: Tab, from: &str, content: Markup) -> Markup {
     document(
         title,
         html! {
-            body hx-headers=(format!("{{\"{}\":\"{}\"}}", super::gate::CSRF_HEADER, session.csrf())) {
+            body hx-ext="sse" sse-connect=(from) sse-close="over" hx-headers=(format!("{{\"{}\":\"{}\"}}", super::gate::CSRF_HEADER, session.csrf())) {
                 a.skip href="#main" { "Skip to the page" }
                 header.top {
                     button.menu type="button" aria-expanded="false" aria-controls="nav" { "Menu" }
                     a.brand href="/" { img src=(assets::path("mark.svg")) alt="" width="24" height="24"; span { "handoff" } }
+                    span #pulse role="status" {}
                     form.leave method="post" action="/sign-out" {
                         (csrf(session))
                         span.who title=(session.roles()) { (session.who) }
@@ -80,7 +86,7 @@ fn navigation(session: &Session, tab: Tab) -> Markup {
                 ul {
                     @for (its, path, name, need, key) in tabs.iter().filter(|(_, _, _, need, _)| session.may(*need)) {
                         @let _ = need;
-                        li { a href=(path) data-key=(key) aria-current=[(*its == tab).then_some("page")] { (name) } }
+                        li { a href=(path) data-key=(key) aria-current=[(*its == tab).then_some("page")] { (name) @if let Some(event) = badge(path) { span.badge sse-swap=(event) {} } } }
                     }
                 }
             }
@@ -91,6 +97,11 @@ fn navigation(session: &Session, tab: Tab) -> Markup {
 /// What a form of ours has in it, so that it is known for one.
 pub(crate) fn csrf(session: &Session) -> Markup {
     html! { input type="hidden" name=(super::gate::CSRF_FIELD) value=(session.csrf()); }
+}
+
+/// The event that brings how many things wait on a page, where it has one.
+fn badge(path: &str) -> Option<&'static str> {
+    (path == "/dead-letters").then_some("letters")
 }
 
 /// A page for anybody.
@@ -112,7 +123,7 @@ fn document(title: &str, body: Markup) -> Markup {
                 title { (title) " · handoff" }
                 link rel="icon" href=(assets::path("mark.svg"));
                 @for style in ["desk.css", "pages.css"] { link rel="stylesheet" href=(assets::path(style)); }
-                @for script in ["htmx.min.js", "sse.min.js", "desk.js", "provenance.js", "letters.js"] { script src=(assets::path(script)) defer {} }
+                @for script in ["htmx.min.js", "sse.min.js", "desk.js", "live.js", "provenance.js", "letters.js"] { script src=(assets::path(script)) defer {} }
             }
             (body)
         }

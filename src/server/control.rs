@@ -3,7 +3,7 @@ use super::care;
 use super::codes::{CodeRow, PlannedRow, ResolveError, Resolved};
 use super::gateway::Command;
 use super::silence::Silence;
-use crate::delivery::Parked;
+use crate::delivery::{Mishap, Parked};
 use crate::delivery::resend::Outlets;
 use crate::journal;
 use std::fmt;
@@ -99,6 +99,8 @@ pub struct RouteStatus {
     pub rests: Option<String>,
     /// What waits behind messages that fail, while the rest of the route goes on.
     pub parked: Parked,
+    /// What has gone wrong of late, the newest first.
+    pub mishaps: Vec<Mishap>,
 }
 
 /// The journal as it is.
@@ -182,6 +184,11 @@ impl Control {
         let (answer, answered) = oneshot::channel();
         self.commands.send(command(answer)).await.ok()?;
         answered.await.ok()
+    }
+
+    /// Waits until the gateway is going down.
+    pub async fn gone(&self) {
+        self.commands.closed().await;
     }
 
     /// The listeners; none once the gateway is going down.

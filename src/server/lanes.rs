@@ -269,6 +269,7 @@ impl Lanes {
                     oldest_queued_ms,
                     rests: reading.rests,
                     parked: reading.parked,
+                    mishaps: reading.mishaps,
                 }
             };
             read.into_iter().map(&mut status).collect()

@@ -8,8 +8,8 @@ pub(crate) mod messages;
 mod page;
 pub(crate) mod reviews;
 pub(crate) mod rosters;
-pub(super) mod routes;
-pub(super) mod status;
+pub(crate) mod routes;
+pub(crate) mod status;
 
 use super::problem::Problem;
 use crate::journal::{View, ViewError};

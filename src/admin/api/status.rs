@@ -1,26 +1,49 @@
 //! How the gateway, its listeners and its routes are.
 use super::super::metrics::{health, received};
 use super::super::problem::Problem;
-use super::super::{Shared, health as readiness};
+use super::super::{Held, Shared, health as readiness};
 use super::{blocking, time, view};
 use crate::journal::Health;
-use crate::server::RouteStatus;
+use crate::server::{JournalStatus, ListenerStatus, RouteStatus};
 use crate::telemetry::{Usage, disk_free};
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
 
-pub(in super::super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Json<Value>, Problem> {
+/// The gateway at one moment.
+#[derive(Debug, Clone)]
+pub(crate) struct Sight {
+    pub journal: JournalStatus,
+    pub listeners: Vec<ListenerStatus>,
+    pub routes: Vec<RouteStatus>,
+    /// Why no messages are taken; empty when they are.
+    pub reasons: Vec<String>,
+    /// Dead letters, also of what is no route any more, or never was.
+    pub letters: BTreeMap<String, u64>,
+    /// Who has paused or stopped routes, where that is known.
+    pub held: BTreeMap<String, Held>,
+    pub disk_free: Option<u64>,
+}
+
+/// Looks at all of it.
+pub(crate) async fn look(shared: &Arc<Shared>) -> Result<Sight, Problem> {
     let journal = shared.control.journal().await.ok_or_else(Problem::stopping)?;
     let (listeners, routes) = (shared.control.listeners().await, shared.control.routes().await);
-    let (reasons, usage) = (readiness::reasons(&shared).await, Usage::now());
+    let reasons = readiness::reasons(shared).await;
     let data = shared.data.clone();
-    // Of those as well that are no route any more, or never were.
     let letters = blocking(move || {
         view(&data)?.state().dead_letter_counts().map_err(|error| Problem::internal(error.to_string()))
     })
     .await?;
+    let held = shared.held.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    Ok(Sight { journal, listeners, routes, reasons, letters, held, disk_free: disk_free(&shared.data) })
+}
+
+pub(in super::super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Json<Value>, Problem> {
+    let usage = Usage::now();
+    let Sight { journal, listeners, routes, reasons, letters, disk_free, .. } = look(&shared).await?;
     let failure = match &journal.health {
         Health::Failed(why) => Some(why.clone()),
         Health::Ready | Health::Full => None,
@@ -36,7 +59,7 @@ pub(in super::super) async fn status(State(shared): State<Arc<Shared>>) -> Resul
             "failure": failure,
             "durability": journal.durability.name(),
         },
-        "disk_free_bytes": disk_free(&shared.data),
+        "disk_free_bytes": disk_free,
         "listeners": listeners.len(),
         "routes": routes.len(),
         "received": listeners.iter().map(|listener| listener.received).sum::<u64>(),

@@ -1,5 +1,6 @@
 //! The desk as a browser meets it: pages, forms and fragments of a running gateway, asked for by hand.
 mod codes;
+mod dashboard;
 mod entrance;
 mod messages;
 mod letters;
