@@ -16,6 +16,7 @@
 //! | [`schema`] | the mapping files as editors understand them |
 //! | [`difference`] | what two sets of mapping files say differently |
 //! | [`compare`], [`provenance`] | what two plans make of the same messages, and by which rules |
+//! | [`excerpt`] | the rules of a mapping file as they stand in it |
 //!
 //! Pure: no I/O, no clock, nothing allocated per message once a [`Scratch`] has grown. A `Scratch` remembers what it made of codes, practitioners and places
 //! (`execute/memory.rs`), which makes it faster and changes nothing else.
@@ -25,6 +26,7 @@ pub mod coverage;
 pub mod diagnostic;
 pub mod difference;
 mod embedded;
+pub mod excerpt;
 mod execute;
 pub mod explain;
 pub mod expression;

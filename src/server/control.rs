@@ -4,6 +4,7 @@ use super::codes::{CodeRow, ResolveError, Resolved};
 use super::gateway::Command;
 use crate::delivery::resend::Outlets;
 use crate::journal;
+use crate::mapping::Plan;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -96,6 +97,17 @@ pub struct RouteStatus {
     pub oldest_queued_ms: Option<i64>,
     /// Why nothing is delivered at present.
     pub rests: Option<String>,
+}
+
+/// By what the messages of a listener are translated.
+#[derive(Debug, Clone)]
+pub struct ListenerMappings {
+    /// The listener.
+    pub listener: String,
+    /// The folder of its site.
+    pub site: Option<PathBuf>,
+    /// The mappings in use.
+    pub plan: Arc<Plan>,
 }
 
 /// The journal as it is.
@@ -204,6 +216,11 @@ impl Control {
     /// Coordinated care, where the gateway has it; `None` once the gateway is going down.
     pub async fn care(&self) -> Option<Option<Arc<care::Shared>>> {
         self.ask(Command::Care).await
+    }
+
+    /// The mappings of each listener, by its name; none once the gateway is going down.
+    pub async fn mappings(&self) -> Vec<ListenerMappings> {
+        self.ask(Command::Mappings).await.unwrap_or_default()
     }
 
     /// Starts, pauses or stops a route.
