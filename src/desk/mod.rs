@@ -19,6 +19,7 @@ mod dashboard;
 mod fault;
 mod gate;
 mod parts;
+mod playground;
 mod session;
 mod shell;
 mod sign_in;
@@ -26,6 +27,7 @@ mod sign_in;
 use crate::admin::Shared;
 use crate::admin::credentials::Need;
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post};
 use session::Sessions;
@@ -39,6 +41,8 @@ pub(crate) struct Desk {
     sessions: Sessions,
     /// Passwords are compared one at a time: each takes 19 MiB.
     comparing: Semaphore,
+    /// Where overlays are tried.
+    workshop: Arc<playground::Workshop>,
 }
 
 type Page = (&'static str, &'static str, Need, MethodRouter<Arc<Desk>>);
@@ -51,7 +55,17 @@ fn pages() -> Vec<Page> {
         ("post", "/sign-in", Need::Nobody, post(sign_in::enter)),
         ("post", "/sign-out", Need::View, post(sign_in::leave)),
         ("get", "/", Need::View, get(dashboard::page)),
+        ("get", "/playground", Need::View, get(playground::page)),
+        ("post", "/playground", Need::View, long(post(playground::attempt))),
+        ("post", "/playground/messages", Need::Configure, long(post(playground::masked))),
+        ("post", "/playground/messages/values", Need::Phi, long(post(playground::values))),
+        ("post", "/playground/download", Need::View, long(post(playground::download))),
     ]
+}
+
+/// For a form that may be as long as the gate lets through.
+fn long(handler: MethodRouter<Arc<Desk>>) -> MethodRouter<Arc<Desk>> {
+    handler.layer(DefaultBodyLimit::max(gate::BODY_BYTES_MAX))
 }
 
 /// Method, path and need of every page, by the name of the role that has it (`codes`: operators and phi-readers); none where nobody need sign in.
@@ -61,7 +75,12 @@ pub fn index() -> Vec<(&'static str, &'static str, Option<&'static str>)> {
 
 /// The pages, for the admin server.
 pub(crate) fn router(admin: &Arc<Shared>) -> Router {
-    let desk = Arc::new(Desk { admin: Arc::clone(admin), sessions: Sessions::default(), comparing: Semaphore::new(1) });
+    let desk = Arc::new(Desk {
+        admin: Arc::clone(admin),
+        sessions: Sessions::default(),
+        comparing: Semaphore::new(1),
+        workshop: Arc::default(),
+    });
     let mut router = Router::new();
     for (_, path, need, handler) in pages() {
         let handler = handler.route_layer(from_fn_with_state((Arc::clone(&desk), need), gate::enter));

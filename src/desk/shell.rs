@@ -10,11 +10,14 @@ pub(crate) enum Tab {
     /// None of them.
     None,
     Dashboard,
+    Playground,
 }
 
 /// Where the navigation leads: page, path, name, what it takes, the key that goes there after `g`.
-const TABS: [(&str, &[(Tab, &str, &str, Need, &str)]); 1] =
-    [("Run", &[(Tab::Dashboard, "/", "Dashboard", Need::View, "d")])];
+const TABS: [(&str, &[(Tab, &str, &str, Need, &str)]); 2] = [
+    ("Run", &[(Tab::Dashboard, "/", "Dashboard", Need::View, "d")]),
+    ("Build", &[(Tab::Playground, "/playground", "Playground", Need::View, "p")]),
+];
 
 /// A whole page for somebody who has signed in.
 pub(crate) fn page(session: &Session, title: &str, tab: Tab, content: Markup) -> Markup {
@@ -75,7 +78,7 @@ fn document(title: &str, body: Markup) -> Markup {
                 title { (title) " · handoff" }
                 link rel="icon" href=(assets::path("mark.svg"));
                 @for style in ["desk.css", "pages.css"] { link rel="stylesheet" href=(assets::path(style)); }
-                @for script in ["htmx.min.js", "sse.min.js", "desk.js"] { script src=(assets::path(script)) defer {} }
+                @for script in ["htmx.min.js", "sse.min.js", "desk.js", "playground.js"] { script src=(assets::path(script)) defer {} }
             }
             (body)
         }

@@ -45,7 +45,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("admin", &["facets", "journal", "mllp", "mapping", "delivery", "coordination", "server", "telemetry"]),
     ("alerts", &["journal", "delivery", "server", "telemetry"]),
-    ("desk", &["admin", "server"]),
+    ("desk", &["hl7", "fhir", "facets", "journal", "mapping", "admin", "server"]),
     ("facade", &["facets", "mllp", "privacy", "delivery", "coordination", "server", "admin"]),
     (
         "config",

@@ -51,7 +51,7 @@ pub(super) fn show(record: Record) -> Response {
 }
 
 /// A record by its number. Blocks.
-pub(super) fn record(view: &mut View, seq: u64) -> Result<Record, Problem> {
+pub(crate) fn record(view: &mut View, seq: u64) -> Result<Record, Problem> {
     let gone =
         || Problem::not_found("the journal has no message of that number", "it may be too old, or not there yet");
     if seq == 0 || i64::try_from(seq).is_err() {

@@ -3,7 +3,7 @@ pub(super) mod codes;
 pub(super) mod letters;
 pub(super) mod loops;
 pub(super) mod many;
-pub(super) mod messages;
+pub(crate) mod messages;
 mod page;
 pub(super) mod reviews;
 pub(super) mod rosters;
@@ -29,12 +29,14 @@ fn time(ms: i64) -> Option<String> {
 }
 
 /// The data directory, looked at as from outside: a reader of its own that holds nobody up. Blocks.
-fn view(data: &Path) -> Result<View, Problem> {
+pub(crate) fn view(data: &Path) -> Result<View, Problem> {
     View::open(data).map_err(|error: ViewError| Problem::internal(error.to_string()))
 }
 
 /// Runs work that blocks; it goes on to its end even if whoever asked has gone.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|error| Err(Problem::internal(format!("an answer was not finished: {error}"))))
 }

@@ -1,5 +1,6 @@
 //! The desk as a browser meets it: pages, forms and fragments of a running gateway, asked for by hand.
 mod entrance;
+mod playground;
 
 use super::http::{Answer, ask, ask_with};
 use super::process::{Gateway, handoff};
