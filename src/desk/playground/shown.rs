@@ -32,7 +32,7 @@ impl<'s> Sheet<'s> {
             p.soft { "See what becomes of a message while you write a mapping. Nothing is changed in the running gateway, and what you paste is not stored and not logged." }
             (self.picks())
             form #play method="post" action="/playground" hx-post="/playground" hx-target="#outcome" hx-sync="this:replace"
-                hx-trigger=(if outcome.is_some() { "input changed delay:300ms" } else { "load, input changed delay:300ms" }) {
+                hx-trigger=(if outcome.is_some() { "input delay:300ms" } else { "load, input delay:300ms" }) {
                 input type="hidden" name=(CSRF_FIELD) value=(self.session.csrf());
                 (self.bar())
                 div.play {
@@ -128,7 +128,7 @@ impl<'s> Sheet<'s> {
                     }
                     div.bar {
                         label { "Messages" input name="count" type="number" min=(journal::COUNT.start()) max=(journal::COUNT.end()) value="100"; }
-                        button type="submit" formaction=(action) hx-post=(action) hx-include="#play" hx-target="#wide" hx-trigger="click" hx-disabled-elt="this" hx-indicator="#wide" { "Compare" }
+                        button type="submit" formaction=(action) hx-post=(action) hx-include="#play" hx-sync="this:replace" hx-target="#wide" hx-trigger="click" hx-disabled-elt="this" hx-indicator="#wide" { "Compare" }
                     }
                     div #wide.busy {}
                 } @else {
