@@ -50,6 +50,8 @@ pub(super) async fn enter(State((desk, need)): State<(Arc<Desk>, Need)>, request
         answer = fault::shown(&fault, session.as_deref().filter(|_| !part));
     }
     answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    // With none at all a browser names no origin when it sends a form, and the guard would take it for another site's.
+    answer.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     answer
 }
 

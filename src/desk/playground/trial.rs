@@ -25,6 +25,9 @@ pub(super) const MESSAGE_BYTES_MAX: usize = 1 << 20;
 
 /// The message in what was pasted: the first, where there are several. Also how many there are.
 pub(super) fn first(text: &str) -> Option<(Vec<u8>, usize)> {
+    if !text.as_bytes().windows(3).any(|word| word.eq_ignore_ascii_case(b"MSH")) {
+        return None;
+    }
     let mut messages = split(text.as_bytes());
     let span = messages.next()?;
     let count = 1 + messages.count();
