@@ -88,7 +88,11 @@ fn an_overlay_is_seen_at_once_and_a_mistake_is_told_with_its_place() {
     assert_eq!(patient(&bundle(&wrong))["gender"], "female", "what the present mappings make of it");
 
     let origins = visitor.act("/playground", &form(&[("message", &hostile), ("overlay", SEX), ("origins", "1")]));
-    assert!(plain(&origins.body).contains("\"male\"  ← PID-8, PID.Patient `gender`"), "{}", plain(&origins.body));
+    assert!(
+        plain(&origins.body).contains("← PID-8, PID.Patient `gender` (segments/pid.toml:"),
+        "{}",
+        plain(&origins.body)
+    );
     for (message, overlay, path, said) in [
         ("nothing", "", "", "Paste a message"),
         (&*hostile, SEX, "../evil.toml", "leads out of the folder"),
@@ -167,7 +171,7 @@ fn the_file_that_is_taken_away_does_in_a_site_what_was_seen() {
     let visitor = desk.sign_in("viewer");
     let opened = visitor.get("/playground?listener=adt&file=site.toml").body;
     assert!(opened.contains("birthDate = &quot;&quot;") && opened.contains("value=\"site.toml\""), "{opened}");
-    let raw = message("m1", "A01").replace("CANARY^Name", "Zoë^Name");
+    let raw = message("m1", "A01").replace("CANARY^Name", "Zoe^Name");
     let rows = "[PID.Patient.set]\nbirthDate = \"'1999-09-09'\"\n\n[table.AdministrativeSex]\nF = \"other\"\n";
     let fields = [("listener", "adt"), ("message", &raw), ("path", "zz/patient.toml"), ("overlay", rows)];
     let seen = visitor.act("/playground", &form(&fields));
