@@ -1,5 +1,6 @@
 //! Mapping files by name: a folder, those built in, or a folder at a git revision of the repository around.
-use super::files::{Folder, built_in, folder_files};
+use super::files::folder_files;
+use crate::mapping::folder::{Folder, built_in};
 use crate::mapping::source::{Layer, SourceFile};
 use anyhow::{Context as _, bail};
 use std::io::Write as _;

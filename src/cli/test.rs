@@ -6,8 +6,9 @@ mod judge;
 mod path;
 mod report;
 
-use super::files::{Format, Layers, TESTS, load};
+use super::files::{Format, Layers, load};
 use crate::mapping::Scratch;
+use crate::mapping::folder::TESTS;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use judge::{Judge, Status};

@@ -13,13 +13,14 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// htmx 2.0.11 and its extension for server-sent events 2.2.4, both Zero-Clause BSD, unchanged; the rest is ours.
-const FILES: [File; 12] = [
+const FILES: [File; 13] = [
     ("desk.css", "text/css; charset=utf-8", include_bytes!("assets/desk.css")),
     ("pages.css", "text/css; charset=utf-8", include_bytes!("assets/pages.css")),
     ("desk.js", SCRIPT, include_bytes!("assets/desk.js")),
     ("provenance.js", SCRIPT, include_bytes!("assets/provenance.js")),
     ("letters.js", SCRIPT, include_bytes!("assets/letters.js")),
     ("live.js", SCRIPT, include_bytes!("assets/live.js")),
+    ("playground.js", SCRIPT, include_bytes!("assets/playground.js")),
     ("htmx.min.js", SCRIPT, include_bytes!("assets/htmx.min.js")),
     ("sse.min.js", SCRIPT, include_bytes!("assets/sse.min.js")),
     // The guide that pages of coordinated care lead to.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Longest body: a message to be tried, and the lines of an overlay.
-const BODY_BYTES_MAX: usize = 8 << 20;
+pub(super) const BODY_BYTES_MAX: usize = 8 << 20;
 /// What a script of ours sends along when it changes something.
 pub(super) const CSRF_HEADER: &str = "x-csrf-token";
 /// The same in a form.

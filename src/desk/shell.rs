@@ -19,6 +19,7 @@ pub(crate) enum Tab {
     DeadLetters,
     Codes,
     Subscriptions,
+    Playground,
 }
 
 /// Page, path, name, what it takes, the key that goes there after `g`.
@@ -47,6 +48,10 @@ const TABS: [(&str, &[Place]); 4] = [
     ("Build", &[(Tab::Playground, "/playground", "Playground", Need::View, "p")]),
     ("Watch", &[(Tab::Alerts, "/alerts", "Alerts", Need::View, "a"), (Tab::Audit, "/audit", "Audit", Need::View, "u")]),
 ];
+
+/// What every page runs; each does nothing where its page is not.
+const SCRIPTS: [&str; 7] =
+    ["htmx.min.js", "sse.min.js", "desk.js", "live.js", "provenance.js", "letters.js", "playground.js"];
 
 /// A whole page for somebody who has signed in.
 pub(crate) fn page(session: &Session, title: &str, tab: Tab, content: Markup) -> Markup {
@@ -123,7 +128,7 @@ fn document(title: &str, body: Markup) -> Markup {
                 title { (title) " · handoff" }
                 link rel="icon" href=(assets::path("mark.svg"));
                 @for style in ["desk.css", "pages.css"] { link rel="stylesheet" href=(assets::path(style)); }
-                @for script in ["htmx.min.js", "sse.min.js", "desk.js", "live.js", "provenance.js", "letters.js"] { script src=(assets::path(script)) defer {} }
+                @for script in SCRIPTS { script src=(assets::path(script)) defer {} }
             }
             (body)
         }

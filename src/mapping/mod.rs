@@ -11,24 +11,31 @@
 //! | [`usage`] | where every value of a message went, or why nowhere |
 //! | [`coverage`] | the same, added up over many messages |
 //! | [`layers`] | a site or a sender with ways of its own: which plan a message gets |
+//! | [`folder`] | mapping files as they lie in folders |
 //! | [`listing`] | a plan in readable form |
 //! | [`schema`] | the mapping files as editors understand them |
 //! | [`difference`] | what two sets of mapping files say differently |
+//! | [`compare`], [`provenance`] | what two plans make of the same messages, and by which rules |
+//! | [`excerpt`] | the rules of a mapping file as they stand in it |
 //!
 //! Pure: no I/O, no clock, nothing allocated per message once a [`Scratch`] has grown. A `Scratch` remembers what it made of codes, practitioners and places
 //! (`execute/memory.rs`), which makes it faster and changes nothing else.
+pub mod compare;
 mod compile;
 pub mod coverage;
 pub mod diagnostic;
 pub mod difference;
 mod embedded;
+pub mod excerpt;
 mod execute;
 pub mod explain;
 pub mod expression;
 pub mod finding;
+pub mod folder;
 pub mod layers;
 pub mod listing;
 mod plan;
+pub mod provenance;
 mod read;
 pub mod schema;
 pub mod source;

@@ -6,6 +6,7 @@ use super::silence::Silence;
 use crate::delivery::{Mishap, Parked};
 use crate::delivery::resend::Outlets;
 use crate::journal;
+use crate::mapping::Plan;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -101,6 +102,17 @@ pub struct RouteStatus {
     pub parked: Parked,
     /// What has gone wrong of late, the newest first.
     pub mishaps: Vec<Mishap>,
+}
+
+/// By what the messages of a listener are translated.
+#[derive(Debug, Clone)]
+pub struct ListenerMappings {
+    /// The listener.
+    pub listener: String,
+    /// The folder of its site.
+    pub site: Option<PathBuf>,
+    /// The mappings in use.
+    pub plan: Arc<Plan>,
 }
 
 /// The journal as it is.
@@ -214,6 +226,11 @@ impl Control {
     /// Coordinated care, where the gateway has it; `None` once the gateway is going down.
     pub async fn care(&self) -> Option<Option<Arc<care::Shared>>> {
         self.ask(Command::Care).await
+    }
+
+    /// The mappings of each listener, by its name; none once the gateway is going down.
+    pub async fn mappings(&self) -> Vec<ListenerMappings> {
+        self.ask(Command::Mappings).await.unwrap_or_default()
     }
 
     /// Starts, pauses or stops a route.

@@ -3,7 +3,8 @@
 use super::care::{self, Care};
 use super::codes::{CodeRow, PlannedRow, ResolveError, Resolved, Site};
 use super::control::{
-    Control, ControlError, JournalStatus, ListenerStatus, ReloadError, ReloadSummary, RouteState, RouteStatus,
+    Control, ControlError, JournalStatus, ListenerMappings, ListenerStatus, ReloadError, ReloadSummary, RouteState,
+    RouteStatus,
 };
 use super::lanes::Lanes;
 use super::listeners::{Listener, Listeners};
@@ -35,6 +36,7 @@ pub(super) enum Command {
     Journal(oneshot::Sender<JournalStatus>),
     Outlets(oneshot::Sender<Outlets>),
     Care(oneshot::Sender<Option<Arc<care::Shared>>>),
+    Mappings(oneshot::Sender<Vec<ListenerMappings>>),
     SetRoute { name: String, state: RouteState, answer: oneshot::Sender<Result<(), ControlError>> },
     Reload(oneshot::Sender<Result<ReloadSummary, ReloadError>>),
     Resolve(Vec<CodeRow>, oneshot::Sender<Result<Resolved, ResolveError>>),
@@ -271,6 +273,7 @@ impl Gateway {
                 _ = answer.send(Outlets { plans, routes });
             }
             Command::Care(answer) => _ = answer.send(self.care()),
+            Command::Mappings(answer) => _ = answer.send(self.mappings()),
             Command::SetRoute { name, state, answer } => _ = answer.send(self.lanes.set(&name, state).await),
             Command::Resolve(rows, answer) => _ = answer.send(self.resolve(rows).await),
             Command::Resolution(rows, answer) => _ = answer.send(self.resolution(rows).await),
@@ -283,6 +286,17 @@ impl Gateway {
                 _ = answer.send(reloaded);
             }
         }
+    }
+
+    fn mappings(&self) -> Vec<ListenerMappings> {
+        let of = |(listener, (site, plan)): (&String, &Site)| ListenerMappings {
+            listener: listener.clone(),
+            site: site.clone(),
+            plan: Arc::clone(plan),
+        };
+        let mut all: Vec<_> = self.sites.iter().map(of).collect();
+        all.sort_unstable_by(|a, b| a.listener.cmp(&b.listener));
+        all
     }
 
     /// Everything that can fail comes first; what then changes has been seen to work.

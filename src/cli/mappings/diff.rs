@@ -1,11 +1,10 @@
 //! `handoff mappings diff`: what two sets of mappings say differently, and what they make of messages.
-use super::super::compare::Comparison;
-use super::super::files::{
-    Folder, Format, Layers, built_in, compiled, composed, folder_files, messages, read_messages,
-};
+use super::super::files::{Format, Layers, compiled, folder_files, messages, read_messages};
 use super::super::revision;
 use crate::mapping::Plan;
+use crate::mapping::compare::Comparison;
 use crate::mapping::difference::{RuleDifference, Written, differences};
+use crate::mapping::folder::{Folder, built_in, composed};
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};

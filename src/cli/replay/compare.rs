@@ -1,11 +1,12 @@
 //! `handoff replay --diff-against`: nothing is delivered; what the present mappings make of the chosen messages is compared with what others make of them.
-use super::super::compare::Comparison;
-use super::super::files::{Folder, Format, built_in, compiled, composed, folder_files};
+use super::super::files::{Format, compiled, folder_files};
 use super::super::revision;
 use super::super::serve::with_plans;
 use super::source::{Message, Source};
 use crate::facets::Facets;
 use crate::mapping::Plan;
+use crate::mapping::compare::Comparison;
+use crate::mapping::folder::{Folder, built_in, composed};
 use crate::server::Listener;
 use anyhow::Context as _;
 use clap::Args;

@@ -1,11 +1,11 @@
 //! One case: translated and compared with what is expected of it.
-use super::super::provenance::{ORIGINS_MAX, Origin, candidates, explained, of_path};
 use super::case::{Case, REFUSALS};
 use super::coverage::Coverage;
 use super::facts::Broken;
 use crate::fhir::diff::{Difference, differences};
 use crate::hl7::split;
 use crate::mapping::explain::Explained;
+use crate::mapping::provenance::{ORIGINS_MAX, Origin, candidates, explained, of_path};
 use crate::mapping::{Context, Failure, Plan, Scratch};
 use anyhow::Context as _;
 use serde_json::Value;

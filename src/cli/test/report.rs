@@ -1,8 +1,8 @@
 //! What is told of the cases: for people, for programs, and as JUnit XML for CI.
-use super::super::provenance::Origin;
 use super::coverage::Coverage;
 use super::judge::{Outcome, Problem, Status};
 use crate::fhir::diff::Side;
+use crate::mapping::provenance::Origin;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 

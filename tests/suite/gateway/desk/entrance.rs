@@ -101,6 +101,7 @@ fn no_page_runs_what_is_not_ours() {
         let policy = page.header("content-security-policy").unwrap_or_default();
         assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
         assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(page.header("referrer-policy"), Some("same-origin"), "a browser sends forms with their origin");
     }
     let page = visitor.get("/").body;
     assert!(!page.contains("<script>") && !page.contains(" style=\"") && !page.contains("onclick"), "{page}");

@@ -5,6 +5,7 @@ mod entrance;
 mod messages;
 mod letters;
 mod subscriptions;
+mod playground;
 
 use super::http::{Answer, ask, ask_with};
 use super::process::{Gateway, handoff};

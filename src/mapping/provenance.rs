@@ -1,32 +1,34 @@
 //! Where a value of a translation came from, for reports of differences.
+use super::explain::{Explained, Explanation, Origin as Wrote, without_indices};
+use super::{Context, Plan, Scratch};
 use crate::hl7::Index;
-use crate::mapping::explain::{Explained, Explanation, Origin as Wrote, without_indices};
-use crate::mapping::{Context, Plan, Scratch};
 use serde_json::{Value, json};
 
 /// The field and the rule of a value.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Origin {
+pub struct Origin {
     /// `PID-7`; none for literals, ids, references, and for what is missing.
     pub field: Option<String>,
     /// ``PID.Patient `birthDate` ``; empty for what the Bundle itself says.
     pub rule: String,
+    /// Its file.
     pub file: String,
+    /// Its line, from 1.
     pub line: usize,
     /// Nothing was written: this rule could have.
     pub candidate: bool,
 }
 
 /// Rules named for one difference.
-pub(super) const ORIGINS_MAX: usize = 3;
+pub const ORIGINS_MAX: usize = 3;
 
 /// The explanation of a message's translation; none where it cannot be had.
-pub(super) fn explained(plan: &Plan, raw: &[u8], scratch: &mut Scratch) -> Option<Explained> {
+pub fn explained(plan: &Plan, raw: &[u8], scratch: &mut Scratch) -> Option<Explained> {
     plan.explain(raw, &Context::default(), None, scratch).ok()
 }
 
 /// Where the value at a path of the Bundle came from: its own rule, or for an object or list those of what is in it, each once.
-pub(super) fn of_path(explained: &Explained, path: &str) -> Vec<Origin> {
+pub fn of_path(explained: &Explained, path: &str) -> Vec<Origin> {
     let below = |value: &&Explanation| {
         value.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
     };
@@ -45,7 +47,8 @@ pub(super) fn of_path(explained: &Explained, path: &str) -> Vec<Origin> {
     found
 }
 
-fn of_value(value: &Explanation) -> Option<Origin> {
+/// The field and the rule of one value; none for what the Bundle itself says.
+pub fn of_value(value: &Explanation) -> Option<Origin> {
     let field = value.source.as_ref().map(|source| source.place.clone());
     match &value.origin {
         Wrote::Rule(rule) => {
@@ -59,7 +62,7 @@ fn of_value(value: &Explanation) -> Option<Origin> {
 
 /// The rules that could have written something that is missing: those for the same element, or for what is in it, of the resource's maps. Where the message went through some of
 /// these maps, the others are passed over.
-pub(super) fn candidates(plan: &Plan, raw: &[u8], explained: Option<&Explained>, name: &str) -> Vec<Origin> {
+pub fn candidates(plan: &Plan, raw: &[u8], explained: Option<&Explained>, name: &str) -> Vec<Origin> {
     let mut index = Index::new();
     let plan = if index.parse(raw).is_ok() { plan.of_message(index.message(raw)) } else { plan };
     let pattern = without_indices(name);
@@ -106,6 +109,7 @@ impl std::fmt::Display for Origin {
 }
 
 impl Origin {
+    /// For programs.
     pub fn json(&self) -> Value {
         json!({ "field": self.field, "rule": self.rule, "file": self.file, "line": self.line, "candidate": self.candidate })
     }

@@ -1,45 +1,65 @@
 //! What two sets of mappings make of the same messages: differences of the Bundles, counted by place, so that ten thousand messages stay readable.
 use super::provenance::{Origin, candidates, explained, of_path};
+use super::{Context, Failure, Plan, Scratch};
 use crate::fhir::diff::{Difference, Side, differences};
-use crate::mapping::{Context, Failure, Plan, Scratch};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Sums over messages.
-pub(super) struct Comparison {
+pub struct Comparison {
     /// Whether examples may show values: not those of a journal, unless asked for.
     values: bool,
     scratch: Scratch,
-    groups: BTreeMap<(&'static str, String), Group>,
+    groups: BTreeMap<Key, Group>,
     /// Values of groups beyond the limit.
     beyond: usize,
-    messages: usize,
-    /// That say something else.
-    differing: usize,
-    /// That say the same with other ids, or in another order.
-    renamed: usize,
-    /// That neither side translates.
-    refused: usize,
+    counts: Counts,
 }
+
+/// How many messages came out how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// All of them.
+    pub messages: usize,
+    /// That say the same, byte for byte.
+    pub unchanged: usize,
+    /// That say something else.
+    pub differing: usize,
+    /// That say the same with other ids, or in another order.
+    pub renamed: usize,
+    /// That neither side translates.
+    pub refused: usize,
+}
+
+/// What kind of difference, and the place without numbers of list elements: `changed`, `Patient.gender`.
+pub type Key = (&'static str, String);
 
 /// Differences of one kind at one place.
-struct Group {
-    values: usize,
-    messages: usize,
+pub struct Group {
+    /// How many.
+    pub values: usize,
+    /// In how many messages.
+    pub messages: usize,
     /// The message counted last.
     last: usize,
-    example: Example,
+    /// The first of them.
+    pub example: Example,
 }
 
-/// The first of them.
+/// One difference, with its message.
 #[derive(Default)]
-struct Example {
-    message: String,
-    place: String,
-    before: Option<String>,
-    after: Option<String>,
-    origins: Vec<Origin>,
+pub struct Example {
+    /// As the message was called.
+    pub message: String,
+    /// `Patient.name[0].family`.
+    pub place: String,
+    /// As JSON; none where there was nothing, or values are not shown.
+    pub before: Option<String>,
+    /// The same.
+    pub after: Option<String>,
+    /// The rules that it comes from.
+    pub origins: Vec<Origin>,
 }
 
 /// Places that are told apart.
@@ -48,34 +68,31 @@ const GROUPS_MAX: usize = 10_000;
 const SHOWN_CHARACTERS: usize = 120;
 
 impl Comparison {
+    /// Of no message yet; `values`: whether examples may show values.
     pub fn new(values: bool) -> Comparison {
-        Comparison {
-            values,
-            scratch: Scratch::new(),
-            groups: BTreeMap::new(),
-            beyond: 0,
-            messages: 0,
-            differing: 0,
-            renamed: 0,
-            refused: 0,
-        }
+        Comparison { values, scratch: Scratch::new(), groups: BTreeMap::new(), beyond: 0, counts: Counts::default() }
     }
 
     /// Whether any message has another meaning, or other ids.
     pub fn any(&self) -> bool {
-        self.differing + self.renamed > 0
+        self.counts.differing + self.counts.renamed > 0
+    }
+
+    /// How many messages came out how.
+    pub fn counts(&self) -> Counts {
+        self.counts
     }
 
     /// Translates a message with both.
     pub fn add(&mut self, label: &str, raw: &[u8], before: &Plan, after: &Plan) {
-        self.messages += 1;
+        self.counts.messages += 1;
         let old = translated(before, raw, &mut self.scratch);
         let new = translated(after, raw, &mut self.scratch);
         match (old, new) {
-            (Ok(old), Ok(new)) if old == new => {}
+            (Ok(old), Ok(new)) if old == new => self.counts.unchanged += 1,
             (Ok(old), Ok(new)) => self.bundles(label, raw, [&old, &new], [before, after]),
             (Err(old), Err(new)) => {
-                self.refused += 1;
+                self.counts.refused += 1;
                 if old != new {
                     self.outcome(label, "refused otherwise", &new, Some(&old.text), Some(&new.text));
                 }
@@ -94,7 +111,7 @@ impl Comparison {
         before: Option<&str>,
         after: Option<&str>,
     ) {
-        self.differing += 1;
+        self.counts.differing += 1;
         let place = failure
             .location
             .map_or_else(String::new, |(id, _, field)| format!(" {}-{field}", String::from_utf8_lossy(&id)));
@@ -109,10 +126,10 @@ impl Comparison {
         let [old, new] = bundles.map(|bytes| serde_json::from_slice::<Value>(bytes).unwrap_or(Value::Null));
         let found = differences(&old, &new);
         if found.is_empty() {
-            self.renamed += 1;
+            self.counts.renamed += 1;
             return;
         }
-        self.differing += 1;
+        self.counts.differing += 1;
         let mut known = None;
         for difference in found {
             let key = (difference.kind().name(), difference.pattern());
@@ -150,26 +167,28 @@ impl Comparison {
         let group =
             self.groups.entry(key).or_insert_with(|| Group { values: 0, messages: 0, last: 0, example: example() });
         group.values += 1;
-        if group.last != self.messages {
-            group.last = self.messages;
+        if group.last != self.counts.messages {
+            group.last = self.counts.messages;
             group.messages += 1;
         }
     }
 
     /// The groups with the most messages first.
-    fn sorted(&self) -> Vec<(&(&'static str, String), &Group)> {
+    pub fn sorted(&self) -> Vec<(&Key, &Group)> {
         let mut all: Vec<_> = self.groups.iter().collect();
         all.sort_by_key(|(_, group)| std::cmp::Reverse((group.messages, group.values)));
         all
     }
 
+    /// For people.
     pub fn text(&self) -> String {
-        let mut out = format!("output: {} of {} messages differ", self.differing, self.messages);
-        if self.renamed > 0 {
-            let _ = write!(out, ", {} more only in ids or order", self.renamed);
+        let Counts { messages, differing, renamed, refused, .. } = self.counts;
+        let mut out = format!("output: {differing} of {messages} messages differ");
+        if renamed > 0 {
+            let _ = write!(out, ", {renamed} more only in ids or order");
         }
-        if self.refused > 0 {
-            let _ = write!(out, "; neither translates {}", self.refused);
+        if refused > 0 {
+            let _ = write!(out, "; neither translates {refused}");
         }
         out.push('\n');
         for ((kind, pattern), group) in self.sorted() {
@@ -193,8 +212,10 @@ impl Comparison {
         out
     }
 
+    /// For programs.
     pub fn json(&self) -> Value {
-        let group = |(key, group): (&(&'static str, String), &Group)| {
+        let Counts { messages, differing, renamed, refused, .. } = self.counts;
+        let group = |(key, group): (&Key, &Group)| {
             let example = &group.example;
             json!({
                 "kind": key.0, "path": key.1, "values": group.values, "messages": group.messages,
@@ -203,7 +224,7 @@ impl Comparison {
             })
         };
         json!({
-            "messages": self.messages, "differing": self.differing, "renamed": self.renamed, "refused": self.refused,
+            "messages": messages, "differing": differing, "renamed": renamed, "refused": refused,
             "groups": self.sorted().into_iter().map(group).collect::<Vec<_>>(), "beyond": self.beyond,
         })
     }
@@ -214,7 +235,8 @@ fn translated(plan: &Plan, raw: &[u8], scratch: &mut Scratch) -> Result<Vec<u8>,
     Ok(scratch.bundle().to_vec())
 }
 
-fn shown(side: &Side) -> String {
+/// A value in one line; a reference by what it leads to.
+pub fn shown(side: &Side) -> String {
     match &side.refers_to {
         Some(name) => format!("a reference to {name}"),
         None => side.value.to_string(),
