@@ -30,16 +30,12 @@ mod message;
 mod messages;
 mod operate;
 mod parts;
-<<<<<<< HEAD
 mod people;
+mod playground;
 mod pulse;
 mod reviews;
 mod rosters;
 mod route;
-||||||| 8764b9e
-=======
-mod playground;
->>>>>>> play
 mod session;
 mod shell;
 mod sign_in;
@@ -79,7 +75,6 @@ fn pages() -> Vec<Page> {
         ("post", "/sign-in", Need::Nobody, post(sign_in::enter)),
         ("post", "/sign-out", Need::View, post(sign_in::leave)),
         ("get", "/", Need::View, get(dashboard::page)),
-<<<<<<< HEAD
         ("get", "/live", Need::View, get(live::stream)),
         ("get", "/routes/{name}", Need::View, get(route::page)),
         ("get", "/routes/{name}/stop", Need::Operate, get(operate::before_stop)),
@@ -118,14 +113,11 @@ fn pages() -> Vec<Page> {
         ("get", "/subscriptions", Need::View, get(subscriptions::page)),
         ("get", "/subscriptions/{id}", Need::View, get(subscriptions::one::page)),
         ("post", "/subscriptions/{id}/self-test", Need::Operate, post(subscriptions::one::test)),
-||||||| 8764b9e
-=======
         ("get", "/playground", Need::View, get(playground::page)),
         ("post", "/playground", Need::View, long(post(playground::attempt))),
         ("post", "/playground/messages", Need::Configure, long(post(playground::masked))),
         ("post", "/playground/messages/values", Need::Phi, long(post(playground::values))),
         ("post", "/playground/download", Need::View, long(post(playground::download))),
->>>>>>> play
     ]
 }
 
@@ -141,19 +133,13 @@ pub fn index() -> Vec<(&'static str, &'static str, Option<&'static str>)> {
 
 /// The pages, for the admin server.
 pub(crate) fn router(admin: &Arc<Shared>) -> Router {
-<<<<<<< HEAD
-    let (pulse, sessions) = (Pulse::start(Arc::clone(admin)), Sessions::default());
-    let desk = Arc::new(Desk { admin: Arc::clone(admin), sessions, pulse, comparing: Semaphore::new(1) });
-||||||| 8764b9e
-    let desk = Arc::new(Desk { admin: Arc::clone(admin), sessions: Sessions::default(), comparing: Semaphore::new(1) });
-=======
     let desk = Arc::new(Desk {
         admin: Arc::clone(admin),
         sessions: Sessions::default(),
+        pulse: Pulse::start(Arc::clone(admin)),
         comparing: Semaphore::new(1),
         workshop: Arc::default(),
     });
->>>>>>> play
     let mut router = Router::new();
     for (_, path, need, handler) in pages() {
         let handler = handler.route_layer(from_fn_with_state((Arc::clone(&desk), need), gate::enter));

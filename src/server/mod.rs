@@ -28,7 +28,8 @@ mod upkeep;
 
 pub use codes::{CodeRow, PlannedRow, ResolveError, Resolved};
 pub use control::{
-    Control, ControlError, JournalStatus, ListenerMappings, ListenerStatus, ReloadError, ReloadSummary, RouteState, RouteStatus,
+    Control, ControlError, JournalStatus, ListenerMappings, ListenerStatus, ReloadError, ReloadSummary, RouteState,
+    RouteStatus,
 };
 pub use gateway::{Gateway, StartError, by_name};
 pub use listeners::{Listener, Protocol};

@@ -137,8 +137,8 @@ fn waiting(route: &RouteStatus) -> Markup {
 
 /// Whether no message has come for longer than its configuration takes for usual. Before the first one nothing can be said: the gateway may just have been started.
 pub(super) fn is_silent(listener: &ListenerStatus) -> bool {
-    let (Some(silence), Some(last_ms)) = (listener.silence, listener.last_received_ms) else { return false };
-    seconds_since(last_ms) > silence.as_secs()
+    let (Some(silence), Some(last_ms)) = (&listener.silence, listener.last_received_ms) else { return false };
+    silence.counted(last_ms, jiff::Timestamp::now().as_millisecond()) > silence.after
 }
 
 fn silent(listener: &ListenerStatus) -> Wrong {

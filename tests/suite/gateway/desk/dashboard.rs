@@ -10,7 +10,7 @@ use std::time::Duration;
 const FILE: &str = "[[route]]\nname = \"out\"\nto = { file = \"out.ndjson\" }\n";
 const MORE: &str = "[[route]]\nname = \"more\"\nto = { file = \"more.ndjson\" }\n";
 
-fn wait_for_page(visitor: &Visitor<'_>, path: &str, text: &str) -> String {
+fn wait_for_page(visitor: &Visitor, path: &str, text: &str) -> String {
     wait_for(text, || {
         std::thread::sleep(Duration::from_millis(50));
         Some(visitor.get(path).body).filter(|page| page.contains(text))
@@ -128,12 +128,12 @@ struct Stream {
 }
 
 impl Stream {
-    fn open(visitor: &Visitor<'_>, path: &str) -> Stream {
-        let mut stream = TcpStream::connect(&visitor.desk.address).unwrap();
+    fn open(visitor: &Visitor, path: &str) -> Stream {
+        let mut stream = TcpStream::connect(&visitor.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let head = format!(
             "GET {path} HTTP/1.1\r\nConnection: close\r\nHost: {}\r\nCookie: {}\r\n\r\n",
-            visitor.desk.address, visitor.cookie
+            visitor.address, visitor.cookie
         );
         stream.write_all(head.as_bytes()).unwrap();
         let mut stream = Stream { reader: BufReader::new(stream), status: 0 };

@@ -23,7 +23,7 @@ fn with_messages() -> Desk {
 }
 
 /// The numbers that a search lists.
-fn found(visitor: &Visitor<'_>, query: &str) -> Vec<u64> {
+fn found(visitor: &Visitor, query: &str) -> Vec<u64> {
     let page = visitor.part(&format!("/messages?{query}"));
     assert_eq!(page.status, 200, "{query}: {}", page.body);
     assert!(!page.body.contains("<html"), "a part alone: {}", page.body);

@@ -2,10 +2,10 @@
 mod codes;
 mod dashboard;
 mod entrance;
-mod messages;
 mod letters;
-mod subscriptions;
+mod messages;
 mod playground;
+mod subscriptions;
 
 use super::http::{Answer, ask, ask_with};
 use super::process::{Gateway, handoff};

@@ -18,7 +18,7 @@ fn form(fields: &[(&str, &str)]) -> String {
     fields.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect::<Vec<_>>().join("&")
 }
 
-fn attempt(visitor: &Visitor<'_>, message: &str, overlay: &str) -> Answer {
+fn attempt(visitor: &Visitor, message: &str, overlay: &str) -> Answer {
     let answer = visitor.act("/playground", &form(&[("message", message), ("overlay", overlay)]));
     assert_eq!(answer.status, 200, "{}", answer.body);
     answer
