@@ -373,7 +373,7 @@ fn how_alerts_are_set() {
         ),
         ("[alerts]\nemail = { to = [\"a@b.example\"], smtp = \"smtp://a.example\" }", "email needs from"),
         ("[alerts]\nsilence = { hours = \"07:00-19:00\" }", "silence needs after"),
-        ("[alerts]\nsilence = { after = \"1h\", hours = \"7-19\" }", ":2:34: silence counts in hours such as"),
+        ("[alerts]\nsilence = { after = \"1h\", hours = \"7-19\" }", ":2:35: silence counts in hours such as"),
         ("[alerts]\nsilence = { after = \"1h\", days = \"weekdays\" }", "on days such as \"mon-fri\""),
         ("[alerts]\nsilence = { after = \"1h\", hours = \"07:00-19:00\", tz = \"EST5\" }", "tz must be a time zone"),
         ("[alerts]\nerror_rate = { share = 5 }", "share must be a number from 0 to 1"),

@@ -104,11 +104,11 @@ async fn asked_by_us(session: &Session, request: Request) -> Result<Request, Pro
     Ok(Request::from_parts(head, Body::from(body)))
 }
 
-/// The field of a form that says that a page of ours sent it. It holds no letter that a form would write otherwise.
+/// The field of a form that says that a page of ours sent it. Of its letters a form need not, but may, write these two otherwise.
 fn field(body: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?;
     let found = text.split('&').find_map(|pair| pair.strip_prefix(CSRF_FIELD)?.strip_prefix('='))?;
-    Some(found.to_owned())
+    Some(found.replace("%2D", "-").replace("%5F", "_"))
 }
 
 /// Where one signs in, and comes back from to the page that was asked for.
@@ -156,6 +156,7 @@ mod tests {
     #[test]
     fn a_form_says_that_it_is_ours() {
         assert_eq!(field(b"x=1&csrf=abc&y=2").as_deref(), Some("abc"));
+        assert_eq!(field(b"csrf=a%2Db%5Fc").as_deref(), Some("a-b_c"));
         assert_eq!((field(b"xcsrf=abc"), field(b"csrf"), field(b"\xff")), (None, None, None));
     }
 }

@@ -81,7 +81,7 @@ fn a_message_is_one_trace_over_two_routes_and_a_restart() {
         wait_for_span(&collector, stage, &[]);
     }
     let gateway = gateway.kill_and_restart_after(|| up.store(true, Ordering::SeqCst));
-    let delivered = wait_for(&"the delivery after the restart", || {
+    let delivered = wait_for("the delivery after the restart", || {
         let all = spans(&collector);
         all.into_iter()
             .find(|span| attribute(span, "handoff.route").as_deref() == Some("hook") && span["status"].is_null())
@@ -148,7 +148,9 @@ fn what_goes_wrong_is_told_of_whatever_the_share() {
     assert_eq!((&kept["traceId"], &kept["parentSpanId"]), (&unreadable["traceId"], &unreadable["spanId"]));
     let told: Vec<String> =
         hook.requests().iter().map(|request| request.header("traceparent").unwrap().into()).collect();
-    assert!(told.len() == 2 && told[0].ends_with("-00") && told[1] == header(&refused, "00"), "{told:?}");
+    // They are of two patients: either may have come first.
+    let unsampled = told.iter().all(|one| one.ends_with("-00"));
+    assert!(told.len() == 2 && unsampled && told.contains(&header(&refused, "00")), "{told:?}");
 }
 
 #[test]

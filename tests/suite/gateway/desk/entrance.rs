@@ -97,7 +97,7 @@ fn allowed(role: &str, need: &str) -> bool {
 fn no_page_runs_what_is_not_ours() {
     let desk = Desk::start("", "");
     let visitor = desk.sign_in("all");
-    for page in [visitor.get("/"), desk.get("/sign-in"), visitor.get("/nowhere-at-all")] {
+    for page in [visitor.get("/"), desk.get("/sign-in"), visitor.get("/messages/99")] {
         let policy = page.header("content-security-policy").unwrap_or_default();
         assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
         assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
