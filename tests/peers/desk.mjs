@@ -1,7 +1,8 @@
 // Chromium on the desk, for desk.py: the stories of an engineer, then every page in light and dark, on a laptop and on a phone: it does not scroll sideways, nothing on it fails,
 // axe-core finds no serious fault, and a picture of it is kept. Standard input is a JSON object of settings; ends with 0 and the names of what passed, or with the first failure.
 import { createServer } from 'node:http';
-import { readFileSync, mkdirSync } from 'node:fs';
+import { connect } from 'node:net';
+import { readFileSync, mkdirSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { chromium } from 'playwright-core';
 
@@ -21,9 +22,28 @@ const endpoint = createServer((request, answer) => {
     if (mended) taken.push(body);
     const refusal = { resourceType: 'OperationOutcome', issue: [{ severity: 'error', code: 'invalid', diagnostics: 'the patient index is being rebuilt' }] };
     answer.writeHead(mended ? 200 : 422, { 'content-type': 'application/fhir+json' });
-    answer.end(JSON.stringify(mended ? { resourceType: 'Bundle', type: 'batch-response' } : refusal));
+    const stored = () => ({ resourceType: 'Bundle', type: 'transaction-response', entry: JSON.parse(body).entry.map(() => ({ response: { status: '201 Created' } })) });
+    answer.end(JSON.stringify(mended ? stored() : refusal));
   });
 }).listen(settings.endpoint, '127.0.0.1');
+
+/** Sends a message of the story, by what its file begins with, or another text; gives the acknowledgement. */
+function send(message) {
+  const file = readdirSync(settings.messages).find((name) => name.startsWith(message));
+  const text = message.startsWith('MSH') ? message : readFileSync(`${settings.messages}/${file}`, 'utf8');
+  return new Promise((resolve, reject) => {
+    let got = '';
+    const socket = connect(settings.mllp, '127.0.0.1', () => socket.write(`\x0b${text}\x1c\r`));
+    socket.setEncoding('utf8');
+    socket.on('data', (part) => {
+      got += part;
+      if (!got.includes('\x1c')) return;
+      socket.destroy();
+      if (/MSA\|[AC]A\|/.test(got)) resolve(got); else reject(new Error(`not taken: ${got}`));
+    });
+    socket.on('error', reject);
+  });
+}
 
 /** A page of somebody who has signed in; what goes wrong on it is kept in `errors`. */
 async function visit({ user = 'all', scheme = 'light', width = 1280, height = 800 } = {}) {
@@ -54,6 +74,110 @@ async function faultless(page, where) {
 }
 
 const stories = {};
+const HOSTILE = ['<script>hacked=1</script>', '<img src=x onerror=hacked=1>', '"><svg onload=hacked=1>', "'-hacked=1-'", '<a href=javascript:hacked=1>x</a>', '</textarea><script>hacked=1</script>',
+  '</title><script>hacked=1</script>', '{{hacked=1}}', '${hacked=1}', '<b hx-get=/sign-out hx-trigger=load>x</b>', '<style>*{display:none}</style>', '</pre><h1>hacked</h1>', '--><script>hacked=1</script>',
+  '&lt;script&gt;hacked=1', '<iframe srcdoc="<script>parent.hacked=1</script>">', '<form action=//evil.example><button>x', '\u2028hacked=1', '<details open ontoggle=hacked=1>', '<math><mtext><script>hacked=1', 'javascript:hacked=1'];
+
+/** Which route is stuck, why, and how those messages are sent again: found from the first page by what it says, without knowing any address. */
+stories.what_is_stuck_is_found_mended_and_sent_again = async () => {
+  for (const message of ['1', '2', '3']) await send(message);
+  const page = await visit();
+  await page.waitForSelector('.wrongs li:has-text("ehr gave up")');
+  await page.click('.wrongs li:has-text("ehr gave up") a[href^="/dead-letters"]');
+  await page.waitForSelector('h1:has-text("Dead letters")');
+  await page.waitForFunction(() => document.body.innerText.includes('422'));
+  mended = true;
+  await page.click('a.button:has-text("Send again…")');
+  await page.waitForSelector('h1:has-text("Send again: 3 dead letters?")');
+  assert(taken.length === 0, 'nothing is sent before somebody says so');
+  await page.keyboard.press('Enter');
+  await page.waitForSelector('#progress.done, #progress .fault, #progress p:has-text("not")', { timeout: 8000 }).catch(() => {});
+  const came = await page.innerText('#main');
+  assert(came.includes('3 sent'), came);
+  assert(taken.length === 3 && taken.every((body) => body.includes('OKAFOR')), `${taken.length} arrived`);
+  await page.goto(`${settings.base}/dead-letters`);
+  await page.waitForSelector('text=No dead letters');
+  assert(page.errors.length === 0, page.errors.join('; '));
+  await page.context().close();
+  mended = false;
+};
+
+/** A message that came in is opened, and a value of its Bundle leads to the field that it came from. */
+stories.a_value_leads_to_its_field = async () => {
+  const page = await visit();
+  await page.goto(`${settings.base}/messages`);
+  await page.keyboard.press('/');
+  await page.keyboard.type('type:ADT^A01');
+  await page.keyboard.press('Enter');
+  await page.waitForFunction(() => document.querySelectorAll('table.messages tbody tr').length === 1);
+  await page.keyboard.press('Escape');
+  await page.evaluate(() => document.activeElement.blur());
+  await page.keyboard.press('j');
+  await page.keyboard.press('Enter');
+  await page.waitForSelector('.json .value');
+  await page.hover('.json .value:has-text("OKAFOR")');
+  await page.waitForFunction(() => [...document.querySelectorAll('.er7 .lit, .er7 .at')].some((leaf) => leaf.dataset.path.startsWith('PID-5')));
+  await page.hover('.er7 .leaf[data-path^="PID-8"]');
+  await page.waitForFunction(() => [...document.querySelectorAll('.json .lit, .json .at')].some((value) => value.dataset.path.includes('gender')));
+  await faultless(page, 'the message');
+  await page.context().close();
+};
+
+/** A mapping is changed in the playground, seen at once, and a mistake told with its line. */
+stories.an_overlay_is_tried = async () => {
+  const page = await visit({ user: 'viewer' });
+  await page.goto(`${settings.base}/playground`);
+  await page.fill('textarea[name=overlay]', '[table.AdministrativeSex]\n"2" = "female"\n');
+  await page.waitForSelector('text=1 change');
+  await page.fill('textarea[name=overlay]', '[PID.Patient.set]\nbirthdate = "7 : date"\n');
+  await page.waitForSelector('.mistakes li:has-text("birthDate")');
+  await faultless(page, 'the playground with a mistake');
+  await page.context().close();
+};
+
+/** A loop is open until what was to happen has happened. */
+stories.a_loop_is_closed = async () => {
+  const page = await visit();
+  // Its first steps may be overdue by now: the story begins two days ago.
+  const steps = async () => {
+    const found = [];
+    for (const state of ['open', 'overdue', 'met', 'met-late']) {
+      await page.goto(`${settings.base}/loops?panel=aco-lakeshore&state=${state}`);
+      found.push(...await page.$$eval('.steps .state', (states) => states.map((one) => one.textContent.trim())));
+    }
+    return found;
+  };
+  const before = await steps();
+  assert(before.length > 0, 'a discharge opens a loop');
+  const met = (states) => states.filter((state) => state.startsWith('met')).length;
+  for (const message of ['4', '5', '6']) await send(message);
+  for (let tries = 0; met(await steps()) <= met(before); tries++) {
+    assert(tries < 60, 'no step was met');
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
+  await page.context().close();
+};
+
+/** Whatever a sender writes where a name belongs, no page does any of it. */
+stories.names_are_only_names = async () => {
+  const [admission] = readdirSync(settings.messages).filter((name) => name.startsWith('1'));
+  const text = readFileSync(`${settings.messages}/${admission}`, 'utf8');
+  for (const [at, name] of HOSTILE.entries()) {
+    const escaped = name.replaceAll('\\', '\\E\\').replaceAll('&', '\\T\\').replaceAll('|', '\\F\\').replaceAll('^', '\\S\\').replaceAll('~', '\\R\\');
+    await send(text.replace('SB000101', `HOSTILE${at}`).replace('OKAFOR^MARISOL', `${escaped}^${escaped}`).replace('|V20260302001', `|V${at}`));
+  }
+  const page = await visit();
+  await page.waitForTimeout(1000);
+  const last = 26;
+  for (const place of ['/messages', '/reviews', '/dead-letters', '/playground?seq=20', ...HOSTILE.map((_, at) => `/messages/${last - at}`), `/messages/${last}/preview`]) {
+    await page.goto(settings.base + place, { waitUntil: 'load' });
+    assert(await page.evaluate(() => window.hacked === undefined && document.querySelector('#nav')?.offsetParent !== undefined), `${place} does what a name says`);
+    assert(new URL(page.url()).pathname !== '/sign-in', `${place} does what a name says`);
+  }
+  const errors = page.errors.filter((error) => !/404/.test(error));
+  assert(errors.length === 0, errors.join('; '));
+  await page.context().close();
+};
 
 /** Every page that the navigation leads to, and those that stand in `settings.pages`, in each scheme and width. */
 stories.every_page_can_be_looked_at = async () => {

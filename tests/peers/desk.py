@@ -5,7 +5,7 @@ import os
 import pathlib
 import subprocess
 
-from story import free_port, story
+from story import Endpoint, free_port, story
 
 USERS = {"all": ["admin", "phi-reader"], "viewer": ["viewer"], "operator": ["operator"], "reader": ["phi-reader"]}
 # Kept in docs/images/desk when HANDOFF_PICTURES names that folder.
@@ -28,16 +28,20 @@ def the_desk_in_a_browser(peers):
     endpoint = free_port()
     route = f'[[route]]\nname = "ehr"\nto = {{ fhir = "http://127.0.0.1:{endpoint}/fhir", bundle = "transaction" }}\nreplies = {{ 422 = "dead" }}\n'
     with story(peers, "desk", admin=line, more=route) as care:
-        care.send("1", "2", "3")
+        told = Endpoint()
+        care.client("aco-cm").subscribe("discharge", "_in=Group/aco-lakeshore", "id-only", endpoint=told.url("desk"))
         settings = {
             "base": f"http://127.0.0.1:{care.ports['8080']}",
             "endpoint": endpoint,
+            "mllp": care.ports["2575"],
+            "messages": str(care.folder / "messages"),
             "passwords": passwords,
             "pictures": PICTURES or str(pathlib.Path(peers.options.work, "pictures")),
-            "pages": [],
+            "pages": ["/messages/1", "/routes/ehr", "/dead-letters/ehr/20"],
         }
-        done = subprocess.run(["node", "desk.mjs"], cwd=peers.options.browser, input=json.dumps(settings), capture_output=True, text=True)
+        done = subprocess.run(["node", "desk.mjs"], cwd=peers.options.browser, input=json.dumps(settings), capture_output=True, text=True, timeout=900)
         print(done.stdout, end="")
+        told.server.shutdown()
         assert done.returncode == 0, done.stderr
 
 

@@ -260,7 +260,7 @@ fn row(session: &Session, route: &str, letter: &DeadLetter, kind: Option<&str>) 
                 td.actions {
                     form method="post" action={ (path) "/resend" } hx-post={ (path) "/resend" } hx-target="closest td" hx-swap="innerHTML" hx-disabled-elt="find button" {
                         (shell::csrf(session))
-                        button data-press="r" aria-label={ "Send message " (letter.seq) " to " (route) " again" } { "Send again" }
+                        button data-press="r" aria-label={ "Send again: message " (letter.seq) " to " (route) } { "Send again" }
                     }
                 }
             }
