@@ -182,6 +182,11 @@ stories.names_are_only_names = async () => {
 /** Every page that the navigation leads to, and those that stand in `settings.pages`, in each scheme and width. */
 stories.every_page_can_be_looked_at = async () => {
   mkdirSync(settings.pictures, { recursive: true });
+  // Somebody else with the number of a member waits for review.
+  const [admission] = readdirSync(settings.messages).filter((name) => name.startsWith('1'));
+  const doubt = readFileSync(`${settings.messages}/${admission}`, 'utf8').replace('SB000101', 'DOUBT').replace('OKAFOR^MARISOL', 'LINDQVIST^OLE').replace('19510314', '19770809');
+  await send(doubt.replace('|V20260302001', '|VDOUBT'));
+  await new Promise((resolve) => setTimeout(resolve, 2000));
   for (const [scheme, size, width, height] of [['light', 'laptop', 1280, 800], ['dark', 'phone', 390, 844], ['dark', 'laptop', 1280, 800], ['light', 'phone', 390, 844]]) {
     const page = await visit({ scheme, width, height });
     const places = await page.$$eval('#nav a', (links) => links.map((link) => link.getAttribute('href')));
