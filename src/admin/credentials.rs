@@ -150,6 +150,12 @@ const WINDOW: Duration = Duration::from_secs(60);
 const ADDRESSES_MAX: usize = 4096;
 
 impl Failures {
+    /// Whether there have been more than `most` of late.
+    pub fn are_over(&self, address: IpAddr, now: Instant, most: u32) -> bool {
+        let by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        by_address.get(&address).is_some_and(|(count, since)| *count > most && now.duration_since(*since) < WINDOW)
+    }
+
     /// Notes a failure; false when there have been more than `most` of late.
     pub fn note(&self, address: IpAddr, now: Instant, most: u32) -> bool {
         let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
@@ -208,7 +214,10 @@ mod tests {
         let (failures, start) = (Failures::default(), Instant::now());
         let (one, two) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
         assert!((0..FAILURES_MAX).all(|_| failures.note(one, start, FAILURES_MAX)));
+        assert!(!failures.are_over(one, start, FAILURES_MAX));
         assert!(!failures.note(one, start, FAILURES_MAX) && failures.note(two, start, FAILURES_MAX));
+        let over = |address, now| failures.are_over(address, now, FAILURES_MAX);
+        assert!(over(one, start) && !over(two, start) && !over(one, start + WINDOW));
         assert!(failures.note(one, start + WINDOW, FAILURES_MAX), "a new window");
         for number in 0..2 * ADDRESSES_MAX as u32 {
             failures.note(IpAddr::from(number.to_be_bytes()), start + WINDOW, FAILURES_MAX);

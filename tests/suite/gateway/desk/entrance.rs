@@ -35,6 +35,9 @@ fn a_token_signs_in_with_its_role_and_too_many_failures_are_turned_away() {
     assert_eq!(answer.status, 303, "{}", answer.body);
     let statuses: Vec<u16> = (0..5).map(|_| desk.post("/sign-in", &[], "token=wrong").status).collect();
     assert_eq!(statuses, [401, 401, 401, 429, 429]);
+    let right = desk.post("/sign-in", &[], &format!("name=viewer&password={}", password("viewer")));
+    assert_eq!(right.status, 429, "whoever guesses passwords must not learn that one was right");
+    assert_eq!(desk.post("/sign-in", &[], &format!("token={token}")).status, 303, "a token is no guess");
     desk.gateway.stop();
 }
 
