@@ -16,6 +16,7 @@ mod care;
 mod figures;
 mod gateway;
 mod load;
+mod pages;
 mod plot;
 mod reader;
 mod report;
@@ -27,6 +28,7 @@ use care::{CareArgs, Mix, World};
 use clap::{Args, Subcommand, ValueEnum};
 use figures::{Care, Figures, millis};
 use gateway::Process;
+use pages::{Desk, Pages};
 use report::Run;
 use samples::Sampler;
 use sink::Sinks;
@@ -81,7 +83,7 @@ struct GatewayArgs {
     /// Whether the search index is kept up meanwhile
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     index: bool,
-    /// Measure each workload once more beside a route whose endpoint is out of reach, or answers after a second, and tell the ratio
+    /// Measure each workload once more beside something else, and tell the ratio
     #[arg(long, value_delimiter = ',')]
     beside: Vec<Beside>,
     /// With coordinated care: visits of people, one in twenty of them in a panel
@@ -112,13 +114,15 @@ enum Workload {
     FourRoutes,
 }
 
-/// The endpoint of a route more, which is not measured.
+/// What else the gateway has to do, which is not measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Beside {
-    /// Nobody listens there.
+    /// A route more, whose endpoint is out of reach.
     Dead,
-    /// It answers each request after a second.
+    /// A route more, whose endpoint answers each request after a second.
     Slow,
+    /// Five open dashboards of the desk.
+    Pages,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -172,9 +176,12 @@ pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn measure(workload: Workload, beside: Option<Beside>, args: &GatewayArgs) -> anyhow::Result<Figures> {
-    let sinks = Sinks::start().await?;
+    let (sinks, desk) = (Sinks::start().await?, Desk::new().await?);
     let care = args.coordination.then_some(args.care);
-    let process = Process::start(&args.data, &workload.configuration(&sinks, beside, args), care)?;
+    // The desk is there in either case: what is compared is that somebody looks.
+    let configuration = workload.configuration(&sinks, beside, args) + &desk.configuration();
+    let process = Process::start(&args.data, &configuration, care)?;
+    let pages = if beside == Some(Beside::Pages) { Some(desk.open().await?) } else { None };
     let begin = Instant::now() + Duration::from_secs(args.warm_up);
     let measured = begin..begin + Duration::from_secs(args.seconds);
     let (acknowledged, samples) = (Arc::new(AtomicU64::new(0)), RefCell::default());
@@ -184,6 +191,7 @@ async fn measure(workload: Workload, beside: Option<Beside>, args: &GatewayArgs)
         figures = load_and_drain(workload, args, &process, &sinks, measured, Arc::clone(&acknowledged)) => figures?,
         never = sampler.run(&samples) => match never {},
     };
+    pages.as_ref().map_or(Ok(()), Pages::were_told)?;
     Ok(Figures { samples: samples.into_inner(), ..figures })
 }
 
@@ -258,7 +266,8 @@ impl Workload {
             Workload::Fhir | Workload::FourRoutes => "translated",
         };
         let mut text = format!("durability = \"{}\"\nindex = {}\n", args.durability.name(), args.index);
-        if self == Workload::Acknowledge && beside.is_none() {
+        let endpoint = beside.and_then(|beside| beside.endpoint(sinks));
+        if self == Workload::Acknowledge && endpoint.is_none() {
             text += "route = []\n";
         }
         text += &format!(
@@ -271,8 +280,7 @@ impl Workload {
             };
             text += &format!("[[route]]\nname = \"sink{number}\"\nto = {{ {target} }}\n");
         }
-        if let Some(beside) = beside {
-            let address = if beside == Beside::Dead { &sinks.dead } else { &sinks.slow };
+        if let Some(address) = endpoint {
             text += &format!("[[route]]\nname = \"beside\"\nto = {{ fhir = \"http://{address}/fhir\" }}\n");
         }
         text
@@ -284,6 +292,7 @@ impl Beside {
         match self {
             Beside::Dead => "dead",
             Beside::Slow => "slow",
+            Beside::Pages => "pages",
         }
     }
 
@@ -291,6 +300,16 @@ impl Beside {
         match self {
             Beside::Dead => " beside a dead endpoint",
             Beside::Slow => " beside a slow endpoint",
+            Beside::Pages => " beside five open dashboards",
+        }
+    }
+
+    /// The endpoint of the route more, where it is one.
+    fn endpoint(self, sinks: &Sinks) -> Option<&str> {
+        match self {
+            Beside::Dead => Some(&sinks.dead),
+            Beside::Slow => Some(&sinks.slow),
+            Beside::Pages => None,
         }
     }
 }

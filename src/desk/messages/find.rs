@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 /// Messages of a page.
 pub(super) const PAGE: usize = 50;
-/// How long the index may catch up before a search.
-const CATCH_UP: Duration = Duration::from_millis(100);
+/// How long the index may catch up before a search: under load it never does, and a page is to come within 100 ms.
+const CATCH_UP: Duration = Duration::from_millis(50);
 /// How long is looked through what the index narrows down.
 const TIME: Duration = Duration::from_millis(150);
 /// How long messages are read for a text in them, or for what a filter of a route thinks of them.

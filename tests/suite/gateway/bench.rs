@@ -28,11 +28,11 @@ fn every_workload_is_measured_and_nothing_is_missing() {
 }
 
 #[test]
-fn a_route_is_measured_beside_one_whose_endpoint_takes_nothing() {
+fn a_route_is_measured_beside_endpoints_that_take_nothing_and_open_pages() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = handoff();
     command
-        .args(["bench", "gateway", "--workloads", "T1,T3", "--connections", "2", "--beside", "dead,slow"])
+        .args(["bench", "gateway", "--workloads", "T1,T3", "--connections", "2", "--beside", "dead,slow,pages"])
         .args(["--seconds", "1", "--warm-up", "0", "--json", "--data"])
         .arg(folder.path())
         .stdout(Stdio::piped());
@@ -42,7 +42,7 @@ fn a_route_is_measured_beside_one_whose_endpoint_takes_nothing() {
         String::from_utf8(done.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let beside: Vec<_> =
         figures.iter().map(|figure| (figure["workload"].as_str(), figure["beside"].as_str())).collect();
-    let each = |workload| [None, Some("dead"), Some("slow")].map(|beside| (Some(workload), beside));
+    let each = |workload| [None, Some("dead"), Some("slow"), Some("pages")].map(|beside| (Some(workload), beside));
     assert_eq!(beside, [each("T1"), each("T3")].concat());
     for figure in figures.iter().filter(|figure| !figure["beside"].is_null()) {
         let ratio = |which: &str| figure["ratio_to_alone"][which].as_f64();
