@@ -86,8 +86,8 @@ impl Keys {
             [word] if asked.bare(word) => {}
             _ => {
                 asked.words = Some(words.join(" "));
-                // A plain number is first of all that of a message.
-                asked.personal |= !words.iter().all(|word| word.parse::<u64>().is_ok());
+                // A plain number, and nothing beside it, is first of all that of a message.
+                asked.personal |= !matches!(words.as_slice(), [word] if word.parse::<u64>().is_ok());
             }
         }
         if let Ok(before) = self.before.trim().parse::<u64>() {
@@ -277,6 +277,7 @@ mod tests {
         assert_eq!((open.filter.first, open.filter.last), (Some(100), None));
         let words = asked("anna 17");
         assert!(words.words.as_deref() == Some("anna 17") && words.personal && !asked("17").personal);
+        assert!(asked("555 1234").personal, "what is joined is a text, and may be a patient's number");
         assert_eq!(asked("http://x/y").words.as_deref(), Some("http://x/y"), "a colon alone makes no key");
     }
 
