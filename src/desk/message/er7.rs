@@ -11,6 +11,8 @@ use std::ops::Range;
 /// A value of the message as it is shown.
 pub(super) struct Leaf<'s> {
     pub story: &'s FieldStory,
+    /// The name of its segment.
+    segment: SegmentId,
     /// In words; empty where HL7 names none.
     pub name: String,
     /// May be shown to anybody.
@@ -28,12 +30,18 @@ pub(super) fn leaves<'s>(message: Message<'_>, stories: &'s [FieldStory], explai
             segment += 1;
         }
         let id = message.segment_id(segment);
-        let (field, component, subcomponent) = numbers(message, segment, story.span);
+        let (field, component, subcomponent) = story.numbers;
         let place = Place { segment: id.as_str(), field, component, subcomponent };
         let values = || story.elements.iter().filter_map(|number| explained.values.get(*number));
         let known = values().any(|value| value.row.as_ref().is_some_and(|row| row.code == story.text.trim()));
         let plain = is_plain(place, message.bytes(story.span), known);
-        found.push(Leaf { story, name: place.name(story.place.contains('.')), plain, to: story.elements.clone() });
+        found.push(Leaf {
+            story,
+            segment: id,
+            name: place.name(story.place.contains('.')),
+            plain,
+            to: story.elements.clone(),
+        });
     }
     // What a rule read as a whole went into a value by each of its parts.
     for (number, value) in explained.values.iter().enumerate() {
@@ -48,23 +56,23 @@ pub(super) fn leaves<'s>(message: Message<'_>, stories: &'s [FieldStory], explai
     found
 }
 
-/// Field, component and subcomponent of some bytes of a segment.
-fn numbers(message: Message<'_>, segment: usize, span: Span) -> (u16, u16, u16) {
-    let inside = |around: Span| around.start <= span.start && span.end <= around.end && !around.is_empty();
-    let delimiters = message.delimiters();
-    let Some(field) = (1..=message.field_count(segment)).find(|number| inside(message.field(segment, *number))) else {
-        return (0, 0, 0);
-    };
-    let number = |at: usize| u16::try_from(at + 1).unwrap_or(u16::MAX);
-    let step = |whole: Span, separator: u8| {
-        message.parts(whole, separator).enumerate().find(|(_, part)| inside(*part)).unwrap_or((0, whole))
-    };
-    let (_, repetition) = step(message.field(segment, field), delimiters.repetition);
-    let (component, part) = step(repetition, delimiters.component);
-    let (subcomponent, _) = step(part, delimiters.subcomponent);
-    (number(field - 1), number(component), number(subcomponent))
+impl Leaf<'_> {
+    /// `PID-3[1].1`; what is no name of a segment may be a value that has come loose.
+    pub fn place(&self, phi: bool) -> String {
+        place(self.segment, &self.story.place, phi)
+    }
 }
 
+/// A place in a segment, or its name alone, as whoever may not read messages sees it, too.
+pub(super) fn place(segment: SegmentId, text: &str, phi: bool) -> String {
+    match text.strip_prefix(segment.as_str()) {
+        Some(rest) if !phi && !is_known(segment) => format!("{UNKNOWN}{rest}"),
+        _ => text.to_owned(),
+    }
+}
+
+/// In place of what is no name of a segment.
+const UNKNOWN: &str = "???";
 /// Longest value that is shown whole.
 const VALUE_CHARS_MAX: usize = 600;
 
@@ -96,7 +104,7 @@ fn before(leaves: &[Leaf<'_>], next: &mut usize, end: u32) -> Range<usize> {
 
 fn one(message: Message<'_>, segment: usize, leaves: &[Leaf<'_>], first: usize, phi: bool) -> Markup {
     let id = message.segment_id(segment);
-    let name = if phi || is_known(id) { id.as_str() } else { "???" };
+    let name = place(id, id.as_str(), phi);
     let separator = char::from(message.delimiters().field).to_string();
     let mut next = 0;
     html! {
@@ -106,11 +114,11 @@ fn one(message: Message<'_>, segment: usize, leaves: &[Leaf<'_>], first: usize, 
                 @let span = message.field(segment, number);
                 @let part = before(leaves, &mut next, span.end);
                 @if id.is_header() && number <= 2 {
-                    span.mark title=(title(id, number)) { (punctuation(message.bytes(span))) }
+                    span.mark title=(title(id, number, phi)) { (punctuation(message.bytes(span))) }
                 } @else {
                     span.mark { (separator) }
                     @if !span.is_empty() {
-                        span.field title=(title(id, number)) {
+                        span.field title=(title(id, number, phi)) {
                             (field(message, span, leaves.get(part.clone()).unwrap_or_default(), first + part.start, phi))
                         }
                     }
@@ -121,9 +129,9 @@ fn one(message: Message<'_>, segment: usize, leaves: &[Leaf<'_>], first: usize, 
 }
 
 /// `PID-3 Patient identifier list`
-fn title(id: SegmentId, number: usize) -> String {
+fn title(id: SegmentId, number: usize, phi: bool) -> String {
     let field = u16::try_from(number).ok().and_then(|number| names::segment(id.as_str())?.field(number));
-    format!("{id}-{number} {}", field.map_or("", |field| field.name))
+    format!("{}-{number} {}", place(id, id.as_str(), phi), field.map_or("", |field| field.name))
 }
 
 /// Whether it is the name of a segment, or of one of a site (Z).
@@ -152,7 +160,7 @@ fn value(leaf: &Leaf<'_>, number: usize, bytes: &[u8], phi: bool) -> Markup {
     };
     let to: Vec<String> = leaf.to.iter().map(|number| format!("v{number}")).collect();
     html! {
-        span class=(class) id={ "l" (number) } data-to=(to.join(" ")) data-path=(leaf.story.place) data-name=(leaf.name) data-word=(word) data-why=[why] {
+        span class=(class) id={ "l" (number) } data-to=(to.join(" ")) data-path=(leaf.place(phi)) data-name=(leaf.name) data-word=(word) data-why=[why] {
             @if phi || leaf.plain { (cut(&text(bytes))) } @else { (MASKED) }
         }
     }
@@ -192,7 +200,7 @@ pub(super) fn beginning(message: Message<'_>, phi: bool, segments_max: usize) ->
                 @let span = message.segment_span(segment);
                 @let id = message.segment_id(segment);
                 li {
-                    @if phi { (cut(&text(message.bytes(span)))) } @else { @if is_known(id) { (id) } @else { "???" } " " (MASKED) }
+                    @if phi { (cut(&text(message.bytes(span)))) } @else { (place(id, id.as_str(), phi)) " " (MASKED) }
                 }
             }
         }

@@ -2,7 +2,7 @@
 use super::er7::{self, Leaf};
 use super::fhir;
 use crate::desk::parts::{count, size};
-use crate::hl7::{Index, Options};
+use crate::hl7::{Index, Message, Options, SegmentId};
 use crate::mapping::usage::Standing;
 use crate::mapping::{Context, Failure, Finding, FindingCode, Plan, Scratch};
 use maud::{Markup, html};
@@ -11,11 +11,15 @@ use maud::{Markup, html};
 const EXPLAINED_BYTES_MAX: usize = 8 << 20;
 /// The same for one of more segments.
 const EXPLAINED_SEGMENTS_MAX: usize = 2000;
+/// The same for one with segments of very many values, each of which is counted from the beginning of its segment.
+const EXPLAINED_STEPS_MAX: u64 = 100_000_000;
 /// Segments, values and lines of JSON that a page shows.
 const SHOWN_MAX: (usize, usize) = (500, 4000);
 const LINES_MAX: usize = 6000;
 /// Lost values and findings that are listed.
 const LISTED_MAX: usize = 200;
+/// Findings that are looked at: most of those of one long field say the same.
+const LOOKED_AT_MAX: usize = 512;
 
 /// Parts of the page.
 pub(super) struct Translated {
@@ -34,7 +38,7 @@ pub(super) fn translated(seq: u64, raw: &[u8], plan: Option<&Plan>, received_ms:
     if index.parse(raw).is_err() {
         return unreadable(raw, phi);
     }
-    let long = raw.len() > EXPLAINED_BYTES_MAX || index.message(raw).segment_count() > EXPLAINED_SEGMENTS_MAX;
+    let long = is_long(index.message(raw));
     let received = jiff::Timestamp::from_millisecond(received_ms).map(|time| time.to_string());
     let context = Context { received_at: received.as_deref().ok() };
     let mut scratch = Scratch::new();
@@ -55,7 +59,7 @@ pub(super) fn translated(seq: u64, raw: &[u8], plan: Option<&Plan>, received_ms:
             raw: er7::beginning(index.message(raw), phi, SHOWN_MAX.0),
             fhir: html! { p.note { "There is no Bundle: " (failure.text) } },
             lost: html! {},
-            findings: noticed(Some(&failure), plan, raw, &scratch),
+            findings: noticed(Some(&failure), plan, raw, &scratch, phi),
         },
         Ok((stories, explained)) => {
             let leaves = er7::leaves(scratch.message(raw), &stories, &explained);
@@ -68,11 +72,27 @@ pub(super) fn translated(seq: u64, raw: &[u8], plan: Option<&Plan>, received_ms:
                     @if explained.transcoded { p.soft { "Shown as UTF-8: the character set of the message can hide separators." } }
                 },
                 fhir: html! { (json) @if lines > 0 { p.note { "And " (count(lines as u64)) " lines more." } } },
-                lost: lost(&leaves),
-                findings: noticed(None, plan, raw, &scratch),
+                lost: lost(&leaves, phi),
+                findings: noticed(None, plan, raw, &scratch, phi),
             }
         }
     }
+}
+
+/// Whether it takes too long to explain it field by field.
+fn is_long(message: Message<'_>) -> bool {
+    let delimiters = message.delimiters();
+    let separators = [delimiters.field, delimiters.repetition, delimiters.component, delimiters.subcomponent];
+    let steps = |segment: usize| {
+        let text = message.bytes(message.segment_span(segment));
+        let values = text.iter().filter(|byte| separators.contains(byte)).count() as u64;
+        values.saturating_mul(values) / 2
+    };
+    let segments = message.segment_count();
+    let bytes = message.segment_span(segments.saturating_sub(1)).end as usize;
+    bytes > EXPLAINED_BYTES_MAX
+        || segments > EXPLAINED_SEGMENTS_MAX
+        || (0..segments).map(steps).fold(0, u64::saturating_add) > EXPLAINED_STEPS_MAX
 }
 
 fn more(seq: u64, beyond: usize, what: &str, bytes: usize) -> Markup {
@@ -105,7 +125,7 @@ fn plainly(
             None => html! { (json) @if lines > 0 { p.note { "And " (count(lines as u64)) " lines more." } } },
         },
         lost: html! {},
-        findings: noticed(failure.as_ref(), plan, raw, scratch),
+        findings: noticed(failure.as_ref(), plan, raw, scratch, phi),
     }
 }
 
@@ -124,7 +144,7 @@ fn unreadable(raw: &[u8], phi: bool) -> Translated {
 }
 
 /// How much arrived, and what went nowhere.
-fn lost(leaves: &[Leaf<'_>]) -> Markup {
+fn lost(leaves: &[Leaf<'_>], phi: bool) -> Markup {
     let of = |wanted: fn(&Standing) -> bool| leaves.iter().filter(|leaf| wanted(&leaf.story.standing)).count();
     let (mapped, read) = (of(|standing| *standing == Standing::Mapped), of(|standing| *standing == Standing::ReadOnly));
     let nowhere: Vec<&Leaf<'_>> =
@@ -140,7 +160,7 @@ fn lost(leaves: &[Leaf<'_>]) -> Markup {
                     thead { tr { th scope="col" { "Field" } th scope="col" { "Name" } th scope="col" { "Why it went nowhere" } } }
                     tbody {
                         @for leaf in nowhere.iter().take(LISTED_MAX) {
-                            tr { th scope="row" { code { (leaf.story.place) } } td { (leaf.name) } td { (leaf.story.why.as_deref().unwrap_or_default()) } }
+                            tr { th scope="row" { code { (leaf.place(phi)) } } td { (leaf.name) } td { (leaf.story.why.as_deref().unwrap_or_default()) } }
                         }
                     }
                 }
@@ -150,10 +170,11 @@ fn lost(leaves: &[Leaf<'_>]) -> Markup {
     }
 }
 
-fn noticed(failure: Option<&Failure>, plan: &Plan, raw: &[u8], scratch: &Scratch) -> Markup {
+fn noticed(failure: Option<&Failure>, plan: &Plan, raw: &[u8], scratch: &Scratch, phi: bool) -> Markup {
     let mut found: Vec<(&Finding, String)> = Vec::new();
-    for finding in scratch.findings() {
-        let text = finding.render(plan, scratch.message(raw));
+    let message = scratch.message(raw);
+    for finding in scratch.findings().iter().take(LOOKED_AT_MAX) {
+        let text = er7::place(segment_of(message, finding), &finding.render(plan, message), phi);
         if found.len() < LISTED_MAX && !found.iter().any(|(_, known)| *known == text) {
             found.push((finding, text));
         }
@@ -170,6 +191,12 @@ fn noticed(failure: Option<&Failure>, plan: &Plan, raw: &[u8], scratch: &Scratch
             }
         }
     }
+}
+
+/// The segment that a finding is about.
+fn segment_of(message: Message<'_>, finding: &Finding) -> SegmentId {
+    let begun = |segment: &usize| message.segment_span(*segment).start <= finding.span.start;
+    message.segment_id((0..message.segment_count()).rev().find(begun).unwrap_or(0))
 }
 
 /// What can be done about a finding.

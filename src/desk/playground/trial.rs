@@ -88,7 +88,7 @@ fn findings(plan: &Plan, raw: &[u8], scratch: &Scratch) -> Vec<String> {
         return told;
     }
     let message = scratch.message(raw);
-    for finding in scratch.findings() {
+    for finding in scratch.findings().iter().take(LOOKED_AT_MAX) {
         let text = format!("{} {}", finding.code.as_str(), finding.render(plan, message));
         if !told.contains(&text) {
             told.push(text);
@@ -101,6 +101,8 @@ fn findings(plan: &Plan, raw: &[u8], scratch: &Scratch) -> Vec<String> {
 }
 
 const FINDINGS_MAX: usize = 100;
+/// Of very many most say the same, and each has its place counted out.
+const LOOKED_AT_MAX: usize = 512;
 
 /// `PID-7, PID.Patient birthDate`
 fn origin(value: &Explanation) -> Option<String> {

@@ -13,6 +13,8 @@ use std::collections::HashMap;
 pub struct FieldStory {
     /// `PID-3[1].1`, `OBX(2)-5`.
     pub place: String,
+    /// Field, component and subcomponent, from 1; what has no parts is the first one.
+    pub numbers: (u16, u16, u16),
     /// Its bytes.
     pub span: crate::hl7::Span,
     /// Its text, escapes resolved.
@@ -153,6 +155,7 @@ impl Explainer<'_> {
         };
         FieldStory {
             place: place(self.message, leaf.span),
+            numbers: (leaf.field, leaf.component, leaf.subcomponent),
             span: leaf.span,
             text: self.source(leaf.span).text,
             standing,

@@ -87,7 +87,9 @@ fn who_may_not_read_messages_sees_and_finds_nothing_of_a_patient() {
     for user in ["viewer", "operator", "admin"] {
         let visitor = desk.sign_in(user);
         assert_eq!(found(&visitor, "type=ADT&outcome=translated&since=1h"), [2, 1]);
-        for query in ["q=patient-one", "patient=patient-one", "control=one", "sender=HIS", "q=text:name", "q=one"] {
+        for query in
+            ["q=patient-one", "patient=patient-one", "control=one", "sender=HIS", "q=text:name", "q=one", "q=1+1"]
+        {
             assert_eq!(visitor.get(&format!("/messages?{query}")).status, 403, "{user} {query}");
         }
         let mut pages = vec!["/messages", "/messages/1", "/messages/2", "/messages/3", "/messages/1?show=raw"];
@@ -177,6 +179,23 @@ fn a_long_message_is_cut_and_stays_usable() {
         page.body.len()
     );
     assert!(page.body.len() < 1_500_000, "{} bytes", page.body.len());
+    // A waveform: few bytes, and so many values in one field that to count out the place of each takes minutes.
+    let wave = message("wave", "A01") + "OBX|1|NA|8867-4^Heart rate^LN||" + &"1~".repeat(60_000) + "|/min|||||F\r";
+    assert!(peer.exchange(&wave).contains("MSA|AA|wave"));
+    let page = desk.sign_in("viewer").get("/messages/2");
+    assert!(page.status == 200 && page.body.contains("too long to be explained"), "{}", page.body.len());
+    desk.gateway.stop();
+}
+
+#[test]
+fn a_line_that_came_loose_is_no_name_of_a_segment() {
+    let desk = Desk::start("", ROUTES);
+    let mut peer = Peer::connect(&desk.gateway);
+    assert!(peer.exchange(&(message("loose", "A01") + "LEE|Ada\r")).contains("MSA|AA|loose"));
+    let seen = |user: &str| desk.sign_in(user).get("/messages/1").body;
+    let (masked, whole) = (seen("viewer"), seen("phi-reader"));
+    assert!(!masked.contains("LEE") && masked.contains("???-1") && masked.contains("???: no message map"), "{masked}");
+    assert!(whole.contains("LEE-1") && whole.contains("LEE: no message map"), "{whole}");
     desk.gateway.stop();
 }
 
