@@ -19,6 +19,8 @@ pub(super) const BODY_BYTES_MAX: usize = 8 << 20;
 pub(super) const CSRF_HEADER: &str = "x-csrf-token";
 /// The same in a form.
 pub(super) const CSRF_FIELD: &str = "csrf";
+/// The page whose query may name a patient.
+const SEARCH: &str = "/messages?";
 /// Set where a script of ours asks for a part of a page.
 const PART: HeaderName = HeaderName::from_static("hx-request");
 /// No script, style, picture or frame that is not a file of ours; no form leads elsewhere.
@@ -30,21 +32,18 @@ pub(super) async fn enter(State((desk, need)): State<(Arc<Desk>, Need)>, request
     let part = request.headers().contains_key(PART);
     let session =
         cookie(request.headers(), desk.cookie_name()).and_then(|secret| desk.sessions.find(secret, Instant::now()));
-    let mut answer = match admit(need, session.clone(), request, part).await {
-        Ok(request) => {
-            // Files of ours are served however many pages are being made.
-            let place = if need == Need::Nobody { None } else { Some(desk.admin.requests.try_acquire()) };
-            match place {
-                Some(Err(_)) => {
-                    let detail = format!("{REQUESTS_MAX} requests are under way");
-                    let problem =
-                        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail, "ask again in a moment");
-                    Fault::from(problem.retry_after(1)).into_response()
-                }
-                _ => next.run(request).await,
-            }
+    // Files of ours are served however many pages are being made; whoever has not signed in takes no place. Taken before the body is read: that many are in memory at once.
+    let place = (need != Need::Nobody && session.is_some()).then(|| desk.admin.requests.try_acquire());
+    let mut answer = match place {
+        Some(Err(_)) => {
+            let detail = format!("{REQUESTS_MAX} requests are under way");
+            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail, "ask again in a moment");
+            Fault::from(problem.retry_after(1)).into_response()
         }
-        Err(answer) => *answer,
+        _ => match admit(need, session.clone(), request, part).await {
+            Ok(request) => next.run(request).await,
+            Err(answer) => *answer,
+        },
     };
     if let Some(fault) = answer.extensions_mut().remove::<Fault>() {
         answer = fault::shown(&fault, session.as_deref().filter(|_| !part));
@@ -119,6 +118,8 @@ fn to_sign_in(request: &Request, part: bool) -> Response {
         return (StatusCode::UNAUTHORIZED, headers).into_response();
     }
     let asked = request.uri().path_and_query().map_or("/", |asked| asked.as_str());
+    // What was looked for may name a patient: it is not written into another address, which somebody else may see.
+    let asked = if asked.starts_with(SEARCH) { request.uri().path() } else { asked };
     // What was to be done must be asked for again: it is not done by coming back.
     let then = if request.method() == Method::GET && asked != "/" { asked } else { "" };
     let query = match reqwest::Url::parse_with_params("desk:/sign-in", [("then", then)]) {
