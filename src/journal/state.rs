@@ -141,6 +141,7 @@ impl State {
                 letters::TABLES
             ))
             .map_err(failed())?;
+        letters::keep_counts(&connection).map_err(failed())?;
         Ok(State { connection: Mutex::new(connection), path })
     }
 
@@ -455,7 +456,10 @@ fn unsent(row: &rusqlite::Row<'_>) -> rusqlite::Result<Unsent> {
 fn insert(transaction: &Transaction<'_>, reader: &str, letter: &DeadLetter) -> rusqlite::Result<()> {
     let (seq, last) = (letter.seq.cast_signed(), letter.last.cast_signed());
     transaction
-        .prepare_cached("INSERT OR REPLACE INTO dead_letter VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+        .prepare_cached(
+            "INSERT INTO dead_letter VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE
+             SET last = excluded.last, at_ms = excluded.at_ms, attempts = excluded.attempts, reason = excluded.reason",
+        )?
         .execute(params![reader, seq, last, letter.at_ms, letter.attempts, letter.reason])?;
     Ok(())
 }

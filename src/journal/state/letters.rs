@@ -1,10 +1,33 @@
 //! Dead letters by what they have in common: found, counted and dropped many at a time; and how many messages have arrived after all.
 use super::{DeadLetter, Error, State, letter};
-use rusqlite::{Params, params};
+use rusqlite::{Connection, Params, Transaction, TransactionBehavior, params};
 use std::collections::BTreeMap;
 
 pub(super) const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS resent (reader TEXT PRIMARY KEY, count INTEGER NOT NULL, at_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;";
+
+/// The count of dead letters stands beside them, kept by triggers: pages ask for it every two seconds, and to count a million takes 0.2 s. A letter in place of another is an
+/// update: what `REPLACE` takes out no trigger sees.
+const COUNTS: &str = "
+CREATE TABLE IF NOT EXISTS dead_letter_count (reader TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO dead_letter_count SELECT reader, count(*) FROM dead_letter WHERE NOT EXISTS (SELECT 1 FROM dead_letter_count) GROUP BY reader;
+CREATE TRIGGER IF NOT EXISTS dead_letter_more AFTER INSERT ON dead_letter BEGIN
+    INSERT INTO dead_letter_count VALUES (new.reader, 1) ON CONFLICT DO UPDATE SET count = count + 1;
+END;
+CREATE TRIGGER IF NOT EXISTS dead_letter_fewer AFTER DELETE ON dead_letter BEGIN
+    UPDATE dead_letter_count SET count = count - 1 WHERE reader = old.reader;
+END;";
+
+/// Makes the counts, where a database has none yet. Looked at first: to ask for them to be made waits for whoever writes.
+pub(super) fn keep_counts(connection: &Connection) -> rusqlite::Result<()> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'dead_letter_fewer')";
+    if connection.query_row(sql, [], |row| row.get(0))? {
+        return Ok(());
+    }
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+    transaction.execute_batch(COUNTS)?;
+    transaction.commit()
+}
 
 /// Which dead letters are meant: everything that is given must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -146,8 +169,9 @@ impl State {
     pub fn dead_letter_counts(&self) -> Result<BTreeMap<String, u64>, Error> {
         let failed = || Error::database(&self.path);
         let connection = self.lock();
-        let mut select =
-            connection.prepare_cached("SELECT reader, count(*) FROM dead_letter GROUP BY reader").map_err(failed())?;
+        let mut select = connection
+            .prepare_cached("SELECT reader, count FROM dead_letter_count WHERE count > 0")
+            .map_err(failed())?;
         let rows = select.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())));
         rows.and_then(Iterator::collect).map_err(failed())
     }
@@ -276,5 +300,44 @@ mod tests {
         state.arrived("ehr", 1, 70).unwrap();
         assert_eq!(state.resent().unwrap(), BTreeMap::from([("ehr".to_owned(), (2, 70))]));
         assert_eq!((state.dead_letter_counts().unwrap(), state.unsent_of("ehr", 1).unwrap()), (counts([1, 1]), None));
+    }
+
+    #[test]
+    fn what_is_counted_beside_the_letters_is_what_there_is() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = Directory::open(temporary.path()).unwrap();
+        let state = State::open(&directory).unwrap();
+        let keep = |reader: &str, seq: u64, attempts: u32| {
+            let letter = DeadLetter { seq, last: seq, at_ms: 5, attempts, reason: "HTTP 422".into() };
+            state.keep_dead_letter(reader, &letter).unwrap();
+        };
+        let agree = |state: &State| {
+            let connection = state.lock();
+            let sql = "SELECT reader, count(*) FROM dead_letter GROUP BY reader";
+            let mut select = connection.prepare(sql).unwrap();
+            let rows = select.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()))).unwrap();
+            let counted: BTreeMap<String, u64> = rows.map(Result::unwrap).collect();
+            drop(select);
+            drop(connection);
+            assert_eq!(state.dead_letter_counts().unwrap(), counted);
+        };
+        (1..9).for_each(|seq| keep(if seq % 3 == 0 { "lab" } else { "ehr" }, seq, 1));
+        // The same letters once more: in place of what was there.
+        (1..9).for_each(|seq| keep(if seq % 3 == 0 { "lab" } else { "ehr" }, seq, 2));
+        agree(&state);
+        assert!(state.drop_dead_letter("ehr", 2, 8).unwrap() && state.forget_dead_letter("lab", 3).unwrap());
+        state.drop_dead_letters(&Letters::of("lab"), 9, None, 50).unwrap();
+        state.arrived("ehr", 4, 60).unwrap();
+        agree(&state);
+        // A database of before: counted once.
+        let connection = state.lock();
+        connection
+            .execute_batch(
+                "DROP TRIGGER dead_letter_more; DROP TRIGGER dead_letter_fewer; DROP TABLE dead_letter_count;",
+            )
+            .unwrap();
+        drop(connection);
+        drop(state);
+        agree(&State::open(&directory).unwrap());
     }
 }
