@@ -220,6 +220,7 @@ fn endpoints(metrics_open: bool) -> Vec<Endpoint> {
         ("post", "/api/v1/rosters/reviews/{id}", Need::Operate, post(api::reviews::decide)),
         ("get", "/api/v1/messages/{seq}", Need::View, get(api::messages::facts)),
         ("get", "/api/v1/messages/{seq}/raw", Need::Phi, get(api::messages::raw)),
+        ("post", "/api/v1/messages/{seq}/resend", Need::Operate, post(api::again::resend)),
     ]
 }
 

@@ -10,6 +10,7 @@ use crate::journal::{DeadLetter, View};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use many::Many;
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -220,7 +221,9 @@ fn send_many(view: &mut View, many: &Many, anyway: bool, config: Config) -> anyh
 
 fn outlets(mut config: Config) -> anyhow::Result<Outlets> {
     let plans = plans(&with_plans(config.mappings.take(), config.listeners)?)?;
-    Ok(Outlets { plans: Arc::new(plans), routes: config.routes })
+    let who = "handoff dead-letters".into();
+    let by = resend::Mappings::Current;
+    Ok(Outlets { plans: Arc::new(plans), routes: config.routes, doors: BTreeMap::new(), by, who })
 }
 
 /// Says what has come of a message; whether it has arrived.

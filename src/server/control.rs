@@ -218,9 +218,14 @@ impl Control {
         self.ask(Command::Journal).await
     }
 
-    /// By what a dead letter is sent again; `None` once the gateway is going down.
+    /// By what messages are sent again; `None` once the gateway is going down.
     pub async fn outlets(&self) -> Option<Outlets> {
         self.ask(Command::Outlets).await
+    }
+
+    /// The same for somebody whose name is kept with what is sent.
+    pub async fn outlets_for(&self, who: &Arc<str>) -> Option<Outlets> {
+        Some(Outlets { who: Arc::clone(who), ..self.outlets().await? })
     }
 
     /// Coordinated care, where the gateway has it; `None` once the gateway is going down.

@@ -295,7 +295,7 @@ pub(in super::super) async fn resend(
     let (Path(id), Query(asked)) = (id?, asked?);
     let after = number(asked.after)?;
     tracing::info!(audit = true, token = %who, id, "messages of a code to be sent again");
-    let Resent { sent, results, next } = send_messages(&shared, id, after, asked.anyway, RESEND_TIME).await?;
+    let Resent { sent, results, next } = send_messages(&shared, &who, id, (after, asked.anyway), RESEND_TIME).await?;
     tracing::info!(audit = true, token = %who, id, sent, "messages of a code sent again");
     let messages: Vec<_> =
         results.into_iter().map(|(seq, result, why)| json!({ "seq": seq, "result": result, "reason": why })).collect();
@@ -315,12 +315,12 @@ pub(crate) struct Resent {
 /// Sends messages of a code once more, the oldest first, for so long at most.
 pub(crate) async fn send_messages(
     shared: &Arc<Shared>,
+    who: &Arc<str>,
     id: u64,
-    after: u64,
-    anyway: bool,
+    (after, anyway): (u64, bool),
     time: Duration,
 ) -> Result<Resent, Problem> {
-    let outlets = shared.control.outlets().await.ok_or_else(Problem::stopping)?;
+    let outlets = shared.control.outlets_for(who).await.ok_or_else(Problem::stopping)?;
     let Some(claim) = super::letters::Claim::take(shared, "codes", id) else {
         let remedy = "wait for the first to be answered";
         return Err(Problem::new(StatusCode::CONFLICT, "under way", "its messages are being sent just now", remedy));
@@ -378,7 +378,7 @@ async fn again(view: &mut View, seq: u64, outlets: &Outlets, anyway: bool) -> Re
             false => routes.push(options.clone()),
         }
     }
-    let outlets = Outlets { plans: Arc::clone(&outlets.plans), routes };
+    let outlets = Outlets { routes, ..outlets.clone() };
     let at_ms = jiff::Timestamp::now().as_millisecond();
     let letter = DeadLetter { seq, last: seq, at_ms, attempts: 0, reason: String::new() };
     Ok(match resend::letter(view, UNTRANSLATED, &letter, record, &outlets, anyway).await {

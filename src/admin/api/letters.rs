@@ -117,7 +117,7 @@ pub(in super::super) async fn resend(
     let Path((route, seq)) = letter?;
     // Before it is done: whoever asked may not wait for the answer.
     tracing::info!(audit = true, token = %who, route, seq, "dead letter to be sent again");
-    let sent = send_again(&shared, &route, seq, None, false).await?.map_err(|error| {
+    let sent = send_again(&shared, &who, (&route, seq), None, false).await?.map_err(|error| {
         let remedy = "change the mappings or the routes and reload, send an edited copy with `handoff dead-letters resend --with`, or drop it";
         Problem::new(StatusCode::CONFLICT, "cannot be sent", error.to_string(), remedy)
     })?;
@@ -133,12 +133,12 @@ pub(in super::super) async fn resend(
 /// Sends a dead letter once more, or an edited copy in its place; what has come of it at each route, or why it was not sent at all.
 pub(crate) async fn send_again(
     shared: &Arc<Shared>,
-    route: &str,
-    seq: u64,
+    who: &Arc<str>,
+    (route, seq): (&str, u64),
     edited: Option<Vec<u8>>,
     anyway: bool,
 ) -> Result<Result<Vec<Sent>, ResendError>, Problem> {
-    let outlets = shared.control.outlets().await.ok_or_else(Problem::stopping)?;
+    let outlets = shared.control.outlets_for(who).await.ok_or_else(Problem::stopping)?;
     let Some(claim) = Claim::take(shared, route, seq) else {
         let remedy = "wait for the first to be answered";
         return Err(Problem::new(StatusCode::CONFLICT, "under way", "it is being sent again just now", remedy));
@@ -202,7 +202,8 @@ pub(crate) fn failed(error: Error) -> Problem {
 }
 
 /// A dead letter that is being sent; free again when dropped.
-pub(super) struct Claim {
+#[derive(Debug)]
+pub(crate) struct Claim {
     shared: Arc<Shared>,
     letter: (String, u64),
 }

@@ -45,7 +45,7 @@ pub(in super::super) async fn resend(
     let meant = meant(Some(route.clone()), asked.reason, asked.since.as_deref())?;
     tracing::info!(audit = true, token = %who, route, limit, "dead letters to be sent again");
     let Done { sent, results, next } =
-        send_many(&shared, (meant, expected), Some((route.clone(), after)), limit, RESEND_TIME).await?;
+        send_many(&shared, &who, (meant, expected), Some((route.clone(), after)), limit, RESEND_TIME).await?;
     tracing::info!(audit = true, token = %who, route, sent, "dead letters sent again");
     let results: Vec<_> = results
         .into_iter()
@@ -76,12 +76,13 @@ pub(crate) struct Outcome {
 /// Sends dead letters once more, in their order, for so long at most; nothing is done where there are not as many as are expected.
 pub(crate) async fn send_many(
     shared: &Arc<Shared>,
+    who: &Arc<str>,
     (meant, expected): (Letters, Option<u64>),
     after: Option<(String, u64)>,
     limit: usize,
     time: Duration,
 ) -> Result<Done, Problem> {
-    let outlets = shared.control.outlets().await.ok_or_else(Problem::stopping)?;
+    let outlets = shared.control.outlets_for(who).await.ok_or_else(Problem::stopping)?;
     let (runtime, shared) = (tokio::runtime::Handle::current(), Arc::clone(shared));
     blocking(move || {
         let (mut view, began) = (view(&shared.data)?, Instant::now());

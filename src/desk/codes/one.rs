@@ -257,7 +257,8 @@ pub(in crate::desk) async fn resend(
     let Form(going) = going.map_err(|_| super::bad("a field of the form has no usable value"))?;
     read(&desk, id).await?;
     tracing::info!(audit = true, user = %session.who, id, "messages of a code to be sent again");
-    let Resent { sent, results, next } = send_messages(&desk.admin, id, going.after, false, TURN).await?;
+    let Resent { sent, results, next } =
+        send_messages(&desk.admin, &session.who, id, (going.after, false), TURN).await?;
     tracing::info!(audit = true, user = %session.who, id, sent, "messages of a code sent again");
     let failed = going.failed + results.len() as u64 - sent;
     let sent = going.sent + sent;

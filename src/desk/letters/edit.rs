@@ -72,7 +72,7 @@ pub(in crate::desk) async fn send(
     let raw = format!("{}\r", lines.trim_end().replace('\n', "\r")).into_bytes();
     tracing::info!(audit = true, user = %session.who, route, seq, "edited copy of a dead letter to be sent");
     // Whoever edits a copy of it has looked at it; whether something newer has gone out is told all the same.
-    let came: Came = send_again(&desk.admin, &route, seq, Some(raw), false).await?;
+    let came: Came = send_again(&desk.admin, &session.who, (&route, seq), Some(raw), false).await?;
     let arrived = came.as_ref().is_ok_and(|sent| sent.iter().all(|sent| sent.failure.is_none()));
     tracing::info!(audit = true, user = %session.who, route, seq, arrived, "edited copy of a dead letter sent");
     let came = match &came {

@@ -171,7 +171,8 @@ pub(in crate::desk) async fn act(
         }
         None => {
             tracing::info!(audit = true, user = %session.who, route = chosen.route, expected, "dead letters to be sent again");
-            let Done { sent, results, next } = send_many(&desk.admin, (meant, None), after, TURN_MAX, TURN).await?;
+            let Done { sent, results, next } =
+                send_many(&desk.admin, &session.who, (meant, None), after, TURN_MAX, TURN).await?;
             tracing::info!(audit = true, user = %session.who, route = chosen.route, sent, "dead letters sent again");
             chosen.sent += sent;
             chosen.failed += results.len() as u64 - sent;

@@ -34,7 +34,7 @@ pub(super) fn table(seq: u64, told: &Told, states: &[RouteStatus], session: &Ses
                 }
             }
         }
-        @if may { p { a href={ "/messages/" (seq) "/preview" } { "Compare with what the mappings of today make of it" } } }
+        @if may { p { a href={ "/messages/" (seq) "/preview" } { "Compare with what the mappings of today make of it, and send it again…" } } }
     }
 }
 
@@ -79,9 +79,7 @@ fn remedy(route: &str, status: &Status, states: &[RouteStatus]) -> &'static str 
         Status::Errored(letter) => of_reason(&letter.reason),
         Status::Queued if held => "start the route, from the dashboard",
         Status::Queued => "nothing: it is tried again by itself",
-        Status::Unsent(unsent) if unsent.dropped => {
-            "nothing: somebody dropped it; `handoff replay` sends it all the same"
-        }
+        Status::Unsent(unsent) if unsent.dropped => "nothing: somebody dropped it; it can be sent all the same",
         Status::Unsent(_) => "nothing: the route passes such answers over, as its `replies` say",
         Status::Sent | Status::Filtered | Status::Before => "",
     }

@@ -196,14 +196,41 @@ fn a_dead_letter_is_sent_again_once_somebody_has_seen_what_would_be_sent() {
     assert!(!desk.sign_in("viewer").get("/messages/1").body.contains("/messages/1/preview"), "nothing for who may not");
     let preview = operator.get("/messages/1/preview").body;
     assert!(preview.contains("The mappings have not changed") && preview.contains("Send message 1 again"), "{preview}");
+    assert!(preview.contains("dead letter") && !preview.contains("name=\"overwrite\""), "{preview}");
     let route = attribute(element(&preview, "name=\"route\""), "value").to_owned();
-    let form = format!("csrf={}&route={route}", operator.csrf());
-    let sent = operator.ask("POST", "/messages/1/resend", &[], &form);
+    let form = format!("csrf={}&mappings=current&seen=0", operator.csrf());
+    let post = |form: &str| operator.ask("POST", "/messages/1/resend", &[], form);
+    for wrong in [form.clone(), format!("csrf={}&route={route}", operator.csrf())] {
+        assert_eq!(post(&wrong).status, 400, "{wrong}");
+    }
+    let form = format!("{form}&route={route}");
+    let sent = post(&form);
     assert!(sent.status == 200 && sent.body.contains("It has arrived at"), "{}", sent.body);
     assert!(found(&operator, "state=errored").is_empty());
-    assert_eq!(operator.ask("POST", "/messages/1/resend", &[], &form).status, 404, "it is none any more");
+    let twice = post(&form);
+    assert!(twice.status == 409 && twice.body.contains("sent again since you looked"), "{}", twice.body);
+    let page = operator.get("/messages/1").body;
+    let told = page.split("id=\"again\"").nth(1).unwrap();
+    assert!(
+        told.contains("arrived") && told.contains(">operator<") && told.contains(env!("CARGO_PKG_VERSION")),
+        "{told}"
+    );
+
+    // Older than another of the same patient that the route has delivered: that is told, and takes a tick.
+    peer.exchange(&update("ill", "NEW"));
+    let seen = |page: &str| page.split("name=\"seen\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let preview = wait_for("the later one", || {
+        Some(operator.get("/messages/1/preview").body).filter(|page| page.contains("name=\"overwrite\""))
+    });
+    assert!(preview.contains("may bring an older state back") && preview.contains("href=\"/messages/2\""), "{preview}");
+    let form = format!("csrf={}&mappings=current&route=ehr&seen={}", operator.csrf(), seen(&preview));
+    let refused = post(&form);
+    assert!(refused.status == 409 && refused.body.contains("1 later message of the same patient"), "{}", refused.body);
+    assert_eq!(server.requests().len(), 3);
+    let sent = post(&format!("{form}&overwrite=1"));
+    assert!(sent.status == 200 && sent.body.contains("It has arrived at"), "{}", sent.body);
     let log = desk.gateway.stop();
-    assert!(log.contains("dead letter sent again") && log.contains("user=operator"), "{log}");
+    assert!(log.contains("message sent again") && log.contains("user=operator"), "{log}");
 }
 
 #[test]
@@ -221,7 +248,7 @@ fn the_preview_shows_what_the_mappings_of_today_change() {
         (!page.contains("have not changed")).then_some(page)
     });
     assert!(preview.contains("Patient.identifier") && preview.contains("urn:example:today"), "{preview}");
-    assert!(preview.contains("dead letter of no route"), "{preview}");
+    assert!(preview.contains("those of then") && preview.contains("value=\"original\""), "{preview}");
     let masked = desk.sign_in("operator").get("/messages/1/preview").body;
     assert!(masked.contains("Patient.identifier") && !masked.contains("urn:example:today"), "{masked}");
     // The page shows what was sent, and on demand what would be.
