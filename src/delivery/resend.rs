@@ -29,6 +29,8 @@ pub struct Outlets {
     pub doors: BTreeMap<String, Door>,
     /// By which mappings.
     pub by: Mappings,
+    /// An edited copy goes out in place of the message.
+    pub edited: bool,
     /// Who sends: a user or a token.
     pub who: Arc<str>,
 }
@@ -121,6 +123,14 @@ pub enum ResendError {
         /// The route.
         route: String,
     },
+    /// Somebody holds the route back.
+    #[error("{route} is {how}; start it, then send it again")]
+    Held {
+        /// The route.
+        route: String,
+        /// `paused` or `stopped`.
+        how: String,
+    },
     /// No route would take it.
     #[error("no route of the configuration wants it")]
     NoRoute,
@@ -154,6 +164,11 @@ pub async fn letter(
     if outlets.routes.iter().filter(wanted).any(|options| options.target.wants_bundle()) {
         prepare(letter.seq, record.clone(), &outlets.plans, true, by).map_err(ResendError::Nothing)?;
     }
+    for Options { route, .. } in outlets.routes.iter().filter(wanted) {
+        if let Some(how) = view.state().hold(&route.name)? {
+            return Err(ResendError::Held { route: route.name.clone(), how });
+        }
+    }
     if !anyway {
         for Options { route, target, .. } in outlets.routes.iter().filter(wanted) {
             if let Some(newer) = overtaken(view, &live, route, target)? {
@@ -173,6 +188,9 @@ pub async fn letter(
         let failure = match prepared {
             Ok(prepared) => {
                 let mut fact = prepared.fact(name, &outlets.who, None);
+                if outlets.edited {
+                    fact.mappings = format!("edited copy, {}", fact.mappings);
+                }
                 fact.failure = deliver(prepared.live, options.target.clone(), name).await.err();
                 state.note_resend(&fact)?;
                 fact.failure

@@ -30,30 +30,44 @@ pub(super) async fn enter(State((desk, need)): State<(Arc<Desk>, Need)>, request
     let part = request.headers().contains_key(PART);
     let session =
         cookie(request.headers(), desk.cookie_name()).and_then(|secret| desk.sessions.find(secret, Instant::now()));
-    let mut answer = match admit(need, session.clone(), request, part).await {
-        Ok(request) => {
-            // Files of ours are served however many pages are being made.
-            let place = if need == Need::Nobody { None } else { Some(desk.admin.requests.try_acquire()) };
-            match place {
-                Some(Err(_)) => {
-                    let detail = format!("{REQUESTS_MAX} requests are under way");
-                    let problem =
-                        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail, "ask again in a moment");
-                    Fault::from(problem.retry_after(1)).into_response()
-                }
-                _ => next.run(request).await,
-            }
+    // Files of ours are served however many pages are being made; all else has its place before any of its body is read.
+    let place = if need == Need::Nobody { None } else { Some(desk.admin.requests.try_acquire()) };
+    let mut answer = if let Some(Err(_)) = place {
+        let detail = format!("{REQUESTS_MAX} requests are under way");
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail, "ask again in a moment");
+        Fault::from(problem.retry_after(1)).into_response()
+    } else {
+        match admit(need, session.clone(), request, part).await {
+            Ok(request) => next.run(request).await,
+            Err(answer) => *answer,
         }
-        Err(answer) => *answer,
     };
+    if let Some(fault) = misread(&answer) {
+        answer = fault.into_response();
+    }
     if let Some(fault) = answer.extensions_mut().remove::<Fault>() {
         answer = fault::shown(&fault, session.as_deref().filter(|_| !part));
     }
+    secured(&mut answer);
+    answer
+}
+
+fn secured(answer: &mut Response) {
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     // Without a referrer a browser does not say either where a form comes from (`Origin: null`), and the guard would take it for another site's.
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
-    answer
+}
+
+/// What the framework says, in plain text, of a path, query or form that it cannot read: as a page.
+fn misread(answer: &Response) -> Option<Fault> {
+    let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let plain = answer.status().is_client_error() && kind.starts_with("text/plain");
+    let remedy = "go back, and choose from a page of the desk";
+    plain.then(|| {
+        let detail = "a part of the address, or a field of the form, has no usable value";
+        Fault::from(Problem::new(answer.status(), "not understood", detail, remedy))
+    })
 }
 
 async fn admit(
@@ -126,6 +140,31 @@ fn to_sign_in(request: &Request, part: bool) -> Response {
         _ => String::new(),
     };
     Redirect::to(&format!("/sign-in{query}")).into_response()
+}
+
+/// Nothing is under this address: a page for a browser, `None` for everybody else.
+pub(super) async fn nothing(State(desk): State<Arc<Desk>>, request: Request) -> Response {
+    let asked = request.headers().get(header::ACCEPT).and_then(|kinds| kinds.to_str().ok()).unwrap_or_default();
+    let is_api = request.uri().path().starts_with("/api/");
+    if is_api || !asked.contains("text/html") {
+        let remedy = "see /api/v1/openapi.json for what there is";
+        return Problem::not_found("there is nothing under this path", remedy).into_response();
+    }
+    let session =
+        cookie(request.headers(), desk.cookie_name()).and_then(|secret| desk.sessions.find(secret, Instant::now()));
+    let remedy = match &session {
+        Some(_) => "choose a page on the left; an address may have been cut, or be of another version",
+        None => "sign in, and choose a page; an address may have been cut",
+    };
+    let fault = Fault::for_anybody(Problem::new(
+        StatusCode::NOT_FOUND,
+        "no such page",
+        "there is nothing under this address",
+        remedy,
+    ));
+    let mut answer = fault::shown(&fault, session.as_deref());
+    secured(&mut answer);
+    answer
 }
 
 /// The value of a cookie.

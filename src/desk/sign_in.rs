@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -52,7 +53,7 @@ pub(super) async fn enter(
     // A token cannot be guessed, so a good one is always let in; a password can, so none is even compared once too many were wrong.
     let guesses =
         filled.token.is_empty() && desk.admin.failures.are_over(address, Instant::now(), options.failures_max);
-    let found = if guesses { None } else { known(&desk, filled).await? };
+    let found = if guesses { None } else { known(&desk, filled, address).await? };
     let Some((who, roles)) = found else {
         let (status, why) = if desk.admin.failures.note(address, Instant::now(), options.failures_max) {
             (StatusCode::UNAUTHORIZED, "No user has this name and this password, and no token reads so.")
@@ -81,12 +82,16 @@ pub(super) async fn leave(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> 
 }
 
 /// Who that is, and what they may do.
-async fn known(desk: &Arc<Desk>, filled: Filled) -> Result<Option<(String, Roles)>, Problem> {
+async fn known(desk: &Arc<Desk>, filled: Filled, address: IpAddr) -> Result<Option<(String, Roles)>, Problem> {
     if !filled.token.is_empty() {
         let token = find_token(&desk.admin.options.tokens, filled.token.trim());
         return Ok(token.map(|token| (token.name.clone(), Roles(vec![token.role]))));
     }
     let Ok(_alone) = desk.comparing.acquire().await else { return Ok(None) };
+    // While it waited others may have guessed too often.
+    if desk.admin.failures.are_over(address, Instant::now(), desk.admin.options.failures_max) {
+        return Ok(None);
+    }
     let shared = Arc::clone(desk);
     let found = tokio::task::spawn_blocking(move || {
         let found = users::find(&shared.admin.options.users, &filled.name, &filled.password);

@@ -132,6 +132,9 @@ fn standing(options: &Options, standings: &Standings, seq: u64, record: &Record)
         _ if options.target.acknowledges() => Standing::Acknowledges,
         // Whether the route wants it or not: its filter may be another by the time that it comes to it.
         None | Some(Known::Waiting) => Standing::Due,
+        Some(Known::Before | Known::Settled) if standings.arrived_again(&options.route.name, seq) => {
+            Standing::Delivered
+        }
         Some(Known::Before) => Standing::Before,
         Some(Known::Unsent(unsent)) if unsent.dropped => Standing::Dropped,
         Some(Known::Unsent(_)) => Standing::Skipped,

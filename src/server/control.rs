@@ -8,6 +8,7 @@ use crate::delivery::{Mishap, Parked};
 use crate::journal;
 use crate::mapping::Plan;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -61,6 +62,10 @@ pub struct ListenerStatus {
     pub certificate: Option<PathBuf>,
     /// Open connections.
     pub connections: u64,
+    /// How many of each address.
+    pub peers: Vec<(IpAddr, u64)>,
+    /// What may be told of how it is configured: names and values.
+    pub told: Vec<(&'static str, String)>,
     /// So long without a message is worth an alert.
     pub silence: Option<Silence>,
     /// Messages taken since it was started.

@@ -270,7 +270,7 @@ impl Gateway {
             }
             Command::Outlets(answer) => {
                 let (plans, routes, doors) = (Arc::clone(&self.plans), self.lanes.options(), self.lanes.doors());
-                _ = answer.send(Outlets { plans, routes, doors, by: Mappings::Current, who: "".into() });
+                _ = answer.send(Outlets { plans, routes, doors, by: Mappings::Current, edited: false, who: "".into() });
             }
             Command::Care(answer) => _ = answer.send(self.care()),
             Command::Mappings(answer) => _ = answer.send(self.mappings()),

@@ -8,7 +8,7 @@ use super::super::problem::Problem;
 use super::letters::{Claim, failed, is_name};
 use super::messages::record;
 use super::page::bad_query;
-use super::{blocking, view};
+use super::{blocking, noted, view};
 use crate::delivery::Undone;
 use crate::delivery::resend::{self, Mappings, Outlets, Prepared, ResendError};
 use crate::journal::{Record, SentAgain};
@@ -254,7 +254,7 @@ async fn carry_out(
         work.push((prospect.clone(), prepared));
     }
     // Before it is done: whoever asked may not wait for the answer.
-    note(asker, wanted);
+    note(asker, wanted)?;
     let mut tasks = JoinSet::new();
     for (prospect, prepared) in work {
         let (data, outlets, record) = (shared.data.clone(), outlets.clone(), looked.record.clone());
@@ -289,15 +289,15 @@ fn refused(route: &str, why: &str, remedy: &str) -> Problem {
     Problem::new(StatusCode::CONFLICT, "cannot be sent", detail, remedy)
 }
 
-fn note(asker: &Asker, wanted: &Wanted) {
+fn note(asker: &Asker, wanted: &Wanted) -> Result<(), Problem> {
     let Wanted { seq, by, overwrite, filtered, .. } = wanted;
     let (routes, mappings) = (wanted.routes.join(","), by.name());
     match asker {
         Asker::Token(who) => {
-            tracing::info!(audit = true, token = %who, seq, routes, mappings, overwrite, filtered, "message to be sent again");
+            noted!(token = %who, seq, routes, mappings, overwrite, filtered, "message to be sent again")
         }
         Asker::User(who) => {
-            tracing::info!(audit = true, user = %who, seq, routes, mappings, overwrite, filtered, "message to be sent again");
+            noted!(user = %who, seq, routes, mappings, overwrite, filtered, "message to be sent again")
         }
     }
 }

@@ -8,7 +8,7 @@ use super::super::gate::Who;
 use super::super::problem::Problem;
 use super::messages::{kind, record};
 use super::page::{LIMIT, LIMIT_MAX, bad_query, limit, number};
-use super::{blocking, time, view};
+use super::{blocking, noted, time, view};
 use crate::delivery::UNTRANSLATED;
 use crate::delivery::resend::{self, Outlets, ResendError};
 use crate::facets::Facets;
@@ -116,7 +116,7 @@ pub(in super::super) async fn list(
         Ok((codes.len(), json!({ "codes": codes, "next": next, "count": count, "full": full })))
     })
     .await?;
-    tracing::info!(audit = true, token = %who, count, "codes read");
+    noted!(look = true, token = %who, count, "codes read")?;
     Ok(Json(answer))
 }
 
@@ -128,7 +128,7 @@ pub(in super::super) async fn show(
 ) -> Result<Json<Value>, Problem> {
     let Path(id) = id?;
     let item = blocking(move || find(&view(&shared.data)?, id)).await?;
-    tracing::info!(audit = true, token = %who, id, "code read");
+    noted!(look = true, token = %who, id, "code read")?;
     Ok(Json(shown(&item, role)))
 }
 
@@ -373,6 +373,12 @@ async fn again(view: &mut View, seq: u64, outlets: &Outlets, anyway: bool) -> Re
     // What routes take messages as they came has not changed.
     let (mut routes, mut due) = (Vec::new(), Vec::new());
     for options in outlets.routes.iter().filter(|options| options.target.wants_bundle()) {
+        // What came before the route was there, or was dropped, is not its business: that is sent to it from the message's own page.
+        let name = &options.route.name;
+        let before = view.state().begun(name).map_err(failed)?.is_some_and(|begun| seq < begun);
+        if before || view.state().unsent_of(name, seq).map_err(failed)?.is_some_and(|unsent| unsent.dropped) {
+            continue;
+        }
         match resend::is_due(view.state(), &options.route, seq, &record).map_err(failed)? {
             true => due.push(options.route.name.clone()),
             false => routes.push(options.clone()),

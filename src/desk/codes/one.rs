@@ -1,7 +1,7 @@
 //! One code: where it came from, what it is to mean, and its messages sent again.
 use super::standing;
 use crate::admin::api::codes::{Resent, code_text, dismiss_one, failed, find, send_messages, settle_with, unresolved};
-use crate::admin::api::{blocking, view};
+use crate::admin::api::{blocking, noted, view};
 use crate::admin::credentials::Need;
 use crate::admin::problem::Problem;
 use crate::desk::Desk;
@@ -73,7 +73,7 @@ pub(in crate::desk) async fn page(
 ) -> Result<Html<String>, Fault> {
     let Path(id) = id.map_err(Problem::from)?;
     let found = read(&desk, id).await?;
-    tracing::info!(audit = true, user = %session.who, id, "code read");
+    noted!(look = true, user = %session.who, id, "code read")?;
     Ok(Html(whole(&session, &found, &Meaning::default(), html! {}).into_string()))
 }
 

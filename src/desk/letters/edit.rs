@@ -1,6 +1,7 @@
 //! An edited copy of a dead letter, sent in its place. Whoever does this operates and may read messages.
 use super::one::{Came, Which, read, shown};
 use crate::admin::api::letters::send_again;
+use crate::admin::api::noted;
 use crate::admin::credentials::Need;
 use crate::admin::problem::Problem;
 use crate::desk::Desk;
@@ -52,7 +53,7 @@ pub(in crate::desk) async fn page(
     }
     // A copy in other letters than those that came would not be a copy.
     let text = String::from_utf8(record.raw).map_err(|_| not_here("the message is not written in UTF-8"))?;
-    tracing::info!(audit = true, user = %session.who, route, seq, "dead letter read");
+    noted!(look = true, user = %session.who, route, seq, "dead letter read")?;
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     Ok(Html(whole(&session, &route, seq, &text, html! {}).into_string()))
 }

@@ -2,6 +2,7 @@
 use super::preview::{self, Compared};
 use super::{Number, Signed, Which};
 use crate::admin::api::again::{Asker, Came, Looked, Wanted, look, names, send};
+use crate::admin::api::{blocking, noted};
 use crate::admin::credentials::Need;
 use crate::admin::problem::Problem;
 use crate::delivery::resend::Mappings;
@@ -33,13 +34,13 @@ pub(in crate::desk) async fn page(
     let phi = session.may(Need::Phi);
     let outlets = desk.admin.control.outlets().await.ok_or_else(Problem::stopping)?;
     let looked = look(&desk.admin, seq).await?;
-    let compared = crate::admin::api::blocking(move || {
+    let compared = blocking(move || {
         let difference = preview::difference(&outlets.plans, &looked.record, phi);
         Ok((difference, looked))
     });
     let (difference, looked) = compared.await?;
     if phi {
-        tracing::info!(audit = true, user = %session.who, seq, "message read");
+        noted!(look = true, user = %session.who, seq, "message read")?;
     }
     let content = html! {
         nav.crumbs aria-label="Where this is" { a href="/messages" { "Messages" } " / " a href={ "/messages/" (seq) } { (seq) } " / send again" }

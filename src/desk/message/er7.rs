@@ -106,11 +106,11 @@ fn one(message: Message<'_>, segment: usize, leaves: &[Leaf<'_>], first: usize, 
                 @let span = message.field(segment, number);
                 @let part = before(leaves, &mut next, span.end);
                 @if id.is_header() && number <= 2 {
-                    span.mark title=(title(id, number)) { (punctuation(message.bytes(span))) }
+                    span.mark title=(title(name, id, number)) { (punctuation(message.bytes(span))) }
                 } @else {
                     span.mark { (separator) }
                     @if !span.is_empty() {
-                        span.field title=(title(id, number)) {
+                        span.field title=(title(name, id, number)) {
                             (field(message, span, leaves.get(part.clone()).unwrap_or_default(), first + part.start, phi))
                         }
                     }
@@ -121,9 +121,32 @@ fn one(message: Message<'_>, segment: usize, leaves: &[Leaf<'_>], first: usize, 
 }
 
 /// `PID-3 Patient identifier list`
-fn title(id: SegmentId, number: usize) -> String {
+fn title(name: &str, id: SegmentId, number: usize) -> String {
     let field = u16::try_from(number).ok().and_then(|number| names::segment(id.as_str())?.field(number));
-    format!("{id}-{number} {}", field.map_or("", |field| field.name))
+    format!("{name}-{number} {}", field.map_or("", |field| field.name))
+}
+
+/// Where a value stands, for somebody who may not read messages without what may be no name of a segment at all.
+pub(super) fn place_of<'l>(leaf: &'l Leaf<'_>, phi: bool) -> Cow<'l, str> {
+    masked_place(&leaf.story.place, phi)
+}
+
+/// Why a value went nowhere; without naming a segment that may be none.
+pub(super) fn why_of<'l>(leaf: &'l Leaf<'_>, phi: bool) -> Option<&'l str> {
+    let Standing::Nowhere(reason) = leaf.story.standing else { return None };
+    let plain = matches!(place_of(leaf, phi), Cow::Borrowed(_));
+    Some(leaf.story.why.as_deref().filter(|_| plain).unwrap_or(reason.text()))
+}
+
+/// The same of a text that begins with a segment, such as `PID-3.1`, `OBX(2)-5`.
+pub(super) fn masked_place(place: &str, phi: bool) -> Cow<'_, str> {
+    let end = place.find(|letter: char| !letter.is_alphanumeric()).unwrap_or(place.len());
+    let (name, rest) = place.split_at(end);
+    match SegmentId::new(name.as_bytes()) {
+        _ if phi => Cow::Borrowed(place),
+        Some(id) if is_known(id) => Cow::Borrowed(place),
+        _ => Cow::Owned(format!("???{rest}")),
+    }
 }
 
 /// Whether it is the name of a segment, or of one of a site (Z).
@@ -148,11 +171,11 @@ fn value(leaf: &Leaf<'_>, number: usize, bytes: &[u8], phi: bool) -> Markup {
     let (class, word, why) = match leaf.story.standing {
         Standing::Mapped => ("leaf mapped", "mapped", None),
         Standing::ReadOnly => ("leaf read", "read only, to decide something", None),
-        Standing::Nowhere(reason) => ("leaf lost", "nowhere", Some(leaf.story.why.as_deref().unwrap_or(reason.text()))),
+        Standing::Nowhere(_) => ("leaf lost", "nowhere", why_of(leaf, phi)),
     };
     let to: Vec<String> = leaf.to.iter().map(|number| format!("v{number}")).collect();
     html! {
-        span class=(class) id={ "l" (number) } data-to=(to.join(" ")) data-path=(leaf.story.place) data-name=(leaf.name) data-word=(word) data-why=[why] {
+        span class=(class) id={ "l" (number) } data-to=(to.join(" ")) data-path=(place_of(leaf, phi)) data-name=(leaf.name) data-word=(word) data-why=[why] {
             @if phi || leaf.plain { (cut(&text(bytes))) } @else { (MASKED) }
         }
     }

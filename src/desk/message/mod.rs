@@ -25,7 +25,7 @@ use super::session::Session;
 use super::shell::{self, Tab};
 use super::standing::{self, Status};
 use crate::admin::api::messages::{record, show, shown_kind};
-use crate::admin::api::{blocking, view};
+use crate::admin::api::{blocking, noted, view};
 use crate::admin::credentials::Need;
 use crate::admin::problem::Problem;
 use crate::delivery::Plans;
@@ -114,7 +114,7 @@ pub(super) async fn page(
     })
     .await?;
     if phi {
-        tracing::info!(audit = true, user = %session.who, seq, "message read");
+        noted!(look = true, user = %session.who, seq, "message read")?;
     }
     let states = desk.admin.control.routes().await;
     let content = html! {
@@ -239,13 +239,14 @@ fn provenance(seq: u64, told: &Told, shown: &Shown, phi: bool) -> Markup {
             }
             @if matches!(told.plans, Which::Then | Which::Now) {
                 nav.tabs aria-label="Mappings" {
-                    @for (key, name) in [("then", "As it was sent"), ("now", "Mappings of today")] {
+                    @for (key, name) in [("then", "Mappings of then"), ("now", "Mappings of today")] {
                         a href=(address(show, key)) aria-current=[(key == now).then_some("true")] { (name) }
                     }
                 }
             }
             @if phi { a.button.end href={ "/messages/" (seq) "/raw" } download={ (seq) ".hl7" } { "Download HL7 v2" } }
         }
+        @if told.resends.iter().any(|sent| sent.failure.is_none()) { p.note { "It has been sent again since it came, perhaps by other mappings or as an edited copy: " a href="#again" { "what went out" } " is not shown here." } }
         @if told.plans == Which::Unknown { p.soft { "The mappings of then are not known; these are those of today." } }
         div.provenance {
             p.legend {
@@ -270,7 +271,7 @@ pub(super) async fn raw(
     let Path(seq) = number.map_err(Problem::from)?;
     let data = desk.admin.data.clone();
     let found = blocking(move || record(&mut view(&data)?, seq)).await?;
-    tracing::info!(audit = true, user = %session.who, seq, "message read");
+    noted!(look = true, user = %session.who, seq, "message read")?;
     let name = format!("attachment; filename=\"{seq}.hl7\"");
     Ok(([(header::CONTENT_DISPOSITION, name)], show(found)).into_response())
 }

@@ -2,15 +2,19 @@
 use super::er7::{self, Leaf};
 use super::fhir;
 use crate::desk::parts::{count, size};
-use crate::hl7::{Index, Options};
+use crate::hl7::{Index, Message, Options};
 use crate::mapping::usage::Standing;
-use crate::mapping::{Context, Failure, Finding, FindingCode, Plan, Scratch};
+use crate::mapping::{Context, Failure, Finding, FindingCode, Plan, Scratch, place};
 use maud::{Markup, html};
 
 /// A longer message is not explained field by field: that takes too long.
 const EXPLAINED_BYTES_MAX: usize = 8 << 20;
 /// The same for one of more segments.
 const EXPLAINED_SEGMENTS_MAX: usize = 2000;
+/// The same for one with a field of more parts: the parts of a field are told apart one after the other.
+const EXPLAINED_PARTS_MAX: usize = 4000;
+/// Findings that are looked at for those that are listed.
+const FINDINGS_MAX: usize = 1000;
 /// Segments, values and lines of JSON that a page shows.
 const SHOWN_MAX: (usize, usize) = (500, 4000);
 const LINES_MAX: usize = 6000;
@@ -34,7 +38,10 @@ pub(super) fn translated(seq: u64, raw: &[u8], plan: Option<&Plan>, received_ms:
     if index.parse(raw).is_err() {
         return unreadable(raw, phi);
     }
-    let long = raw.len() > EXPLAINED_BYTES_MAX || index.message(raw).segment_count() > EXPLAINED_SEGMENTS_MAX;
+    let message = index.message(raw);
+    let long = raw.len() > EXPLAINED_BYTES_MAX
+        || message.segment_count() > EXPLAINED_SEGMENTS_MAX
+        || most_parts(message, raw) > EXPLAINED_PARTS_MAX;
     let received = jiff::Timestamp::from_millisecond(received_ms).map(|time| time.to_string());
     let context = Context { received_at: received.as_deref().ok() };
     let mut scratch = Scratch::new();
@@ -55,7 +62,7 @@ pub(super) fn translated(seq: u64, raw: &[u8], plan: Option<&Plan>, received_ms:
             raw: er7::beginning(index.message(raw), phi, SHOWN_MAX.0),
             fhir: html! { p.note { "There is no Bundle: " (failure.text) } },
             lost: html! {},
-            findings: noticed(Some(&failure), plan, raw, &scratch),
+            findings: noticed(Some(&failure), plan, raw, &scratch, phi),
         },
         Ok((stories, explained)) => {
             let leaves = er7::leaves(scratch.message(raw), &stories, &explained);
@@ -68,8 +75,8 @@ pub(super) fn translated(seq: u64, raw: &[u8], plan: Option<&Plan>, received_ms:
                     @if explained.transcoded { p.soft { "Shown as UTF-8: the character set of the message can hide separators." } }
                 },
                 fhir: html! { (json) @if lines > 0 { p.note { "And " (count(lines as u64)) " lines more." } } },
-                lost: lost(&leaves),
-                findings: noticed(None, plan, raw, &scratch),
+                lost: lost(&leaves, phi),
+                findings: noticed(None, plan, raw, &scratch, phi),
             }
         }
     }
@@ -105,8 +112,25 @@ fn plainly(
             None => html! { (json) @if lines > 0 { p.note { "And " (count(lines as u64)) " lines more." } } },
         },
         lost: html! {},
-        findings: noticed(failure.as_ref(), plan, raw, scratch),
+        findings: noticed(failure.as_ref(), plan, raw, scratch, phi),
     }
+}
+
+/// Parts of the field that has the most.
+fn most_parts(message: Message<'_>, raw: &[u8]) -> usize {
+    let delimiters = message.delimiters();
+    let inner = [delimiters.component, delimiters.repetition, delimiters.subcomponent];
+    let (mut most, mut here) = (0, 0);
+    for byte in raw {
+        match *byte {
+            b'\r' | b'\n' => here = 0,
+            byte if byte == delimiters.field => here = 0,
+            byte if inner.contains(&byte) => here += 1,
+            _ => {}
+        }
+        most = most.max(here);
+    }
+    most
 }
 
 /// Bytes without a header.
@@ -124,7 +148,7 @@ fn unreadable(raw: &[u8], phi: bool) -> Translated {
 }
 
 /// How much arrived, and what went nowhere.
-fn lost(leaves: &[Leaf<'_>]) -> Markup {
+fn lost(leaves: &[Leaf<'_>], phi: bool) -> Markup {
     let of = |wanted: fn(&Standing) -> bool| leaves.iter().filter(|leaf| wanted(&leaf.story.standing)).count();
     let (mapped, read) = (of(|standing| *standing == Standing::Mapped), of(|standing| *standing == Standing::ReadOnly));
     let nowhere: Vec<&Leaf<'_>> =
@@ -140,7 +164,7 @@ fn lost(leaves: &[Leaf<'_>]) -> Markup {
                     thead { tr { th scope="col" { "Field" } th scope="col" { "Name" } th scope="col" { "Why it went nowhere" } } }
                     tbody {
                         @for leaf in nowhere.iter().take(LISTED_MAX) {
-                            tr { th scope="row" { code { (leaf.story.place) } } td { (leaf.name) } td { (leaf.story.why.as_deref().unwrap_or_default()) } }
+                            tr { th scope="row" { code { (er7::place_of(leaf, phi)) } } td { (leaf.name) } td { (er7::why_of(leaf, phi).unwrap_or_default()) } }
                         }
                     }
                 }
@@ -150,10 +174,12 @@ fn lost(leaves: &[Leaf<'_>]) -> Markup {
     }
 }
 
-fn noticed(failure: Option<&Failure>, plan: &Plan, raw: &[u8], scratch: &Scratch) -> Markup {
+fn noticed(failure: Option<&Failure>, plan: &Plan, raw: &[u8], scratch: &Scratch, phi: bool) -> Markup {
     let mut found: Vec<(&Finding, String)> = Vec::new();
-    for finding in scratch.findings() {
-        let text = finding.render(plan, scratch.message(raw));
+    for finding in scratch.findings().iter().take(FINDINGS_MAX) {
+        let message = scratch.message(raw);
+        let (place, text) = (place(message, finding.span), finding.render(plan, message));
+        let text = text.replace(&place, &er7::masked_place(&place, phi));
         if found.len() < LISTED_MAX && !found.iter().any(|(_, known)| *known == text) {
             found.push((finding, text));
         }

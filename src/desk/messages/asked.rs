@@ -86,8 +86,8 @@ impl Keys {
             [word] if asked.bare(word) => {}
             _ => {
                 asked.words = Some(words.join(" "));
-                // A plain number is first of all that of a message.
-                asked.personal |= !words.iter().all(|word| word.parse::<u64>().is_ok());
+                // One plain number is that of a message, and nothing else for who may not read them.
+                asked.personal |= !matches!(words.as_slice(), [word] if word.parse::<u64>().is_ok());
             }
         }
         if let Ok(before) = self.before.trim().parse::<u64>() {

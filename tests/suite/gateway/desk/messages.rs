@@ -87,7 +87,16 @@ fn who_may_not_read_messages_sees_and_finds_nothing_of_a_patient() {
     for user in ["viewer", "operator", "admin"] {
         let visitor = desk.sign_in(user);
         assert_eq!(found(&visitor, "type=ADT&outcome=translated&since=1h"), [2, 1]);
-        for query in ["q=patient-one", "patient=patient-one", "control=one", "sender=HIS", "q=text:name", "q=one"] {
+        for query in [
+            "q=patient-one",
+            "patient=patient-one",
+            "control=one",
+            "sender=HIS",
+            "q=text:name",
+            "q=one",
+            "q=17+18",
+            "q=1+1",
+        ] {
             assert_eq!(visitor.get(&format!("/messages?{query}")).status, 403, "{user} {query}");
         }
         let mut pages = vec!["/messages", "/messages/1", "/messages/2", "/messages/3", "/messages/1?show=raw"];
@@ -254,5 +263,75 @@ fn the_preview_shows_what_the_mappings_of_today_change() {
     // The page shows what was sent, and on demand what would be.
     assert!(!visitor.get("/messages/1").body.contains("urn:example:today"));
     assert!(visitor.get("/messages/1?with=now").body.contains("urn:example:today"));
+    desk.gateway.stop();
+}
+
+/// A message that was not taken when it came, mended and sent again: its page says that it has arrived.
+#[test]
+fn what_was_refused_at_intake_and_sent_again_is_told_as_sent() {
+    let desk = with_messages();
+    let all = desk.sign_in("all");
+    let copy = message("three", "A01").replace('\r', "%0D").replace('&', "%26").replace('+', "%2B").replace(' ', "+");
+    let sent = all.act("/dead-letters/untranslated/3/edit", &format!("text={copy}"));
+    assert!(sent.body.contains("Sent to out, admissions"), "{}", sent.body);
+    let page = all.get("/messages/3").body;
+    let routes = page.split("id=\"routes\"").nth(1).unwrap().split("</table>").next().unwrap();
+    assert_eq!(routes.matches(">sent<").count(), 2, "{routes}");
+    assert!(!routes.contains("filtered"), "{routes}");
+    assert!(page.contains("edited copy, current") && page.contains("It has been sent again"), "{page}");
+    assert_eq!(found(&all, "route=out&state=sent"), [3, 2, 1]);
+    desk.gateway.stop();
+}
+
+/// A line that is no segment may begin with a name.
+#[test]
+fn a_name_in_the_place_of_a_segment_is_masked() {
+    let desk = Desk::start("", ROUTES);
+    let mut peer = Peer::connect(&desk.gateway);
+    assert!(peer.exchange(&(message("one", "A01") + "LEE|stray^text\r")).contains("MSA|AA|one"));
+    let page = desk.sign_in("viewer").get("/messages/1").body;
+    assert!(page.contains("???") && !page.contains("LEE"), "{page}");
+    assert!(desk.sign_in("phi-reader").get("/messages/1").body.contains("LEE-1"));
+    desk.gateway.stop();
+}
+
+/// Who cannot be written down must not see: a page, a list, a message of the API, a message sent again.
+#[test]
+fn nothing_of_a_patient_is_shown_that_cannot_be_noted() {
+    let (token, hash) = handoff::admin::credentials::create().unwrap();
+    let (operator, other) = handoff::admin::credentials::create().unwrap();
+    let desk = Desk::start(
+        &format!(
+            "tokens = [{{ name = \"reads\", role = \"phi-reader\", sha256 = \"{hash}\" }}, {{ name = \"sends\", role = \"operator\", sha256 = \"{other}\" }}]"
+        ),
+        ROUTES,
+    );
+    // Before anybody has done anything the folder is not there yet.
+    let access = desk.gateway.data().join("access");
+    std::fs::write(&access, "no folder").unwrap();
+    let mut peer = Peer::connect(&desk.gateway);
+    assert!(peer.exchange(&message("one", "A01")).contains("MSA|AA|one"));
+    let (reader, viewer) = (desk.sign_in("phi-reader"), desk.sign_in("viewer"));
+    wait_for("the delivery", || (found(&viewer, "route=out&state=sent") == [1]).then_some(()));
+    let api = |method: &str, path: &str, token: &str| {
+        crate::gateway::http::ask(&desk.address, method, path, &[&format!("Authorization: Bearer {token}")])
+    };
+    let again = "/api/v1/messages/1/resend?routes=out&mappings=original";
+    for answer in [
+        reader.get("/messages/1"),
+        reader.get("/messages"),
+        reader.get("/messages/1/raw"),
+        reader.get("/codes"),
+        api("GET", "/api/v1/messages/1/raw", &token),
+        api("POST", again, &operator),
+    ] {
+        assert_eq!(answer.status, 503, "{}", answer.body);
+        assert!(answer.body.contains("cannot be written down") && !answer.body.contains("CANARY"), "{}", answer.body);
+    }
+    assert_eq!(crate::gateway::process::lines(&desk.gateway.folder().join("out.ndjson")).len(), 1, "nothing was sent");
+    assert_eq!(viewer.get("/messages/1").status, 200, "who sees nothing of a patient goes on");
+    std::fs::remove_file(&access).unwrap();
+    assert!(reader.get("/messages/1").body.contains("CANARY"), "once it can be, it is shown");
+    assert_eq!(api("POST", again, &operator).status, 200);
     desk.gateway.stop();
 }
