@@ -3,6 +3,21 @@ use crate::facets::Facets;
 use crate::journal::{DeadLetter, Error, Item, Position, Record, State, Unsent};
 use crate::routing::Route;
 
+/// Where a route stood when somebody looked: what has gone out since is looked for anew.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Since {
+    /// The first number that it had not looked at.
+    pub ahead: u64,
+    /// The numbers before it that waited, ascending.
+    pub waiting: Vec<u64>,
+}
+
+impl From<&Position> for Since {
+    fn from(position: &Position) -> Since {
+        Since { ahead: position.ahead, waiting: position.waiting.clone() }
+    }
+}
+
 /// What is behind a message on one route, and has gone out there.
 #[derive(Debug)]
 pub struct Gone {
@@ -28,6 +43,12 @@ impl Gone {
     /// The first number that the route has not looked at.
     pub fn ahead(&self) -> u64 {
         self.position.ahead
+    }
+
+    /// Those of some numbers, ascending, that came later and wait no longer.
+    pub fn settled_of(&self, waited: &[u64]) -> Vec<u64> {
+        let later = waited.iter().copied().filter(|seq| *seq > self.seq);
+        later.filter(|seq| self.position.waiting.binary_search(seq).is_err()).collect()
     }
 
     /// The number of a record, if it is of the patient, came later and has gone out.

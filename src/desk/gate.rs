@@ -133,6 +133,8 @@ fn to_sign_in(request: &Request, part: bool) -> Response {
         return (StatusCode::UNAUTHORIZED, headers).into_response();
     }
     let asked = request.uri().path_and_query().map_or("/", |asked| asked.as_str());
+    // What was looked for may be a patient, and the address of a sign-in is kept by browsers and proxies.
+    let asked = if request.uri().path() == "/messages" { "/messages" } else { asked };
     // What was to be done must be asked for again: it is not done by coming back.
     let then = if request.method() == Method::GET && asked != "/" { asked } else { "" };
     let query = match reqwest::Url::parse_with_params("desk:/sign-in", [("then", then)]) {

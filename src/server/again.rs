@@ -1,7 +1,7 @@
 //! What sending a message once more would mean on each route, before anything is sent.
 use super::RouteState;
 use super::control::RouteStatus;
-use crate::delivery::later::Gone;
+use crate::delivery::later::{Gone, Since};
 use crate::delivery::resend::Outlets;
 use crate::delivery::{Options, UNTRANSLATED, Undone};
 use crate::facets::Facets;
@@ -73,8 +73,8 @@ pub struct Prospect {
     pub standing: Standing,
     /// What has gone out since.
     pub later: Later,
-    /// Up to this number has been looked for it.
-    pub looked_to: u64,
+    /// Where the route stood when that was looked for.
+    pub since: Since,
     /// Why it cannot be sent there now, and what to do.
     pub refusal: Option<(String, &'static str)>,
 }
@@ -105,7 +105,7 @@ pub fn prospects(
         let name = &options.route.name;
         let standing = standing(options, &standings, seq, record);
         let position = view.state().position(name)?;
-        let looked_to = position.as_ref().map_or(0, |position| position.ahead);
+        let since = position.as_ref().map(Since::from).unwrap_or_default();
         let patient = Facets::decode(&record.facets).and_then(|facets| facets.patient);
         if let (Some(position), Some(patient)) = (position, patient) {
             gone.push((found.len(), Gone::read(view.state(), &options.route, patient, seq, position)?));
@@ -115,12 +115,18 @@ pub fn prospects(
             Standing::DeadLetter => None,
             _ => refusal(standing, untranslated, state),
         };
-        found.push(Prospect { route: name.clone(), standing, later: Later::default(), looked_to, refusal });
+        found.push(Prospect { route: name.clone(), standing, later: Later::default(), since, refusal });
     }
     look_for_later(view, &mut found, &gone, seq, record)?;
     if untranslated {
         let (standing, later) = (Standing::DeadLetter, Later::default());
-        found.push(Prospect { route: UNTRANSLATED.to_owned(), standing, later, looked_to: 0, refusal: None });
+        found.push(Prospect {
+            route: UNTRANSLATED.to_owned(),
+            standing,
+            later,
+            since: Since::default(),
+            refusal: None,
+        });
     }
     Ok(found)
 }

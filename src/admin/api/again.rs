@@ -242,22 +242,12 @@ async fn carry_out(
         let remedy = "nothing was sent by you; look at the message, then decide again";
         return Err(Problem::new(StatusCode::CONFLICT, "sent meanwhile", detail, remedy));
     }
-    let mut work = Vec::new();
-    for prospect in meant(&looked, &wanted.routes)? {
-        if let Some((why, remedy)) = objection(prospect, wanted) {
-            return Err(refused(&prospect.route, &why, remedy));
-        }
-        let prepared = match prospect.standing {
-            Standing::DeadLetter => None,
-            _ => Some(prepare(&prospect.route, wanted, outlets, &looked.record)?),
-        };
-        work.push((prospect.clone(), prepared));
-    }
+    let (record, work) = made(looked, wanted, outlets).await?;
     // Before it is done: whoever asked may not wait for the answer.
     note(asker, wanted)?;
     let mut tasks = JoinSet::new();
     for (prospect, prepared) in work {
-        let (data, outlets, record) = (shared.data.clone(), outlets.clone(), looked.record.clone());
+        let (data, outlets, record) = (shared.data.clone(), outlets.clone(), record.clone());
         let (seq, overwrite) = (wanted.seq, wanted.overwrite);
         match prepared {
             None => _ = tasks.spawn(letter(data, outlets, record, prospect.route, seq, overwrite)),
@@ -281,6 +271,30 @@ async fn carry_out(
         }),
         false => Ok(came),
     }
+}
+
+/// What goes to each route, unless something stands against one of them; a dead letter is made when it is sent.
+async fn made(
+    looked: Looked,
+    wanted: &Wanted,
+    outlets: &Outlets,
+) -> Result<(Record, Vec<(Prospect, Option<Prepared>)>), Problem> {
+    let (wanted, outlets) = (wanted.clone(), outlets.clone());
+    blocking(move || {
+        let mut work = Vec::new();
+        for prospect in meant(&looked, &wanted.routes)? {
+            if let Some((why, remedy)) = objection(prospect, &wanted) {
+                return Err(refused(&prospect.route, &why, remedy));
+            }
+            let prepared = match prospect.standing {
+                Standing::DeadLetter => None,
+                _ => Some(prepare(&prospect.route, &wanted, &outlets, &looked.record)?),
+            };
+            work.push((prospect.clone(), prepared));
+        }
+        Ok((looked.record, work))
+    })
+    .await
 }
 
 /// One of them cannot be: none is.
@@ -336,11 +350,11 @@ async fn by_lane(
     prepared: Prepared,
     overwrite: bool,
 ) -> Result<Vec<Came>, Problem> {
-    let Prospect { route, looked_to, .. } = prospect;
+    let Prospect { route, since, .. } = prospect;
     let mut fact = prepared.fact(&route, &outlets.who, None);
     let came = match outlets.doors.get(&route) {
         None => Err(Undone::Held("stopped")),
-        Some(door) => door.send(prepared.live, (!overwrite).then_some(looked_to)).await,
+        Some(door) => door.send(prepared.live, (!overwrite).then_some(since)).await,
     };
     let undone = match came {
         Err(undone) if undone.is_refusal() => {

@@ -5,7 +5,7 @@
 //! failure is told to whoever asked, and changes nothing of the lane's own course.
 use super::{Deliveries, Duty, Lane, Wish, ended};
 use crate::delivery::channel::{Channel, Progress};
-use crate::delivery::later::Gone;
+use crate::delivery::later::{Gone, Since};
 use crate::delivery::order::Key;
 use crate::delivery::schedule::{Job, Reserved};
 use crate::delivery::traced::{self, Attempting};
@@ -32,8 +32,8 @@ pub struct Door {
 #[derive(Debug)]
 pub(super) struct Errand {
     live: Arc<Live>,
-    /// Up to here somebody has looked for what came later; `None` where it goes out whatever came later.
-    looked_to: Option<u64>,
+    /// Where the route stood when somebody looked for what came later; `None` where it goes out whatever came later.
+    since: Option<Since>,
     until: Instant,
     answer: oneshot::Sender<Result<(), Undone>>,
 }
@@ -97,14 +97,14 @@ impl Undone {
 }
 
 impl Door {
-    /// Has a message sent, once the lane can; waits until that has been done or cannot be. `looked_to`: so far somebody has looked for what of its patient has gone out since;
-    /// nothing behind it may have.
+    /// Has a message sent, once the lane can; waits until that has been done or cannot be. `since`: where the route stood when somebody looked for what of its patient has gone out
+    /// later; nothing may have since then.
     ///
     /// # Errors
     /// Why it has not arrived.
-    pub async fn send(&self, live: Live, looked_to: Option<u64>) -> Result<(), Undone> {
+    pub async fn send(&self, live: Live, since: Option<Since>) -> Result<(), Undone> {
         let (answer, answered) = oneshot::channel();
-        let errand = Errand { live: Arc::new(live), looked_to, until: Instant::now() + WAIT_MAX, answer };
+        let errand = Errand { live: Arc::new(live), since, until: Instant::now() + WAIT_MAX, answer };
         match self.errands.try_send(errand) {
             Ok(()) => answered.await.unwrap_or(Err(Undone::Ended)),
             Err(mpsc::error::TrySendError::Full(_)) => Err(Undone::Busy),
@@ -195,7 +195,7 @@ impl Lane {
     }
 
     fn begin(&self, errand: Errand, key: Key, mut channel: Channel, deliveries: &mut Deliveries) {
-        let Errand { live, looked_to, answer, .. } = errand;
+        let Errand { live, since, answer, .. } = errand;
         let name = self.name.clone();
         let route = match &self.duty {
             Duty::Deliver { route, .. } => Some(route.clone()),
@@ -208,10 +208,10 @@ impl Lane {
             let job = Job { key, messages: Vec::new() };
             let facets = Facets::decode(&live.facets);
             let patient = facets.and_then(|facets| facets.patient);
-            let newer = match (looked_to, patient, route) {
-                (Some(from), Some(patient), Some(route)) => {
+            let newer = match (since, patient, route) {
+                (Some(since), Some(patient), Some(route)) => {
                     let seq = live.seq;
-                    let look = move || newer(reader, &state, &route, (patient, seq), from, position);
+                    let look = move || newer(reader, &state, &route, (patient, seq), &since, position);
                     let looked = tokio::task::spawn_blocking(look).await;
                     looked.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
                 }
@@ -243,17 +243,24 @@ async fn attempt(channel: &mut Channel, live: &Arc<Live>, route: &str) -> Result
     }
 }
 
-/// The first message of a patient from a number on that has gone out, of those that the lane has looked at. Blocks.
+/// A message of a patient that has gone out since somebody looked, of those that the lane has looked at. Blocks.
 fn newer(
     mut reader: Reader,
     state: &State,
     route: &Route,
     (patient, seq): (u64, u64),
-    from: u64,
+    since: &Since,
     position: Position,
 ) -> Result<Option<u64>, Error> {
     let gone = Gone::read(state, route, patient, seq, position)?;
-    let mut next = from.max(seq + 1);
+    // What waited then, and does not any more: at most as many as may wait on a route.
+    for settled in gone.settled_of(&since.waiting) {
+        let items = reader.read(settled, Limits { records_max: 1, ..Limits::default() })?;
+        if let Some(newer) = items.iter().find_map(|item| gone.out(item)) {
+            return Ok(Some(newer));
+        }
+    }
+    let mut next = since.ahead.max(seq + 1);
     while next < gone.ahead() {
         let items = reader.read(next, Limits::default())?;
         let Some(last) = items.last() else { break };

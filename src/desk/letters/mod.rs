@@ -222,7 +222,7 @@ fn list(session: &Session, asked: &Asked, found: &Found) -> Markup {
     html! {
         @if found.letters.is_empty() {
             div.empty {
-                @if asked.page("") == "/dead-letters" { p { "No dead letters: every message was delivered, is under way, or waits." } }
+                @if asked.page("") == "/dead-letters" { p { "No dead letters: whatever was given up has been sent again or dropped." } }
                 @else { p { "None of the dead letters is meant by this." } p { a href="/dead-letters" { "Show all" } } }
             }
         } @else {

@@ -322,3 +322,30 @@ fn a_dead_letter_is_resolved_and_a_crash_is_at_most_a_copy_with_the_same_key() {
     assert!(keys.iter().all(|known| *known == keys[0]), "{keys:?}");
     admin.gateway.stop();
 }
+
+/// One that was under way when somebody looked, and is known to be: what it brings must not be put back either.
+#[test]
+fn what_was_under_way_when_somebody_looked_counts_once_it_has_gone_out() {
+    let server = Server::start(|request| {
+        if request.name == "SLOW" {
+            std::thread::sleep(Duration::from_millis(2500));
+        }
+        "200 OK"
+    });
+    let admin = Administered::start("", &server.configuration("", "filter = \"MSH-9.2 = 'A08'\""));
+    let mut peer = Peer::connect(&admin.gateway);
+    peer.exchange(&update("ill", "OLD"));
+    wait_until_done(&admin, "ehr", 1);
+    settled(&admin, 1, "routes=ehr&mappings=original");
+    peer.exchange(&update("ill", "SLOW"));
+    std::thread::sleep(Duration::from_millis(100));
+    // Passed by the filter: it is written down how far the route has come, and that the slow one waits.
+    peer.exchange(&message("other", "A01"));
+    settled(&admin, 3, "routes=ehr&mappings=original&filtered=true");
+    let told = again(&admin, 1, "routes=ehr&mappings=original&dry_run=true").json();
+    assert_eq!(told["routes"][0]["later"], 0, "still under way: {told}");
+    let (status, why) = refused(&again(&admin, 1, "routes=ehr&mappings=original"));
+    assert!(status == 409 && why.contains("message 2 of the same patient has gone out meanwhile"), "{why}");
+    assert_eq!(names(&server), ["OLD", "SLOW"]);
+    admin.gateway.stop();
+}

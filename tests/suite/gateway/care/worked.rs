@@ -61,7 +61,7 @@ fn a_held_roster_is_rejected_on_its_page_until_other_files_come() {
     assert_eq!((reject(&"0".repeat(64)), reject("x")), (409, 400));
     assert_eq!(reject(&sha256), 303);
     let rejected = |page: &str| {
-        page.contains("rejected by operator")
+        page.contains("rejected by the-operator")
             && page.contains("Approve it after all")
             && !page.contains("Reject this roster")
     };

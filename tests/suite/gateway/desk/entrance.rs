@@ -9,6 +9,8 @@ fn nobody_sees_a_page_before_signing_in() {
     assert_eq!((answer.status, answer.header("location")), (303, Some("/sign-in")));
     let deep = desk.get("/?q=a%26b");
     assert_eq!(deep.header("location"), Some("/sign-in?then=%2f%3fq%3da%2526b"), "{}", deep.head);
+    let searched = desk.get("/messages?patient=4711");
+    assert_eq!(searched.header("location"), Some("/sign-in?then=%2fmessages"), "nothing of a patient in an address");
     let form = desk.get("/sign-in?then=%2Fmessages");
     assert!(form.status == 200 && form.body.contains("value=\"/messages\""), "{}", form.body);
     for (user, with) in

@@ -273,7 +273,7 @@ fn what_was_refused_at_intake_and_sent_again_is_told_as_sent() {
     let all = desk.sign_in("all");
     let copy = message("three", "A01").replace('\r', "%0D").replace('&', "%26").replace('+', "%2B").replace(' ', "+");
     let sent = all.act("/dead-letters/untranslated/3/edit", &format!("text={copy}"));
-    assert!(sent.body.contains("Sent to out, admissions"), "{}", sent.body);
+    assert!(sent.body.contains("Sent to admissions, out"), "{}", sent.body);
     let page = all.get("/messages/3").body;
     let routes = page.split("id=\"routes\"").nth(1).unwrap().split("</table>").next().unwrap();
     assert_eq!(routes.matches(">sent<").count(), 2, "{routes}");
