@@ -7,6 +7,7 @@
 //! ```
 mod errand;
 
+pub(super) use errand::attempt;
 pub use errand::{Door, Undone};
 
 use super::acknowledgement;
@@ -560,7 +561,7 @@ async fn news(head: &mut watch::Receiver<u64>, pause: Duration) -> Result<(), wa
 }
 
 /// How an attempt ended that came so far.
-pub(super) fn ended(progress: &Progress) -> Attempt {
+fn ended(progress: &Progress) -> Attempt {
     match progress.failure {
         None => Attempt::Delivered,
         Some(Failure::Refused(_) | Failure::Skipped(_)) => Attempt::Refused,

@@ -3,11 +3,10 @@
 use super::acknowledgement;
 use super::channel::replies::Replies;
 use super::channel::{Channel, Target};
-use super::lane::{Door, ended};
+use super::lane::{Door, attempt};
 use super::later::Gone;
 use super::plans::Plans;
 use super::supply::again;
-use super::traced::{self, Attempting};
 use super::{Options, UNTRANSLATED};
 use crate::facets::{Facets, Outcome, id_of_other};
 use crate::hl7::Index;
@@ -325,20 +324,10 @@ async fn deliver(live: Live, target: Target, route: &str) -> Result<(), String> 
     // Nothing is passed over here: whoever sends a message again wants to know whether it has arrived.
     let mut channels = Channel::several(target, &Replies::default(), 1).map_err(|error| error.to_string())?;
     let Some(channel) = channels.first_mut() else { return Err("the target has no channel".into()) };
-    let live = [Arc::new(live)];
-    let attempting = Attempting::begin(traced::RESEND, channel.kind(), &live);
-    let traceparent = attempting.as_ref().and_then(Attempting::traceparent);
-    let progress = channel.deliver(&live, traceparent.as_deref()).await;
-    if let Some(attempting) = attempting {
-        attempting.end(&progress, ended(&progress)).tell(route, &live, 0);
-    }
-    let failure = progress.failure;
+    let came = attempt(channel, &Arc::new(live), route).await;
     // A file that is published later would wait for a route that may not run.
     channel.end().await;
-    match failure {
-        None => Ok(()),
-        Some(failure) => Err(failure.reason().to_owned()),
-    }
+    came
 }
 
 #[cfg(test)]

@@ -20,7 +20,6 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tokio::task::JoinSet;
 
 /// Routes that one message is sent to at once.
 const ROUTES_MAX: usize = 16;
@@ -245,20 +244,27 @@ async fn carry_out(
     let (record, work) = made(looked, wanted, outlets).await?;
     // Before it is done: whoever asked may not wait for the answer.
     note(asker, wanted)?;
-    let mut tasks = JoinSet::new();
+    // All at once: each is another lane. None is broken off because another has failed.
+    let mut tasks = Vec::new();
     for (prospect, prepared) in work {
         let (data, outlets, record) = (shared.data.clone(), outlets.clone(), record.clone());
-        let (seq, overwrite) = (wanted.seq, wanted.overwrite);
-        match prepared {
-            None => _ = tasks.spawn(letter(data, outlets, record, prospect.route, seq, overwrite)),
-            Some(prepared) => _ = tasks.spawn(by_lane(data, outlets, prospect, prepared, overwrite)),
-        }
+        let (seq, overwrite, route) = (wanted.seq, wanted.overwrite, prospect.route.clone());
+        tasks.push(match prepared {
+            None => (route.clone(), tokio::spawn(letter(data, outlets, record, route, seq, overwrite))),
+            Some(prepared) => (route, tokio::spawn(by_lane(data, outlets, prospect, prepared, overwrite))),
+        });
     }
     let mut came: Vec<Came> = Vec::new();
-    while let Some(done) = tasks.join_next().await {
-        came.extend(
-            done.unwrap_or_else(|error| Err(Problem::internal(format!("a delivery was not finished: {error}"))))?,
-        );
+    for (route, task) in tasks {
+        let unfinished = |error| Err(Problem::internal(format!("a delivery was not finished: {error}")));
+        match task.await.unwrap_or_else(unfinished) {
+            Ok(told) => came.extend(told),
+            Err(problem) => {
+                let (why, remedy) =
+                    (Some(problem.detail().to_owned()), Some("look at the message and at the log of the gateway"));
+                came.push(Came { route, result: "failed", why, remedy });
+            }
+        }
     }
     let place = |came: &Came| wanted.routes.iter().position(|name| *name == came.route);
     came.sort_by_key(place);

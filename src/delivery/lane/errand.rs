@@ -220,7 +220,7 @@ impl Lane {
             let came = match newer {
                 Err(error) => Err(Undone::Failed(format!("what came later cannot be looked for: {error}"))),
                 Ok(Some(newer)) => Err(Undone::Overtaken(newer)),
-                Ok(None) => attempt(&mut channel, &live, &name).await,
+                Ok(None) => attempt(&mut channel, &live, &name).await.map_err(Undone::Failed),
             };
             let _ = answer.send(came);
             (channel, job, Progress::default(), None)
@@ -229,7 +229,10 @@ impl Lane {
 }
 
 /// One attempt, told of as one that somebody asked for.
-async fn attempt(channel: &mut Channel, live: &Arc<Live>, route: &str) -> Result<(), Undone> {
+///
+/// # Errors
+/// What the target says.
+pub(in crate::delivery) async fn attempt(channel: &mut Channel, live: &Arc<Live>, route: &str) -> Result<(), String> {
     let live = [Arc::clone(live)];
     let attempting = Attempting::begin(traced::RESEND, channel.kind(), &live);
     let traceparent = attempting.as_ref().and_then(Attempting::traceparent);
@@ -239,7 +242,7 @@ async fn attempt(channel: &mut Channel, live: &Arc<Live>, route: &str) -> Result
     }
     match progress.failure {
         None => Ok(()),
-        Some(failure) => Err(Undone::Failed(failure.reason().to_owned())),
+        Some(failure) => Err(failure.reason().to_owned()),
     }
 }
 
