@@ -305,11 +305,24 @@ fn message_id(application: &[u8], facility: &[u8], control_id: &[u8], raw: &[u8]
         sha.update((part.len() as u64).to_le_bytes());
         sha.update(part);
     }
+    version_5(sha)
+}
+
+fn version_5(sha: Sha1) -> [u8; 16] {
     let mut id = [0; 16];
     id.copy_from_slice(&sha.finalize()[..16]);
     id[6] = id[6] & 0x0F | 0x50; // version 5
     id[8] = id[8] & 0x3F | 0x80; // variant of RFC 9562
     id
+}
+
+/// The id of what is made of a message otherwise than when it came: UUIDv5 over the message id and the SHA-256 of the body. The same body has the same id, so that it is known
+/// again when it comes twice; another body has another, so that a receiver that remembers ids does not take it for what it has already.
+pub fn id_of_other(message_id: &[u8; 16], body: &[u8]) -> [u8; 16] {
+    let mut sha = Sha1::new();
+    sha.update(message_id);
+    sha.update(Sha256::digest(body));
+    version_5(sha)
 }
 
 /// PID-3 by type: medical record number, patient internal identifier, patient number, else the first that is no social security number.

@@ -155,7 +155,7 @@ impl Admin {
             resending: Mutex::default(),
             held: Mutex::default(),
         };
-        Ok(Admin { socket, address, shared: Arc::new(shared), pages: Router::new() })
+        Ok(Admin { socket, address, shared: Arc::new(shared), pages: Router::new().fallback(nothing) })
     }
 
     /// With pages beside the API, made of what all requests share.
@@ -179,6 +179,11 @@ impl Admin {
             tracing::error!("admin: {error}");
         }
     }
+}
+
+/// Where there are no pages.
+async fn nothing() -> Problem {
+    Problem::not_found("there is nothing under this path", "see /api/v1/openapi.json for what there is")
 }
 
 type Endpoint = (&'static str, &'static str, Need, MethodRouter<Arc<Shared>>);
@@ -216,10 +221,12 @@ fn endpoints(metrics_open: bool) -> Vec<Endpoint> {
         ("post", "/api/v1/rosters/reload", Need::Operate, post(api::rosters::reload)),
         ("post", "/api/v1/rosters/explain", Need::Phi, post(api::rosters::explain)),
         ("post", "/api/v1/rosters/{panel}/approve", Need::Operate, post(api::rosters::approve)),
+        ("post", "/api/v1/rosters/{panel}/reject", Need::Operate, post(api::rosters::reject)),
         ("get", "/api/v1/rosters/reviews", Need::Codes, get(api::reviews::list)),
         ("post", "/api/v1/rosters/reviews/{id}", Need::Operate, post(api::reviews::decide)),
         ("get", "/api/v1/messages/{seq}", Need::View, get(api::messages::facts)),
         ("get", "/api/v1/messages/{seq}/raw", Need::Phi, get(api::messages::raw)),
+        ("post", "/api/v1/messages/{seq}/resend", Need::Operate, post(api::again::resend)),
     ]
 }
 
@@ -232,9 +239,6 @@ fn router(shared: &Arc<Shared>, pages: Router) -> Router {
         };
         router = router.route(path, handler);
     }
-    let nothing = || async {
-        Problem::not_found("there is nothing under this path", "see /api/v1/openapi.json for what there is")
-    };
     let method = || async {
         let remedy = "see the Allow header, and /api/v1/openapi.json";
         Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong method", "this path does not take that method", remedy)
@@ -242,7 +246,6 @@ fn router(shared: &Arc<Shared>, pages: Router) -> Router {
     router
         .with_state(Arc::clone(shared))
         .merge(pages)
-        .fallback(nothing)
         .method_not_allowed_fallback(method)
         .layer(from_fn_with_state(Arc::clone(shared), gate::guard))
 }

@@ -192,7 +192,8 @@ fn of_roster(roster: &PanelStatus, now_ms: i64) -> impl Iterator<Item = Wrong> +
     let panel = &roster.panel;
     let why = roster.why.as_deref().unwrap_or_default();
     let state = match roster.state {
-        PanelState::Accepted => None,
+        // Somebody has looked at what was rejected, and decided.
+        PanelState::Accepted | PanelState::Rejected => None,
         PanelState::Held => Some(("roster_held", format!("the roster of panel {panel} is held: {why}"))),
         PanelState::Refused => Some(("roster_refused", format!("the roster of panel {panel} is refused: {why}"))),
     };
@@ -253,6 +254,8 @@ mod tests {
             tls: false,
             certificate: None,
             connections: 0,
+            peers: Vec::new(),
+            told: Vec::new(),
             silence: Some(Duration::from_secs(60).into()),
             received: 0,
             last_received_ms,

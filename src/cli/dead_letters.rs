@@ -10,6 +10,7 @@ use crate::journal::{DeadLetter, View};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use many::Many;
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -192,11 +193,12 @@ fn send_again(
         eprintln!("the journal cannot read the message; `--with FILE` needs it as well, for where it came from");
         return Ok(false);
     };
+    let edited = with.is_some();
     if let Some(path) = with {
         let raw = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         record = resend::edited(record, raw).map_err(anyhow::Error::msg)?;
     }
-    let outlets = outlets(config)?;
+    let outlets = Outlets { edited, ..outlets(config)? };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     told(found.seq, runtime.block_on(resend::letter(view, &letter.route, &found, record, &outlets, anyway)))
 }
@@ -220,7 +222,9 @@ fn send_many(view: &mut View, many: &Many, anyway: bool, config: Config) -> anyh
 
 fn outlets(mut config: Config) -> anyhow::Result<Outlets> {
     let plans = plans(&with_plans(config.mappings.take(), config.listeners)?)?;
-    Ok(Outlets { plans: Arc::new(plans), routes: config.routes })
+    let who = "handoff dead-letters".into();
+    let by = resend::Mappings::Current;
+    Ok(Outlets { plans: Arc::new(plans), routes: config.routes, doors: BTreeMap::new(), by, edited: false, who })
 }
 
 /// Says what has come of a message; whether it has arrived.

@@ -5,6 +5,11 @@
 //!                        │ nothing to deliver                    │ delivered or given up
 //!                        └──────────────▶ ledger ◀───────────────┘ ──▶ state database
 //! ```
+mod errand;
+
+pub(super) use errand::attempt;
+pub use errand::{Door, Undone};
+
 use super::acknowledgement;
 use super::channel::{Channel, Failure, Progress};
 use super::gauge::{Gauge, Head, Mishap, Then};
@@ -19,6 +24,7 @@ use crate::facets::{Facets, Outcome};
 use crate::journal::{self, Codes, DeadLetter, Error, Journal, Position, State, Step, Unsent};
 use crate::routing::{Live, Route, Settled, Tail};
 use crate::telemetry::{Attempt, RouteMeter, telemetry};
+use errand::Errands;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,6 +88,7 @@ pub struct Lane {
     kept: Instant,
     told_full: bool,
     meter: RouteMeter,
+    errands: Errands,
 }
 
 #[derive(Debug)]
@@ -159,6 +166,11 @@ impl Lane {
         Arc::clone(&self.gauge)
     }
 
+    /// By which it is handed messages that go out once more.
+    pub fn door(&self) -> Door {
+        self.errands.door()
+    }
+
     fn with(
         name: String,
         duty: Duty,
@@ -192,6 +204,7 @@ impl Lane {
             kept: Instant::now(),
             told_full: false,
             meter,
+            errands: Errands::new(),
         })
     }
 
@@ -219,6 +232,7 @@ impl Lane {
             while let Some(delivery) = deliveries.try_join_next() {
                 self.finished(delivery);
             }
+            self.run_errands(wish, &mut deliveries);
             // The time before the turn: a rest that ends during it may have been found unfinished, and nothing else would end the wait.
             let looked = Instant::now();
             let turned = if begins { self.turn(&mut deliveries).await } else { self.keep().await.map(|()| false) };
@@ -236,12 +250,13 @@ impl Lane {
             let idle = begins && deliveries.is_empty() && self.schedule.waiting() > 0;
             let again_at = again_at.or_else(|| idle.then(|| Instant::now() + STORE_PAUSE));
             let keep_at = (keeps && self.ledger.has_news()).then(|| self.kept + KEEP_PAUSE);
-            let again_at = again_at.into_iter().chain(keep_at).min();
+            let again_at = again_at.into_iter().chain(keep_at).chain(self.errands.deadline()).min();
             if deliveries.is_empty() && (ends || (ended && self.schedule.waiting() == 0)) {
                 return;
             }
             tokio::select! {
                 Some(delivery) = deliveries.join_next() => self.finished(delivery),
+                () = self.errands.comes() => {}
                 changed = news(&mut head, pause), if !ended => ended = changed.is_err(),
                 // Whoever could wish is gone only when the process ends.
                 Ok(()) = wishes.changed() => {}
@@ -447,7 +462,7 @@ impl Lane {
         self.channels.push(channel);
         let failed = progress.failure.as_ref().and_then(|_| job.messages.get(progress.delivered).cloned());
         let attempted = attempted.map(|attempted| (attempted, job.messages.clone()));
-        let key = job.key;
+        let (key, is_errand) = (job.key, job.messages.is_empty());
         let finished = self.schedule.finished(job, progress, Instant::now());
         if let Some((attempted, messages)) = attempted {
             attempted.tell(&self.name, &messages, finished.failures());
@@ -456,7 +471,7 @@ impl Lane {
             tracing::debug!(route = self.name, seq, count = finished.delivered.len(), "delivered");
             self.gauge.sent(finished.delivered.len() as u64, (self.common.clock)().as_millisecond());
         }
-        if finished.again.is_none() {
+        if finished.again.is_none() && !is_errand {
             self.gauge.rests(None);
         }
         for seq in finished.delivered {
@@ -546,7 +561,7 @@ async fn news(head: &mut watch::Receiver<u64>, pause: Duration) -> Result<(), wa
 }
 
 /// How an attempt ended that came so far.
-pub(super) fn ended(progress: &Progress) -> Attempt {
+fn ended(progress: &Progress) -> Attempt {
     match progress.failure {
         None => Attempt::Delivered,
         Some(Failure::Refused(_) | Failure::Skipped(_)) => Attempt::Refused,

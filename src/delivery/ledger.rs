@@ -60,6 +60,16 @@ impl Ledger {
         self.open.first().copied().unwrap_or(self.ahead)
     }
 
+    /// Whether a number is still to be looked at, or to be settled.
+    pub fn is_due(&self, seq: u64) -> bool {
+        seq >= self.ahead || self.open.contains(&seq)
+    }
+
+    /// The numbers that have been looked at and wait to be settled.
+    pub fn waiting(&self) -> Vec<u64> {
+        self.open.iter().copied().collect()
+    }
+
     /// A number has been looked at and waits to be settled.
     pub fn park(&mut self, seq: u64) {
         self.open.insert(seq);

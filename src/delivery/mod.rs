@@ -20,7 +20,9 @@
 //! | `gauge` | what a lane shows of itself |
 //! | `told` | what may be told of how a route is configured |
 //! | `traced` | deliveries as traces tell of them |
-//! | `lane` | all of it at work |
+//! | `lane` | all of it at work, and messages that go out once more by it (`lane::errand`) |
+//! | `resend` | messages that somebody sends once more |
+//! | `later` | what of the same patient has gone out since |
 //!
 //! One lane more than there are routes: [`UNTRANSLATED`] gives up what intake could not translate, so that it lies among the dead letters.
 mod acknowledgement;
@@ -28,6 +30,7 @@ mod breaker;
 pub mod channel;
 mod gauge;
 mod lane;
+pub mod later;
 mod ledger;
 mod order;
 mod plans;
@@ -39,7 +42,7 @@ mod told;
 mod traced;
 
 pub use gauge::{Gauge, Head, Mishap, Parked, Reading, Then};
-pub use lane::{Common, Lane, Wish};
+pub use lane::{Common, Door, Lane, Undone, Wish};
 pub use order::Order;
 pub use plans::Plans;
 pub use retry::Retry;

@@ -1,17 +1,20 @@
-//! One message once more, to one target, at once and outside its lane: for dead letters, which their lane has passed.
+//! One message once more: a dead letter at once and outside its lane, which has passed it; any other by its lane (`lane::errand`). What has come of it is kept
+//! (`journal::SentAgain`): by whom, with which mappings, and a hash of what went out.
 use super::acknowledgement;
 use super::channel::replies::Replies;
 use super::channel::{Channel, Target};
-use super::lane::ended;
+use super::lane::{Door, attempt};
+use super::later::Gone;
 use super::plans::Plans;
 use super::supply::again;
-use super::traced::{self, Attempting};
 use super::{Options, UNTRANSLATED};
-use crate::facets::{Facets, Outcome};
+use crate::facets::{Facets, Outcome, id_of_other};
 use crate::hl7::Index;
-use crate::journal::{DeadLetter, Error, Item, Record, State, View};
+use crate::journal::{DeadLetter, Error, Record, SentAgain, State, View};
 use crate::mapping::Scratch;
 use crate::routing::{Live, Route};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// By what a message is translated and delivered again.
@@ -21,6 +24,74 @@ pub struct Outlets {
     pub plans: Arc<Plans>,
     /// Routes.
     pub routes: Vec<Options>,
+    /// Those of them that run here, by name.
+    pub doors: BTreeMap<String, Door>,
+    /// By which mappings.
+    pub by: Mappings,
+    /// An edited copy goes out in place of the message.
+    pub edited: bool,
+    /// Who sends: a user or a token.
+    pub who: Arc<str>,
+}
+
+/// By which mappings a message is translated again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mappings {
+    /// Those that it was translated with when it came.
+    Original,
+    /// Those of its listener now.
+    Current,
+}
+
+impl Mappings {
+    /// As it is asked for and kept.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mappings::Original => "original",
+            Mappings::Current => "current",
+        }
+    }
+
+    /// That of the name.
+    pub fn parse(name: &str) -> Option<Mappings> {
+        [Mappings::Original, Mappings::Current].into_iter().find(|by| by.name() == name)
+    }
+}
+
+/// A message as it goes out once more.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What goes out.
+    pub live: Live,
+    by: Mappings,
+    /// The hash of the mappings that made the Bundle; zeros where the message goes out as it came.
+    plan: [u8; 32],
+}
+
+impl Prepared {
+    /// For a target that gets the message as it came: what it was translated to is asked only for whom it is about.
+    pub fn as_it_came(mut self) -> Prepared {
+        self.live.bundle.clear();
+        (self.live.other_id, self.plan) = (None, [0; 32]);
+        self
+    }
+
+    /// What is kept of its having been sent to a route.
+    pub fn fact(&self, route: &str, who: &str, failure: Option<String>) -> SentAgain {
+        let body: &[u8] = if self.live.bundle.is_empty() { &self.live.raw } else { &self.live.bundle };
+        SentAgain {
+            id: 0,
+            reader: route.to_owned(),
+            seq: self.live.seq,
+            at_ms: jiff::Timestamp::now().as_millisecond(),
+            who: who.to_owned(),
+            mappings: self.by.name().to_owned(),
+            engine: env!("CARGO_PKG_VERSION").to_owned(),
+            plan: self.plan,
+            body: Sha256::digest(body).into(),
+            failure,
+        }
+    }
 }
 
 /// What has come of it at one route.
@@ -51,6 +122,14 @@ pub enum ResendError {
         /// The route.
         route: String,
     },
+    /// Somebody holds the route back.
+    #[error("{route} is {how}; start it, then send it again")]
+    Held {
+        /// The route.
+        route: String,
+        /// `paused` or `stopped`.
+        how: String,
+    },
     /// No route would take it.
     #[error("no route of the configuration wants it")]
     NoRoute,
@@ -75,13 +154,19 @@ pub async fn letter(
     if letter.last > letter.seq {
         return Err(ResendError::Damaged(letter.seq, letter.last));
     }
-    let live = prepare(letter.seq, record.clone(), &outlets.plans, false).map_err(ResendError::Nothing)?;
+    let by = outlets.by;
+    let live = prepare(letter.seq, record.clone(), &outlets.plans, false, by).map_err(ResendError::Nothing)?.live;
     let wanted = |options: &&Options| {
         let own = (route == UNTRANSLATED && !options.target.acknowledges()) || options.route.name == route;
         own && Facets::decode(&live.facets).is_some_and(|facets| options.route.wants(&facets, &live.raw))
     };
     if outlets.routes.iter().filter(wanted).any(|options| options.target.wants_bundle()) {
-        prepare(letter.seq, record.clone(), &outlets.plans, true).map_err(ResendError::Nothing)?;
+        prepare(letter.seq, record.clone(), &outlets.plans, true, by).map_err(ResendError::Nothing)?;
+    }
+    for Options { route, .. } in outlets.routes.iter().filter(wanted) {
+        if let Some(how) = view.state().hold(&route.name)? {
+            return Err(ResendError::Held { route: route.name.clone(), how });
+        }
     }
     if !anyway {
         for Options { route, target, .. } in outlets.routes.iter().filter(wanted) {
@@ -96,13 +181,22 @@ pub async fn letter(
         let record = record.clone();
         let prepared = match options.target.acknowledges() {
             true => acknowledge(letter.seq, record, &outlets.plans),
-            false => prepare(letter.seq, record, &outlets.plans, options.target.wants_bundle()),
+            false => prepare(letter.seq, record, &outlets.plans, options.target.wants_bundle(), by),
         };
+        let name = &options.route.name;
         let failure = match prepared {
-            Ok(live) => deliver(live, options.target.clone(), &options.route.name).await.err(),
+            Ok(prepared) => {
+                let mut fact = prepared.fact(name, &outlets.who, None);
+                if outlets.edited {
+                    fact.mappings = format!("edited copy, {}", fact.mappings);
+                }
+                fact.failure = deliver(prepared.live, options.target.clone(), name).await.err();
+                state.note_resend(&fact)?;
+                fact.failure
+            }
             Err(why) => Some(why),
         };
-        sent.push(Sent { route: options.route.name.clone(), failure });
+        sent.push(Sent { route: name.clone(), failure });
     }
     if sent.is_empty() {
         return Err(ResendError::NoRoute);
@@ -110,7 +204,7 @@ pub async fn letter(
     // Where it has not arrived it stays a dead letter; where it has, it must not be sent once more.
     for Sent { route: name, failure } in &sent {
         match failure.clone() {
-            None => state.arrived(name, letter.seq, jiff::Timestamp::now().as_millisecond())?,
+            None => {}
             Some(_) if name == route => {}
             Some(reason) => {
                 let attempts = letter.attempts.saturating_add(1);
@@ -124,27 +218,46 @@ pub async fn letter(
     Ok(sent)
 }
 
-/// A message as it is delivered today: translated by the present mappings, which may have been mended for it; or only as it came, where no `bundle` is asked for.
+/// A message as it is delivered today: translated by the mappings of its listener now, which may have been mended for it, or by those of then; or only as it came, where no
+/// `bundle` is asked for. What others than those of then have made bears an id of its own, as it may be something else.
 ///
 /// # Errors
 /// Why there is still nothing to deliver.
-pub fn prepare(seq: u64, mut record: Record, plans: &Plans, bundle: bool) -> Result<Live, String> {
+pub fn prepare(seq: u64, mut record: Record, plans: &Plans, bundle: bool, by: Mappings) -> Result<Prepared, String> {
     let Some(facets) = Facets::decode(&record.facets) else {
         return Err("its facets were written by another version".into());
     };
+    let (then, message_id) = (facets.plan, facets.message_id);
+    let original = by == Mappings::Original && bundle;
+    if original && facets.outcome != Outcome::Translated {
+        return Err(
+            "what it was translated with when it came is not known, or it was not: send it by the mappings of now"
+                .into(),
+        );
+    }
+    if original && plans.find(&facets).is_none_or(|plan| plan.hash() != then) {
+        return Err(
+            "the mappings that it was translated with when it came are not kept: send it by those of now".into()
+        );
+    }
     let outcome = match facets.outcome {
         Outcome::Untranslated | Outcome::Rejected | Outcome::Refused | Outcome::Foreign => Outcome::Received,
         other => other,
     };
     // No plan of its own: that of its listener today.
+    let wanted = if original { then } else { [0; 32] };
     let mut encoded = Vec::new();
-    Facets { outcome, plan: [0; 32], ..facets }.encode(&mut encoded);
+    Facets { outcome, plan: wanted, ..facets }.encode(&mut encoded);
     record.facets = encoded;
-    let (live, _) = again(seq, record, plans, bundle, &mut Scratch::default());
-    match live.failure {
+    let (mut live, plan) = again(seq, record, plans, bundle, &mut Scratch::default());
+    let plan = plan.map_or([0; 32], |plan| plan.hash());
+    match live.failure.take() {
         Some(why) => Err(why),
         None if bundle && live.bundle.is_empty() => Err("there is nothing in it to deliver".into()),
-        None => Ok(live),
+        None => {
+            live.other_id = (bundle && plan != then).then(|| id_of_other(&message_id, &live.bundle));
+            Ok(Prepared { live, by, plan })
+        }
     }
 }
 
@@ -163,11 +276,12 @@ pub fn edited(mut record: Record, raw: Vec<u8>) -> Result<Record, String> {
 }
 
 /// The acknowledgement of a message, as its route would send it.
-fn acknowledge(seq: u64, record: Record, plans: &Plans) -> Result<Live, String> {
+fn acknowledge(seq: u64, record: Record, plans: &Plans) -> Result<Prepared, String> {
     let (live, _) = again(seq, record, plans, true, &mut Scratch::default());
     let facets = Facets::decode(&live.facets).ok_or("its facets were written by another version")?;
     let raw = acknowledgement::of(&live, &facets).ok_or("no acknowledgement is due")?.into();
-    Ok(Live { seq, raw, facets: live.facets.clone(), ..Live::default() })
+    let live = Live { seq, raw, facets: live.facets.clone(), ..Live::default() };
+    Ok(Prepared { live, by: Mappings::Current, plan: [0; 32] })
 }
 
 /// The number of a newer message of the same patient that has gone out on a route: to send this one again would put an older state over a newer one, where the target keeps
@@ -176,30 +290,14 @@ fn overtaken(view: &mut View, live: &Live, route: &Route, target: &Target) -> Re
     let patient = Facets::decode(&live.facets).and_then(|facets| facets.patient);
     let (Target::Fhir(_), Some(patient)) = (target, patient) else { return Ok(None) };
     let Some(position) = view.state().position(&route.name)? else { return Ok(None) };
-    let letters = view.state().dead_letters(&route.name)?;
-    let unsent = view.state().unsent(&route.name, live.seq + 1, u64::MAX)?;
-    let gone_out = |seq: u64| {
-        // Both are in order and do not overlap: only the last that does not begin behind a number can hold it.
-        let letter = letters[..letters.partition_point(|letter| letter.seq <= seq)].last();
-        let passed = unsent[..unsent.partition_point(|unsent| unsent.seq <= seq)].last();
-        let given_up =
-            letter.is_some_and(|letter| seq <= letter.last) || passed.is_some_and(|unsent| seq <= unsent.last);
-        seq < position.ahead && position.waiting.binary_search(&seq).is_err() && !given_up
-    };
+    let gone = Gone::read(view.state(), route, patient, live.seq, position)?;
     let mut next = live.seq + 1;
-    while next < position.ahead {
+    while next < gone.ahead() {
         let items = view.records(next)?;
         let Some(last) = items.last() else { break };
         next = last.next();
-        for item in items {
-            if let Item::Record(seq, record) = item
-                && let Some(facets) = Facets::decode(&record.facets)
-                && facets.patient == Some(patient)
-                && route.wants(&facets, &record.raw)
-                && gone_out(seq)
-            {
-                return Ok(Some(seq));
-            }
+        if let Some(newer) = items.iter().find_map(|item| gone.out(item)) {
+            return Ok(Some(newer));
         }
     }
     Ok(None)
@@ -226,20 +324,10 @@ async fn deliver(live: Live, target: Target, route: &str) -> Result<(), String> 
     // Nothing is passed over here: whoever sends a message again wants to know whether it has arrived.
     let mut channels = Channel::several(target, &Replies::default(), 1).map_err(|error| error.to_string())?;
     let Some(channel) = channels.first_mut() else { return Err("the target has no channel".into()) };
-    let live = [Arc::new(live)];
-    let attempting = Attempting::begin(traced::RESEND, channel.kind(), &live);
-    let traceparent = attempting.as_ref().and_then(Attempting::traceparent);
-    let progress = channel.deliver(&live, traceparent.as_deref()).await;
-    if let Some(attempting) = attempting {
-        attempting.end(&progress, ended(&progress)).tell(route, &live, 0);
-    }
-    let failure = progress.failure;
+    let came = attempt(channel, &Arc::new(live), route).await;
     // A file that is published later would wait for a route that may not run.
     channel.end().await;
-    match failure {
-        None => Ok(()),
-        Some(failure) => Err(failure.reason().to_owned()),
-    }
+    came
 }
 
 #[cfg(test)]

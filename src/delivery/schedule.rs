@@ -114,6 +114,19 @@ struct Queue {
     age_before: Duration,
     /// What of it counts as waiting behind a failure.
     behind: usize,
+    /// A delivery of it has been given out and has not ended.
+    under_way: bool,
+}
+
+/// Whether a message may be delivered past the course of its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reserved {
+    /// It may, and the key is under way until [`Schedule::finished`] is told of an empty job of it.
+    Yes,
+    /// Something that it must not meet is under way.
+    NotYet,
+    /// The first of its key, of this number, has failed and is tried again.
+    Fails(u64),
 }
 
 #[derive(Debug)]
@@ -172,7 +185,7 @@ impl Schedule {
     /// Whether the next message may be taken in.
     pub fn takes(&self, key: Key) -> bool {
         let alone = key == Key::Everything;
-        !self.is_full() && !self.queues.contains_key(&Key::Everything) && (!alone || self.waiting == 0)
+        !self.is_full() && !self.queues.contains_key(&Key::Everything) && (!alone || self.queues.is_empty())
     }
 
     /// Takes in a message that has failed before. Only the first of a key has; what comes behind one begins anew.
@@ -216,6 +229,34 @@ impl Schedule {
         rested.into_iter().chain(self.breaker.until(now)).chain(due).min()
     }
 
+    /// Whether the route rests because its endpoint takes nothing.
+    pub fn rests(&self, now: Instant) -> bool {
+        self.breaker.allowed(now, 1) == 0
+    }
+
+    /// Takes a key for a message that has been settled before and goes out once more. What waits of the key came later, and goes out after it.
+    pub fn reserve(&mut self, key: Key, now: Instant) -> Reserved {
+        let meets_all = |all: &HashMap<Key, Queue>| match key {
+            Key::Everything => !all.is_empty(),
+            _ => all.contains_key(&Key::Everything),
+        };
+        if meets_all(&self.queues) {
+            return Reserved::NotYet;
+        }
+        let queue = self.queues.entry(key).or_default();
+        if let Some(first) = queue.waiting.front().filter(|_| queue.failed > 0) {
+            return Reserved::Fails(first.seq);
+        }
+        if queue.under_way {
+            return Reserved::NotYet;
+        }
+        queue.under_way = true;
+        self.ready.retain(|ready| *ready != key);
+        self.under_way += 1;
+        self.spend(1, now);
+        Reserved::Yes
+    }
+
     /// What is to be done now; a delivery that is given out is under way.
     pub fn next(&mut self, now: Instant) -> Option<Next> {
         if self.under_way >= self.breaker.allowed(now, self.limits.concurrency) || self.due.is_some_and(|due| due > now)
@@ -239,14 +280,20 @@ impl Schedule {
             let count = numbers.take_while(|(seq, waiting)| waiting.seq == *seq && waiting.live.is_none()).count();
             return Some(Next::Recall { key, from, count });
         }
+        queue.under_way = true;
         self.ready.pop_front();
         self.under_way += 1;
+        self.spend(messages.len(), now);
+        Some(Next::Deliver(Job { key, messages }))
+    }
+
+    /// So many messages go out now: the next is due as the rate of the route says.
+    fn spend(&mut self, messages: usize, now: Instant) {
         if self.limits.rate > 0 {
-            let took = Duration::from_secs(messages.len() as u64) / self.limits.rate;
+            let took = Duration::from_secs(messages as u64) / self.limits.rate;
             let since = now.checked_sub(SLACK).unwrap_or(now);
             self.due = Some(self.due.map_or(now, |due| due.max(since)) + took);
         }
-        Some(Next::Deliver(Job { key, messages }))
     }
 
     /// A message that was read again; the first of a key is held in any case.
@@ -286,6 +333,7 @@ impl Schedule {
         let Job { key, messages } = job;
         let mut left = VecDeque::from(messages);
         let mut queue = self.queues.remove(&key).unwrap_or_default();
+        queue.under_way = false;
         self.under_way -= 1;
         let delivered = progress.delivered.min(left.len());
         if delivered > 0 {

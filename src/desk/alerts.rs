@@ -16,12 +16,13 @@ const TITLE: &str = "Alerts";
 pub(super) async fn page(State(desk): State<Arc<Desk>>, Extension(session): Extension<Arc<Session>>) -> Html<String> {
     let content = html! {
         h1 { (TITLE) }
-        div #alerts hx-get="/alerts" hx-trigger="every 10s" hx-select="#alerts" hx-swap="outerHTML" { (shown(&desk.admin.alerts.seen())) }
+        div #alerts sse-swap="alerts-page" { (shown(&desk.admin.alerts.seen())) }
     };
-    Html(shell::page(&session, TITLE, Tab::Alerts, content).into_string())
+    Html(shell::live(&session, TITLE, Tab::Alerts, "/live?alerts=1", content).into_string())
 }
 
-fn shown(seen: &Seen) -> Markup {
+/// All of the page but its title.
+pub(super) fn shown(seen: &Seen) -> Markup {
     let now_ms = jiff::Timestamp::now().as_millisecond();
     html! {
         @match seen.looked_ms {

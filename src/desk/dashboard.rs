@@ -183,6 +183,11 @@ pub(super) fn route_state(route: &RouteStatus) -> Markup {
     }
 }
 
+/// How a listener is, in a word.
+pub(super) fn listener_state(listener: &ListenerStatus) -> Markup {
+    if attention::is_silent(listener) { state(Tone::Warn, "silent") } else { state(Tone::Good, "listening") }
+}
+
 fn listener_table(seen: &Seen) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-labelledby="listeners" {
@@ -215,8 +220,8 @@ fn listener_rows(seen: &Seen) -> Markup {
 fn listener_cells(seen: &Seen, listener: &ListenerStatus) -> Markup {
     let name = &listener.name;
     html! {
-        td { @if attention::is_silent(listener) { (state(Tone::Warn, "silent")) } @else { (state(Tone::Good, "listening")) } }
-        th scope="row" { (name) }
+        td { (listener_state(listener)) }
+        th scope="row" { a id={ "listener-of-" (name) } href={ "/listeners/" (name) } { (name) } }
         td { (listener.kind) " " code { (listener.address) } @if listener.tls { " TLS" } }
         td.number { (count(listener.connections)) }
         td.number { (counter(listener.received, &format!("/messages?listener={name}"))) }

@@ -10,11 +10,20 @@ use maud::{Markup, html};
 #[derive(Debug, Clone)]
 pub(crate) struct Fault {
     problem: Problem,
+    /// A page of its own also for somebody who has not signed in.
+    bare: bool,
 }
 
 impl From<Problem> for Fault {
     fn from(problem: Problem) -> Fault {
-        Fault { problem }
+        Fault { problem, bare: false }
+    }
+}
+
+impl Fault {
+    /// For somebody who may not have signed in.
+    pub fn for_anybody(problem: Problem) -> Fault {
+        Fault { problem, bare: true }
     }
 }
 
@@ -31,6 +40,9 @@ pub(super) fn shown(fault: &Fault, session: Option<&Session>) -> Response {
     let part = part(&fault.problem);
     let body = match session {
         Some(session) => shell::page(session, fault.problem.title(), Tab::None, part),
+        None if fault.bare => {
+            shell::bare(fault.problem.title(), html! { (part) p { a.button href="/sign-in" { "Sign in" } } })
+        }
         None => part,
     };
     let status = fault.problem.status();

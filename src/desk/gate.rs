@@ -19,8 +19,6 @@ pub(super) const BODY_BYTES_MAX: usize = 8 << 20;
 pub(super) const CSRF_HEADER: &str = "x-csrf-token";
 /// The same in a form.
 pub(super) const CSRF_FIELD: &str = "csrf";
-/// The page whose query may name a patient.
-const SEARCH: &str = "/messages?";
 /// Set where a script of ours asks for a part of a page.
 const PART: HeaderName = HeaderName::from_static("hx-request");
 /// No script, style, picture or frame that is not a file of ours; no form leads elsewhere.
@@ -45,14 +43,32 @@ pub(super) async fn enter(State((desk, need)): State<(Arc<Desk>, Need)>, request
             Err(answer) => *answer,
         },
     };
+    if let Some(fault) = misread(&answer) {
+        answer = fault.into_response();
+    }
     if let Some(fault) = answer.extensions_mut().remove::<Fault>() {
         answer = fault::shown(&fault, session.as_deref().filter(|_| !part));
     }
+    secured(&mut answer);
+    answer
+}
+
+fn secured(answer: &mut Response) {
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     // Without a referrer a browser does not say either where a form comes from (`Origin: null`), and the guard would take it for another site's.
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
-    answer
+}
+
+/// What the framework says, in plain text, of a path, query or form that it cannot read: as a page.
+fn misread(answer: &Response) -> Option<Fault> {
+    let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let plain = answer.status().is_client_error() && kind.starts_with("text/plain");
+    let remedy = "go back, and choose from a page of the desk";
+    plain.then(|| {
+        let detail = "a part of the address, or a field of the form, has no usable value";
+        Fault::from(Problem::new(answer.status(), "not understood", detail, remedy))
+    })
 }
 
 async fn admit(
@@ -118,8 +134,8 @@ fn to_sign_in(request: &Request, part: bool) -> Response {
         return (StatusCode::UNAUTHORIZED, headers).into_response();
     }
     let asked = request.uri().path_and_query().map_or("/", |asked| asked.as_str());
-    // What was looked for may name a patient: it is not written into another address, which somebody else may see.
-    let asked = if asked.starts_with(SEARCH) { request.uri().path() } else { asked };
+    // What was looked for may be a patient, and the address of a sign-in is kept by browsers and proxies.
+    let asked = if request.uri().path() == "/messages" { "/messages" } else { asked };
     // What was to be done must be asked for again: it is not done by coming back.
     let then = if request.method() == Method::GET && asked != "/" { asked } else { "" };
     let query = match reqwest::Url::parse_with_params("desk:/sign-in", [("then", then)]) {
@@ -127,6 +143,31 @@ fn to_sign_in(request: &Request, part: bool) -> Response {
         _ => String::new(),
     };
     Redirect::to(&format!("/sign-in{query}")).into_response()
+}
+
+/// Nothing is under this address: a page for a browser, `None` for everybody else.
+pub(super) async fn nothing(State(desk): State<Arc<Desk>>, request: Request) -> Response {
+    let asked = request.headers().get(header::ACCEPT).and_then(|kinds| kinds.to_str().ok()).unwrap_or_default();
+    let is_api = request.uri().path().starts_with("/api/");
+    if is_api || !asked.contains("text/html") {
+        let remedy = "see /api/v1/openapi.json for what there is";
+        return Problem::not_found("there is nothing under this path", remedy).into_response();
+    }
+    let session =
+        cookie(request.headers(), desk.cookie_name()).and_then(|secret| desk.sessions.find(secret, Instant::now()));
+    let remedy = match &session {
+        Some(_) => "choose a page on the left; an address may have been cut, or be of another version",
+        None => "sign in, and choose a page; an address may have been cut",
+    };
+    let fault = Fault::for_anybody(Problem::new(
+        StatusCode::NOT_FOUND,
+        "no such page",
+        "there is nothing under this address",
+        remedy,
+    ));
+    let mut answer = fault::shown(&fault, session.as_deref());
+    secured(&mut answer);
+    answer
 }
 
 /// The value of a cookie.

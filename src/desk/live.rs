@@ -5,7 +5,7 @@ use super::Desk;
 use super::fault::Fault;
 use super::pulse::{Seen, Watching};
 use super::session::Session;
-use super::{dashboard, parts, route};
+use super::{alerts, dashboard, listener, parts, route};
 use crate::admin::problem::Problem;
 use crate::admin::socket::{Heard, Peer};
 use axum::Extension;
@@ -37,6 +37,10 @@ pub(super) struct Asked {
     rows: Option<String>,
     /// A route, by its name.
     route: Option<String>,
+    /// The page of alerts.
+    alerts: Option<String>,
+    /// A listener, by its name.
+    listener: Option<String>,
 }
 
 /// A part of a page: the name of its event, its content, and, where it is sent for other reasons than that it has changed, what must have changed.
@@ -132,12 +136,19 @@ async fn tell(
 
 /// What of a page is other than what was told.
 fn changed(session: &Session, asked: &Asked, seen: &Seen, told: &mut HashMap<String, String>) -> Vec<Event> {
-    let mut all = vec![Part::new("letters", letters(seen))];
+    let mut all =
+        vec![Part::new("letters", letters(seen)), Part::new("alerts", waiting(seen.open.open.len() as u64, "open"))];
+    if asked.alerts.is_some() {
+        all.push(Part::new("alerts-page", alerts::shown(&seen.open)));
+    }
     if asked.rows.is_some() {
         all.extend(dashboard::parts(session, seen));
     }
     if let Some(name) = &asked.route {
         all.extend(route::parts(session, seen, name));
+    }
+    if let Some(name) = &asked.listener {
+        all.extend(listener::parts(seen, name));
     }
     let mut events = Vec::new();
     for part in all {
@@ -153,7 +164,11 @@ fn changed(session: &Session, asked: &Asked, seen: &Seen, told: &mut HashMap<Str
 
 /// Beside the name of their page: how many dead letters there are, where there are any.
 fn letters(seen: &Seen) -> Markup {
-    let letters = seen.sight.letters.values().sum::<u64>();
+    waiting(seen.sight.letters.values().sum::<u64>(), "to look at")
+}
+
+/// A count beside the name of a page, and for those who hear it what is counted.
+fn waiting(count: u64, what: &str) -> Markup {
     // A browser passes over an event without data; a comment makes the badge empty.
-    html! { @if letters > 0 { (parts::count(letters)) } @else { (PreEscaped("<!---->")) } }
+    html! { @if count > 0 { (parts::count(count)) span.unseen { " " (what) } } @else { (PreEscaped("<!---->")) } }
 }

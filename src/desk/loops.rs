@@ -4,8 +4,8 @@ use super::parts::{Tone, span, state, time};
 use super::session::Session;
 use super::shell::{self, Tab};
 use super::{Desk, people};
-use crate::admin::api::blocking;
 use crate::admin::api::loops::database;
+use crate::admin::api::{blocking, noted, numbers};
 use crate::admin::credentials::Need;
 use crate::admin::problem::Problem;
 use crate::coordination::care_team::Route;
@@ -53,7 +53,8 @@ pub(super) async fn page(
     let (named, after) = (panel.clone(), i64::from(asked.after));
     let rows = blocking(move || read(&desk, &named, wanted, after)).await?;
     if session.may(Need::Phi) {
-        tracing::info!(audit = true, user = %session.who, count = rows.len(), "loops read");
+        let loops = numbers(rows.iter().map(|(one, _)| one.number));
+        noted!(look = true, user = %session.who, loops, "loops read")?;
     }
     let content = html! {
         h1 { (TITLE) }

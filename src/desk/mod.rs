@@ -24,6 +24,7 @@ mod dashboard;
 mod fault;
 mod gate;
 mod letters;
+mod listener;
 mod live;
 mod loops;
 mod message;
@@ -76,6 +77,7 @@ fn pages() -> Vec<Page> {
         ("post", "/sign-out", Need::View, post(sign_in::leave)),
         ("get", "/", Need::View, get(dashboard::page)),
         ("get", "/live", Need::View, get(live::stream)),
+        ("get", "/listeners/{name}", Need::View, get(listener::page)),
         ("get", "/routes/{name}", Need::View, get(route::page)),
         ("get", "/routes/{name}/stop", Need::Operate, get(operate::before_stop)),
         ("post", "/routes/{name}/start", Need::Operate, post(operate::start)),
@@ -85,6 +87,7 @@ fn pages() -> Vec<Page> {
         ("get", "/rosters", Need::View, get(rosters::page)),
         ("post", "/rosters/reload", Need::Operate, post(rosters::reload)),
         ("post", "/rosters/{panel}/approve", Need::Operate, post(rosters::approve)),
+        ("post", "/rosters/{panel}/reject", Need::Operate, post(rosters::reject)),
         ("get", "/reviews", Need::Codes, get(reviews::page)),
         ("post", "/reviews/{id}", Need::Operate, post(reviews::decide)),
         ("get", "/loops", Need::Codes, get(loops::page)),
@@ -94,8 +97,8 @@ fn pages() -> Vec<Page> {
         ("get", "/messages", Need::View, get(messages::page)),
         ("get", "/messages/{seq}", Need::View, get(message::page)),
         ("get", "/messages/{seq}/raw", Need::Phi, get(message::raw)),
-        ("get", "/messages/{seq}/preview", Need::Operate, get(message::preview)),
-        ("post", "/messages/{seq}/resend", Need::Operate, post(message::resend)),
+        ("get", "/messages/{seq}/preview", Need::Operate, get(message::again::page)),
+        ("post", "/messages/{seq}/resend", Need::Operate, post(message::again::resend)),
         ("get", "/dead-letters", Need::View, get(letters::page)),
         ("get", "/dead-letters/many", Need::Operate, get(letters::many::preview)),
         ("post", "/dead-letters/many", Need::Operate, post(letters::many::act)),
@@ -145,5 +148,5 @@ pub(crate) fn router(admin: &Arc<Shared>) -> Router {
         let handler = handler.route_layer(from_fn_with_state((Arc::clone(&desk), need), gate::enter));
         router = router.route(path, handler);
     }
-    router.with_state(desk)
+    router.fallback(gate::nothing).with_state(desk)
 }

@@ -3,6 +3,7 @@
 //! While somebody looks it looks every [`EVERY`]; else only as often as a rate needs a point ([`STEP`]), and then at nothing but counts.
 use crate::admin::Shared;
 use crate::admin::api::status::{self, Sight};
+use crate::alerts;
 use crate::server::{ListenerStatus, RouteStatus};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +23,8 @@ const STREAMS_MAX: usize = 64;
 /// The gateway at one moment, and its rates.
 pub(super) struct Seen {
     pub sight: Sight,
+    /// Alerts.
+    pub open: alerts::Seen,
     pub rates: Rates,
     /// When it was started, in milliseconds since 1970.
     pub started_ms: i64,
@@ -55,7 +58,7 @@ impl Pulse {
     pub async fn look(&self, admin: &Arc<Shared>) -> Result<Seen, crate::admin::problem::Problem> {
         let sight = status::look(admin).await?;
         let started_ms = admin.started.as_millisecond();
-        Ok(Seen { sight, rates: lock(&self.rates).clone(), started_ms })
+        Ok(Seen { sight, open: admin.alerts.seen(), rates: lock(&self.rates).clone(), started_ms })
     }
 
     /// To be told of every look; `None` when too many are already.
@@ -88,7 +91,8 @@ async fn run(
             if let Ok(sight) = status::look(&admin).await {
                 let mut kept = lock(&rates);
                 kept.note(Instant::now(), &sight.listeners, &sight.routes);
-                let seen = Seen { sight, rates: kept.clone(), started_ms: admin.started.as_millisecond() };
+                let (open, started_ms) = (admin.alerts.seen(), admin.started.as_millisecond());
+                let seen = Seen { sight, open, rates: kept.clone(), started_ms };
                 drop(kept);
                 newest.send_replace(Some(Arc::new(seen)));
             }

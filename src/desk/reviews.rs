@@ -5,7 +5,7 @@ use super::session::Session;
 use super::shell::{self, Tab};
 use super::{Desk, people};
 use crate::admin::api::reviews::{failed, key_of, refused};
-use crate::admin::api::{blocking, messages, view};
+use crate::admin::api::{blocking, messages, noted, numbers, view};
 use crate::admin::credentials::Need;
 use crate::admin::problem::Problem;
 use crate::coordination::PersonKey;
@@ -60,7 +60,7 @@ pub(super) async fn page(
     let panels: Vec<String> = care.rosters.panels().iter().map(|panel| panel.id.clone()).collect();
     let reader = session.may(Need::Phi);
     let asking = Arc::clone(&session);
-    let (cards, number, next) = blocking(move || {
+    let (cards, shown, next) = blocking(move || {
         let (found, next) = care.reviews(&wanted).map_err(failed)?;
         let mut view = if reader { Some(view(&desk.admin.data)?) } else { None };
         let mut patient = |one: &Reviewed| {
@@ -68,11 +68,11 @@ pub(super) async fn page(
             patient_of(&record.raw)
         };
         let cards: Vec<_> = found.iter().map(|one| card(&asking, &care, one, patient(one).as_ref())).collect();
-        Ok((cards, found.len(), next))
+        Ok((cards, numbers(found.iter().map(|one| one.review.id)), next))
     })
     .await?;
     if reader {
-        tracing::info!(audit = true, user = %session.who, count = number, "reviews read");
+        noted!(look = true, user = %session.who, reviews = shown, "reviews read")?;
     }
     let content = html! {
         h1 { (TITLE) }

@@ -1,4 +1,4 @@
-//! Rosters: how each stands, what a new one would change, and the approval of one that is held.
+//! Rosters: how each stands, what a new one would change, and the approval or rejection of one that is held.
 use super::fault::Fault;
 use super::parts::{Tone, count, span, state, time, time_if};
 use super::session::Session;
@@ -54,6 +54,7 @@ fn card(session: &Session, panel: &PanelStatus, now_ms: i64) -> Markup {
         PanelState::Accepted => (Tone::Good, "in force"),
         PanelState::Held => (Tone::Warn, "held"),
         PanelState::Refused => (Tone::Bad, "refused"),
+        PanelState::Rejected => (Tone::Still, "rejected"),
     };
     let [added, dropped, changed] = panel.changes;
     html! {
@@ -64,7 +65,7 @@ fn card(session: &Session, panel: &PanelStatus, now_ms: i64) -> Markup {
             dl.facts {
                 dt { "Members" } dd { (count(panel.members as u64)) ", " (count(panel.attributed as u64)) " of them attributed on the day it was read" }
                 dt { "Rows" } dd { (count(panel.rows.0 as u64)) " read" @if panel.rows.1 > 0 { ", " strong { (count(panel.rows.1 as u64)) " not usable" } } }
-                dt { @if panel.state == PanelState::Held { "Would change" } @else { "Changed" } }
+                dt { @if matches!(panel.state, PanelState::Held | PanelState::Rejected) { "Would change" } @else { "Changed" } }
                 dd { (count(added as u64)) " added, " (count(dropped as u64)) " dropped, " (count(changed as u64)) " different" }
                 dt { "Read" } dd { (time(panel.read_ms)) }
                 @if let Some(file_ms) = panel.file_ms {
@@ -73,12 +74,20 @@ fn card(session: &Session, panel: &PanelStatus, now_ms: i64) -> Markup {
                 dt { "In force since" } dd { (time_if(panel.in_force.as_ref().map(|(_, since_ms)| *since_ms))) }
                 @if let Some(sha256) = &panel.sha256 { dt { "Files" } dd { code { (sha256.get(..16).unwrap_or(sha256)) "…" } } }
             }
-            @if let (PanelState::Held, true, Some(sha256)) = (panel.state, session.may(Need::Operate), &panel.sha256) {
+            @if let (PanelState::Held | PanelState::Rejected, true, Some(sha256)) = (panel.state, session.may(Need::Operate), &panel.sha256) {
                 form.confirm method="post" action=(format!("/rosters/{}/approve", panel.panel)) {
                     (shell::csrf(session))
                     input type="hidden" name="sha256" value=(sha256);
                     label.tick { input type="checkbox" required; "I have looked at it: " (count(dropped as u64)) " members go, " (count(added as u64)) " come" }
-                    button.primary type="submit" { "Approve this roster" }
+                    button.primary type="submit" { @if panel.state == PanelState::Held { "Approve this roster" } @else { "Approve it after all" } }
+                }
+                @if panel.state == PanelState::Held {
+                    form.confirm method="post" action=(format!("/rosters/{}/reject", panel.panel)) {
+                        (shell::csrf(session))
+                        input type="hidden" name="sha256" value=(sha256);
+                        p.soft { "Rejected, the roster of before stays in force, and nobody is asked again until other files come." }
+                        button.danger type="submit" { "Reject this roster" }
+                    }
                 }
             }
         }
@@ -104,16 +113,44 @@ pub(super) async fn approve(
     Path(panel): Path<String>,
     Form(Approval { sha256 }): Form<Approval>,
 ) -> Result<Redirect, Fault> {
-    let care = care(&desk).await?;
+    decide(&desk, &session, panel, &sha256, true).await
+}
+
+/// `POST /rosters/{panel}/reject`
+pub(super) async fn reject(
+    State(desk): State<Arc<Desk>>,
+    Extension(session): Extension<Arc<Session>>,
+    Path(panel): Path<String>,
+    Form(Approval { sha256 }): Form<Approval>,
+) -> Result<Redirect, Fault> {
+    decide(&desk, &session, panel, &sha256, false).await
+}
+
+/// Approves of the roster that was looked at, or rejects it.
+async fn decide(
+    desk: &Desk,
+    session: &Session,
+    panel: String,
+    sha256: &str,
+    approves: bool,
+) -> Result<Redirect, Fault> {
+    let care = care(desk).await?;
     let who = Arc::clone(&session.who);
-    let files = kept::parse(&sha256).ok_or_else(|| {
+    let files = kept::parse(sha256).ok_or_else(|| {
         Problem::new(axum::http::StatusCode::BAD_REQUEST, "bad form", "sha256 is no hash", "load the page again")
     })?;
     if !care.rosters.panels().iter().any(|known| known.id == panel) {
         return Err(Problem::not_found("there is no panel of that name", "go back to the rosters").into());
     }
-    tracing::info!(audit = true, user = %who, panel, "roster to be approved of");
-    blocking(move || care.approve_roster(&who, &panel, &files).map_err(refused)).await?;
+    match approves {
+        true => tracing::info!(audit = true, user = %who, panel, "roster to be approved of"),
+        false => tracing::info!(audit = true, user = %who, panel, "roster to be rejected"),
+    }
+    let done = blocking(move || match approves {
+        true => care.approve_roster(&who, &panel, &files).map_err(refused),
+        false => care.reject_roster(&who, &panel, &files).map_err(refused),
+    });
+    done.await?;
     Ok(Redirect::to("/rosters"))
 }
 

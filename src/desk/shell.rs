@@ -106,7 +106,11 @@ pub(crate) fn csrf(session: &Session) -> Markup {
 
 /// The event that brings how many things wait on a page, where it has one.
 fn badge(path: &str) -> Option<&'static str> {
-    (path == "/dead-letters").then_some("letters")
+    match path {
+        "/dead-letters" => Some("letters"),
+        "/alerts" => Some("alerts"),
+        _ => None,
+    }
 }
 
 /// A page for anybody.

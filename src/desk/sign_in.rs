@@ -1,15 +1,16 @@
 //! Signing in, with a name and a password or with a token of the API, and out.
 use super::fault::Fault;
 use super::gate::cookie;
+use super::session::Session;
 use super::{Desk, shell};
 use crate::admin::credentials::find as find_token;
 use crate::admin::problem::Problem;
 use crate::admin::socket::Peer;
 use crate::admin::users::{self, Roles};
-use axum::Form;
 use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::{Extension, Form};
 use maud::{Markup, html};
 use serde::Deserialize;
 use std::net::IpAddr;
@@ -70,9 +71,14 @@ pub(super) async fn enter(
 }
 
 /// `POST /sign-out`
-pub(super) async fn leave(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
+pub(super) async fn leave(
+    State(desk): State<Arc<Desk>>,
+    Extension(session): Extension<Arc<Session>>,
+    headers: HeaderMap,
+) -> Response {
     if let Some(secret) = cookie(&headers, desk.cookie_name()) {
         desk.sessions.end(secret);
+        tracing::info!(audit = true, user = %session.who, "signed out");
     }
     let secure = if desk.admin.options.tls.is_some() { "; Secure" } else { "" };
     let gone = format!("{}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0{secure}", desk.cookie_name());

@@ -66,6 +66,8 @@ pub(super) fn of(
         let status = match standings.of(&route.name, seq) {
             Some(Standing::Dead(letter)) => Status::Errored(letter.clone()),
             Some(Standing::Unsent(unsent)) => Status::Unsent(unsent.clone()),
+            // Whatever its filter says, or when it came: somebody sent it.
+            Some(Standing::Before | Standing::Settled) if standings.arrived_again(&route.name, seq) => Status::Sent,
             Some(Standing::Before) => Status::Before,
             Some(_) if !wants => Status::Filtered,
             Some(Standing::Waiting) => Status::Queued,

@@ -104,7 +104,7 @@ impl Intake {
                 raw: raw.into(),
                 bundle: scratch.bundle().to_vec(),
                 entries: scratch.entries().to_vec(),
-                failure: None,
+                ..Live::default()
             }),
             _ => Some(Live {
                 facets: encoded.clone(),

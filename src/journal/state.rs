@@ -5,9 +5,11 @@
 //!
 //! Written without waiting for the disk: losing its tail takes a reader back, which repeats deliveries and loses none. A step and the dead letters it made are written
 //! in one transaction, so a message is never passed over without a trace.
+mod again;
 mod codes;
 mod letters;
 
+pub use again::SentAgain;
 pub use codes::{CODE_MESSAGES_MAX, CODES_MAX, CodeItem, CodeNotice, CodeStanding};
 pub use letters::{Cause, Letters};
 
@@ -136,9 +138,10 @@ impl State {
         super::settle(&connection).map_err(failed())?;
         connection
             .execute_batch(&format!(
-                "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {TABLES}{}{}",
+                "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {TABLES}{}{}{}",
                 codes::TABLES,
-                letters::TABLES
+                letters::TABLES,
+                again::TABLES
             ))
             .map_err(failed())?;
         letters::keep_counts(&connection).map_err(failed())?;
@@ -404,6 +407,7 @@ impl State {
     pub(super) fn forget_unsent(&self, before: u64) -> Result<(), Error> {
         self.write(|transaction| {
             transaction.execute("DELETE FROM unsent WHERE last < ?1", [before.cast_signed()])?;
+            transaction.execute("DELETE FROM sent_again WHERE seq < ?1", [before.cast_signed()])?;
             Ok(())
         })
     }

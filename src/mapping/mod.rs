@@ -46,7 +46,7 @@ pub mod usage;
 use crate::fhir::bundle::Entry;
 use crate::hl7::{Charset, Index, Matcher, Message, Options, ParseError, SegmentId, Span, transcode};
 use diagnostic::Diagnostics;
-pub use finding::{Finding, FindingCode};
+pub use finding::{Finding, FindingCode, place};
 use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 use source::{SourceFile, Sources};

@@ -194,6 +194,14 @@ impl Open {
         self.by_address.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
     }
 
+    /// How many of each address, by address.
+    pub fn peers(&self) -> Vec<(IpAddr, u64)> {
+        let by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut peers: Vec<_> = by_address.iter().map(|(address, count)| (*address, *count as u64)).collect();
+        peers.sort_unstable();
+        peers
+    }
+
     fn enter(open: &Arc<Open>, address: IpAddr, options: &Options) -> Option<Place> {
         let mut by_address = open.by_address.lock().unwrap_or_else(PoisonError::into_inner);
         let total: usize = by_address.values().sum();

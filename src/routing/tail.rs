@@ -1,4 +1,5 @@
 //! The newest messages as they were translated, within a limit of bytes.
+use crate::facets::{Facets, uuid_text};
 use crate::fhir::bundle::Entry;
 use crate::telemetry::{TailMeter, telemetry};
 use std::collections::VecDeque;
@@ -19,9 +20,17 @@ pub struct Live {
     pub entries: Vec<Entry>,
     /// Why there is no Bundle.
     pub failure: Option<String>,
+    /// What a receiver is to know it by, where the message id would take it for what was made of the message when it came.
+    pub other_id: Option<[u8; 16]>,
 }
 
 impl Live {
+    /// The `Idempotency-Key` of its deliveries: the message id, or that of what has been made of the message otherwise since. None where the facets cannot be read.
+    pub fn delivery_id(&self) -> Option<String> {
+        let of_message = || Facets::decode(&self.facets).map(|facets| facets.message_id);
+        self.other_id.or_else(of_message).map(|id| uuid_text(&id))
+    }
+
     fn bytes(&self) -> usize {
         size_of::<Live>()
             + self.facets.len()

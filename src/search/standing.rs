@@ -32,6 +32,8 @@ struct Route {
     /// By their first numbers.
     letters: BTreeMap<u64, DeadLetter>,
     unsent: BTreeMap<u64, Unsent>,
+    /// Numbers that have arrived when somebody sent them once more.
+    again: BTreeSet<u64>,
 }
 
 impl Standings {
@@ -50,7 +52,7 @@ impl Standings {
             let letters = state.dead_letters(route)?.into_iter().map(|letter| (letter.seq, letter)).collect();
             let unsent = state.unsent(route, 0, u64::MAX)?.into_iter().map(|unsent| (unsent.seq, unsent)).collect();
             let begun = state.begun(route)?.unwrap_or(0);
-            found.insert(route.clone(), Route { begun, ahead, waiting, letters, unsent });
+            found.insert(route.clone(), Route { begun, ahead, waiting, letters, unsent, again: BTreeSet::new() });
         }
         Ok(Standings { routes: found })
     }
@@ -73,9 +75,22 @@ impl Standings {
                 unsent.extend(state.unsent_of(route, *seq)?.map(|unsent| (unsent.seq, unsent)));
             }
             let begun = state.begun(route)?.unwrap_or(0);
-            found.insert(route.clone(), Route { begun, ahead, waiting, letters, unsent });
+            let again = BTreeSet::new();
+            found.insert(route.clone(), Route { begun, ahead, waiting, letters, unsent, again });
+        }
+        for seq in seqs {
+            for sent in state.resends(*seq)?.into_iter().filter(|sent| sent.failure.is_none()) {
+                if let Some(route) = found.get_mut(&sent.reader) {
+                    route.again.insert(*seq);
+                }
+            }
         }
         Ok(Standings { routes: found })
+    }
+
+    /// Whether it has arrived on a route because somebody sent it once more; known of the numbers that were read alone.
+    pub fn arrived_again(&self, route: &str, seq: u64) -> bool {
+        self.routes.get(route).is_some_and(|route| route.again.contains(&seq))
     }
 
     /// What has become of a message on a route; `None` for a route that was not read.

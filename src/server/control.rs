@@ -8,6 +8,7 @@ use crate::delivery::{Mishap, Parked};
 use crate::journal;
 use crate::mapping::Plan;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -61,6 +62,10 @@ pub struct ListenerStatus {
     pub certificate: Option<PathBuf>,
     /// Open connections.
     pub connections: u64,
+    /// How many of each address.
+    pub peers: Vec<(IpAddr, u64)>,
+    /// What may be told of how it is configured: names and values.
+    pub told: Vec<(&'static str, String)>,
     /// So long without a message is worth an alert.
     pub silence: Option<Silence>,
     /// Messages taken since it was started.
@@ -218,9 +223,14 @@ impl Control {
         self.ask(Command::Journal).await
     }
 
-    /// By what a dead letter is sent again; `None` once the gateway is going down.
+    /// By what messages are sent again; `None` once the gateway is going down.
     pub async fn outlets(&self) -> Option<Outlets> {
         self.ask(Command::Outlets).await
+    }
+
+    /// The same for somebody whose name is kept with what is sent.
+    pub async fn outlets_for(&self, who: &Arc<str>) -> Option<Outlets> {
+        Some(Outlets { who: Arc::clone(who), ..self.outlets().await? })
     }
 
     /// Coordinated care, where the gateway has it; `None` once the gateway is going down.

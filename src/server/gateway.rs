@@ -11,7 +11,7 @@ use super::listeners::{Listener, Listeners};
 use super::upkeep::{self, Kept};
 use super::{Read, Setup};
 use crate::coordination;
-use crate::delivery::resend::Outlets;
+use crate::delivery::resend::{Mappings, Outlets};
 use crate::delivery::{Common, OpenError, Plans};
 use crate::intake::{self, Deliveries, Duplicates, DuplicatesOptions, Intake, Links};
 use crate::journal::{self, Codes, Directory, DirectoryError, Durability, Health, Journal, Scrub, State};
@@ -269,8 +269,8 @@ impl Gateway {
                 _ = answer.send(JournalStatus { head, health, durability: self.options.durability });
             }
             Command::Outlets(answer) => {
-                let (plans, routes) = (Arc::clone(&self.plans), self.lanes.options());
-                _ = answer.send(Outlets { plans, routes });
+                let (plans, routes, doors) = (Arc::clone(&self.plans), self.lanes.options(), self.lanes.doors());
+                _ = answer.send(Outlets { plans, routes, doors, by: Mappings::Current, edited: false, who: "".into() });
             }
             Command::Care(answer) => _ = answer.send(self.care()),
             Command::Mappings(answer) => _ = answer.send(self.mappings()),

@@ -1,7 +1,7 @@
 //! The lanes of a gateway: one for each route, and the one that collects what could not be translated.
 use super::control::{ControlError, RouteState, RouteStatus};
 use crate::delivery::channel::Channel;
-use crate::delivery::{Common, Gauge, Lane, OpenError, Options, Reading, Wish};
+use crate::delivery::{Common, Door, Gauge, Lane, OpenError, Options, Reading, Wish};
 use crate::facets::Facets;
 use crate::journal::{Item, Limits, Reader};
 use sha2::{Digest, Sha256};
@@ -30,6 +30,7 @@ struct Route {
     state: RouteState,
     wish: watch::Sender<Wish>,
     gauge: Arc<Gauge>,
+    door: Door,
     /// What stood in the files of its target when it started.
     files: [u8; 32],
     /// Messages that had arrived outside its lane, as dead letters sent again, before it started.
@@ -75,6 +76,12 @@ impl Lanes {
     /// The routes as they are configured.
     pub fn options(&self) -> Vec<Options> {
         self.routes.values().map(|route| route.options.clone()).collect()
+    }
+
+    /// By which messages are handed to the routes that run, paused or not.
+    pub fn doors(&self) -> BTreeMap<String, Door> {
+        let running = self.routes.iter().filter(|(_, route)| route.task.is_some());
+        running.map(|(name, route)| (name.clone(), route.door.clone())).collect()
     }
 
     /// Makes the routes those that are wanted. Their channels are tried first, so that nothing has changed when one of them cannot be made.
@@ -136,10 +143,10 @@ impl Lanes {
         // Opened in any case: a new route begins with the next message, also if it is stopped.
         let lane = Lane::open(options.clone(), &self.common)?;
         let (wish, wishes) = watch::channel(if state == RouteState::Paused { Wish::Pause } else { Wish::Deliver });
-        let (name, gauge) = (options.route.name.clone(), lane.gauge());
+        let (name, gauge, door) = (options.route.name.clone(), lane.gauge(), lane.door());
         let resent_before = self.common.state.resent()?.get(&name).map_or(0, |(count, _)| *count);
         let task = (state != RouteState::Stopped).then(|| self.tasks.spawn(lane.run(wishes)));
-        self.routes.insert(name, Route { options, state, wish, gauge, files, resent_before, task });
+        self.routes.insert(name, Route { options, state, wish, gauge, door, files, resent_before, task });
         Ok(())
     }
 

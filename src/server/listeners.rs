@@ -5,7 +5,7 @@ use super::entrance::Entrance;
 use super::gateway::StartError;
 use super::silence::Silence;
 use super::{directory, http};
-use crate::intake::{self, Answer, Intake, Peer, Source};
+use crate::intake::{self, AckOn, Answer, Intake, OnDuplicate, Peer, Source};
 use crate::mapping::Plan;
 use crate::mllp::connection::Reply;
 use crate::mllp::decoder::Frame;
@@ -191,6 +191,8 @@ impl Listeners {
                 tls: listener.tls.is_some(),
                 certificate: listener.tls.as_ref().map(|tls| tls.certificate.clone()),
                 connections: running.open.count() as u64,
+                peers: running.open.peers(),
+                told: listener.told(),
                 silence: listener.silence.clone(),
                 received,
                 last_received_ms,
@@ -242,6 +244,36 @@ impl Running {
 }
 
 impl Listener {
+    /// What may be told of it, in the words of the configuration: no token, and of certificates no name.
+    fn told(&self) -> Vec<(&'static str, String)> {
+        let intake::Options { ack_on, on_duplicate, duplicate_window, sequence, .. } = self.intake;
+        let ack_on = match ack_on {
+            AckOn::Durable => "durable: once it is stored",
+            AckOn::Translated => "translated: once it is stored and could be translated",
+            AckOn::Delivered => "delivered: once every route has it",
+        };
+        let duplicates = match on_duplicate {
+            OnDuplicate::Replay => "replay: the same message again gets the same answer again",
+            OnDuplicate::Strict => "strict: a control id of another message is refused as well",
+            OnDuplicate::Accept => "off: not looked for",
+        };
+        let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
+        let site = self
+            .site
+            .as_ref()
+            .map_or_else(|| "none: the mappings as they are".to_owned(), |site| site.display().to_string());
+        vec![
+            ("Acknowledges on", ack_on.to_owned()),
+            ("Profile (site)", site),
+            ("Duplicates", duplicates.to_owned()),
+            ("Looked for", format!("over {} h", duplicate_window.as_secs() / 3600)),
+            ("Sequence numbers", yes(sequence)),
+            ("TLS", yes(self.tls.is_some())),
+            ("Senders held to their certificates", yes(self.senders.is_some())),
+            ("Silence is told of", yes(self.silence.is_some())),
+        ]
+    }
+
     fn token(&self) -> Option<Arc<http::Token>> {
         match &self.protocol {
             Protocol::Http(token) => token.clone().map(Arc::new),

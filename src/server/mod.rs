@@ -7,6 +7,7 @@
 //! | `entrance` | what comes in, whatever the listener speaks |
 //! | `http`, `directory` | listeners beside MLLP |
 //! | `lanes` | the routes: started, paused, stopped, replaced |
+//! | `again` | what sending a message once more would mean |
 //! | `care` | coordinated care: what follows from messages, and who is told |
 //! | `codes` | rows for codes that no table had, written into a site |
 //! | `control` | what others may ask: the command line, the admin API, a signal |
@@ -14,6 +15,7 @@
 //! | `upkeep` | what the journal need not keep |
 //!
 //! Left out: reading configurations; a function that does is handed in.
+pub mod again;
 pub mod care;
 mod codes;
 mod control;

@@ -177,6 +177,28 @@ impl Telemetry {
         self.stages.get(&which).map(|histogram| histogram.observed())
     }
 
+    /// Messages of a listener so far by these outcomes; those that it has no counter of are left out.
+    pub fn outcomes(
+        &self,
+        listener: &str,
+        outcomes: impl IntoIterator<Item = &'static str>,
+    ) -> Vec<(&'static str, u64)> {
+        let of = |outcome| {
+            let which = labels(&[(names::LISTENER, listener), (names::OUTCOME, outcome)]);
+            self.messages.get(&which).map(|counter| (outcome, counter.get()))
+        };
+        outcomes.into_iter().filter_map(of).collect()
+    }
+
+    /// Senders that a listener did not let in so far, by reason; those that there are none of are left out.
+    pub fn refusals(&self, listener: &str) -> Vec<(&'static str, u64)> {
+        let of = |reason| {
+            let which = labels(&[(names::LISTENER, listener), (names::REASON, reason)]);
+            self.refused.get(&which).map(|counter| (reason, counter.get()))
+        };
+        names::REFUSALS.into_iter().filter_map(of).collect()
+    }
+
     /// Codes of a message that no table has; neither table nor code is told. Looks the counter up: such messages are few.
     pub fn unmapped_codes(&self, listener: &str, noted: bool, count: u64) {
         let result = if noted { "noted" } else { "not_noted" };

@@ -68,6 +68,21 @@ pub(super) const TO: &str = "to";
 pub(super) const REASON: &str = "reason";
 pub(super) const VERSION: &str = "version";
 
+/// Why senders are not let in.
+pub(super) const REFUSALS: [&str; 12] = [
+    REFUSED_NETWORK,
+    REFUSED_LIMIT,
+    "no_certificate",
+    "unknown_authority",
+    "expired",
+    "revoked",
+    "bad_certificate",
+    "mistrust",
+    "no_tls",
+    "timeout",
+    "broken",
+    REFUSED_NAME,
+];
 /// A sender whose address is in none of the networks of its listener.
 pub const REFUSED_NETWORK: &str = "network";
 /// One too many.

@@ -102,6 +102,49 @@ stories.what_is_stuck_is_found_mended_and_sent_again = async () => {
   mended = false;
 };
 
+/** A message that has arrived is sent again from its page: what would bring an older state back takes a tick, and what has come of it stands on the page of the message. */
+stories.any_message_is_sent_again_from_its_page = async () => {
+  mended = true;
+  const before = taken.length;
+  const page = await visit({ user: 'operator' });
+  await page.goto(`${settings.base}/messages/1`);
+  await page.click('a:has-text("send it again…")');
+  await page.waitForSelector('h1:has-text("Send message 1 again")');
+  await faultless(page, 'sending a message again');
+  assert(!(await page.innerText('#main')).includes('OKAFOR'), 'masked for who may not read messages');
+  await page.check('input[name=route][value=ehr]');
+  if (await page.isVisible('[name=overwrite]')) {
+    await page.click('button:has-text("Send message 1 again")');
+    await page.waitForSelector('.fault:has-text("may bring an older state back")');
+    assert(taken.length === before, 'nothing is sent that nobody has agreed to');
+    await page.goBack();
+    await page.check('input[name=route][value=ehr]');
+    await page.check('[name=overwrite]');
+  }
+  await page.click('button:has-text("Send message 1 again")');
+  await page.waitForSelector('.done:has-text("It has arrived at ehr")');
+  assert(taken.length === before + 1, `${taken.length - before} arrived`);
+  await page.click('a:has-text("Back to the message")');
+  await page.waitForSelector('#again');
+  assert((await page.innerText('#main')).includes('operator'), 'who sent it stands there');
+  page.errors = page.errors.filter((error) => !error.includes('409'));
+  await faultless(page, 'a message that was sent again');
+  await page.context().close();
+  mended = false;
+};
+
+/** An address that leads nowhere is a page with a way on. */
+stories.an_address_of_nothing_is_a_page = async () => {
+  const page = await visit({ user: 'viewer' });
+  await page.goto(`${settings.base}/no-such-page`);
+  await page.waitForSelector('.fault:has-text("no such page")');
+  await page.click('#nav a[href="/"]');
+  await page.waitForSelector('h1:has-text("Dashboard")');
+  page.errors = page.errors.filter((error) => !error.includes('404'));
+  await faultless(page, 'an address of nothing');
+  await page.context().close();
+};
+
 /** A message that came in is opened, and a value of its Bundle leads to the field that it came from. */
 stories.a_value_leads_to_its_field = async () => {
   const page = await visit();

@@ -37,7 +37,7 @@ def the_desk_in_a_browser(peers):
             "messages": str(care.folder / "messages"),
             "passwords": passwords,
             "pictures": PICTURES or str(pathlib.Path(peers.options.work, "pictures")),
-            "pages": ["/messages/1", "/routes/ehr", "/dead-letters/ehr/20"],
+            "pages": ["/messages/1", "/messages/1/preview", "/routes/ehr", "/listeners/hospitals", "/dead-letters/ehr/20"],
         }
         done = subprocess.run(["node", "desk.mjs"], cwd=peers.options.browser, input=json.dumps(settings), capture_output=True, text=True, timeout=900)
         print(done.stdout, end="")

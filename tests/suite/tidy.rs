@@ -44,7 +44,21 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("alerts", &["journal", "delivery", "server", "telemetry"]),
-    ("admin", &["facets", "journal", "mllp", "mapping", "delivery", "coordination", "server", "alerts", "telemetry"]),
+    (
+        "admin",
+        &[
+            "facets",
+            "journal",
+            "mllp",
+            "mapping",
+            "privacy",
+            "delivery",
+            "coordination",
+            "server",
+            "alerts",
+            "telemetry",
+        ],
+    ),
     (
         "desk",
         &[

@@ -8,7 +8,7 @@ use super::super::gate::Who;
 use super::super::problem::Problem;
 use super::messages::{kind, record};
 use super::page::{LIMIT, LIMIT_MAX, bad_query, limit, number};
-use super::{blocking, time, view};
+use super::{blocking, noted, time, view};
 use crate::delivery::UNTRANSLATED;
 use crate::delivery::resend::{self, Outlets, ResendError};
 use crate::facets::Facets;
@@ -116,7 +116,7 @@ pub(in super::super) async fn list(
         Ok((codes.len(), json!({ "codes": codes, "next": next, "count": count, "full": full })))
     })
     .await?;
-    tracing::info!(audit = true, token = %who, count, "codes read");
+    noted!(look = true, token = %who, count, "codes read")?;
     Ok(Json(answer))
 }
 
@@ -128,7 +128,7 @@ pub(in super::super) async fn show(
 ) -> Result<Json<Value>, Problem> {
     let Path(id) = id?;
     let item = blocking(move || find(&view(&shared.data)?, id)).await?;
-    tracing::info!(audit = true, token = %who, id, "code read");
+    noted!(look = true, token = %who, id, "code read")?;
     Ok(Json(shown(&item, role)))
 }
 
@@ -295,7 +295,7 @@ pub(in super::super) async fn resend(
     let (Path(id), Query(asked)) = (id?, asked?);
     let after = number(asked.after)?;
     tracing::info!(audit = true, token = %who, id, "messages of a code to be sent again");
-    let Resent { sent, results, next } = send_messages(&shared, id, after, asked.anyway, RESEND_TIME).await?;
+    let Resent { sent, results, next } = send_messages(&shared, &who, id, (after, asked.anyway), RESEND_TIME).await?;
     tracing::info!(audit = true, token = %who, id, sent, "messages of a code sent again");
     let messages: Vec<_> =
         results.into_iter().map(|(seq, result, why)| json!({ "seq": seq, "result": result, "reason": why })).collect();
@@ -315,12 +315,12 @@ pub(crate) struct Resent {
 /// Sends messages of a code once more, the oldest first, for so long at most.
 pub(crate) async fn send_messages(
     shared: &Arc<Shared>,
+    who: &Arc<str>,
     id: u64,
-    after: u64,
-    anyway: bool,
+    (after, anyway): (u64, bool),
     time: Duration,
 ) -> Result<Resent, Problem> {
-    let outlets = shared.control.outlets().await.ok_or_else(Problem::stopping)?;
+    let outlets = shared.control.outlets_for(who).await.ok_or_else(Problem::stopping)?;
     let Some(claim) = super::letters::Claim::take(shared, "codes", id) else {
         let remedy = "wait for the first to be answered";
         return Err(Problem::new(StatusCode::CONFLICT, "under way", "its messages are being sent just now", remedy));
@@ -373,12 +373,18 @@ async fn again(view: &mut View, seq: u64, outlets: &Outlets, anyway: bool) -> Re
     // What routes take messages as they came has not changed.
     let (mut routes, mut due) = (Vec::new(), Vec::new());
     for options in outlets.routes.iter().filter(|options| options.target.wants_bundle()) {
+        // What came before the route was there, or was dropped, is not its business: that is sent to it from the message's own page.
+        let name = &options.route.name;
+        let before = view.state().begun(name).map_err(failed)?.is_some_and(|begun| seq < begun);
+        if before || view.state().unsent_of(name, seq).map_err(failed)?.is_some_and(|unsent| unsent.dropped) {
+            continue;
+        }
         match resend::is_due(view.state(), &options.route, seq, &record).map_err(failed)? {
             true => due.push(options.route.name.clone()),
             false => routes.push(options.clone()),
         }
     }
-    let outlets = Outlets { plans: Arc::clone(&outlets.plans), routes };
+    let outlets = Outlets { routes, ..outlets.clone() };
     let at_ms = jiff::Timestamp::now().as_millisecond();
     let letter = DeadLetter { seq, last: seq, at_ms, attempts: 0, reason: String::new() };
     Ok(match resend::letter(view, UNTRANSLATED, &letter, record, &outlets, anyway).await {

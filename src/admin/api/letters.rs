@@ -4,8 +4,8 @@ use super::super::gate::Who;
 use super::super::problem::Problem;
 use super::messages::{self, kind, record};
 use super::page::{LIMIT, bad_query, limit};
-use super::{blocking, time, view};
-use crate::delivery::resend::{self, ResendError, Sent};
+use super::{blocking, noted, time, view};
+use crate::delivery::resend::{self, Outlets, ResendError, Sent};
 use crate::journal::{DeadLetter, Error, Letters, View};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -105,7 +105,7 @@ pub(in super::super) async fn show(
         record(&mut view, seq)
     })
     .await?;
-    tracing::info!(audit = true, token = %who, route, seq, "dead letter read");
+    noted!(look = true, token = %who, route, seq, "dead letter read")?;
     Ok(messages::show(found))
 }
 
@@ -117,7 +117,7 @@ pub(in super::super) async fn resend(
     let Path((route, seq)) = letter?;
     // Before it is done: whoever asked may not wait for the answer.
     tracing::info!(audit = true, token = %who, route, seq, "dead letter to be sent again");
-    let sent = send_again(&shared, &route, seq, None, false).await?.map_err(|error| {
+    let sent = send_again(&shared, &who, (&route, seq), None, false).await?.map_err(|error| {
         let remedy = "change the mappings or the routes and reload, send an edited copy with `handoff dead-letters resend --with`, or drop it";
         Problem::new(StatusCode::CONFLICT, "cannot be sent", error.to_string(), remedy)
     })?;
@@ -133,16 +133,13 @@ pub(in super::super) async fn resend(
 /// Sends a dead letter once more, or an edited copy in its place; what has come of it at each route, or why it was not sent at all.
 pub(crate) async fn send_again(
     shared: &Arc<Shared>,
-    route: &str,
-    seq: u64,
+    who: &Arc<str>,
+    (route, seq): (&str, u64),
     edited: Option<Vec<u8>>,
     anyway: bool,
 ) -> Result<Result<Vec<Sent>, ResendError>, Problem> {
-    let outlets = shared.control.outlets().await.ok_or_else(Problem::stopping)?;
-    let Some(claim) = Claim::take(shared, route, seq) else {
-        let remedy = "wait for the first to be answered";
-        return Err(Problem::new(StatusCode::CONFLICT, "under way", "it is being sent again just now", remedy));
-    };
+    let outlets = shared.control.outlets_for(who).await.ok_or_else(Problem::stopping)?;
+    let Some(claim) = Claim::take(shared, route, seq) else { return Err(under_way()) };
     let runtime = tokio::runtime::Handle::current();
     let (route, data) = (route.to_owned(), shared.data.clone());
     blocking(move || {
@@ -150,6 +147,7 @@ pub(crate) async fn send_again(
         let mut view = view(&data)?;
         let letter = find(&view, &route, seq)?;
         let mut record = record(&mut view, seq)?;
+        let outlets = Outlets { edited: edited.is_some(), ..outlets };
         if let Some(raw) = edited {
             record = match resend::edited(record, raw) {
                 Ok(record) => record,
@@ -177,14 +175,26 @@ pub(in super::super) async fn forget(
 
 /// Forgets a dead letter.
 pub(crate) async fn drop_one(shared: &Arc<Shared>, route: &str, seq: u64) -> Result<(), Problem> {
+    let Some(claim) = Claim::take(shared, route, seq) else { return Err(under_way()) };
     let (route, data) = (route.to_owned(), shared.data.clone());
     blocking(move || {
+        let _claim = claim;
         let view = view(&data)?;
         find(&view, &route, seq)?;
         let now_ms = jiff::Timestamp::now().as_millisecond();
         view.state().drop_dead_letter(&route, seq, now_ms).map(drop).map_err(failed)
     })
     .await
+}
+
+fn under_way() -> Problem {
+    let remedy = "wait for the first to be answered";
+    Problem::new(StatusCode::CONFLICT, "under way", "it is being sent again just now", remedy)
+}
+
+/// Whether anything of a route, or of any, is being sent again just now.
+pub(super) fn is_any_sent(shared: &Shared, route: Option<&str>) -> bool {
+    lock(shared).iter().any(|(name, _)| route.is_none_or(|route| route == name))
 }
 
 /// A dead letter of a route. Blocks.
@@ -202,7 +212,8 @@ pub(crate) fn failed(error: Error) -> Problem {
 }
 
 /// A dead letter that is being sent; free again when dropped.
-pub(super) struct Claim {
+#[derive(Debug)]
+pub(crate) struct Claim {
     shared: Arc<Shared>,
     letter: (String, u64),
 }

@@ -3,7 +3,7 @@ use super::super::Shared;
 use super::super::gate::Who;
 use super::super::problem::Problem;
 use super::codes::RESEND_TIME;
-use super::letters::{Claim, failed, meant};
+use super::letters::{Claim, failed, is_any_sent, meant};
 use super::messages::record;
 use super::page::{LIMIT_MAX, limit, number};
 use super::{blocking, view};
@@ -45,7 +45,7 @@ pub(in super::super) async fn resend(
     let meant = meant(Some(route.clone()), asked.reason, asked.since.as_deref())?;
     tracing::info!(audit = true, token = %who, route, limit, "dead letters to be sent again");
     let Done { sent, results, next } =
-        send_many(&shared, (meant, expected), Some((route.clone(), after)), limit, RESEND_TIME).await?;
+        send_many(&shared, &who, (meant, expected), Some((route.clone(), after)), limit, RESEND_TIME).await?;
     tracing::info!(audit = true, token = %who, route, sent, "dead letters sent again");
     let results: Vec<_> = results
         .into_iter()
@@ -76,12 +76,13 @@ pub(crate) struct Outcome {
 /// Sends dead letters once more, in their order, for so long at most; nothing is done where there are not as many as are expected.
 pub(crate) async fn send_many(
     shared: &Arc<Shared>,
+    who: &Arc<str>,
     (meant, expected): (Letters, Option<u64>),
     after: Option<(String, u64)>,
     limit: usize,
     time: Duration,
 ) -> Result<Done, Problem> {
-    let outlets = shared.control.outlets().await.ok_or_else(Problem::stopping)?;
+    let outlets = shared.control.outlets_for(who).await.ok_or_else(Problem::stopping)?;
     let (runtime, shared) = (tokio::runtime::Handle::current(), Arc::clone(shared));
     blocking(move || {
         let (mut view, began) = (view(&shared.data)?, Instant::now());
@@ -116,6 +117,9 @@ async fn again(
     outlets: &Outlets,
 ) -> Result<(&'static str, Option<String>), Problem> {
     let Some(_claim) = Claim::take(shared, route, letter.seq) else { return Ok(("under_way", None)) };
+    // Since it was listed somebody may have sent or dropped it.
+    let Some(letter) = view.state().dead_letter(route, letter.seq).map_err(failed)? else { return Ok(("gone", None)) };
+    let letter = &letter;
     let Ok(record) = record(view, letter.seq) else { return Ok(("gone", None)) };
     Ok(match resend::letter(view, route, letter, record, outlets, false).await {
         Ok(sent) => match sent.into_iter().find_map(|sent| sent.failure) {
@@ -139,6 +143,7 @@ pub(in super::super) async fn forget(
     let meant = meant(Some(route.clone()), asked.reason, asked.since.as_deref())?;
     let (dropped, left) = blocking(move || {
         let view = view(&shared.data)?;
+        none_is_sent(&shared, meant.reader.as_deref())?;
         let now_ms = jiff::Timestamp::now().as_millisecond();
         let dropped = view.state().drop_dead_letters(&meant, limit, expected, now_ms).map_err(failed)?;
         let left = view.state().count_dead_letters(&meant).map_err(failed)?;
@@ -147,6 +152,20 @@ pub(in super::super) async fn forget(
     .await?;
     tracing::info!(audit = true, token = %who, route, dropped, "dead letters dropped");
     Ok(Json(json!({ "dropped": dropped, "left": left })))
+}
+
+/// What is being sent just now cannot be dropped.
+pub(crate) fn none_is_sent(shared: &Shared, route: Option<&str>) -> Result<(), Problem> {
+    if !is_any_sent(shared, route) {
+        return Ok(());
+    }
+    let detail = "some of them are being sent again just now";
+    Err(Problem::new(
+        StatusCode::CONFLICT,
+        "under way",
+        detail,
+        "nothing was dropped; wait for that to be answered, then look again",
+    ))
 }
 
 /// They are not those that somebody has looked at.

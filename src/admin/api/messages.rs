@@ -2,7 +2,7 @@
 use super::super::Shared;
 use super::super::gate::Who;
 use super::super::problem::Problem;
-use super::{blocking, time, view};
+use super::{blocking, noted, time, view};
 use crate::facets::Facets;
 use crate::journal::{Error, Record, View};
 use axum::extract::rejection::PathRejection;
@@ -42,7 +42,7 @@ pub(in super::super) async fn raw(
 ) -> Result<Response, Problem> {
     let Path(seq) = number?;
     let record = blocking(move || record(&mut view(&shared.data)?, seq)).await?;
-    tracing::info!(audit = true, token = %who, seq, "message read");
+    noted!(look = true, token = %who, seq, "message read")?;
     Ok(show(record))
 }
 

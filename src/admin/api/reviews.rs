@@ -5,7 +5,7 @@ use super::super::gate::Who;
 use super::super::problem::Problem;
 use super::messages::record;
 use super::rosters::care;
-use super::{blocking, time, view};
+use super::{blocking, noted, numbers, time, view};
 use crate::coordination::PersonKey;
 use crate::coordination::event::Patient;
 use crate::coordination::roster::explained::person;
@@ -67,14 +67,15 @@ pub(in super::super) async fn list(
         Some(_) => return Err(wrong("state is none of open, decided")),
     };
     let care = care(&shared).await?;
-    let (count, answer) = blocking(move || {
+    let (reviews, answer) = blocking(move || {
         let (found, next) = care.reviews(&Wanted { panel: page.panel, decided, after, most }).map_err(failed)?;
         let mut view = if role.may(Need::Phi) { Some(view(&shared.data)?) } else { None };
         let reviews: Vec<_> = found.iter().map(|one| shown(one, &care, view.as_mut())).collect();
-        Ok((reviews.len(), json!({ "reviews": reviews, "next": next })))
+        let ids = numbers(found.iter().map(|one| one.review.id));
+        Ok((ids, json!({ "reviews": reviews, "next": next })))
     })
     .await?;
-    tracing::info!(audit = true, token = %who, count, "reviews read");
+    noted!(look = true, token = %who, reviews, "reviews read")?;
     Ok(Json(answer))
 }
 

@@ -4,7 +4,7 @@ use super::super::gate::Who;
 use super::super::problem::Problem;
 use super::codes::whole_of;
 use super::messages::record;
-use super::{blocking, time, view};
+use super::{blocking, noted, time, view};
 use crate::coordination::event::Patient;
 use crate::coordination::roster::{identifier_of, kept};
 use crate::server::care::{ApproveError, PanelStatus, Shared as Care, TakeError, patient_of};
@@ -113,10 +113,30 @@ pub(in super::super) async fn reload(
 
 /// Takes on the roster that is held, if it is still the one that was looked at.
 pub(in super::super) async fn approve(
+    shared: State<Arc<Shared>>,
+    who: Extension<Who>,
+    panel: Result<Path<String>, PathRejection>,
+    asked: Result<Json<Approval>, JsonRejection>,
+) -> Result<Json<Value>, Problem> {
+    decide(shared, who, panel, asked, true).await
+}
+
+/// Says that the roster that is held is not to be taken, if it is still the one that was looked at.
+pub(in super::super) async fn reject(
+    shared: State<Arc<Shared>>,
+    who: Extension<Who>,
+    panel: Result<Path<String>, PathRejection>,
+    asked: Result<Json<Approval>, JsonRejection>,
+) -> Result<Json<Value>, Problem> {
+    decide(shared, who, panel, asked, false).await
+}
+
+async fn decide(
     State(shared): State<Arc<Shared>>,
     Extension(Who(who)): Extension<Who>,
     panel: Result<Path<String>, PathRejection>,
     asked: Result<Json<Approval>, JsonRejection>,
+    approves: bool,
 ) -> Result<Json<Value>, Problem> {
     let Path(panel) = panel?;
     let bad = || {
@@ -129,16 +149,26 @@ pub(in super::super) async fn approve(
     if !care.rosters.panels().iter().any(|known| known.id == panel) {
         return Err(refused(ApproveError::Unknown("of that name".into())));
     }
-    tracing::info!(audit = true, token = %who, panel, "roster to be approved of");
+    match approves {
+        true => tracing::info!(audit = true, token = %who, panel, "roster to be approved of"),
+        false => tracing::info!(audit = true, token = %who, panel, "roster to be rejected"),
+    }
+    let by = Arc::clone(&who);
     let named = panel.clone();
     let answer = blocking(move || {
-        care.approve_roster(&who, &named, &files).map_err(refused)?;
+        match approves {
+            true => care.approve_roster(&who, &named, &files).map_err(refused)?,
+            false => care.reject_roster(&who, &named, &files).map_err(refused)?,
+        }
         let all = care.panel_statuses(now_ms());
         let status = all.iter().find(|status| status.panel == named);
         status.map(|status| Json(shown(status))).ok_or_else(|| refused(ApproveError::Unknown("of that name".into())))
     })
     .await?;
-    tracing::info!(audit = true, panel, "roster approved of");
+    match approves {
+        true => tracing::info!(audit = true, token = %by, panel, "roster approved of"),
+        false => tracing::info!(audit = true, token = %by, panel, "roster rejected"),
+    }
     Ok(answer)
 }
 
@@ -191,7 +221,7 @@ pub(in super::super) async fn explain(
         care.explain(&patient).map_err(|error| Problem::internal(error.to_string()))
     })
     .await?;
-    tracing::info!(audit = true, token = %who, seq, "match explained");
+    noted!(look = true, token = %who, seq, "match explained")?;
     Ok(Json(answer))
 }
 

@@ -152,7 +152,8 @@ impl Sender {
             return Ok(Some(Live { seq: message.seq, facets, raw, ..Live::default() }));
         }
         let bundle = self.channel.as_ref().is_none_or(Channel::wants_bundle);
-        let live = resend::prepare(message.seq, message.record.clone(), &self.plans, bundle)?;
+        let by = resend::Mappings::Current;
+        let live = resend::prepare(message.seq, message.record.clone(), &self.plans, bundle, by)?.live;
         let wanted = match (&self.route, Facets::decode(&live.facets)) {
             (Some(route), Some(facets)) => route.wants(&facets, &live.raw),
             _ => true,

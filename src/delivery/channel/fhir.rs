@@ -10,7 +10,6 @@ use super::answer::{self, Taken};
 use super::replies::Replies;
 use super::smart::{self, Tokens};
 use super::{Failure, Progress, Secret, http};
-use crate::facets::Facets;
 use crate::fhir::envelope::Envelope;
 use crate::fhir::requests::{Conditional, Method, Requests};
 use crate::routing::Live;
@@ -100,8 +99,7 @@ impl FhirChannel {
 
 impl Shared {
     async fn send(&self, live: &Live, traceparent: Option<&str>) -> Result<(), Failure> {
-        let key = Facets::decode(&live.facets).map(|facets| facets.message_id_text());
-        let whole = Labels { key, traceparent };
+        let whole = Labels { key: live.delivery_id(), traceparent };
         let kind = match self.options.envelope {
             Envelope::Message | Envelope::Collection => return self.send_whole(live, whole).await,
             Envelope::Put => None,

@@ -1,7 +1,7 @@
 //! A web hook: the Bundle, or the message as it came, posted to a URL. Any 2xx is a delivery; there is no other proof that every receiver could give.
 //!
 //! ```text
-//! Idempotency-Key: <message id>
+//! Idempotency-Key: <message id, or that of what was made of the message otherwise since>
 //! X-Handoff-Signature: t=<seconds since 1970>,v1=<HMAC-SHA256, hexadecimal>[,v1=<the same with the second key>]
 //! ```
 //!
@@ -10,7 +10,6 @@
 use super::answer;
 use super::replies::{Action, Replies, Reply};
 use super::{Failure, Progress, Secret, http};
-use crate::facets::Facets;
 use crate::fhir::envelope::Envelope;
 use crate::routing::Live;
 use hmac::{Hmac, Mac};
@@ -80,8 +79,8 @@ impl RestHookChannel {
             }
         };
         let mut request = self.client.post(self.options.url.clone()).header(CONTENT_TYPE, kind);
-        if let Some(facets) = Facets::decode(&live.facets) {
-            request = request.header("Idempotency-Key", facets.message_id_text());
+        if let Some(id) = live.delivery_id() {
+            request = request.header("Idempotency-Key", id);
         }
         if let Some(traceparent) = traceparent {
             request = request.header(http::TRACEPARENT, traceparent);

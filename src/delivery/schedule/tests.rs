@@ -307,3 +307,47 @@ fn whatever_fails_order_holds_and_nothing_is_lost() {
         }
     }
 }
+
+#[test]
+fn a_key_is_held_for_a_message_that_goes_out_once_more() {
+    let (mut schedule, now) = (Schedule::new(Retry::default(), limits()), Instant::now());
+    let patient = Key::Patient(7);
+    let done = |schedule: &mut Schedule, key| {
+        let nothing = schedule.finished(Job { key, messages: Vec::new() }, Progress::default(), now);
+        assert!(nothing.delivered.is_empty() && nothing.again.is_none());
+    };
+    assert_eq!(schedule.reserve(patient, now), Reserved::Yes);
+    assert_eq!(schedule.reserve(patient, now), Reserved::NotYet, "not two of a key");
+    // What comes meanwhile waits for it; others do not, but for what must stand alone.
+    schedule.add(patient, live(1));
+    schedule.add(Key::Patient(8), live(2));
+    assert!(!schedule.takes(Key::Everything));
+    let mut jobs = start(&mut schedule, now);
+    assert_eq!(numbers(&jobs), [2]);
+    assert_eq!(schedule.reserve(Key::Patient(8), now), Reserved::NotYet, "an attempt is under way");
+    assert_eq!(schedule.reserve(Key::Everything, now), Reserved::NotYet);
+    schedule.finished(jobs.remove(0).1, delivered(), now);
+    done(&mut schedule, patient);
+    // What waits and is not under way came later: it goes out after it.
+    assert_eq!(schedule.reserve(patient, now), Reserved::Yes);
+    assert!(start(&mut schedule, now).is_empty());
+    done(&mut schedule, patient);
+    let mut jobs = start(&mut schedule, now);
+    assert_eq!(numbers(&jobs), [1]);
+    schedule.finished(jobs.remove(0).1, again(), now);
+    assert_eq!(schedule.reserve(patient, now), Reserved::Fails(1));
+    assert_eq!(schedule.reserve(Key::Patient(9), now), Reserved::Yes);
+    done(&mut schedule, Key::Patient(9));
+    assert_eq!((schedule.waiting(), schedule.under_way), (1, 0));
+}
+
+#[test]
+fn what_must_stand_alone_does_so_also_once_more() {
+    let (mut schedule, now) = (Schedule::new(Retry::default(), limits()), Instant::now());
+    assert_eq!(schedule.reserve(Key::Everything, now), Reserved::Yes);
+    assert!(!schedule.takes(Key::Patient(7)) && !schedule.takes(Key::Everything));
+    schedule.finished(Job { key: Key::Everything, messages: Vec::new() }, Progress::default(), now);
+    assert!(schedule.takes(Key::Patient(7)));
+    schedule.add(Key::Everything, live(1));
+    assert_eq!(schedule.reserve(Key::Patient(7), now), Reserved::NotYet);
+}

@@ -7,7 +7,7 @@ use super::parts::{Tone, count, href, state, time};
 use super::session::Session;
 use super::shell::{self, Tab};
 use crate::admin::api::codes::{code_text, failed};
-use crate::admin::api::{blocking, view};
+use crate::admin::api::{blocking, noted, view};
 use crate::admin::credentials::Need;
 use crate::admin::problem::Problem;
 use crate::journal::{CodeItem, CodeStanding};
@@ -76,7 +76,7 @@ pub(super) async fn page(
         Ok((tables, items, view.state().codes_full().map_err(failed)?))
     })
     .await?;
-    tracing::info!(audit = true, user = %session.who, count = items.len(), "codes read");
+    noted!(look = true, user = %session.who, count = items.len(), "codes read")?;
     let content = html! {
         h1 { "Codes that no table has" }
         p.soft { "Messages with these codes were taken and delivered; what the code says was left out, or passed on as it came. Give each code its place in a table, then send its messages again." }

@@ -1,7 +1,7 @@
 //! One code: where it came from, what it is to mean, and its messages sent again.
 use super::standing;
 use crate::admin::api::codes::{Resent, code_text, dismiss_one, failed, find, send_messages, settle_with, unresolved};
-use crate::admin::api::{blocking, view};
+use crate::admin::api::{blocking, noted, view};
 use crate::admin::credentials::Need;
 use crate::admin::problem::Problem;
 use crate::desk::Desk;
@@ -73,7 +73,7 @@ pub(in crate::desk) async fn page(
 ) -> Result<Html<String>, Fault> {
     let Path(id) = id.map_err(Problem::from)?;
     let found = read(&desk, id).await?;
-    tracing::info!(audit = true, user = %session.who, id, "code read");
+    noted!(look = true, user = %session.who, id, "code read")?;
     Ok(Html(whole(&session, &found, &Meaning::default(), html! {}).into_string()))
 }
 
@@ -257,7 +257,8 @@ pub(in crate::desk) async fn resend(
     let Form(going) = going.map_err(|_| super::bad("a field of the form has no usable value"))?;
     read(&desk, id).await?;
     tracing::info!(audit = true, user = %session.who, id, "messages of a code to be sent again");
-    let Resent { sent, results, next } = send_messages(&desk.admin, id, going.after, false, TURN).await?;
+    let Resent { sent, results, next } =
+        send_messages(&desk.admin, &session.who, id, (going.after, false), TURN).await?;
     tracing::info!(audit = true, user = %session.who, id, sent, "messages of a code sent again");
     let failed = going.failed + results.len() as u64 - sent;
     let sent = going.sent + sent;

@@ -4,6 +4,7 @@ use super::super::parts::{Tone, count, span, state, time};
 use super::super::pulse::Seen;
 use super::super::session::Session;
 use crate::admin::credentials::Need;
+use crate::alerts::Alert;
 use crate::server::{ListenerStatus, RouteState, RouteStatus};
 use maud::{Markup, html};
 
@@ -22,7 +23,7 @@ struct Wrong {
 pub(super) fn all(session: &Session, seen: &Seen) -> Markup {
     let sight = &seen.sight;
     let mut wrong: Vec<Wrong> = sight.reasons.iter().map(|reason| not_ready(reason)).collect();
-    wrong.extend(sight.routes.iter().flat_map(|route| of(session, seen, route)));
+    wrong.extend(sight.routes.iter().flat_map(|route| of(session, seen, route, true)));
     // Of what is no route: what could not be translated, and routes that are gone.
     for (name, letters) in &sight.letters {
         if sight.routes.iter().all(|route| route.name != *name) {
@@ -30,6 +31,7 @@ pub(super) fn all(session: &Session, seen: &Seen) -> Markup {
         }
     }
     wrong.extend(sight.listeners.iter().filter(|listener| is_silent(listener)).map(silent));
+    wrong.extend(seen.open.open.iter().filter(|alert| !is_told(&alert.rule)).map(alert));
     // Stable, so routes keep their order among what is as bad.
     wrong.sort_by_key(|wrong| wrong.tone != Tone::Bad);
     shown(&wrong, html! { p.fine { (state(Tone::Good, "all well")) " Nothing waits for you." } })
@@ -37,7 +39,7 @@ pub(super) fn all(session: &Session, seen: &Seen) -> Markup {
 
 /// What is wrong with one route; nothing where nothing is.
 pub(in super::super) fn of_route(session: &Session, seen: &Seen, route: &RouteStatus) -> Markup {
-    shown(&of(session, seen, route), html! {})
+    shown(&of(session, seen, route, false), html! {})
 }
 
 fn shown(wrong: &[Wrong], fine: Markup) -> Markup {
@@ -61,10 +63,11 @@ fn not_ready(reason: &str) -> Wrong {
     Wrong { tone: Tone::Bad, word: "not ready", what, way: html! { "Senders get no acknowledgement, and try again." } }
 }
 
-fn of(session: &Session, seen: &Seen, route: &RouteStatus) -> Vec<Wrong> {
+/// `linked`: to the page of the route, which is elsewhere.
+fn of(session: &Session, seen: &Seen, route: &RouteStatus, linked: bool) -> Vec<Wrong> {
     let mut wrong = Vec::new();
     let name = html! { strong { (route.name) } };
-    let link = html! { a id={ "why-of-" (route.name) } href={ "/routes/" (route.name) } { "Look at the route" } };
+    let link = html! { @if linked { a id={ "why-of-" (route.name) } href={ "/routes/" (route.name) } { "Look at the route" } } };
     match (route.state, &route.rests) {
         (RouteState::Started, Some(reason)) => wrong.push(Wrong {
             tone: Tone::Bad,
@@ -121,6 +124,16 @@ fn strangers(name: &str, count: u64) -> Wrong {
     }
     let messages = if count == 1 { "1 message".to_owned() } else { format!("{} messages", super::count(count)) };
     Wrong { what: html! { strong { (messages) } " could not be translated or let in." }, ..wrong }
+}
+
+/// What is said of routes and listeners above is not said once more.
+fn is_told(rule: &str) -> bool {
+    matches!(rule, "queue_age" | "queue_depth" | "route_held" | "silence" | "journal")
+}
+
+fn alert(alert: &Alert) -> Wrong {
+    let what = html! { strong { (alert.rule) } ": " (alert.text) ", since " (time(alert.since_ms)) "." };
+    Wrong { tone: Tone::Warn, word: "alert", what, way: html! { a href="/alerts" { "Look at the alerts" } } }
 }
 
 fn waiting(route: &RouteStatus) -> Markup {

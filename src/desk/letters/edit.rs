@@ -1,6 +1,7 @@
 //! An edited copy of a dead letter, sent in its place. Whoever does this operates and may read messages.
 use super::one::{Came, Which, read, shown};
 use crate::admin::api::letters::send_again;
+use crate::admin::api::noted;
 use crate::admin::credentials::Need;
 use crate::admin::problem::Problem;
 use crate::desk::Desk;
@@ -52,7 +53,7 @@ pub(in crate::desk) async fn page(
     }
     // A copy in other letters than those that came would not be a copy.
     let text = String::from_utf8(record.raw).map_err(|_| not_here("the message is not written in UTF-8"))?;
-    tracing::info!(audit = true, user = %session.who, route, seq, "dead letter read");
+    noted!(look = true, user = %session.who, route, seq, "dead letter read")?;
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     Ok(Html(whole(&session, &route, seq, &text, html! {}).into_string()))
 }
@@ -72,7 +73,7 @@ pub(in crate::desk) async fn send(
     let raw = format!("{}\r", lines.trim_end().replace('\n', "\r")).into_bytes();
     tracing::info!(audit = true, user = %session.who, route, seq, "edited copy of a dead letter to be sent");
     // Whoever edits a copy of it has looked at it; whether something newer has gone out is told all the same.
-    let came: Came = send_again(&desk.admin, &route, seq, Some(raw), false).await?;
+    let came: Came = send_again(&desk.admin, &session.who, (&route, seq), Some(raw), false).await?;
     let arrived = came.as_ref().is_ok_and(|sent| sent.iter().all(|sent| sent.failure.is_none()));
     tracing::info!(audit = true, user = %session.who, route, seq, arrived, "edited copy of a dead letter sent");
     let came = match &came {

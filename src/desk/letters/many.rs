@@ -1,7 +1,7 @@
 //! All dead letters of a filter: first which they are, then, and only if they are still those, what is asked for.
 use super::{Asked, bad, remedy::remedy};
 use crate::admin::api::letters::{failed, place};
-use crate::admin::api::many::{Done, send_many};
+use crate::admin::api::many::{Done, none_is_sent, send_many};
 use crate::admin::api::{blocking, time as exact, view};
 use crate::admin::problem::Problem;
 use crate::desk::Desk;
@@ -145,9 +145,12 @@ pub(in crate::desk) async fn act(
     let meant = Letters { until_ms: Some(chosen.until), ..chosen.asked().meant(chosen.until)? };
     let after = place(&chosen.after);
     let (data, same, expected) = (desk.admin.data.clone(), meant.clone(), chosen.expected);
-    let begins = after.is_none();
+    let (begins, shared) = (after.is_none(), Arc::clone(&desk.admin));
     let dropped = blocking(move || {
         let view = view(&data)?;
+        if drops {
+            none_is_sent(&shared, same.reader.as_deref())?;
+        }
         let now = if begins { view.state().count_dead_letters(&same).map_err(failed)? } else { expected };
         let others = || {
             let detail = format!("{expected} dead letters were shown, there are others by now; nothing was done");
@@ -171,7 +174,8 @@ pub(in crate::desk) async fn act(
         }
         None => {
             tracing::info!(audit = true, user = %session.who, route = chosen.route, expected, "dead letters to be sent again");
-            let Done { sent, results, next } = send_many(&desk.admin, (meant, None), after, TURN_MAX, TURN).await?;
+            let Done { sent, results, next } =
+                send_many(&desk.admin, &session.who, (meant, None), after, TURN_MAX, TURN).await?;
             tracing::info!(audit = true, user = %session.who, route = chosen.route, sent, "dead letters sent again");
             chosen.sent += sent;
             chosen.failed += results.len() as u64 - sent;

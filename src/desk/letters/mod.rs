@@ -11,7 +11,7 @@ pub(super) mod edit;
 pub(super) mod many;
 pub(super) mod one;
 mod parked;
-mod remedy;
+pub(super) mod remedy;
 
 use super::Desk;
 use super::fault::Fault;
@@ -20,7 +20,7 @@ use super::session::Session;
 use super::shell::{self, Tab};
 use crate::admin::api::letters::{failed, is_name, place};
 use crate::admin::api::messages::{kind, record};
-use crate::admin::api::{blocking, view};
+use crate::admin::api::{blocking, noted, numbers, view};
 use crate::admin::credentials::Need;
 use crate::admin::problem::Problem;
 use crate::journal::{Cause, DeadLetter, Letters};
@@ -127,7 +127,8 @@ pub(super) async fn page(
     let (routes, data) = (desk.admin.control.routes().await, desk.admin.data.clone());
     let heads = if session.may(Need::Phi) { parked::heads(&routes) } else { Vec::new() };
     if !heads.is_empty() {
-        tracing::info!(audit = true, user = %session.who, count = heads.len(), "patients of messages that fail read");
+        let seqs = numbers(&heads);
+        noted!(look = true, user = %session.who, seqs, "patients of messages that fail read")?;
     }
     let found = blocking(move || {
         let mut view = view(&data)?;
@@ -221,7 +222,7 @@ fn list(session: &Session, asked: &Asked, found: &Found) -> Markup {
     html! {
         @if found.letters.is_empty() {
             div.empty {
-                @if asked.page("") == "/dead-letters" { p { "No dead letters: every message was delivered, is under way, or waits." } }
+                @if asked.page("") == "/dead-letters" { p { "No dead letters: whatever was given up has been sent again or dropped." } }
                 @else { p { "None of the dead letters is meant by this." } p { a href="/dead-letters" { "Show all" } } }
             }
         } @else {

@@ -136,7 +136,7 @@ pub(in crate::desk) async fn resend(
     let (letter, record) = read(&desk, &route, seq).await?;
     // Before it is done: whoever asked may not wait for the answer.
     tracing::info!(audit = true, user = %session.who, route, seq, "dead letter to be sent again");
-    let came = send_again(&desk.admin, &route, seq, None, how.anyway.is_some()).await?;
+    let came = send_again(&desk.admin, &session.who, (&route, seq), None, how.anyway.is_some()).await?;
     let arrived = came.as_ref().is_ok_and(|sent| sent.iter().all(|sent| sent.failure.is_none()));
     tracing::info!(audit = true, user = %session.who, route, seq, arrived, "dead letter sent again");
     let came = shown(&session, &route, seq, &came);

@@ -1,7 +1,12 @@
 //! What to do about a failure, by why it is one.
 
 /// What a reason holds, and what to do then; the first that fits counts.
-const REMEDIES: [(&str, &str); 19] = [
+const REMEDIES: [(&str, &str); 21] = [
+    (
+        "of the same patient has gone out",
+        "Look at both. If the older state is meant, open the dead letter and send it anyway.",
+    ),
+    ("start it, then send it again", "Start the route, then send it again."),
     (
         "no message map covers",
         "No mapping covers this type. Add a message map (or `covers` to one), reload, then send again.",
@@ -54,7 +59,7 @@ const REMEDIES: [(&str, &str); 19] = [
 ];
 
 /// What to do.
-pub(super) fn remedy(reason: &str) -> &'static str {
+pub(in crate::desk) fn remedy(reason: &str) -> &'static str {
     if let Some((_, remedy)) = REMEDIES.iter().find(|(held, _)| reason.contains(held)) {
         return remedy;
     }
@@ -93,6 +98,7 @@ mod tests {
         starts("entry 2: status 404 (error not-found)", "The target has nothing at this address");
         starts("given up after 3 attempts: HTTP 503 Service Unavailable", "The target failed");
         starts("no message map covers ZZZ^Z99 (MSH-9)", "No mapping covers this type");
+        starts("ehr is paused; start it, then send it again", "Start the route");
         starts("HTTP 4", "Look at the message");
         starts("HTTP 42é", "Look at the message");
     }

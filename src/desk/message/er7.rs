@@ -11,8 +11,6 @@ use std::ops::Range;
 /// A value of the message as it is shown.
 pub(super) struct Leaf<'s> {
     pub story: &'s FieldStory,
-    /// The name of its segment.
-    segment: SegmentId,
     /// In words; empty where HL7 names none.
     pub name: String,
     /// May be shown to anybody.
@@ -35,13 +33,7 @@ pub(super) fn leaves<'s>(message: Message<'_>, stories: &'s [FieldStory], explai
         let values = || story.elements.iter().filter_map(|number| explained.values.get(*number));
         let known = values().any(|value| value.row.as_ref().is_some_and(|row| row.code == story.text.trim()));
         let plain = is_plain(place, message.bytes(story.span), known);
-        found.push(Leaf {
-            story,
-            segment: id,
-            name: place.name(story.place.contains('.')),
-            plain,
-            to: story.elements.clone(),
-        });
+        found.push(Leaf { story, name: place.name(story.place.contains('.')), plain, to: story.elements.clone() });
     }
     // What a rule read as a whole went into a value by each of its parts.
     for (number, value) in explained.values.iter().enumerate() {
@@ -56,23 +48,6 @@ pub(super) fn leaves<'s>(message: Message<'_>, stories: &'s [FieldStory], explai
     found
 }
 
-impl Leaf<'_> {
-    /// `PID-3[1].1`; what is no name of a segment may be a value that has come loose.
-    pub fn place(&self, phi: bool) -> String {
-        place(self.segment, &self.story.place, phi)
-    }
-}
-
-/// A place in a segment, or its name alone, as whoever may not read messages sees it, too.
-pub(super) fn place(segment: SegmentId, text: &str, phi: bool) -> String {
-    match text.strip_prefix(segment.as_str()) {
-        Some(rest) if !phi && !is_known(segment) => format!("{UNKNOWN}{rest}"),
-        _ => text.to_owned(),
-    }
-}
-
-/// In place of what is no name of a segment.
-const UNKNOWN: &str = "???";
 /// Longest value that is shown whole.
 const VALUE_CHARS_MAX: usize = 600;
 
@@ -104,7 +79,7 @@ fn before(leaves: &[Leaf<'_>], next: &mut usize, end: u32) -> Range<usize> {
 
 fn one(message: Message<'_>, segment: usize, leaves: &[Leaf<'_>], first: usize, phi: bool) -> Markup {
     let id = message.segment_id(segment);
-    let name = place(id, id.as_str(), phi);
+    let name = if phi || is_known(id) { id.as_str() } else { "???" };
     let separator = char::from(message.delimiters().field).to_string();
     let mut next = 0;
     html! {
@@ -114,11 +89,11 @@ fn one(message: Message<'_>, segment: usize, leaves: &[Leaf<'_>], first: usize, 
                 @let span = message.field(segment, number);
                 @let part = before(leaves, &mut next, span.end);
                 @if id.is_header() && number <= 2 {
-                    span.mark title=(title(id, number, phi)) { (punctuation(message.bytes(span))) }
+                    span.mark title=(title(name, id, number)) { (punctuation(message.bytes(span))) }
                 } @else {
                     span.mark { (separator) }
                     @if !span.is_empty() {
-                        span.field title=(title(id, number, phi)) {
+                        span.field title=(title(name, id, number)) {
                             (field(message, span, leaves.get(part.clone()).unwrap_or_default(), first + part.start, phi))
                         }
                     }
@@ -129,9 +104,32 @@ fn one(message: Message<'_>, segment: usize, leaves: &[Leaf<'_>], first: usize, 
 }
 
 /// `PID-3 Patient identifier list`
-fn title(id: SegmentId, number: usize, phi: bool) -> String {
+fn title(name: &str, id: SegmentId, number: usize) -> String {
     let field = u16::try_from(number).ok().and_then(|number| names::segment(id.as_str())?.field(number));
-    format!("{}-{number} {}", place(id, id.as_str(), phi), field.map_or("", |field| field.name))
+    format!("{name}-{number} {}", field.map_or("", |field| field.name))
+}
+
+/// Where a value stands, for somebody who may not read messages without what may be no name of a segment at all.
+pub(super) fn place_of<'l>(leaf: &'l Leaf<'_>, phi: bool) -> Cow<'l, str> {
+    masked_place(&leaf.story.place, phi)
+}
+
+/// Why a value went nowhere; without naming a segment that may be none.
+pub(super) fn why_of<'l>(leaf: &'l Leaf<'_>, phi: bool) -> Option<&'l str> {
+    let Standing::Nowhere(reason) = leaf.story.standing else { return None };
+    let plain = matches!(place_of(leaf, phi), Cow::Borrowed(_));
+    Some(leaf.story.why.as_deref().filter(|_| plain).unwrap_or(reason.text()))
+}
+
+/// The same of a text that begins with a segment, such as `PID-3.1`, `OBX(2)-5`.
+pub(super) fn masked_place(place: &str, phi: bool) -> Cow<'_, str> {
+    let end = place.find(|letter: char| !letter.is_alphanumeric()).unwrap_or(place.len());
+    let (name, rest) = place.split_at(end);
+    match SegmentId::new(name.as_bytes()) {
+        _ if phi => Cow::Borrowed(place),
+        Some(id) if is_known(id) => Cow::Borrowed(place),
+        _ => Cow::Owned(format!("???{rest}")),
+    }
 }
 
 /// Whether it is the name of a segment, or of one of a site (Z).
@@ -156,11 +154,11 @@ fn value(leaf: &Leaf<'_>, number: usize, bytes: &[u8], phi: bool) -> Markup {
     let (class, word, why) = match leaf.story.standing {
         Standing::Mapped => ("leaf mapped", "mapped", None),
         Standing::ReadOnly => ("leaf read", "read only, to decide something", None),
-        Standing::Nowhere(reason) => ("leaf lost", "nowhere", Some(leaf.story.why.as_deref().unwrap_or(reason.text()))),
+        Standing::Nowhere(_) => ("leaf lost", "nowhere", why_of(leaf, phi)),
     };
     let to: Vec<String> = leaf.to.iter().map(|number| format!("v{number}")).collect();
     html! {
-        span class=(class) id={ "l" (number) } data-to=(to.join(" ")) data-path=(leaf.place(phi)) data-name=(leaf.name) data-word=(word) data-why=[why] {
+        span class=(class) id={ "l" (number) } data-to=(to.join(" ")) data-path=(place_of(leaf, phi)) data-name=(leaf.name) data-word=(word) data-why=[why] {
             @if phi || leaf.plain { (cut(&text(bytes))) } @else { (MASKED) }
         }
     }
@@ -200,7 +198,7 @@ pub(super) fn beginning(message: Message<'_>, phi: bool, segments_max: usize) ->
                 @let span = message.segment_span(segment);
                 @let id = message.segment_id(segment);
                 li {
-                    @if phi { (cut(&text(message.bytes(span)))) } @else { (place(id, id.as_str(), phi)) " " (MASKED) }
+                    @if phi { (cut(&text(message.bytes(span)))) } @else { @if is_known(id) { (id) } @else { "???" } " " (MASKED) }
                 }
             }
         }

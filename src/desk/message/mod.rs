@@ -7,6 +7,8 @@
 //! | `mask` | what of it may be seen by who may not read messages |
 //! | `routes` | what became of it on each route, and what to do |
 //! | `preview` | what sending it again would send, beside what was sent |
+//! | `again` | sending it again, and how it has been sent before |
+pub(super) mod again;
 mod er7;
 mod fhir;
 mod json;
@@ -23,19 +25,19 @@ use super::session::Session;
 use super::shell::{self, Tab};
 use super::standing::{self, Status};
 use crate::admin::api::messages::{record, show, shown_kind};
-use crate::admin::api::{blocking, letters, view};
+use crate::admin::api::{blocking, noted, view};
 use crate::admin::credentials::Need;
 use crate::admin::problem::Problem;
 use crate::delivery::Plans;
 use crate::facets::Facets;
 use crate::hl7::{Index, SegmentId};
-use crate::journal::Record;
+use crate::journal::{Record, SentAgain};
 use crate::mapping::Plan;
 use crate::search::{Entry, Standings};
 use axum::Extension;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Form, Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::extract::{Path, Query, State};
+use axum::http::header;
 use axum::response::{Html, IntoResponse as _, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -63,6 +65,7 @@ struct Told {
     ack: Vec<u8>,
     statuses: Vec<(String, Status)>,
     attempts: Vec<(String, u32, i64)>,
+    resends: Vec<SentAgain>,
     plans: Which,
     translated: Translated,
 }
@@ -106,11 +109,12 @@ pub(super) async fn page(
         }
         let entry = Entry::of(seq, &record, &mut Index::new());
         let statuses = standing::of(&options, &standings, seq, entry.outcome, Some(&record.raw));
-        Ok(told(record, entry, statuses, attempts, &plans, now, phi))
+        let resends = view.state().resends(seq).map_err(failed)?;
+        Ok(Told { resends, ..told(record, entry, statuses, attempts, &plans, now, phi) })
     })
     .await?;
     if phi {
-        tracing::info!(audit = true, user = %session.who, seq, "message read");
+        noted!(look = true, user = %session.who, seq, "message read")?;
     }
     let states = desk.admin.control.routes().await;
     let content = html! {
@@ -119,6 +123,7 @@ pub(super) async fn page(
         (facts(&told, phi))
         h2 #routes { "Routes" }
         (routes::table(seq, &told, &states, &session))
+        (again::history(&told.resends))
         h2 #content { "Content" }
         (provenance(seq, &told, &shown, phi))
         h2 #nowhere { "What went nowhere" }
@@ -149,6 +154,7 @@ fn told(
         entry,
         statuses,
         attempts,
+        resends: Vec::new(),
         translated,
     }
 }
@@ -233,13 +239,14 @@ fn provenance(seq: u64, told: &Told, shown: &Shown, phi: bool) -> Markup {
             }
             @if matches!(told.plans, Which::Then | Which::Now) {
                 nav.tabs aria-label="Mappings" {
-                    @for (key, name) in [("then", "As it was sent"), ("now", "Mappings of today")] {
+                    @for (key, name) in [("then", "Mappings of then"), ("now", "Mappings of today")] {
                         a href=(address(show, key)) aria-current=[(key == now).then_some("true")] { (name) }
                     }
                 }
             }
             @if phi { a.button.end href={ "/messages/" (seq) "/raw" } download={ (seq) ".hl7" } { "Download HL7 v2" } }
         }
+        @if told.resends.iter().any(|sent| sent.failure.is_none()) { p.note { "It has been sent again since it came, perhaps by other mappings or as an edited copy: " a href="#again" { "what went out" } " is not shown here." } }
         @if told.plans == Which::Unknown { p.soft { "The mappings of then are not known; these are those of today." } }
         div.provenance {
             p.legend {
@@ -264,62 +271,7 @@ pub(super) async fn raw(
     let Path(seq) = number.map_err(Problem::from)?;
     let data = desk.admin.data.clone();
     let found = blocking(move || record(&mut view(&data)?, seq)).await?;
-    tracing::info!(audit = true, user = %session.who, seq, "message read");
+    noted!(look = true, user = %session.who, seq, "message read")?;
     let name = format!("attachment; filename=\"{seq}.hl7\"");
     Ok(([(header::CONTENT_DISPOSITION, name)], show(found)).into_response())
-}
-
-/// `GET /messages/{seq}/preview`
-pub(super) async fn preview(
-    State(desk): State<Arc<Desk>>,
-    Extension(session): Signed,
-    number: Number,
-) -> Result<Html<String>, Fault> {
-    let Path(seq) = number.map_err(Problem::from)?;
-    let phi = session.may(Need::Phi);
-    let outlets = desk.admin.control.outlets().await.ok_or_else(Problem::stopping)?;
-    let (data, plans, options) = (desk.admin.data.clone(), Arc::clone(&outlets.plans), outlets.routes.clone());
-    let (difference, statuses) = blocking(move || {
-        let mut view = view(&data)?;
-        let record = record(&mut view, seq)?;
-        let standings = Standings::read_of(view.state(), &standing::names(&options), &[seq]);
-        let standings = standings.map_err(|error| Problem::internal(error.to_string()))?;
-        let entry = Entry::of(seq, &record, &mut Index::new());
-        let statuses = standing::of(&options, &standings, seq, entry.outcome, Some(&record.raw));
-        Ok((preview::difference(&plans, &record, phi), statuses))
-    })
-    .await?;
-    if phi {
-        tracing::info!(audit = true, user = %session.who, seq, "message read");
-    }
-    let content = preview::page(seq, &difference, &statuses, &session);
-    Ok(Html(shell::page(&session, &format!("Send message {seq} again"), Tab::Messages, content).into_string()))
-}
-
-/// Where it is to be sent.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Again {
-    route: String,
-}
-
-/// `POST /messages/{seq}/resend`
-pub(super) async fn resend(
-    State(desk): State<Arc<Desk>>,
-    Extension(session): Signed,
-    number: Number,
-    Form(again): Form<Again>,
-) -> Result<Html<String>, Fault> {
-    let Path(seq) = number.map_err(Problem::from)?;
-    let route = again.route;
-    // Before it is done: whoever asked may not wait for the answer.
-    tracing::info!(audit = true, user = %session.who, route, seq, "dead letter to be sent again");
-    let sent = letters::send_again(&desk.admin, &route, seq, None, false).await?.map_err(|error| {
-        let remedy = "change the mappings or the routes and reload, edit a copy of it, or drop it";
-        Problem::new(StatusCode::CONFLICT, "cannot be sent", error.to_string(), remedy)
-    })?;
-    let arrived = sent.iter().all(|sent| sent.failure.is_none());
-    tracing::info!(audit = true, user = %session.who, route, seq, arrived, "dead letter sent again");
-    let content = preview::sent(seq, &sent);
-    Ok(Html(shell::page(&session, &format!("Message {seq} sent again"), Tab::Messages, content).into_string()))
 }

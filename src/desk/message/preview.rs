@@ -1,11 +1,7 @@
 //! What sending a message again would send, beside what was sent: nothing goes out before somebody has seen it.
 use super::{MASKED, Which, plan};
 use crate::delivery::Plans;
-use crate::delivery::resend::Sent;
-use crate::desk::gate::CSRF_FIELD;
 use crate::desk::parts::{Tone, count, state};
-use crate::desk::session::Session;
-use crate::desk::standing::Status;
 use crate::facets::Facets;
 use crate::fhir::diff::{self, Difference, Side};
 use crate::journal::Record;
@@ -20,14 +16,17 @@ const COMPARED_BYTES_MAX: usize = 8 << 20;
 
 /// What the mappings of then and of today make of a message.
 pub(super) struct Compared {
-    said: Markup,
+    pub said: Markup,
     /// Whether there is anything to send today.
-    sendable: bool,
+    pub sendable: bool,
+    /// Which mappings are known.
+    pub which: Which,
 }
 
 /// Compares them.
 pub(super) fn difference(plans: &Plans, record: &Record, phi: bool) -> Compared {
-    let listed = |said: Markup, sendable: bool| Compared { said, sendable };
+    let (which, then) = plan(plans, record, false);
+    let listed = |said: Markup, sendable: bool| Compared { said, sendable, which };
     if record.raw.len() > COMPARED_BYTES_MAX {
         let said = html! { p.note { "The message is too long to be compared here; " code { "handoff replay --diff-against" } " does it." } };
         return listed(said, true);
@@ -45,7 +44,6 @@ pub(super) fn difference(plans: &Plans, record: &Record, phi: bool) -> Compared 
         );
     };
     let today = translated(&now, record);
-    let (which, then) = plan(plans, record, false);
     match (which, then.map(|then| translated(&then, record)), today) {
         (_, _, Err(why)) => listed(html! { p.note { strong { "There is nothing to send: " } (why) } }, false),
         (Which::Same, _, Ok(_)) => listed(
@@ -116,48 +114,5 @@ fn side(side: Option<&Side>, phi: bool) -> Markup {
         @if !phi { (MASKED) }
         @else if let Some(name) = &side.refers_to { "a reference to " (name) }
         @else { code { (super::er7::cut(&side.value.to_string())) } }
-    }
-}
-
-pub(super) fn page(seq: u64, difference: &Compared, statuses: &[(String, Status)], session: &Session) -> Markup {
-    let dead: Vec<&str> = statuses
-        .iter()
-        .filter(|(_, status)| matches!(status, Status::Errored(_)))
-        .map(|(route, _)| route.as_str())
-        .collect();
-    html! {
-        nav.crumbs aria-label="Where this is" { a href="/messages" { "Messages" } " / " a href={ "/messages/" (seq) } { (seq) } " / send again" }
-        h1 { "Send message " (seq) " again" }
-        h2 { "What would be sent" }
-        (difference.said)
-        p.soft { "The Bundle before what a route itself leaves out or changes. Nothing has been sent yet." }
-        h2 { "Where to" }
-        @if dead.is_empty() {
-            p.empty { "It is a dead letter of no route: there is nothing to send again. To send it all the same: " code { "handoff replay --to route:NAME" } }
-        }
-        @for route in dead {
-            form.bar method="post" action={ "/messages/" (seq) "/resend" } {
-                input type="hidden" name=(CSRF_FIELD) value=(session.csrf());
-                input type="hidden" name="route" value=(route);
-                button.primary type="submit" disabled[!difference.sendable] { "Send message " (seq) " again: " (route) }
-                span.soft { "with the mappings of today; a newer message of the same patient that has gone out since holds it back" }
-            }
-        }
-        p { a href={ "/messages/" (seq) } { "Back to the message" } }
-    }
-}
-
-/// What has come of it.
-pub(super) fn sent(seq: u64, sent: &[Sent]) -> Markup {
-    html! {
-        nav.crumbs aria-label="Where this is" { a href="/messages" { "Messages" } " / " a href={ "/messages/" (seq) } { (seq) } " / sent again" }
-        h1 { "Message " (seq) " sent again" }
-        @for Sent { route, failure } in sent {
-            @match failure {
-                None => p.done role="status" { "It has arrived at " strong { (route) } ", and is no dead letter of it any more." },
-                Some(why) => div.fault role="alert" { p { strong { (route) } " has not taken it: " (why) } p.remedy { "It is still a dead letter." } },
-            }
-        }
-        p { a.button href={ "/messages/" (seq) } { "Back to the message" } " " a href="/messages?state=errored" { "All that are errored" } }
     }
 }

@@ -2,6 +2,7 @@
 use super::Told;
 use crate::admin::credentials::Need;
 use crate::delivery::UNTRANSLATED;
+use crate::desk::letters::remedy::remedy as of_letter;
 use crate::desk::parts::{count, time};
 use crate::desk::session::Session;
 use crate::desk::standing::Status;
@@ -34,7 +35,7 @@ pub(super) fn table(seq: u64, told: &Told, states: &[RouteStatus], session: &Ses
                 }
             }
         }
-        @if may { p { a href={ "/messages/" (seq) "/preview" } { "Compare with what the mappings of today make of it" } } }
+        @if may { p { a href={ "/messages/" (seq) "/preview" } { "Compare with what the mappings of today make of it, and send it again…" } } }
     }
 }
 
@@ -76,29 +77,11 @@ fn remedy(route: &str, status: &Status, states: &[RouteStatus]) -> &'static str 
         Status::Errored(_) if route == UNTRANSLATED => {
             "mend the mappings or what the sender sends, have the configuration read anew, then send it again"
         }
-        Status::Errored(letter) => of_reason(&letter.reason),
+        Status::Errored(letter) => of_letter(&letter.reason),
         Status::Queued if held => "start the route, from the dashboard",
         Status::Queued => "nothing: it is tried again by itself",
-        Status::Unsent(unsent) if unsent.dropped => {
-            "nothing: somebody dropped it; `handoff replay` sends it all the same"
-        }
+        Status::Unsent(unsent) if unsent.dropped => "nothing: somebody dropped it; it can be sent all the same",
         Status::Unsent(_) => "nothing: the route passes such answers over, as its `replies` say",
         Status::Sent | Status::Filtered | Status::Before => "",
-    }
-}
-
-/// By what the receiver said.
-fn of_reason(reason: &str) -> &'static str {
-    let has = |words: &[&str]| words.iter().any(|word| reason.contains(word));
-    if has(&["HTTP 401", "HTTP 403", "no token"]) {
-        "renew the credentials of the route, then send it again"
-    } else if has(&["HTTP 404", "HTTP 410"]) {
-        "look at the address of the route, then send it again"
-    } else if has(&["HTTP 409", "HTTP 412"]) {
-        "look at what the receiver holds of this patient: two resources may match one; then send it again"
-    } else if has(&["HTTP 4", "AE", "AR", "CE", "CR"]) {
-        "the receiver refuses what is in it: mend the mappings, or the receiver, then send it again"
-    } else {
-        "once the receiver answers again, send it again"
     }
 }

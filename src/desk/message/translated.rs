@@ -2,9 +2,9 @@
 use super::er7::{self, Leaf};
 use super::fhir;
 use crate::desk::parts::{count, size};
-use crate::hl7::{Index, Message, Options, SegmentId};
+use crate::hl7::{Index, Message, Options};
 use crate::mapping::usage::Standing;
-use crate::mapping::{Context, Failure, Finding, FindingCode, Plan, Scratch};
+use crate::mapping::{Context, Failure, Finding, FindingCode, Plan, Scratch, place};
 use maud::{Markup, html};
 
 /// A longer message is not explained field by field: that takes too long.
@@ -13,13 +13,13 @@ const EXPLAINED_BYTES_MAX: usize = 8 << 20;
 const EXPLAINED_SEGMENTS_MAX: usize = 2000;
 /// The same for one with segments of very many values, each of which is counted from the beginning of its segment.
 const EXPLAINED_STEPS_MAX: u64 = 100_000_000;
+/// Findings that are looked at for those that are listed.
+const FINDINGS_MAX: usize = 1000;
 /// Segments, values and lines of JSON that a page shows.
 const SHOWN_MAX: (usize, usize) = (500, 4000);
 const LINES_MAX: usize = 6000;
 /// Lost values and findings that are listed.
 const LISTED_MAX: usize = 200;
-/// Findings that are looked at: most of those of one long field say the same.
-const LOOKED_AT_MAX: usize = 512;
 
 /// Parts of the page.
 pub(super) struct Translated {
@@ -160,7 +160,7 @@ fn lost(leaves: &[Leaf<'_>], phi: bool) -> Markup {
                     thead { tr { th scope="col" { "Field" } th scope="col" { "Name" } th scope="col" { "Why it went nowhere" } } }
                     tbody {
                         @for leaf in nowhere.iter().take(LISTED_MAX) {
-                            tr { th scope="row" { code { (leaf.place(phi)) } } td { (leaf.name) } td { (leaf.story.why.as_deref().unwrap_or_default()) } }
+                            tr { th scope="row" { code { (er7::place_of(leaf, phi)) } } td { (leaf.name) } td { (er7::why_of(leaf, phi).unwrap_or_default()) } }
                         }
                     }
                 }
@@ -172,9 +172,10 @@ fn lost(leaves: &[Leaf<'_>], phi: bool) -> Markup {
 
 fn noticed(failure: Option<&Failure>, plan: &Plan, raw: &[u8], scratch: &Scratch, phi: bool) -> Markup {
     let mut found: Vec<(&Finding, String)> = Vec::new();
-    let message = scratch.message(raw);
-    for finding in scratch.findings().iter().take(LOOKED_AT_MAX) {
-        let text = er7::place(segment_of(message, finding), &finding.render(plan, message), phi);
+    for finding in scratch.findings().iter().take(FINDINGS_MAX) {
+        let message = scratch.message(raw);
+        let (place, text) = (place(message, finding.span), finding.render(plan, message));
+        let text = text.replace(&place, &er7::masked_place(&place, phi));
         if found.len() < LISTED_MAX && !found.iter().any(|(_, known)| *known == text) {
             found.push((finding, text));
         }
@@ -191,12 +192,6 @@ fn noticed(failure: Option<&Failure>, plan: &Plan, raw: &[u8], scratch: &Scratch
             }
         }
     }
-}
-
-/// The segment that a finding is about.
-fn segment_of(message: Message<'_>, finding: &Finding) -> SegmentId {
-    let begun = |segment: &usize| message.segment_span(*segment).start <= finding.span.start;
-    message.segment_id((0..message.segment_count()).rev().find(begun).unwrap_or(0))
 }
 
 /// What can be done about a finding.

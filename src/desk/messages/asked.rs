@@ -86,7 +86,7 @@ impl Keys {
             [word] if asked.bare(word) => {}
             _ => {
                 asked.words = Some(words.join(" "));
-                // A plain number, and nothing beside it, is first of all that of a message.
+                // One plain number is that of a message, and nothing else for who may not read them.
                 asked.personal |= !matches!(words.as_slice(), [word] if word.parse::<u64>().is_ok());
             }
         }

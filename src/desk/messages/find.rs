@@ -51,9 +51,16 @@ pub(super) struct Found {
 /// # Errors
 /// A journal or index that cannot be read, or what cannot be looked for by somebody who may not read messages.
 pub(super) fn find(data: &Path, routes: &[Options], mut asked: Asked, phi: bool) -> Result<Found, Problem> {
-    if asked.personal && !phi {
-        return Err(not_allowed());
-    }
+    let may = |asked: &Asked| {
+        let of_patient = asked.text.is_some() || asked.filter.patient.is_some() || asked.filter.control_id.is_some();
+        if phi || !(asked.personal || of_patient || asked.filter.sender.is_some()) {
+            return Ok(());
+        }
+        let detail = "control ids, patients, senders and texts are looked for by who may read messages";
+        let remedy = "look by number, time, type, listener, outcome, route or state, or ask for the role phi-reader";
+        Err(Problem::new(StatusCode::FORBIDDEN, "not allowed", detail, remedy))
+    };
+    may(&asked)?;
     let started = Instant::now();
     let mut view = api::view(data)?;
     let mut index = Index::open(data).map_err(unusable)?;
@@ -63,10 +70,8 @@ pub(super) fn find(data: &Path, routes: &[Options], mut asked: Asked, phi: bool)
     {}
     let indexed = index.next().map_err(unusable)?.saturating_sub(1);
     let meaning = understand(&index, &mut asked, phi)?;
-    // Whatever the words turned out to be.
-    if asked.text.is_some() && !phi {
-        return Err(not_allowed());
-    }
+    // However its words have been understood.
+    may(&asked)?;
     let mut search = Search { view: &mut view, routes, asked: &asked, read: 0 };
     let (within, rest) = search.candidates()?;
     let reads = asked.text.is_some() || (asked.state.is_some() && standing::need_message(routes));
@@ -92,12 +97,6 @@ pub(super) fn find(data: &Path, routes: &[Options], mut asked: Asked, phi: bool)
         meaning,
         took: started.elapsed(),
     })
-}
-
-fn not_allowed() -> Problem {
-    let detail = "control ids, patients, senders and texts are looked for by who may read messages";
-    let remedy = "look by number, time, type, listener, outcome, route or state, or ask for the role phi-reader";
-    Problem::new(StatusCode::FORBIDDEN, "not allowed", detail, remedy)
 }
 
 fn unusable(error: crate::search::Error) -> Problem {

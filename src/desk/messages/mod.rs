@@ -15,8 +15,8 @@ use super::parts::{self, Tone, count, size, state, time};
 use super::session::Session;
 use super::shell::{self, Tab};
 use super::standing::Status;
-use crate::admin::api::blocking;
 use crate::admin::api::messages::shown_kind;
+use crate::admin::api::{blocking, noted, numbers};
 use crate::admin::credentials::Need;
 use crate::admin::problem::Problem;
 use crate::facets::Outcome;
@@ -52,8 +52,8 @@ pub(super) async fn page(
     let (data, sought, routes) = (desk.admin.data.clone(), asked.clone(), outlets.routes.clone());
     let found = blocking(move || find::find(&data, &routes, sought, phi)).await?;
     if phi {
-        let shown = found.rows.len();
-        tracing::info!(audit = true, user = %session.who, shown, "messages listed");
+        let seqs = numbers(found.rows.iter().map(|(entry, _)| entry.seq));
+        noted!(look = true, user = %session.who, seqs, "messages listed")?;
     }
     let part = results(&asked, &found, phi);
     if parts::is_part(&headers) {

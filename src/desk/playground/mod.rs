@@ -26,7 +26,7 @@ use super::fault::Fault;
 use super::parts::is_part;
 use super::session::Session;
 use super::shell::{self, Tab};
-use crate::admin::api::blocking;
+use crate::admin::api::{blocking, noted};
 use crate::admin::credentials::Need;
 use crate::admin::problem::Problem;
 use crate::server::ListenerMappings;
@@ -170,7 +170,7 @@ async fn compare(
     let overlay = Overlay::of(&filled.path, &filled.overlay)?;
     let turn = desk.workshop.turn(session.csrf(), "messages");
     let place = desk.workshop.wide_place().await?;
-    tracing::info!(audit = true, user = %session.who, listener = %at.listener, count, values, "messages compared in the playground");
+    noted!(look = true, user = %session.who, listener = %at.listener, count, values, "messages compared in the playground")?;
     let (workshop, data) = (Arc::clone(&desk.workshop), desk.admin.data.clone());
     let shown = blocking(move || {
         let _place = place;
@@ -232,7 +232,7 @@ async fn recorded(desk: &Desk, session: &Session, seq: &str) -> Result<String, P
         crate::admin::api::messages::record(&mut view, seq)
     });
     let record = record.await?;
-    tracing::info!(audit = true, user = %session.who, seq, "message read in the playground");
+    noted!(look = true, user = %session.who, seq, "message read in the playground")?;
     Ok(decoded(&record.raw))
 }
 

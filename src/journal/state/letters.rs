@@ -218,15 +218,7 @@ impl State {
     /// # Errors
     /// A database that cannot be written.
     pub fn arrived(&self, reader: &str, seq: u64, at_ms: i64) -> Result<(), Error> {
-        self.write(|transaction| {
-            for table in ["dead_letter", "unsent"] {
-                let sql = format!("DELETE FROM {table} WHERE reader = ?1 AND seq = ?2 AND last = seq");
-                transaction.execute(&sql, params![reader, seq.cast_signed()])?;
-            }
-            let sql =
-                "INSERT INTO resent VALUES (?1, 1, ?2) ON CONFLICT (reader) DO UPDATE SET count = count + 1, at_ms = ?2";
-            transaction.execute(sql, params![reader, at_ms]).map(drop)
-        })
+        self.write(|transaction| arrive(transaction, reader, seq, at_ms))
     }
 
     /// How many messages have arrived so at each reader, ever, and when the last one did, in milliseconds since 1970 (UTC).
@@ -245,6 +237,16 @@ impl State {
         let count = self.lock().query_row(sql, values, |row| row.get::<_, i64>(0));
         Ok(count.map_err(Error::database(&self.path))?.unsigned_abs())
     }
+}
+
+/// The work of [`State::arrived`].
+pub(super) fn arrive(transaction: &Transaction<'_>, reader: &str, seq: u64, at_ms: i64) -> rusqlite::Result<()> {
+    for table in ["dead_letter", "unsent"] {
+        let sql = format!("DELETE FROM {table} WHERE reader = ?1 AND seq = ?2 AND last = seq");
+        transaction.execute(&sql, params![reader, seq.cast_signed()])?;
+    }
+    let sql = "INSERT INTO resent VALUES (?1, 1, ?2) ON CONFLICT (reader) DO UPDATE SET count = count + 1, at_ms = ?2";
+    transaction.execute(sql, params![reader, at_ms]).map(drop)
 }
 
 fn number(most: usize) -> i64 {

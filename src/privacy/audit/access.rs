@@ -1,9 +1,11 @@
 //! Who looked at what, and did what, of those who run the gateway: whatever is logged with `audit = true` is a line of the chain in `DATA/access`, however little of the log is kept.
 //!
-//! It is there for good before whoever asked gets the answer. Names of people and of things in the configuration stand in it, numbers of messages, counts: nothing of a patient.
+//! It is there for good before whoever asked gets the answer: what shows something of a patient is logged by [`witnessed`], and not shown where that says that the line could not be
+//! written. Names of people and of things in the configuration stand in it, numbers of messages, counts: nothing of a patient.
 use super::record::instant;
 use super::{Lasting, Options, Record};
 use crate::fhir::json;
+use std::cell::Cell;
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -24,12 +26,36 @@ pub struct Access {
     pub what: String,
     /// What it was about: name and value.
     pub about: Vec<(&'static str, String)>,
+    /// Something was looked at, whatever the words say; else something was done.
+    pub look: bool,
+}
+
+/// Whoever looked cannot be written down: they must not see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("who looked at what cannot be written down")]
+pub struct Unwritten;
+
+thread_local! {
+    /// Whether the last line of this thread was written. An event is taken on the thread that logs it, before the call returns.
+    static WRITTEN: Cell<Option<bool>> = const { Cell::new(None) };
+}
+
+/// Logs something that is marked, and says whether it stands in the audit. Where nobody takes such events it does not.
+///
+/// # Errors
+/// It does not stand there.
+pub fn witnessed(log: impl FnOnce()) -> Result<(), Unwritten> {
+    WRITTEN.set(None);
+    log();
+    if WRITTEN.take() == Some(true) { Ok(()) } else { Err(Unwritten) }
 }
 
 /// What an event of the log calls whoever did it.
 const ACTORS: [&str; 4] = ["user", "token", "recipient", "steward"];
 /// The field that makes one a line.
 const MARK: &str = "audit";
+/// The field that makes it a look.
+const LOOK: &str = "look";
 
 impl Record for Access {
     fn at_ms(&self) -> i64 {
@@ -40,7 +66,7 @@ impl Record for Access {
     fn write(&self, out: &mut Vec<u8>) {
         let text = |out: &mut Vec<u8>, text: &str| json::string(out, text.as_bytes());
         let plain = |out: &mut Vec<u8>, text: &str| out.extend_from_slice(text.as_bytes());
-        let looked = self.what.ends_with("read") || self.what.ends_with("explained");
+        let looked = self.look || self.what.ends_with("read") || self.what.ends_with("explained");
         plain(out, r#"{"resourceType":"AuditEvent","type":{"system":"#);
         plain(
             out,
@@ -103,7 +129,9 @@ impl<S: Subscriber> Layer<S> for Looks {
             return;
         }
         seen.access.at_ms = jiff::Timestamp::now().as_millisecond();
-        if let Err(error) = self.write(&seen.access) {
+        let written = self.write(&seen.access);
+        WRITTEN.set(Some(written.is_ok()));
+        if let Err(error) = written {
             // The log is where this comes from: it is told beside it.
             eprintln!("error: who looked at what cannot be written down: {error}");
         }
@@ -118,10 +146,10 @@ struct Seen {
 
 impl Visit for Seen {
     fn record_bool(&mut self, field: &Field, value: bool) {
-        if field.name() == MARK {
-            self.marked = value;
-        } else {
-            self.record_debug(field, &value);
+        match field.name() {
+            MARK => self.marked = value,
+            LOOK => self.access.look = value,
+            _ => self.record_debug(field, &value),
         }
     }
 
@@ -169,5 +197,28 @@ mod tests {
         assert_eq!(first["agent"][0]["who"]["display"], "kim");
         assert_eq!(first["entity"][0]["detail"][0], serde_json::json!({ "type": "seq", "valueString": "12" }));
         assert_eq!((&second["subtype"][0]["display"], &second["action"]), (&"route \"set\"".into(), &"E".into()));
+    }
+
+    #[test]
+    fn what_cannot_be_written_down_is_told_to_whoever_would_show_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("access");
+        let look = || tracing::info!(audit = true, look = true, user = %"kim", seq = 12_u64, "messages listed");
+        assert_eq!(witnessed(look), Err(Unwritten), "nobody takes it");
+        let layers = || tracing_subscriber::registry().with(Looks::new(path.clone()).with_filter(Looks::filter()));
+        std::fs::write(&path, "no folder").unwrap();
+        tracing::subscriber::with_default(layers(), || {
+            assert_eq!(witnessed(look), Err(Unwritten));
+            assert_eq!(witnessed(|| tracing::info!("not marked")), Err(Unwritten));
+            std::fs::remove_file(&path).unwrap();
+            assert_eq!(witnessed(look), Ok(()), "once it can be, it is");
+        });
+        let lines =
+            std::fs::read_dir(&path).unwrap().map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+        let lines: String = lines.collect();
+        assert!(
+            lines.contains("messages listed") && lines.contains("\"action\":\"R\"") && !lines.contains("look\""),
+            "{lines}"
+        );
     }
 }

@@ -21,7 +21,7 @@ mod record;
 mod verify;
 mod writer;
 
-pub use access::{Access, Looks};
+pub use access::{Access, Looks, Unwritten, witnessed};
 pub use change::{Change, Verb};
 pub use prune::{Pruned, prune};
 pub use read::{Shown, latest};

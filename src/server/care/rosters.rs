@@ -49,6 +49,8 @@ pub enum PanelState {
     Held,
     /// It cannot be used; the one before is in force.
     Refused,
+    /// It was held, and somebody rejected it; the one before is in force until other files come.
+    Rejected,
 }
 
 impl PanelState {
@@ -58,6 +60,7 @@ impl PanelState {
             PanelState::Accepted => "accepted",
             PanelState::Held => "held",
             PanelState::Refused => "refused",
+            PanelState::Rejected => "rejected",
         }
     }
 }
@@ -181,6 +184,35 @@ impl Seen {
     }
 }
 
+impl Seen {
+    /// Says that a roster that is held is not to be taken, if it is still the one of these files. Blocks.
+    fn reject(
+        &self,
+        registry: &Registry,
+        head: impl Fn() -> u64,
+        who: &str,
+        (id, files): (&str, &Fingerprint),
+    ) -> Result<(), ApproveError> {
+        let _one_at_a_time = lock(&self.reading);
+        let last = lock(&self.last);
+        let panel = last.iter().find(|loaded| loaded.panel == id);
+        let panel = panel.ok_or_else(|| ApproveError::Unknown(id.to_owned()))?;
+        match &panel.outcome {
+            _ if panel.fingerprint != Some(*files) => return Err(ApproveError::Another),
+            Outcome::Held => {}
+            Outcome::Refused(_) => return Err(ApproveError::NotHeld("refused")),
+            Outcome::Unchanged | Outcome::Accepted => return Err(ApproveError::NotHeld("in force")),
+        }
+        drop(last);
+        // In the place of an approval: the last word about the panel counts, and this one approves of nothing.
+        let body = json!({ "rejected": kept::digits(files) });
+        let what = What::Put { kind: Kind::RosterApproval, id: id.to_owned(), body };
+        registry.say(&head, jiff::Timestamp::now().as_millisecond(), who, what).map_err(TakeError::from)?;
+        tracing::info!(panel = id, "roster rejected: the one before stays in force");
+        Ok(())
+    }
+}
+
 /// Says that no roster is in force, where nobody has said anything yet: what is taken on later holds from then on, also when the journal is read once more.
 ///
 /// # Errors
@@ -203,6 +235,13 @@ fn is_approved(registry: &Registry, panel: &str, files: &Fingerprint) -> bool {
     let entry = registry.current(Kind::RosterApproval, panel).ok().flatten();
     let said = entry.as_ref().and_then(|entry| entry.what.body()?["sha256"].as_str());
     said.is_some_and(|said| said == kept::digits(files))
+}
+
+/// Who rejected these files, and when in milliseconds since 1970. When that cannot be read, nobody did.
+fn rejection(registry: &Registry, panel: &str, files: &Fingerprint) -> Option<(String, i64)> {
+    let entry = registry.current(Kind::RosterApproval, panel).ok().flatten()?;
+    let said = entry.what.body()?["rejected"].as_str() == Some(&kept::digits(files));
+    said.then_some((entry.who, entry.at_ms))
 }
 
 fn log(loaded: &Loaded) {
@@ -237,12 +276,31 @@ impl Shared {
         self.seen.take(&self.rosters, &self.registry, || self.head(), (who, Some((panel, files))))
     }
 
+    /// Says that a roster that is held is not to be taken, if it is still the one of these files. Blocks.
+    ///
+    /// # Errors
+    /// An [`ApproveError`]; it is held as it was.
+    pub fn reject_roster(&self, who: &str, panel: &str, files: &Fingerprint) -> Result<(), ApproveError> {
+        self.seen.reject(&self.registry, || self.head(), who, (panel, files))
+    }
+
     /// How the roster of each panel stands, in the order of the configuration.
     pub fn panel_statuses(&self, now_ms: i64) -> Vec<PanelStatus> {
         let in_force = self.rosters.in_force();
         let last = lock(&self.seen.last);
         let panels = self.rosters.panels().iter().zip(&*last);
-        panels.map(|(panel, loaded)| status(panel, loaded, &in_force, now_ms)).collect()
+        let of = |(panel, loaded): (&Panel, &PanelLoaded)| {
+            let mut status = status(panel, loaded, &in_force, now_ms);
+            let files = loaded.fingerprint.filter(|_| status.state == PanelState::Held);
+            if let Some((who, at_ms)) = files.and_then(|files| rejection(&self.registry, &panel.id, &files)) {
+                let at = jiff::Timestamp::from_millisecond(at_ms).map(|at| format!("{at:.0}")).unwrap_or_default();
+                status.state = PanelState::Rejected;
+                status.why =
+                    Some(format!("rejected by {who} at {at}; the one before stays in force until other files come"));
+            }
+            status
+        };
+        panels.map(of).collect()
     }
 }
 

@@ -47,6 +47,14 @@ impl Administered {
         Administered { gateway, address, tokens }
     }
 
+    /// Kills it and starts it again in its folder, with the same tokens.
+    pub fn kill_and_restart(self) -> Administered {
+        let gateway = self.gateway.kill_and_restart(None);
+        let address =
+            wait_for("the admin server", || gateway.log().contains("admin http://").then(|| address(&gateway)));
+        Administered { gateway, address, tokens: self.tokens }
+    }
+
     pub fn token(&self, role: &str) -> &str {
         &self.tokens[role]
     }

@@ -137,3 +137,34 @@ fn the_command_line_counts_first_and_does_it_when_told() {
     assert_eq!(row[5..8], ["2", "3", "1"], "{shown}");
     admin.gateway.stop();
 }
+
+#[test]
+fn two_who_send_all_again_send_each_once_and_what_is_dropped_is_not_sent() {
+    let (admin, server, up) = with_letters(4);
+    let already = server.requests().len();
+    up.store(true, Ordering::SeqCst);
+    let many = "/api/v1/dead-letters/ehr/resend";
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| assert_eq!(admin.ask("operator", "POST", many).status, 200));
+        }
+    });
+    assert_eq!(admin.get("/api/v1/dead-letters?route=ehr")["count"], 0);
+    assert_eq!((server.taken().len(), server.requests().len() - already), (4, 4), "each once");
+    admin.gateway.stop();
+}
+
+#[test]
+fn a_route_that_is_held_back_gets_no_dead_letters_either() {
+    let (admin, server, up) = with_letters(2);
+    up.store(true, Ordering::SeqCst);
+    for (verb, how) in [("pause", "paused"), ("stop", "stopped")] {
+        assert_eq!(admin.ask("operator", "POST", &format!("/api/v1/routes/ehr/{verb}")).status, 200);
+        let refused = admin.ask("operator", "POST", "/api/v1/dead-letters/ehr/1/resend");
+        assert!(refused.status == 409 && refused.body.contains(&format!("ehr is {how}; start it")), "{}", refused.body);
+    }
+    assert_eq!(server.taken().len(), 0);
+    admin.ask("operator", "POST", "/api/v1/routes/ehr/start");
+    assert_eq!(admin.ask("operator", "POST", "/api/v1/dead-letters/ehr/1/resend").json()["arrived"], true);
+    admin.gateway.stop();
+}

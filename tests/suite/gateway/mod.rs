@@ -1,5 +1,6 @@
 //! The gateway as its users meet it: the program itself, real sockets, real files.
 mod admin;
+mod again;
 mod alerts;
 mod batch;
 mod bench;

@@ -47,6 +47,45 @@ fn a_held_roster_is_approved_on_its_page() {
 }
 
 #[test]
+fn a_held_roster_is_rejected_on_its_page_until_other_files_come() {
+    let care = Care::start_with("", &recipient("aco-cm", "id-only", ""), "");
+    let (viewer, operator) = (care.visit("viewer"), care.visit("operator"));
+    let shorter: String = ROSTER.lines().take(2).map(|line| format!("{line}\n")).collect();
+    care.write_roster(&shorter);
+    operator.act("/rosters/reload", "");
+    let page = operator.get("/rosters").body;
+    let sha256 = page.split("name=\"sha256\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    assert!(page.contains("Reject this roster"), "{page}");
+    let reject = |files: &str| operator.act("/rosters/aco-lakeshore/reject", &format!("sha256={files}")).status;
+    assert_eq!(viewer.act("/rosters/aco-lakeshore/reject", &format!("sha256={sha256}")).status, 403);
+    assert_eq!((reject(&"0".repeat(64)), reject("x")), (409, 400));
+    assert_eq!(reject(&sha256), 303);
+    let rejected = |page: &str| {
+        page.contains("rejected by the-operator")
+            && page.contains("Approve it after all")
+            && !page.contains("Reject this roster")
+    };
+    assert!(rejected(&operator.get("/rosters").body), "{}", operator.get("/rosters").body);
+    // Read anew, it is the same files: nobody is asked again.
+    operator.act("/rosters/reload", "");
+    assert!(rejected(&operator.get("/rosters").body));
+    // Others are held anew, and the one before is in force all the time.
+    care.write_roster(&format!("{shorter}\n"));
+    operator.act("/rosters/reload", "");
+    let page = operator.get("/rosters").body;
+    assert!(page.contains("Reject this roster"), "{page}");
+    care.write_roster(&shorter);
+    operator.act("/rosters/reload", "");
+    let page = operator.get("/rosters").body;
+    assert!(rejected(&page), "{page}");
+    let done = operator.act("/rosters/aco-lakeshore/approve", &format!("sha256={sha256}"));
+    assert_eq!(done.status, 303, "{}", done.body);
+    assert!(viewer.get("/rosters").body.contains("in force"));
+    let log = care.gateway.stop();
+    assert!(log.contains("roster to be rejected") && log.contains("roster rejected"), "{log}");
+}
+
+#[test]
 fn a_doubtful_match_is_decided_side_by_side_and_who_looked_is_written_down() {
     let care = Care::start_with("", &recipient("aco-cm", "id-only", ""), "");
     let hostile = doubtful(M1).replace("LINDQVIST", "<script>alert(1)</script>");

@@ -186,7 +186,9 @@ fn a_page_that_is_open_is_told_what_changes_until_its_session_ends() {
         }
     };
     assert!(told.starts_with("data: <td>") && !told.contains("CANARY"), "{told}");
-    wait_for("a page of no figures of its own", || (elsewhere.event("letters") == "data: 1\n").then_some(()));
+    wait_for("a page of no figures of its own", || {
+        elsewhere.event("letters").starts_with("data: 1<span class=\"unseen\"> to look at").then_some(())
+    });
     operator.act("/routes/out/pause", "");
     wait_for("the route as it is", || route.event("route-head").contains("has been paused by operator").then_some(()));
     assert!(stream.event("attention").contains("could not be translated"));
@@ -238,4 +240,55 @@ fn there_are_only_so_many_streams_and_none_holds_up_the_end() {
         // One that is cut when the process ends has no such end.
         assert!(stream.rest().ends_with("\r\n0\r\n\r\n"), "the answer is whole");
     }
+}
+
+#[test]
+fn a_listener_has_a_page_and_its_counts_lead_to_messages() {
+    let desk = Desk::start("", FILE);
+    let (viewer, operator, all) = (desk.sign_in("viewer"), desk.sign_in("operator"), desk.sign_in("all"));
+    assert!(viewer.get("/").body.contains("href=\"/listeners/adt\""), "the dashboard leads there");
+    let empty = viewer.get("/listeners/adt").body;
+    assert!(empty.contains("Nothing has come") && empty.contains("Nobody is connected"), "{empty}");
+    let mut peer = Peer::connect(&desk.gateway);
+    peer.exchange(&message("one", "A01"));
+    peer.exchange(&message("two", "A01").replace("ADT^A01^ADT_A01", "ZZZ^Z99"));
+    let page = wait_for_page(&viewer, "/listeners/adt", "outcome=rejected");
+    for text in [
+        "href=\"/messages?listener=adt\">2</a>",
+        "href=\"/messages?listener=adt&amp;outcome=translated\">1</a>",
+        "href=\"/messages?listener=adt&amp;outcome=rejected\">1</a>",
+        "answered AR",
+        "<code>127.0.0.1</code>",
+        "not encrypted",
+        "translated: once it is stored and could be translated",
+        "99 of 100 within",
+    ] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+    assert!(!page.contains("HARBOR") && !page.contains("CANARY"), "who sends is for who may know: {page}");
+    let seen = wait_for_page(&operator, "/listeners/adt", "HIS | HARBOR");
+    assert!(!seen.contains("sender=HIS"), "senders are looked for by who may read messages: {seen}");
+    assert!(all.get("/listeners/adt").body.contains("/messages?listener=adt&amp;sender=HIS%7CHARBOR"));
+    let mut stream = Stream::open(&viewer, "/live?listener=adt");
+    assert!(stream.event("listener-outcomes").contains("outcome=translated"));
+    assert_eq!(viewer.get("/listeners/other").status, 404);
+    desk.gateway.stop();
+}
+
+#[test]
+fn alerts_that_are_open_stand_beside_their_page_and_on_the_dashboard() {
+    let desk = Desk::start("", &format!("[alerts]\nevery = \"100ms\"\ndisk_free = \"9999999TB\"\n{FILE}"));
+    let viewer = desk.sign_in("viewer");
+    let page = viewer.get("/").body;
+    assert!(page.contains("href=\"/alerts\"") && page.contains("sse-swap=\"alerts\""), "{page}");
+    let mut stream = Stream::open(&viewer, "/live?alerts=1");
+    wait_for("the badge", || {
+        stream.event("alerts").starts_with("data: 1<span class=\"unseen\"> open</span>").then_some(())
+    });
+    wait_for("the page", || stream.event("alerts-page").contains("disk_free").then_some(()));
+    let page = wait_for_page(&viewer, "/", "Look at the alerts");
+    assert!(!page.contains("all well") && page.contains("disk_free"), "{page}");
+    let route = viewer.get("/routes/out").body;
+    assert!(!route.contains("Look at the route"), "it is looked at: {route}");
+    desk.gateway.stop();
 }

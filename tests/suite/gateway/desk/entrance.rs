@@ -9,6 +9,8 @@ fn nobody_sees_a_page_before_signing_in() {
     assert_eq!((answer.status, answer.header("location")), (303, Some("/sign-in")));
     let deep = desk.get("/?q=a%26b");
     assert_eq!(deep.header("location"), Some("/sign-in?then=%2f%3fq%3da%2526b"), "{}", deep.head);
+    let searched = desk.get("/messages?patient=4711");
+    assert_eq!(searched.header("location"), Some("/sign-in?then=%2fmessages"), "nothing of a patient in an address");
     let form = desk.get("/sign-in?then=%2Fmessages");
     assert!(form.status == 200 && form.body.contains("value=\"/messages\""), "{}", form.body);
     for (user, with) in
@@ -112,5 +114,37 @@ fn no_page_runs_what_is_not_ours() {
     let asset = desk.get(&format!("/assets/{style}"));
     assert!(asset.status == 200 && asset.header("cache-control").unwrap().contains("immutable"), "{}", asset.head);
     assert_eq!(desk.get("/assets/old/desk.css").status, 404);
+    desk.gateway.stop();
+}
+
+#[test]
+fn an_address_of_nothing_is_a_page_for_a_browser_and_a_problem_for_others() {
+    let desk = Desk::start("", "");
+    let viewer = desk.sign_in("viewer");
+    let browser = "Accept: text/html,application/xhtml+xml,*/*;q=0.8";
+    let page = viewer.ask("GET", "/no-such-page", &[browser], "");
+    assert_eq!((page.status, page.header("content-type")), (404, Some("text/html; charset=utf-8")));
+    assert!(
+        page.body.contains("no such page") && page.body.contains("id=\"nav\"") && page.body.contains("What to do"),
+        "{}",
+        page.body
+    );
+    assert!(page.header("content-security-policy").unwrap().starts_with("default-src 'none'; script-src 'self'"));
+    let stranger = super::super::http::ask(&desk.address, "GET", "/no-such-page", &[browser]);
+    assert!(stranger.status == 404 && stranger.body.contains("<html") && stranger.body.contains("href=\"/sign-in\""));
+    assert!(!stranger.body.contains("id=\"nav\""), "{}", stranger.body);
+    for (path, accept) in [("/api/v1/nothing", browser), ("/no-such-page", "Accept: application/json")] {
+        let problem = super::super::http::ask(&desk.address, "GET", path, &[accept]);
+        assert_eq!((problem.status, problem.header("content-type")), (404, Some("application/problem+json")), "{path}");
+    }
+    // What cannot be read is told on a page as well.
+    for path in ["/audit?before=x", "/messages/x/preview", "/loops?after=-1"] {
+        let wrong = desk.sign_in("all").get(path);
+        assert!(
+            wrong.status == 400 && wrong.body.contains("<html") && wrong.body.contains("What to do"),
+            "{path}: {}",
+            wrong.body
+        );
+    }
     desk.gateway.stop();
 }

@@ -87,9 +87,16 @@ fn who_may_not_read_messages_sees_and_finds_nothing_of_a_patient() {
     for user in ["viewer", "operator", "admin"] {
         let visitor = desk.sign_in(user);
         assert_eq!(found(&visitor, "type=ADT&outcome=translated&since=1h"), [2, 1]);
-        for query in
-            ["q=patient-one", "patient=patient-one", "control=one", "sender=HIS", "q=text:name", "q=one", "q=1+1"]
-        {
+        for query in [
+            "q=patient-one",
+            "patient=patient-one",
+            "control=one",
+            "sender=HIS",
+            "q=text:name",
+            "q=one",
+            "q=17+18",
+            "q=1+1",
+        ] {
             assert_eq!(visitor.get(&format!("/messages?{query}")).status, 403, "{user} {query}");
         }
         let mut pages = vec!["/messages", "/messages/1", "/messages/2", "/messages/3", "/messages/1?show=raw"];
@@ -215,14 +222,41 @@ fn a_dead_letter_is_sent_again_once_somebody_has_seen_what_would_be_sent() {
     assert!(!desk.sign_in("viewer").get("/messages/1").body.contains("/messages/1/preview"), "nothing for who may not");
     let preview = operator.get("/messages/1/preview").body;
     assert!(preview.contains("The mappings have not changed") && preview.contains("Send message 1 again"), "{preview}");
+    assert!(preview.contains("dead letter") && !preview.contains("name=\"overwrite\""), "{preview}");
     let route = attribute(element(&preview, "name=\"route\""), "value").to_owned();
-    let form = format!("csrf={}&route={route}", operator.csrf());
-    let sent = operator.ask("POST", "/messages/1/resend", &[], &form);
+    let form = format!("csrf={}&mappings=current&seen=0", operator.csrf());
+    let post = |form: &str| operator.ask("POST", "/messages/1/resend", &[], form);
+    for wrong in [form.clone(), format!("csrf={}&route={route}", operator.csrf())] {
+        assert_eq!(post(&wrong).status, 400, "{wrong}");
+    }
+    let form = format!("{form}&route={route}");
+    let sent = post(&form);
     assert!(sent.status == 200 && sent.body.contains("It has arrived at"), "{}", sent.body);
     assert!(found(&operator, "state=errored").is_empty());
-    assert_eq!(operator.ask("POST", "/messages/1/resend", &[], &form).status, 404, "it is none any more");
+    let twice = post(&form);
+    assert!(twice.status == 409 && twice.body.contains("sent again since you looked"), "{}", twice.body);
+    let page = operator.get("/messages/1").body;
+    let told = page.split("id=\"again\"").nth(1).unwrap();
+    assert!(
+        told.contains("arrived") && told.contains(">operator<") && told.contains(env!("CARGO_PKG_VERSION")),
+        "{told}"
+    );
+
+    // Older than another of the same patient that the route has delivered: that is told, and takes a tick.
+    peer.exchange(&update("ill", "NEW"));
+    let seen = |page: &str| page.split("name=\"seen\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let preview = wait_for("the later one", || {
+        Some(operator.get("/messages/1/preview").body).filter(|page| page.contains("name=\"overwrite\""))
+    });
+    assert!(preview.contains("may bring an older state back") && preview.contains("href=\"/messages/2\""), "{preview}");
+    let form = format!("csrf={}&mappings=current&route=ehr&seen={}", operator.csrf(), seen(&preview));
+    let refused = post(&form);
+    assert!(refused.status == 409 && refused.body.contains("1 later message of the same patient"), "{}", refused.body);
+    assert_eq!(server.requests().len(), 3);
+    let sent = post(&format!("{form}&overwrite=1"));
+    assert!(sent.status == 200 && sent.body.contains("It has arrived at"), "{}", sent.body);
     let log = desk.gateway.stop();
-    assert!(log.contains("dead letter sent again") && log.contains("user=operator"), "{log}");
+    assert!(log.contains("message sent again") && log.contains("user=operator"), "{log}");
 }
 
 #[test]
@@ -240,11 +274,81 @@ fn the_preview_shows_what_the_mappings_of_today_change() {
         (!page.contains("have not changed")).then_some(page)
     });
     assert!(preview.contains("Patient.identifier") && preview.contains("urn:example:today"), "{preview}");
-    assert!(preview.contains("dead letter of no route"), "{preview}");
+    assert!(preview.contains("those of then") && preview.contains("value=\"original\""), "{preview}");
     let masked = desk.sign_in("operator").get("/messages/1/preview").body;
     assert!(masked.contains("Patient.identifier") && !masked.contains("urn:example:today"), "{masked}");
     // The page shows what was sent, and on demand what would be.
     assert!(!visitor.get("/messages/1").body.contains("urn:example:today"));
     assert!(visitor.get("/messages/1?with=now").body.contains("urn:example:today"));
+    desk.gateway.stop();
+}
+
+/// A message that was not taken when it came, mended and sent again: its page says that it has arrived.
+#[test]
+fn what_was_refused_at_intake_and_sent_again_is_told_as_sent() {
+    let desk = with_messages();
+    let all = desk.sign_in("all");
+    let copy = message("three", "A01").replace('\r', "%0D").replace('&', "%26").replace('+', "%2B").replace(' ', "+");
+    let sent = all.act("/dead-letters/untranslated/3/edit", &format!("text={copy}"));
+    assert!(sent.body.contains("Sent to admissions, out"), "{}", sent.body);
+    let page = all.get("/messages/3").body;
+    let routes = page.split("id=\"routes\"").nth(1).unwrap().split("</table>").next().unwrap();
+    assert_eq!(routes.matches(">sent<").count(), 2, "{routes}");
+    assert!(!routes.contains("filtered"), "{routes}");
+    assert!(page.contains("edited copy, current") && page.contains("It has been sent again"), "{page}");
+    assert_eq!(found(&all, "route=out&state=sent"), [3, 2, 1]);
+    desk.gateway.stop();
+}
+
+/// A line that is no segment may begin with a name.
+#[test]
+fn a_name_in_the_place_of_a_segment_is_masked() {
+    let desk = Desk::start("", ROUTES);
+    let mut peer = Peer::connect(&desk.gateway);
+    assert!(peer.exchange(&(message("one", "A01") + "LEE|stray^text\r")).contains("MSA|AA|one"));
+    let page = desk.sign_in("viewer").get("/messages/1").body;
+    assert!(page.contains("???") && !page.contains("LEE"), "{page}");
+    assert!(desk.sign_in("phi-reader").get("/messages/1").body.contains("LEE-1"));
+    desk.gateway.stop();
+}
+
+/// Who cannot be written down must not see: a page, a list, a message of the API, a message sent again.
+#[test]
+fn nothing_of_a_patient_is_shown_that_cannot_be_noted() {
+    let (token, hash) = handoff::admin::credentials::create().unwrap();
+    let (operator, other) = handoff::admin::credentials::create().unwrap();
+    let desk = Desk::start(
+        &format!(
+            "tokens = [{{ name = \"reads\", role = \"phi-reader\", sha256 = \"{hash}\" }}, {{ name = \"sends\", role = \"operator\", sha256 = \"{other}\" }}]"
+        ),
+        ROUTES,
+    );
+    // Before anybody has done anything the folder is not there yet.
+    let access = desk.gateway.data().join("access");
+    std::fs::write(&access, "no folder").unwrap();
+    let mut peer = Peer::connect(&desk.gateway);
+    assert!(peer.exchange(&message("one", "A01")).contains("MSA|AA|one"));
+    let (reader, viewer) = (desk.sign_in("phi-reader"), desk.sign_in("viewer"));
+    wait_for("the delivery", || (found(&viewer, "route=out&state=sent") == [1]).then_some(()));
+    let api = |method: &str, path: &str, token: &str| {
+        crate::gateway::http::ask(&desk.address, method, path, &[&format!("Authorization: Bearer {token}")])
+    };
+    let again = "/api/v1/messages/1/resend?routes=out&mappings=original";
+    for answer in [
+        reader.get("/messages/1"),
+        reader.get("/messages"),
+        reader.get("/messages/1/raw"),
+        reader.get("/codes"),
+        api("GET", "/api/v1/messages/1/raw", &token),
+        api("POST", again, &operator),
+    ] {
+        assert_eq!(answer.status, 503, "{}", answer.body);
+        assert!(answer.body.contains("cannot be written down") && !answer.body.contains("CANARY"), "{}", answer.body);
+    }
+    assert_eq!(crate::gateway::process::lines(&desk.gateway.folder().join("out.ndjson")).len(), 1, "nothing was sent");
+    assert_eq!(viewer.get("/messages/1").status, 200, "who sees nothing of a patient goes on");
+    std::fs::remove_file(&access).unwrap();
+    assert!(reader.get("/messages/1").body.contains("CANARY"), "once it can be, it is shown");
+    assert_eq!(api("POST", again, &operator).status, 200);
     desk.gateway.stop();
 }
