@@ -1,0 +1,104 @@
+//! What a message says for the card of somebody of the rosters, whether or not an event comes of it.
+use super::batch::{Batch, whole};
+use super::{Error, Parts};
+use crate::coordination::card::{self, Context, told};
+use crate::coordination::fold::Silent;
+use crate::coordination::read::Reading;
+use crate::coordination::sensitivity::{self, Said, visit_text};
+use crate::coordination::{Event, PersonKey};
+use crate::facets::{Facets, Outcome};
+use crate::hl7::{Index, transcode};
+use crate::privacy::{Found, visits};
+use rusqlite::Transaction;
+
+impl Batch<'_> {
+    /// Notes on the card what the message says that the fold has just taken.
+    pub(super) fn card(
+        &mut self,
+        transaction: &Transaction<'_>,
+        (seq, facets, raw): (u64, &Facets<'_>, &[u8]),
+        (events, silent): (&[Event], Option<&Silent>),
+    ) -> Result<(), Error> {
+        // What could not be translated when it came is told to nobody.
+        let Some(index) = self.parts.fold.parsed() else { return Ok(()) };
+        let done = if matches!(facets.outcome, Outcome::Received | Outcome::Translated) {
+            self.carded(transaction, (seq, facets, raw), (events, silent), &index)
+        } else {
+            Ok(())
+        };
+        self.parts.fold.give_back(index);
+        done
+    }
+
+    fn carded(
+        &mut self,
+        transaction: &Transaction<'_>,
+        (seq, facets, raw): (u64, &Facets<'_>, &[u8]),
+        (events, silent): (&[Event], Option<&Silent>),
+        index: &Index,
+    ) -> Result<(), Error> {
+        let text = transcode(raw);
+        let Some(reading) = Reading::new(index.message(&text)) else { return Ok(()) };
+        let matched = match events.first() {
+            Some(event) => self.find(&event.patient),
+            None => match reading.find(reading.all(), b"PID") {
+                Some(pid) => self.find(&reading.patient(pid)),
+                None => return Ok(()),
+            },
+        };
+        let Some(origin) = matched.person() else { return Ok(()) };
+        let visit = events.iter().find_map(|event| event.visit.as_ref());
+        let visit = visit.or(silent.and_then(|silent| silent.visit.as_ref())).map(visit_text).unwrap_or_default();
+        let sender = || reading.text(Some(reading.header()), 4, 1);
+        let facility = events.first().map(|event| event.facility.clone());
+        let facility = facility.or(silent.map(|silent| silent.facility.clone())).unwrap_or_else(sender);
+        let zone = self.options.facilities.zone(&facility);
+        let sent = || reading.time(Some(reading.header()), 7, 1, zone).map(|sent| sent.ms);
+        let at_ms = events.first().map(|event| event.at_ms).or_else(sent).unwrap_or(facets.received_ms);
+        let evn = reading.find(reading.all(), b"EVN");
+        let trigger = if facets.event.is_empty() { reading.bytes(evn, 1, 1) } else { facets.event };
+        let context = Context { facets, trigger, facility: &facility, visit: &visit, zone, at_ms };
+        let Some(told) = told(reading, &context) else { return Ok(()) };
+        let found = self.found(transaction, reading, (&facility, &visit))?;
+        let labels = self.gate.labels();
+        let text = card::settle(labels, found.all, found.whole);
+        card::take(transaction, origin, (seq, &text), &told).map_err(Error::database)?;
+        self.mark(transaction, origin, &told.visit, found)?;
+        let Parts { oversized, .. } = &mut *self.parts;
+        *oversized += told.oversized;
+        Ok(())
+    }
+
+    /// The labels of all that the message says, and of its visit.
+    fn found(
+        &self,
+        transaction: &Transaction<'_>,
+        reading: Reading<'_>,
+        (facility, visit): (&str, &str),
+    ) -> Result<Found, Error> {
+        let all = reading.all();
+        let feed = [3, 4].map(|field| reading.text(Some(reading.header()), field, 1)).join("|");
+        let (codes, confidentiality) = (reading.codes(&all, all.clone()), reading.confidentiality(&all, all.clone()));
+        let said = Said { facility, feed: &feed, codes: &codes, confidentiality: &confidentiality };
+        let (mut earlier, mut of_whole) = (Vec::new(), Vec::new());
+        if !visit.is_empty() {
+            earlier = visits::labels_of(transaction, visit).map_err(Error::database)?;
+            of_whole = visits::labels_of(transaction, &whole(visit)).map_err(Error::database)?;
+        }
+        let labels = self.gate.labels();
+        let mut found = sensitivity::found(labels, &self.options.facilities, said, &earlier);
+        found.whole = found.whole.with(labels.of_all(of_whole.iter().map(String::as_str)));
+        found.all = found.all.with(found.whole);
+        Ok(found)
+    }
+
+    fn mark(
+        &self,
+        transaction: &Transaction<'_>,
+        origin: PersonKey,
+        visit: &[u8; 16],
+        found: Found,
+    ) -> Result<(), Error> {
+        card::mark(transaction, origin, visit, (self.gate.labels(), found.all, found.whole)).map_err(Error::database)
+    }
+}
