@@ -17,7 +17,7 @@ pub mod message;
 mod store;
 mod told;
 
-pub use message::{Group, groups};
+pub use message::{Group, Source, groups};
 pub use store::{Card, Row, shown, was_shown};
 pub(super) use store::{TABLES, forget, mark, settle, take};
 pub(super) use told::{Context, told};

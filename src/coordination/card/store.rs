@@ -100,7 +100,8 @@ impl Card {
 
 /// Of all origins: the newest of each key, and of each section the newest.
 fn bounded(mut rows: Vec<Row>) -> Vec<Row> {
-    let order = |row: &Row| (std::cmp::Reverse((if row.section == Section::Result { row.at_ms } else { 0 }, row.seq)), row.key);
+    let order =
+        |row: &Row| (std::cmp::Reverse((if row.section == Section::Result { row.at_ms } else { 0 }, row.seq)), row.key);
     rows.sort_by_key(order);
     let mut seen = HashSet::new();
     rows.retain(|row| seen.insert((row.section, row.key)) && !row.body.is_empty());
@@ -166,7 +167,8 @@ fn bound(
     section: Section,
 ) -> rusqlite::Result<()> {
     let (count_max, bytes_max) = section.limits();
-    let sql = "SELECT count(*), coalesce(sum(length(body)), 0) FROM card WHERE person = ?1 AND origin = ?2 AND section = ?3";
+    let sql =
+        "SELECT count(*), coalesce(sum(length(body)), 0) FROM card WHERE person = ?1 AND origin = ?2 AND section = ?3";
     let whose = params![person.0, origin.0, section.number()];
     let (count, bytes): (usize, usize) =
         transaction.prepare_cached(sql)?.query_row(whose, |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -270,7 +272,12 @@ pub fn shown<'s>(
 ///
 /// # Errors
 /// A database that cannot be read.
-pub fn was_shown(connection: &Connection, recipient: &str, kind: &str, id: &str) -> rusqlite::Result<Option<PersonKey>> {
+pub fn was_shown(
+    connection: &Connection,
+    recipient: &str,
+    kind: &str,
+    id: &str,
+) -> rusqlite::Result<Option<PersonKey>> {
     let sql = "SELECT person FROM card_shown WHERE recipient = ?1 AND type = ?2 AND id = ?3";
     let mut select = connection.prepare_cached(sql)?;
     select.query_row([recipient, kind, id], |row| row.get(0).map(PersonKey)).optional()

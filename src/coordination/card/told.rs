@@ -223,9 +223,9 @@ impl<'m, 'c> Finder<'m, 'c> {
         let key = key(&self.who, &[b"OBR", code, reading.bytes(Some(obr), 4, 3)]);
         let obx = group.iter().copied().find(|segment| reading.id(*segment) == *b"OBX");
         let observed = [(Some(obr), 7), (obx, 14), (Some(obr), 22)];
-        let mut observed = observed.into_iter().filter_map(|(segment, field)| {
-            reading.time(segment, field, 1, self.context.zone).map(|moment| moment.ms)
-        });
+        let mut observed = observed
+            .into_iter()
+            .filter_map(|(segment, field)| reading.time(segment, field, 1, self.context.zone).map(|moment| moment.ms));
         let at_ms = observed.next().unwrap_or(self.context.at_ms);
         self.entry((Section::Result, key), at_ms, None, true, &segments, false);
     }

@@ -3,13 +3,14 @@ use super::batch::{Batch, whole};
 use super::{Error, Parts};
 use crate::coordination::card::{self, Context, told};
 use crate::coordination::fold::Silent;
+use crate::coordination::loops::{self, Definition, Loop};
 use crate::coordination::read::Reading;
 use crate::coordination::sensitivity::{self, Said, visit_text};
 use crate::coordination::{Event, PersonKey};
 use crate::facets::{Facets, Outcome};
 use crate::hl7::{Index, transcode};
-use crate::privacy::{Found, visits};
-use rusqlite::Transaction;
+use crate::privacy::{Found, Labels, visits};
+use rusqlite::{Connection, Transaction};
 
 impl Batch<'_> {
     /// Notes on the card what the message says that the fold has just taken.
@@ -101,4 +102,37 @@ impl Batch<'_> {
     ) -> Result<(), Error> {
         card::mark(transaction, origin, visit, (self.gate.labels(), found.all, found.whole)).map_err(Error::database)
     }
+}
+
+/// The labels of a loop as it stands: its own, and those of its visit.
+///
+/// # Errors
+/// A database that cannot be read.
+pub fn labels_of_loop(
+    connection: &Connection,
+    labels: &Labels,
+    options: &loops::Options,
+    found: &Loop,
+) -> rusqlite::Result<Found> {
+    let visit = found.facts.visit.as_ref().map(visit_text);
+    let keys: Vec<String> = visit.into_iter().chain([format!("loop|{}", found.number)]).collect();
+    let (mut all, mut over) = (Vec::new(), Vec::new());
+    for key in &keys {
+        all.extend(visits::labels_of(connection, key)?);
+        over.extend(visits::labels_of(connection, &whole(key))?);
+    }
+    let look = |codes: &[String]| labels.look().earlier(codes.iter().map(String::as_str)).found().all;
+    let over = look(&over);
+    let mut of_loop = Found { all: look(&all).with(over), whole: over };
+    // Where a diagnosis or result is what it is about, its name alone tells of that.
+    let definition = options.definitions.iter().find(|one| one.id == found.definition);
+    if definition.is_none_or(Definition::is_coded) {
+        of_loop.whole = of_loop.all;
+    }
+    Ok(of_loop)
+}
+
+/// The key under which a visit keeps the labels of whole events of it.
+pub fn whole_of(visit: &str) -> String {
+    whole(visit)
 }

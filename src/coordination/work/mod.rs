@@ -20,6 +20,7 @@ mod tell;
 pub mod telling;
 mod time;
 
+pub use card::{labels_of_loop, whole_of};
 pub use outcomes::labels_of;
 pub use registered::{consent_id, consents_now, person_of, roster_consent};
 pub use time::PRUNE_EVERY;

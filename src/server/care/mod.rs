@@ -3,6 +3,7 @@
 //!
 //! The thread writes what comes of messages; nobody waits for it. What is told is judged by the gate when an event is matched and once more when it leaves, with the
 //! consents of that moment, and stands in the audit before it is sent.
+mod card;
 mod content;
 mod deliver;
 mod disclose;
@@ -13,6 +14,7 @@ mod reviewing;
 mod rosters;
 mod self_test;
 
+pub use card::{CONTROL_ID, Entry as CardEntry, Picture, Seen, picture};
 pub use content::{ContentError, Contents, Released};
 pub use disclose::{Disclosure, ReleaseError, released};
 pub use endpoint::Endpoints;
