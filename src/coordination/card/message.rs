@@ -42,6 +42,8 @@ pub struct Source {
     pub section: Section,
     /// Its number in the journal.
     pub seq: u64,
+    /// When what it tells of happened.
+    pub at_ms: i64,
     /// When it was received, in milliseconds since 1970 (UTC).
     pub received_ms: i64,
     /// MSH-3.1 and MSH-4.1, joined by `|`.
@@ -125,7 +127,14 @@ fn patient(row: &Row, head: &Head<'_>) -> Group {
         line(&mut raw, segment);
     }
     let control_id = text(head.field(10));
-    let source = Source { section: Section::Head, seq: row.seq, received_ms: row.at_ms, feed: head.feed(), control_id };
+    let source = Source {
+        section: Section::Head,
+        seq: row.seq,
+        at_ms: row.at_ms,
+        received_ms: row.at_ms,
+        feed: head.feed(),
+        control_id,
+    };
     Group {
         section: Section::Head,
         raw,
@@ -162,6 +171,7 @@ fn message(section: Section, head: &Head<'_>, entries: &[Entry<'_>]) -> Option<G
     let source = |entry: &Entry<'_>| Source {
         section: entry.row.section,
         seq: entry.row.seq,
+        at_ms: entry.row.at_ms,
         received_ms: entry.received_ms,
         feed: head.feed(),
         control_id: text(entry.control_id),

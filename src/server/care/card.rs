@@ -74,6 +74,8 @@ pub struct Entry {
     pub at_ms: i64,
     /// Where.
     pub facility: String,
+    /// The codes of the labels that it carries.
+    pub labels: Vec<String>,
     /// What told it: more than one where its parts cannot be told apart.
     pub sources: Vec<Source>,
 }
@@ -118,18 +120,60 @@ pub fn picture(shared: &Shared, recipient: &Recipient, person: PersonKey, now_ms
         let judged = groups.iter().map(judge).collect::<rusqlite::Result<Vec<_>>>()?;
         (groups, judged)
     };
-    let mut shown = Collected::default();
-    for (group, found) in groups.iter().zip(judged) {
+    let release = |group: &Group, found: Found, bundle: Value| {
         let facts = Facts { found, at_ms: group.at_ms, ..facts };
-        let Some(bundle) = shared.contents.assembled(group) else { continue };
-        shown.take(group, released(shared, &reading, &facts, bundle));
-    }
+        released(shared, &reading, &facts, bundle)
+    };
+    let mut shown = collect(shared, &groups, judged, release);
     if loops {
         let tasks = tasks(shared, &reading, (person, &id), &facts)?;
         shown.resources.extend(tasks);
     }
     shown.resources.extend(team(shared, (person, &people), &id, now_ms)?);
     Ok(Seen::Picture(Box::new(shown.picture(person, id, sections, loops))))
+}
+
+/// The card of a person as it is kept, for those who run the gateway and may read messages; with the labels of each entry. None of nobody. Blocks.
+///
+/// # Errors
+/// What cannot be read.
+pub fn opened(shared: &Shared, person: PersonKey) -> Result<Option<Picture>, ContentError> {
+    let (person, groups, judged) = {
+        let database = shared.database();
+        let person = lineage::root(&database, lineage::known_as(&database, person)?)?;
+        let groups = groups(&Card::read(&database, person)?);
+        let judged = groups.iter().map(|group| labels_of(&database, shared, group));
+        let judged = judged.collect::<rusqlite::Result<Vec<_>>>()?;
+        (person, groups, judged)
+    };
+    if groups.is_empty() && !shared.rosters.current().has(&person) {
+        return Ok(None);
+    }
+    let release = |_: &Group, _: Found, mut bundle: Value| {
+        let aside = of_header(&bundle);
+        let mut all = resources(&mut bundle);
+        all.retain(|one| !one["id"].as_str().is_some_and(|id| aside.iter().any(|own| own == id)));
+        all
+    };
+    let shown = collect(shared, &groups, judged, release);
+    let id = uuid_text(&person.0);
+    Ok(Some(shown.picture(person, id, Section::ALL.to_vec(), true)))
+}
+
+/// What is shown of messages.
+fn collect(
+    shared: &Shared,
+    groups: &[Group],
+    judged: Vec<Found>,
+    release: impl Fn(&Group, Found, Value) -> Vec<Value>,
+) -> Collected {
+    let mut shown = Collected::default();
+    for (group, found) in groups.iter().zip(judged) {
+        let Some(bundle) = shared.contents.assembled(group) else { continue };
+        let labels = shared.gate.labels().names(found.all).into_iter().map(str::to_owned).collect();
+        shown.take(group, labels, release(group, found, bundle));
+    }
+    shown
 }
 
 /// The panels of a person now, with what each roster says of consent, also of whoever is one and the same.
@@ -250,7 +294,7 @@ struct Collected {
 }
 
 impl Collected {
-    fn take(&mut self, group: &Group, resources: Vec<Value>) {
+    fn take(&mut self, group: &Group, labels: Vec<String>, resources: Vec<Value>) {
         let mut places: BTreeMap<Section, usize> = BTreeMap::new();
         let counts = |section: Section| group.sources.iter().filter(|source| source.section == section).count();
         let shown =
@@ -262,7 +306,8 @@ impl Collected {
             let named = |name: &str| resource[name].as_str().unwrap_or_default().to_owned();
             let (kind, id) = (named("resourceType"), named("id"));
             let section = section_of(group.section, &resource);
-            if let Some(section) = section {
+            // Of a visit that the card has no more its diagnoses still name the number.
+            if let Some(section) = section.filter(|section| counts(*section) > 0) {
                 let place = places.entry(section).or_default();
                 let mut own = group.sources.iter().filter(|source| source.section == section);
                 let sources = match (even.get(&section), own.clone().nth(*place)) {
@@ -271,9 +316,11 @@ impl Collected {
                 };
                 *place += 1;
                 if !self.known.contains(&(kind.clone(), id.clone())) {
-                    let (at_ms, facility) = (group.at_ms, group.facility.clone());
+                    let facility = group.facility.clone();
+                    let at_ms = sources.iter().map(|source| source.at_ms).max().unwrap_or(group.at_ms);
                     let (kind, id) = (kind.clone(), id.clone());
-                    self.entries.push(Entry { section, kind, id, at_ms, facility, sources });
+                    let labels = labels.clone();
+                    self.entries.push(Entry { section, kind, id, at_ms, facility, labels, sources });
                 }
             }
             if self.known.insert((kind, id)) {

@@ -9,15 +9,17 @@ mod deliver;
 mod disclose;
 mod endpoint;
 mod follow;
+mod label;
 mod notify;
 mod reviewing;
 mod rosters;
 mod self_test;
 
-pub use card::{CONTROL_ID, Entry as CardEntry, Picture, Seen, picture};
+pub use card::{CONTROL_ID, Entry as CardEntry, Picture, Seen, opened, picture};
 pub use content::{ContentError, Contents, Released};
 pub use disclose::{Disclosure, ReleaseError, released};
 pub use endpoint::Endpoints;
+pub use label::label_of;
 pub use notify::Pushed;
 pub use reviewing::{DecideError, ReviewError, Reviewed, Wanted, patient_of};
 pub use rosters::{ApproveError, Became, PanelState, PanelStatus, TakeError, Write, WriteError, Written};

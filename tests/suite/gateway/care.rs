@@ -6,6 +6,7 @@ mod group_written;
 mod interface;
 mod listed;
 mod merged;
+mod pictured;
 mod posted;
 mod rebuilt;
 mod rekeyed;
