@@ -156,8 +156,8 @@ fn router(shared: &Arc<Shared>) -> Router {
         .route("/fhir/SubscriptionTopic/{id}", get(reading::topic))
         .route("/fhir/Basic", get(reading::topics))
         .route("/fhir/Basic/{id}", get(reading::basic))
-        .route("/fhir/Patient/{id}/$everything", get(card::everything))
-        .route("/fhir/Patient/{id}/$summary", get(summary::summary))
+        .route("/fhir/Patient/{id}/$everything", get(card::everything).post(card::everything))
+        .route("/fhir/Patient/{id}/$summary", get(summary::summary).post(summary::summary))
         .route("/fhir/{kind}/{id}", get(reading::read))
         .route_layer(from_fn_with_state(Arc::clone(shared), access::recipient));
     let stewards = Router::new()

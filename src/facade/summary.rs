@@ -133,7 +133,10 @@ fn document(base: &str, (who, picture): (&str, &Picture), now_ms: i64) -> Value 
             let targets: Vec<Value> = one["target"].as_array()?.iter().filter(is_there).cloned().collect();
             let mut one = one.clone();
             one["target"] = targets.into();
-            one["target"].as_array().is_some_and(|targets| !targets.is_empty()).then_some(one)
+            // Of those that a message tells itself some name people of whom nothing else is there.
+            let is_closed = references(&one).iter().all(|reference| taken.contains(reference));
+            let has_any = one["target"].as_array().is_some_and(|targets| !targets.is_empty());
+            (has_any && is_closed).then_some(one)
         })
         .collect();
     let base = base.trim_end_matches('/');

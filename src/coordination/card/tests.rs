@@ -8,6 +8,8 @@ use jiff::tz::TimeZone;
 use rusqlite::Connection;
 use std::time::Instant;
 
+type Made = fn(usize) -> String;
+
 /// Against 10 µs a message: the messages of somebody with a full card, each with what most have.
 #[test]
 #[ignore = "a figure"]
@@ -21,7 +23,7 @@ fn what_an_update_costs() {
     let msh = |kind: &str, at: usize| {
         format!("MSH|^~\\&|SBADT|SBMC|HANDOFF|LAKE|20260310120000-0500||{kind}|Q{at:07}|P|2.5.1\r")
     };
-    let kinds: [(&str, fn(usize) -> String); 4] = [
+    let kinds: [(&str, Made); 4] = [
         ("ADT^A08^ADT_A01", |at| {
             format!(
                 "PV1|1|I|4W^412^B^SBMC||||9990002021^HALVERSEN^INGRID||||||||||||V{}^^^SBMC\rDG1|1||I50.{}^Heart failure^I10C|||F\r",

@@ -14,6 +14,7 @@ mod notify;
 mod reviewing;
 mod rosters;
 mod self_test;
+mod sink;
 
 pub use card::{CONTROL_ID, Entry as CardEntry, Picture, Seen, opened, picture};
 pub use content::{ContentError, Contents, Released};
@@ -24,6 +25,7 @@ pub use notify::Pushed;
 pub use reviewing::{DecideError, ReviewError, Reviewed, Wanted, patient_of};
 pub use rosters::{ApproveError, Became, PanelState, PanelStatus, TakeError, Write, WriteError, Written};
 pub use self_test::{Report, Stage, TestError, self_test};
+pub use sink::SINK;
 
 use crate::coordination::registry::{self, Registry};
 use crate::coordination::roster::Rosters;
@@ -86,6 +88,8 @@ pub struct Shared {
     /// Where subscriptions may lead.
     pub endpoints: Endpoints,
     client: reqwest::Client,
+    /// For where the configuration leads, wherever that is.
+    own_client: reqwest::Client,
     head: watch::Receiver<u64>,
     /// Reads, and writes what comes of deliveries.
     database: Mutex<Connection>,
@@ -218,6 +222,7 @@ impl Care {
             registry,
             rosters,
             client: notify::client(&endpoints)?,
+            own_client: sink::client()?,
             endpoints,
             head: journal.head(),
             database: Mutex::new(database),
@@ -228,6 +233,7 @@ impl Care {
             bound: Mutex::default(),
             seen,
         });
+        sink::settle(&shared)?;
         let notifier = tokio::spawn(notify::Notifier::new(Arc::clone(&shared)).run());
         let (stop, stopped) = mpsc::channel();
         let (end, ended) = oneshot::channel();

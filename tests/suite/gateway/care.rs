@@ -14,6 +14,7 @@ mod reviewed;
 mod secrets;
 mod stated;
 mod subscribed;
+mod sunk;
 mod team;
 mod tested;
 mod websocket;
