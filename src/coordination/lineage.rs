@@ -155,7 +155,7 @@ fn resettle(transaction: &Transaction<'_>, person: PersonKey) -> rusqlite::Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::coordination::{care_team, loops};
+    use crate::coordination::{card, care_team, loops};
 
     const A: PersonKey = PersonKey([1; 16]);
     const B: PersonKey = PersonKey([2; 16]);
@@ -164,7 +164,7 @@ mod tests {
 
     fn database() -> Connection {
         let connection = Connection::open_in_memory().unwrap();
-        for tables in loops::TABLES.iter().chain([&care_team::TABLES]) {
+        for tables in loops::TABLES.iter().chain([&care_team::TABLES, &card::TABLES]) {
             connection.execute_batch(tables).unwrap();
         }
         connection

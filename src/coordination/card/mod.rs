@@ -18,8 +18,8 @@ mod store;
 mod told;
 
 pub use message::{Group, Source, groups};
-pub use store::{Card, Row, shown, was_shown};
-pub(super) use store::{TABLES, forget, mark, settle, take};
+pub use store::{Card, Row, TABLES, shown, was_shown};
+pub(super) use store::{forget, mark, settle, take};
 pub(super) use told::{Context, told};
 
 /// Bytes of bodies of one person that are ever shown together: those of [`Section::limits`].

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 
 /// To be made when the database is opened. `labels`: codes of labels parted by blanks, then `/`, then those of the event as a whole. `card_shown`: what recipients have seen of cards,
 /// so that they can read it by id.
-pub(in crate::coordination) const TABLES: &str = "
+pub const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS card (
     person BLOB NOT NULL, origin BLOB NOT NULL, section INTEGER NOT NULL, key BLOB NOT NULL, at_ms INTEGER NOT NULL, seq INTEGER NOT NULL, head BLOB NOT NULL,
     visit BLOB NOT NULL, labels TEXT NOT NULL, body BLOB NOT NULL,

@@ -299,6 +299,10 @@ impl Collected {
         let counts = |section: Section| group.sources.iter().filter(|source| source.section == section).count();
         let shown =
             |section: Section| resources.iter().filter(|one| section_of(group.section, one) == Some(section)).count();
+        // What stood beside entries that may not be seen tells of them.
+        if !resources.iter().any(|one| section_of(group.section, one).is_some_and(|section| counts(section) > 0)) {
+            return;
+        }
         // The n-th resource comes of the n-th entry, as long as each gave one.
         let even: BTreeMap<Section, bool> =
             [Section::Encounter, Section::Condition].map(|section| (section, counts(section) == shown(section))).into();
