@@ -50,6 +50,8 @@ pub struct Source {
     pub feed: String,
     /// MSH-10.
     pub control_id: String,
+    /// It carries labels.
+    pub is_secret: bool,
 }
 
 /// The parts of a head, see the module above.
@@ -134,6 +136,7 @@ fn patient(row: &Row, head: &Head<'_>) -> Group {
         received_ms: row.at_ms,
         feed: head.feed(),
         control_id,
+        is_secret: !row.labels.is_empty(),
     };
     Group {
         section: Section::Head,
@@ -175,6 +178,7 @@ fn message(section: Section, head: &Head<'_>, entries: &[Entry<'_>]) -> Option<G
         received_ms: entry.received_ms,
         feed: head.feed(),
         control_id: text(entry.control_id),
+        is_secret: !entry.row.labels.is_empty(),
     };
     Some(Group {
         section,

@@ -55,7 +55,15 @@ fn what_an_update_costs() {
                 let reading = Reading::new(index.message(text.as_bytes())).unwrap();
                 let facets = Facets { code: code.as_bytes(), patient: Some(7), ..Facets::default() };
                 let trigger: &[u8] = if code == "ADT" { b"A08" } else { b"" };
-                let context = Context { facets: &facets, trigger, facility: "SBMC", visit: "", zone: &zone, at_ms: 1 };
+                let context = Context {
+                    facets: &facets,
+                    trigger,
+                    facility: "SBMC",
+                    visit: "",
+                    zone: &zone,
+                    at_ms: 1,
+                    labels: "",
+                };
                 parsing += from.elapsed().as_nanos();
                 let from = Instant::now();
                 let told = told(reading, &context).unwrap();

@@ -31,6 +31,8 @@ pub(in crate::coordination) struct Context<'c> {
     pub zone: &'c TimeZone,
     /// When it happened.
     pub at_ms: i64,
+    /// The codes of the labels that it carries, as they are written.
+    pub labels: &'c str,
 }
 
 /// An entry that a message tells of.
@@ -97,7 +99,8 @@ impl<'m, 'c> Finder<'m, 'c> {
         let whose: &[u8] = if facets.patient.is_some() { &patient } else { number };
         let who = key(&KEYS, &[application, facility, whose]);
         let read_with = [1, 2, 11, 12, 17, 18, 19, 20, 21].map(|number| field(msh, number));
-        let head = key(&key(&who, &read_with), &[number, &facets.plan, facets.listener]);
+        // What is told in secret is read with what was told so: the patient of it is shown to nobody else.
+        let head = key(&key(&who, &read_with), &[number, &facets.plan, facets.listener, context.labels.as_bytes()]);
         let pv1 = reading.find(reading.all(), b"PV1").filter(|pv1| field(*pv1, 2) != b"N");
         let (visit, reduced) = pv1.map_or_else(Default::default, |pv1| visit(reading, &who, pv1));
         let mut prefix = Vec::with_capacity(128);
@@ -299,10 +302,18 @@ impl<'m, 'c> Finder<'m, 'c> {
         self.push(section, key, at_ms, body);
     }
 
-    fn push(&mut self, section: Section, key: [u8; 16], at_ms: i64, body: Vec<u8>) {
+    fn push(&mut self, section: Section, plain: [u8; 16], at_ms: i64, body: Vec<u8>) {
         if body.len() > ENTRY_BYTES_MAX.min(section.limits().1) || self.pieces.len() >= ENTRIES_MAX {
             self.oversized += 1;
             return;
+        }
+        let mut key = plain;
+        if section != Section::Head && !self.context.labels.is_empty() {
+            // Beside what was told openly, and never in its place: an allergy does not go from the card of those who may not know where it was told again.
+            key = self::key(&plain, &[b"labels", self.context.labels.as_bytes()]);
+            if body.is_empty() {
+                self.pieces.push(Piece { section, key: plain, at_ms, body: Vec::new() });
+            }
         }
         self.pieces.push(Piece { section, key, at_ms, body });
     }

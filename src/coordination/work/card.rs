@@ -58,11 +58,10 @@ impl Batch<'_> {
         let at_ms = events.first().map(|event| event.at_ms).or_else(sent).unwrap_or(facets.received_ms);
         let evn = reading.find(reading.all(), b"EVN");
         let trigger = if facets.event.is_empty() { reading.bytes(evn, 1, 1) } else { facets.event };
-        let context = Context { facets, trigger, facility: &facility, visit: &visit, zone, at_ms };
-        let Some(told) = told(reading, &context) else { return Ok(()) };
         let found = self.found(transaction, reading, (&facility, &visit))?;
-        let labels = self.gate.labels();
-        let text = card::settle(labels, found.all, found.whole);
+        let text = card::settle(self.gate.labels(), found.all, found.whole);
+        let context = Context { facets, trigger, facility: &facility, visit: &visit, zone, at_ms, labels: &text };
+        let Some(told) = told(reading, &context) else { return Ok(()) };
         card::take(transaction, origin, (seq, &text), &told).map_err(Error::database)?;
         self.mark(transaction, origin, &told.visit, found)?;
         let Parts { oversized, .. } = &mut *self.parts;

@@ -129,7 +129,7 @@ pub fn picture(shared: &Shared, recipient: &Recipient, person: PersonKey, now_ms
         let tasks = tasks(shared, &reading, (person, &id), &facts)?;
         shown.resources.extend(tasks);
     }
-    shown.resources.extend(team(shared, (person, &people), &id, now_ms)?);
+    shown.resources.extend(team(shared, &reading, person, &facts)?);
     Ok(Seen::Picture(Box::new(shown.picture(person, id, sections, loops))))
 }
 
@@ -171,7 +171,8 @@ fn collect(
     for (group, found) in groups.iter().zip(judged) {
         let Some(bundle) = shared.contents.assembled(group) else { continue };
         let labels = shared.gate.labels().names(found.all).into_iter().map(str::to_owned).collect();
-        shown.take(group, labels, release(group, found, bundle));
+        let told = paired(group, &bundle);
+        shown.take(group, (labels, &told), release(group, found, bundle));
     }
     shown
 }
@@ -253,7 +254,9 @@ fn tasks(
     let patient = format!("Patient/{id}");
     let mut all = Vec::new();
     for found in loops::of_person(&database, person, LOOPS_MAX)? {
-        if !matches!(found.state, State::Open | State::Overdue) {
+        // That somebody is in a panel of others is theirs to know.
+        let is_theirs = found.facts.panels.iter().any(|panel| recipient.panels.contains(panel));
+        if !is_theirs || !matches!(found.state, State::Open | State::Overdue) {
             continue;
         }
         let labels = labels_of_loop(&database, shared.gate.labels(), &shared.options.loops, &found)?;
@@ -267,22 +270,67 @@ fn tasks(
     Ok(all)
 }
 
-/// Who looks after the person; nobody by whom more would be told than that.
+/// Who looks after the person, as the panels of the recipient and messages say; nobody by whom more would be told than that.
 fn team(
     shared: &Shared,
-    (person, people): (PersonKey, &People),
-    id: &str,
-    now_ms: i64,
-) -> Result<Option<Value>, ContentError> {
+    recipient: &Recipient,
+    person: PersonKey,
+    facts: &Facts<'_>,
+) -> Result<Vec<Value>, ContentError> {
+    if !may_see(recipient, Section::Encounter) {
+        return Ok(Vec::new());
+    }
     let snapshot = shared.rosters.current();
-    let memberships: Vec<_> = snapshot.memberships_at(&people.now, now_ms).collect();
+    let memberships = snapshot.memberships_at(&person, facts.now_ms);
+    let memberships: Vec<_> = memberships.filter(|one| recipient.panels.contains(&one.panel.id)).collect();
     let members: Vec<_> = memberships.iter().map(Member::of).collect();
-    let mut team = care_team::team(&shared.database(), person, &members, now_ms, &shared.options.care_team)?;
+    let mut team = care_team::team(&shared.database(), person, &members, facts.now_ms, &shared.options.care_team)?;
     team.members.retain(|member| !member.secret);
+    // Conflicts may be with somebody who is not shown.
     team.conflicts.clear();
+    if team.members.is_empty() {
+        return Ok(Vec::new());
+    }
     let zone = shared.options.facilities.zone("");
-    let team = (!team.members.is_empty()).then(|| care_team::care_team(&team, id, &format!("Patient/{id}"), zone));
-    Ok(team)
+    let team = care_team::care_team(&team, facts.person, &format!("Patient/{}", facts.person), zone);
+    let bundle = json!({ "resourceType": "Bundle", "type": "collection", "entry": [entry(team)] });
+    Ok(released(shared, recipient, facts, bundle))
+}
+
+/// By type and id what an entry is about, and which messages told it.
+type Paired = BTreeMap<(String, String), (Section, Vec<Source>)>;
+
+/// Which message told which entry, before anything is taken out: what is left of two would be taken for what is not.
+fn paired(group: &Group, bundle: &Value) -> Paired {
+    let entries = bundle["entry"].as_array().into_iter().flatten().map(|entry| &entry["resource"]);
+    let mut by_section: BTreeMap<Section, Vec<&Value>> = BTreeMap::new();
+    for resource in entries {
+        if let Some(section) = section_of(group.section, resource) {
+            by_section.entry(section).or_default().push(resource);
+        }
+    }
+    let mut all = Paired::new();
+    for (section, resources) in by_section {
+        let own: Vec<&Source> = group.sources.iter().filter(|source| source.section == section).collect();
+        // Of a visit that the card has no more its diagnoses still name the number.
+        let Some(first) = own.first() else { continue };
+        let is_one = own.iter().all(|source| source.seq == first.seq);
+        for (at, resource) in resources.iter().enumerate() {
+            // The n-th comes of the n-th, as long as each gave one; else of any that is no secret.
+            let sources = match own.get(at) {
+                _ if is_one => vec![(*first).clone()],
+                Some(source) if own.len() == resources.len() => vec![(*source).clone()],
+                _ => own.iter().filter(|source| !source.is_secret).map(|source| (*source).clone()).collect(),
+            };
+            all.insert(named(resource), (section, sources));
+        }
+    }
+    all
+}
+
+fn named(resource: &Value) -> (String, String) {
+    let text = |name: &str| resource[name].as_str().unwrap_or_default().to_owned();
+    (text("resourceType"), text("id"))
 }
 
 /// What has been shown so far.
@@ -294,42 +342,23 @@ struct Collected {
 }
 
 impl Collected {
-    fn take(&mut self, group: &Group, labels: Vec<String>, resources: Vec<Value>) {
-        let mut places: BTreeMap<Section, usize> = BTreeMap::new();
-        let counts = |section: Section| group.sources.iter().filter(|source| source.section == section).count();
-        let shown =
-            |section: Section| resources.iter().filter(|one| section_of(group.section, one) == Some(section)).count();
+    fn take(&mut self, group: &Group, (labels, told): (Vec<String>, &Paired), resources: Vec<Value>) {
         // What stood beside entries that may not be seen tells of them.
-        if !resources.iter().any(|one| section_of(group.section, one).is_some_and(|section| counts(section) > 0)) {
+        if !resources.iter().any(|one| told.contains_key(&named(one))) {
             return;
         }
-        // The n-th resource comes of the n-th entry, as long as each gave one.
-        let even: BTreeMap<Section, bool> =
-            [Section::Encounter, Section::Condition].map(|section| (section, counts(section) == shown(section))).into();
         for resource in resources {
-            let named = |name: &str| resource[name].as_str().unwrap_or_default().to_owned();
-            let (kind, id) = (named("resourceType"), named("id"));
-            let section = section_of(group.section, &resource);
-            // Of a visit that the card has no more its diagnoses still name the number.
-            if let Some(section) = section.filter(|section| counts(*section) > 0) {
-                let place = places.entry(section).or_default();
-                let mut own = group.sources.iter().filter(|source| source.section == section);
-                let sources = match (even.get(&section), own.clone().nth(*place)) {
-                    (Some(true), Some(source)) => vec![source.clone()],
-                    _ => own.by_ref().cloned().collect::<BTreeSet<_>>().into_iter().collect(),
-                };
-                *place += 1;
-                if !self.known.contains(&(kind.clone(), id.clone())) {
-                    let facility = group.facility.clone();
-                    let at_ms = sources.iter().map(|source| source.at_ms).max().unwrap_or(group.at_ms);
-                    let (kind, id) = (kind.clone(), id.clone());
-                    let labels = labels.clone();
-                    self.entries.push(Entry { section, kind, id, at_ms, facility, labels, sources });
-                }
+            let (kind, id) = named(&resource);
+            if !self.known.insert((kind.clone(), id.clone())) {
+                continue;
             }
-            if self.known.insert((kind, id)) {
-                self.resources.push(resource);
+            if let Some((section, sources)) = told.get(&(kind.clone(), id.clone())) {
+                let (section, sources, labels) = (*section, sources.clone(), labels.clone());
+                let at_ms = sources.iter().map(|source| source.at_ms).max().unwrap_or(group.at_ms);
+                let facility = group.facility.clone();
+                self.entries.push(Entry { section, kind, id, at_ms, facility, labels, sources });
             }
+            self.resources.push(resource);
         }
     }
 

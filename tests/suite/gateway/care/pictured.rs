@@ -349,6 +349,52 @@ fn whoever_is_not_in_a_panel_now_is_not_shown() {
     care.gateway.stop();
 }
 
+/// What is told again in secret stays known, by what was told openly; who told the secret, and what else it said, is not.
+#[test]
+fn an_allergy_that_is_told_again_in_secret_stays_on_the_card() {
+    let there =
+        |message: String| message.replace("4W^412^B^SBMC", "4W^412^B^LAKERECOV").replace("V20260302001", "VLR001");
+    let again =
+        there(others()[0].replace("SB000111", "LR000111").replace("|F\r", "|F|||9 SECRET STREET^^LAKESHORE^NY\r"));
+    let only = told("ADT^A08^ADT_A01", "SB000115", "DG1|1||F10.20^Alcohol dependence^I10C|||W\r");
+    let recipients =
+        recipient("aco-cm", "full-resource", "") + &recipient("cleared", "full-resource", "clear = [\"SUD\"]");
+    let (care, person) = start(&recipients, &[M1.to_owned(), others()[0].clone(), again, only]);
+    let path = format!("/fhir/Patient/{person}/$everything");
+    let seen = care.get("aco-cm", &path);
+    assert_eq!(of_kind(&seen, "AllergyIntolerance").len(), 1);
+    is_clean("the card", &seen.to_string());
+    for secret in ["SECRET STREET", "LR000111", "SB000115"] {
+        assert!(!seen.to_string().contains(secret), "{secret}: {seen}");
+    }
+    let whole = care.get("cleared", &path).to_string();
+    for told in ["SECRET STREET", "LR000111", "SB000115", "F10.20"] {
+        assert!(whole.contains(told), "{told}");
+    }
+    care.gateway.stop();
+}
+
+/// That somebody is in a panel of others, and who looks after them there, is not shown.
+#[test]
+fn other_panels_are_not_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bh.csv");
+    std::fs::write(&file, ROSTER.replace("9990003037,cm-ortega", "9990002021,cm-behavioural")).unwrap();
+    let panel = format!(
+        "[[coordination.panel]]\nid = \"bh\"\nkind = \"bh\"\nowner_npi = \"9990004043\"\ntz = \"America/New_York\"\nsource = {{ type = \"csv\", path = \"{}\", mode = \"supersede\" }}\ncolumns = {{ id = \"MBI\", id_system = \"http://hl7.org/fhir/sid/us-mbi\", family = \"LAST\", given = \"FIRST\", dob = \"DOB\", sex = \"SEX\", zip = \"ZIP\", phone = \"PHONE\", start = \"EFF\", end = \"TERM\", pcp_npi = \"PCP\", care_manager = \"CM\" }}\n",
+        file.display()
+    );
+    let both = recipient("both", "full-resource", "").replace("[\"aco-lakeshore\"]", "[\"aco-lakeshore\", \"bh\"]");
+    let care = Care::start_with("", &(recipient("aco-cm", "full-resource", "") + &both), &panel);
+    care.send(&[M1]);
+    care.wait_until_read(1);
+    let path = format!("/fhir/Patient/{}/$everything", whose(&care));
+    let seen = care.get("aco-cm", &path).to_string();
+    assert!(seen.contains("cm-ortega") && !seen.contains("cm-behavioural"), "{seen}");
+    assert!(care.get("both", &path).to_string().contains("cm-behavioural"));
+    care.gateway.stop();
+}
+
 /// A label that comes later holds for what was told before.
 #[test]
 fn what_a_visit_turns_out_to_be_holds_for_what_was_told_of_it() {
