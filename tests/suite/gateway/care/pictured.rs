@@ -359,7 +359,7 @@ fn an_allergy_that_is_told_again_in_secret_stays_on_the_card() {
     let only = told("ADT^A08^ADT_A01", "SB000115", "DG1|1||F10.20^Alcohol dependence^I10C|||W\r");
     let recipients =
         recipient("aco-cm", "full-resource", "") + &recipient("cleared", "full-resource", "clear = [\"SUD\"]");
-    let (care, person) = start(&recipients, &[M1.to_owned(), others()[0].clone(), again, only]);
+    let (care, person) = start(&recipients, &[M1.to_owned(), others()[0].clone(), only, again]);
     let path = format!("/fhir/Patient/{person}/$everything");
     let seen = care.get("aco-cm", &path);
     assert_eq!(of_kind(&seen, "AllergyIntolerance").len(), 1);
