@@ -170,6 +170,11 @@
 //! retry_max = "5m"
 //! backlog = "leave"                 # events of the time in error: the client reads them with $events; "send": sent once it asks again
 //! keep = "30d"                      # how long events and what they refer to can be read
+//!
+//! [coordination.sink]               # a FHIR server that takes what happens to people of the rosters, as transactions; changes need a restart
+//! fhir = "https://repository.example/fhir"
+//! recipient = "repository"          # whose policy says what goes there: with patient-data-feed and max_content = "full-resource"
+//! bearer = "env:SINK_TOKEN"         # if it wants one; http beyond loopback: plaintext = true
 //! ```
 //!
 //! | target | keys beside it |

@@ -54,6 +54,8 @@ pub struct Fold {
     day_written: bool,
     counts: Counts,
     silent: Option<Silent>,
+    /// The index is that of the message that was taken last.
+    parsed: bool,
 }
 
 /// What a message says of which no event came: what follows in its visit is as sensitive, and who looks after the patient may be another.
@@ -137,6 +139,7 @@ impl Fold {
             day_written: true,
             counts: Counts::default(),
             silent: None,
+            parsed: false,
         })
     }
 
@@ -151,7 +154,7 @@ impl Fold {
         facets: &Facets<'_>,
         raw: &[u8],
     ) -> Result<Vec<Event>, Error> {
-        self.silent = None;
+        (self.silent, self.parsed) = (None, false);
         self.let_go(transaction, facets.received_ms)?;
         let taken = matches!(facets.outcome, Outcome::Received | Outcome::Translated | Outcome::Untranslated);
         if !taken || !matters(facets.code) {
@@ -169,6 +172,7 @@ impl Fold {
         let text = transcode(raw);
         let mut index = std::mem::take(&mut self.index);
         let reading = index.parse(&text).ok().and_then(|()| Reading::new(index.message(&text)));
+        let is_read = reading.is_some();
         let events = match reading {
             Some(reading) => {
                 let evn = reading.find(reading.all(), b"EVN");
@@ -180,7 +184,7 @@ impl Fold {
                 Ok(Vec::new())
             }
         };
-        self.index = index;
+        (self.index, self.parsed) = (index, is_read);
         events
     }
 
@@ -200,6 +204,16 @@ impl Fold {
     /// What the last message says of its visit, where no event came of it.
     pub fn silent(&mut self) -> Option<Silent> {
         self.silent.take()
+    }
+
+    /// The index of the last message, if it was read; to be given back.
+    pub(super) fn parsed(&mut self) -> Option<Index> {
+        std::mem::take(&mut self.parsed).then(|| std::mem::take(&mut self.index))
+    }
+
+    /// Where its place is.
+    pub(super) fn give_back(&mut self, index: Index) {
+        self.index = index;
     }
 
     /// What has come of messages since the fold was opened.

@@ -13,7 +13,7 @@ CREATE TABLE IF NOT EXISTS person_edge (origin BLOB PRIMARY KEY, person BLOB NOT
 CREATE INDEX IF NOT EXISTS person_edge_person ON person_edge (person);";
 
 /// Tables with the columns `person` and `origin`.
-const KEPT: [&str; 4] = ["loop", "loop_history", "loop_waiting", "care_member"];
+const KEPT: [&str; 5] = ["loop", "loop_history", "loop_waiting", "care_member", "card"];
 /// Merges of merges; where there are more, the last one counts.
 const DEPTH_MAX: usize = 64;
 /// Keys that stand for one and the same patient: where there are more, it is not known what all of them said.
@@ -155,7 +155,7 @@ fn resettle(transaction: &Transaction<'_>, person: PersonKey) -> rusqlite::Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::coordination::{care_team, loops};
+    use crate::coordination::{card, care_team, loops};
 
     const A: PersonKey = PersonKey([1; 16]);
     const B: PersonKey = PersonKey([2; 16]);
@@ -164,7 +164,7 @@ mod tests {
 
     fn database() -> Connection {
         let connection = Connection::open_in_memory().unwrap();
-        for tables in loops::TABLES.iter().chain([&care_team::TABLES]) {
+        for tables in loops::TABLES.iter().chain([&care_team::TABLES, &card::TABLES]) {
             connection.execute_batch(tables).unwrap();
         }
         connection

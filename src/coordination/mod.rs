@@ -3,6 +3,7 @@
 //! A reader of the journal like any other. Each message is read into [`event::Event`]s, which are the one vocabulary of topics, loops and measures: one admission a visit,
 //! however many messages tell of it. Everything that is kept (visits, memberships, loops, notifications) is a fold over the journal in its order and stands in a
 //! database of its own (`DATA/coordination.sqlite`), written in one transaction with the cursor: a crash repeats work and changes nothing that comes of it.
+pub mod card;
 pub mod care_team;
 pub mod event;
 pub mod fold;

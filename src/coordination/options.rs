@@ -23,6 +23,19 @@ pub struct Options {
     pub subscriptions: super::subscription::Options,
     /// `keep`: how long what is over is kept.
     pub keep: Keep,
+    /// `[coordination.sink]`: a FHIR server that takes what happens.
+    pub sink: Option<Sink>,
+}
+
+/// A FHIR server of our own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sink {
+    /// Its base.
+    pub url: reqwest::Url,
+    /// Whose policy says what goes there.
+    pub recipient: String,
+    /// The value of the header `Authorization`.
+    pub authorization: Option<crate::privacy::Key>,
 }
 
 /// How long loops that are over, and the labels of visits that nobody tells of any more, are kept, by the times of receipt that messages tell.

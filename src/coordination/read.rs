@@ -65,6 +65,21 @@ impl<'m> Reading<'m> {
         self.message.segment_id(segment).0
     }
 
+    /// The whole of a segment, as it stands.
+    pub fn segment(self, segment: usize) -> &'m [u8] {
+        self.message.bytes(self.message.segment_span(segment))
+    }
+
+    /// A field, as it stands.
+    pub fn field(self, segment: usize, field: usize) -> &'m [u8] {
+        self.message.text(segment, field)
+    }
+
+    /// What parts fields.
+    pub fn separator(self) -> u8 {
+        self.delimiters.field
+    }
+
     /// The segments of a name within some.
     pub fn segments(self, within: Range<usize>, id: &'static [u8; 3]) -> impl Iterator<Item = usize> {
         within.filter(move |segment| self.id(*segment) == *id)

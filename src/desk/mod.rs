@@ -19,6 +19,7 @@
 mod alerts;
 mod assets;
 mod audit;
+mod card;
 mod codes;
 mod dashboard;
 mod fault;
@@ -91,6 +92,7 @@ fn pages() -> Vec<Page> {
         ("get", "/reviews", Need::Codes, get(reviews::page)),
         ("post", "/reviews/{id}", Need::Operate, post(reviews::decide)),
         ("get", "/loops", Need::Codes, get(loops::page)),
+        ("get", "/people/{id}", Need::Phi, get(card::page)),
         ("get", "/alerts", Need::View, get(alerts::page)),
         ("get", "/audit", Need::View, get(audit::page)),
         ("post", "/audit/verify", Need::View, post(audit::verify)),

@@ -35,7 +35,7 @@ pub(super) fn person(session: &Session, key: &PersonKey, snapshot: &Snapshot) ->
     let about = snapshot.about(key).filter(|_| session.may(Need::Phi));
     html! {
         @if let Some(about) = about {
-            span.name { (about.family) ", " (about.given) }
+            a.name href=(format!("/people/{id}")) { (about.family) ", " (about.given) }
             " " span.soft { (born(about.birth)) @if let Some(sex) = about.sex { " " (sex) } }
         } @else {
             code title=(id) { (id.get(..8).unwrap_or(&id)) "…" }

@@ -8,6 +8,7 @@
 //! | `events` | `$status`, `$events` |
 //! | `self_test` | `$self-test` |
 //! | `reading` | resources that somebody was notified of, topics, panels |
+//! | `card`, `summary` | the picture of a person: `$everything`, and as a document `$summary` |
 //! | `group` | the lists of panels, read and written |
 //! | `steward` | `Consent` and `CareTeam`, for those who may say what patients want |
 //! | `answer` | resources and OperationOutcomes as answers |
@@ -17,12 +18,14 @@
 mod access;
 mod answer;
 mod binding;
+mod card;
 mod events;
 mod group;
 mod reading;
 mod self_test;
 mod steward;
 mod subscriptions;
+mod summary;
 
 use crate::admin::socket::{Peer, Socket};
 use crate::mllp::tls::{self, Acceptor};
@@ -153,6 +156,8 @@ fn router(shared: &Arc<Shared>) -> Router {
         .route("/fhir/SubscriptionTopic/{id}", get(reading::topic))
         .route("/fhir/Basic", get(reading::topics))
         .route("/fhir/Basic/{id}", get(reading::basic))
+        .route("/fhir/Patient/{id}/$everything", get(card::everything).post(card::everything))
+        .route("/fhir/Patient/{id}/$summary", get(summary::summary).post(summary::summary))
         .route("/fhir/{kind}/{id}", get(reading::read))
         .route_layer(from_fn_with_state(Arc::clone(shared), access::recipient));
     let stewards = Router::new()

@@ -2,6 +2,7 @@
 use super::Shared;
 use super::access::Who;
 use super::answer::{Problem, Resource, blocking, unknown};
+use super::card;
 use super::subscriptions::{now_ms, recipient};
 use crate::coordination::roster::in_force::group as listed;
 use crate::coordination::subscription::cache;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 /// Types of what people are notified of: what the mappings write, and what loops do.
 fn types(care: &Care) -> Vec<&'static str> {
     let mut all = care.contents.types();
-    all.extend(["Task", "Flag", "CommunicationRequest"]);
+    all.extend(["Task", "Flag", "CommunicationRequest", "Provenance"]);
     all.retain(|name| *name != "MessageHeader");
     all.sort_unstable();
     all.dedup();
@@ -114,6 +115,9 @@ pub(super) async fn read(
         }
         let now_ms = now_ms();
         let Some(notified) = notified else {
+            if let Some(found) = card::read(care, recipient, &kind, &id)? {
+                return Ok(found);
+            }
             return synthetic(care, &reading, &kind, &id, now_ms).ok_or_else(|| missing(care, &kind));
         };
         let telling = telling::find(&care.database(), &notified.event).map_err(internal)?;

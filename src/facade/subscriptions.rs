@@ -4,13 +4,13 @@ use super::access::Who;
 use super::answer::{Problem, Resource, blocking, searchset};
 use crate::coordination::registry::{Entry, Kind, What};
 use crate::coordination::subscription::capability::Issue;
-use crate::coordination::subscription::channel::Content;
+use crate::coordination::subscription::channel::{self, Content};
 use crate::coordination::subscription::resource::{Checks, Subscription, Wanted, new_id};
 use crate::coordination::subscription::standing::{Fault, State as Standing};
 use crate::coordination::subscription::store;
 use crate::privacy::Recipient;
 use crate::privacy::recipient::MaxContent;
-use crate::server::care::Shared as Care;
+use crate::server::care::{SINK, Shared as Care};
 use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
@@ -93,6 +93,15 @@ pub(super) fn recipient<'c>(care: &'c Care, who: &str) -> Result<&'c Recipient, 
     care.options.privacy.recipient(who).ok_or_else(Problem::not_found)
 }
 
+/// What the configuration says is not for clients to change.
+fn is_theirs(id: &str) -> Result<(), Problem> {
+    if id == SINK {
+        let text = "[coordination.sink] says what this one is: it is changed there";
+        return Err(Problem::new(StatusCode::CONFLICT, "conflict", text));
+    }
+    Ok(())
+}
+
 /// Reads what a client wrote, within what the recipient may have.
 fn checked(
     care: &Care,
@@ -111,6 +120,9 @@ fn checked(
     let mut wrong = |text: String, expression: &str| {
         issues.push(Issue { code: "forbidden", text, expression: expression.to_owned() });
     };
+    if subscription.channel.kind == channel::Kind::Transaction {
+        wrong("this channel is the gateway's own".into(), "Subscription.channel");
+    }
     if !recipient.topics.iter().any(|topic| topic == subscription.topic.id) {
         let topics = recipient.topics.join(", ");
         wrong(format!("the topic {} is not yours; yours are {topics}", subscription.topic.id), "Subscription.criteria");
@@ -187,6 +199,7 @@ pub(super) async fn update(
 ) -> Result<Resource, Problem> {
     blocking(move || {
         let (care, resource) = (&shared.care, parse(&body)?);
+        is_theirs(&id)?;
         if resource["id"].as_str() != Some(id.as_str()) {
             return Err(Problem::new(
                 StatusCode::BAD_REQUEST,
@@ -235,6 +248,7 @@ pub(super) async fn delete(
 ) -> Result<Response, Problem> {
     blocking(move || {
         let care = &shared.care;
+        is_theirs(&id)?;
         let entry = care.registry.current(Kind::Subscription, &id).map_err(|error| Problem::internal(&error))?;
         if entry.is_none_or(|entry| entry.who != *who) {
             return Err(Problem::not_found());

@@ -286,6 +286,36 @@ class Judged:
         assert not report, f"\n{report}"
 
 
+def leading_nowhere(bundle):
+    """References of a Bundle that lead to no entry of it, by the address of who refers."""
+    urls = {entry["fullUrl"] for entry in bundle["entry"]}
+    for entry in bundle["entry"]:
+        base = entry["fullUrl"].rsplit("/", 2)[0]
+        for reference in re.findall(r'"reference": "([^"]*)"', json.dumps(entry["resource"])):
+            if f"{base}/{reference}" not in urls:
+                yield f"{entry['resource']['resourceType']}: {reference} leads nowhere"
+
+
+def summarised(bundle):
+    """Differences of a document from IPS 1.1.0 (profiles Bundle-uv-ips and Composition-uv-ips)."""
+    yield from leading_nowhere(bundle)
+    first = bundle["entry"][0]["resource"]
+    if bundle["type"] != "document" or first["resourceType"] != "Composition" or not {"identifier", "timestamp"} <= set(bundle):
+        yield "summary: not a document with an identifier and a time, its Composition first"
+        return
+    for name in ("status", "type", "subject", "date", "author", "title", "section"):
+        if name not in first:
+            yield f"summary: no {name}"
+    if first["type"]["coding"][0]["code"] != "60591-5":
+        yield "summary: another type than 60591-5"
+    codes = [section["code"]["coding"][0]["code"] for section in first["section"]]
+    if codes[:3] != ["10160-0", "48765-2", "11450-4"] or len(set(codes)) != len(codes):
+        yield f"summary: sections {codes}, medication, allergies and problems are not the first three"
+    for section in first["section"]:
+        if not {"title", "text"} <= set(section) or ("entry" in section) == ("emptyReason" in section):
+            yield f"summary: section {section['code']['coding'][0]['code']} without title, text, or either entries or a reason for none"
+
+
 def what_subscribers_get_has_the_shapes_of_the_guides(peers):
     """Each kind of notification and resource of the story, from all channels."""
     endpoint, judge = Endpoint(), Judged()
@@ -397,6 +427,11 @@ def what_subscribers_get_has_the_shapes_of_the_guides(peers):
         consent = json.loads((care.folder / "fhir" / "consent.json").read_text().replace("PERSON", person))
         judge("Consent", office.put(consent))
         team = {"resourceType": "CareTeam", "id": person, "status": "active", "subject": {"reference": f"Patient/{person}"}}
+        # The picture of the patient.
+        summary = practice.get(f"Patient/{person}/$summary")
+        judge("$summary", summary, summarised(summary))
+        everything = practice.get(f"Patient/{person}/$everything")
+        judge("$everything", everything, leading_nowhere(everything))
         member = {"type": "Practitioner", "identifier": {"system": "http://hl7.org/fhir/sid/us-npi", "value": "9990003037"}, "display": "Renee Baptiste"}
         judge("CareTeam", office.put({**team, "participant": [{"role": [{"text": "pcp"}], "member": member}]}))
         care.send("7", "8")

@@ -73,7 +73,9 @@ fn five_million_open_steps() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("coordination.sqlite");
     let mut connection = open(&path);
-    connection.execute_batch(&format!("{}{}", loops::TABLES.concat(), care_team::TABLES)).unwrap();
+    connection
+        .execute_batch(&format!("{}{}{}", loops::TABLES.concat(), care_team::TABLES, crate::coordination::card::TABLES))
+        .unwrap();
     let mut tracker = Tracker::open(&connection, options.loops.clone(), setting.clone()).unwrap();
     let members = [Member { panel: "aco-lakeshore", pcp_npi: "9990003037", care_manager: "" }];
     let (before_mb, started) = (memory_mb(), Instant::now());

@@ -214,7 +214,14 @@ impl World {
             keep: options.keep,
         };
         let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch(&format!("{}{}", loops::TABLES.concat(), care_team::TABLES)).unwrap();
+        connection
+            .execute_batch(&format!(
+                "{}{}{}",
+                loops::TABLES.concat(),
+                care_team::TABLES,
+                crate::coordination::card::TABLES
+            ))
+            .unwrap();
         let tracker = Tracker::open(&connection, options.loops.clone(), setting.clone()).unwrap();
         World { connection, tracker, options, setting, outcomes: Vec::new() }
     }
@@ -1073,7 +1080,10 @@ fn measure() {
     world.connection = Connection::open(directory.path().join("coordination.sqlite")).unwrap();
     world.connection.set_prepared_statement_cache_capacity(256);
     world.connection.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF").unwrap();
-    world.connection.execute_batch(&format!("{}{}", loops::TABLES.concat(), care_team::TABLES)).unwrap();
+    world
+        .connection
+        .execute_batch(&format!("{}{}{}", loops::TABLES.concat(), care_team::TABLES, crate::coordination::card::TABLES))
+        .unwrap();
     let started = std::time::Instant::now();
     let mut opened = 0;
     let mut transaction = world.connection.transaction().unwrap();

@@ -5,6 +5,7 @@ mod fhir;
 mod loops;
 mod panels;
 mod privacy;
+mod sink;
 mod subscriptions;
 
 pub(super) use events::zone;
@@ -24,6 +25,7 @@ pub(super) fn coordination(section: Section<'_>) -> (Option<Options>, Option<fac
     let care_team = care_team::care_team(&section, &recipients);
     let keep = keep(&section);
     let options = Options {
+        sink: sink::sink(&section, &privacy.recipients),
         events: events::events(&section),
         facilities,
         rosters,

@@ -6,6 +6,10 @@ use serde_json::{Value, json};
 /// Where the guide's operations are defined.
 const OPERATIONS: &str = "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-";
 
+/// What is known of a person, as a document and as it stands.
+const SUMMARY: &str = "http://hl7.org/fhir/uv/ips/OperationDefinition/summary";
+const EVERYTHING: &str = "http://hl7.org/fhir/OperationDefinition/Patient-everything";
+
 /// How one says who one is; `service` has no code for it.
 const SECURITY: &str = "Authorization: Bearer TOKEN. Tokens are given out by whoever runs the gateway; but for this statement nothing is told without one.";
 
@@ -73,8 +77,13 @@ pub fn statement(interface: &Interface<'_>) -> Value {
         steward("CareTeam", "Who looks after a person, under the id of the person."),
     ];
     for name in interface.types.iter().filter(|name| !OWN.contains(*name)) {
-        let what = "What the caller was notified of, for as long as it is kept, as they may see it now.";
-        resources.push(json!({"type": name, "documentation": what, "interaction": interactions(&["read"])}));
+        let what = "What the caller was notified of, or shown of a person by their card, for as long as it is kept, as they may see it now.";
+        let mut resource = json!({"type": name, "documentation": what, "interaction": interactions(&["read"])});
+        if *name == "Patient" {
+            let operation = |name: &str, definition: &str| json!({"name": name, "definition": definition});
+            resource["operation"] = json!([operation("summary", SUMMARY), operation("everything", EVERYTHING)]);
+        }
+        resources.push(resource);
     }
     json!({
         "resourceType": "CapabilityStatement",

@@ -7,8 +7,9 @@
 //! | `message` | it is the content of a FHIR message to the endpoint's `$process-message` |
 //! | `message`, and the custom type `davinci-alert` | a notification of Da Vinci, see [`super::davinci`] |
 //!
-//! An endpoint is of https, or on this machine.
+//! An endpoint is of https, or on this machine. What clients may not ask for: `rest-hook` with the custom type `fhir-transaction`, by which `[coordination.sink]` is served.
 use super::resource::{Checks, Mistake, extensions};
+use super::transaction::TRANSACTION;
 use reqwest::Url;
 use serde_json::Value;
 
@@ -41,6 +42,8 @@ pub enum Kind {
     Message,
     /// As a notification of Da Vinci.
     DavinciAlert,
+    /// As a transaction of a FHIR server: the gateway's own, see [`super::transaction`].
+    Transaction,
 }
 
 /// How much is told.
@@ -173,7 +176,8 @@ impl Channel {
         if content.is_none() {
             wrong.push(Mistake::Content);
         }
-        if kind == Some(Kind::DavinciAlert) && content.is_some_and(|content| content != Content::FullResource) {
+        let takes_all = matches!(kind, Some(Kind::DavinciAlert | Kind::Transaction));
+        if takes_all && content.is_some_and(|content| content != Content::FullResource) {
             wrong.push(Mistake::CustomChannel);
         }
         let mut number = |name, kind, limits| number(channel, name, kind, limits, wrong);
@@ -202,6 +206,7 @@ fn kind(channel: &Value, wrong: &mut Vec<Mistake>) -> Option<Kind> {
     match (kind, custom.as_slice()) {
         (_, []) => kind,
         (Some(Kind::Message), [Some(DAVINCI)]) => Some(Kind::DavinciAlert),
+        (Some(Kind::RestHook), [Some(TRANSACTION)]) => Some(Kind::Transaction),
         _ => {
             wrong.push(Mistake::CustomChannel);
             None
@@ -227,7 +232,8 @@ fn endpoint(channel: &Value, kind: Option<Kind>, checks: &Checks<'_>, wrong: &mu
         wrong.push(Mistake::Endpoint);
         return None;
     };
-    if url.scheme() == "http" && !is_loopback(&url) {
+    // Of our own the configuration says whether the network is trusted.
+    if url.scheme() == "http" && !is_loopback(&url) && kind != Some(Kind::Transaction) {
         wrong.push(Mistake::Plaintext);
     }
     if let Err(why) = (checks.allowed)(&url) {

@@ -22,6 +22,7 @@ pub mod standing;
 pub mod store;
 pub mod synthetic;
 pub mod topic;
+pub mod transaction;
 
 use std::time::Duration;
 

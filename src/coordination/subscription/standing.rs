@@ -224,7 +224,7 @@ impl Timing {
     pub fn of(subscription: &super::resource::Subscription) -> Timing {
         let channel = &subscription.channel;
         let count_max = match channel.kind {
-            Kind::DavinciAlert => 1,
+            Kind::DavinciAlert | Kind::Transaction => 1,
             _ => channel.count_max.unwrap_or(EVENTS_AT_ONCE),
         };
         Timing { heartbeat_s: channel.heartbeat_s, count_max, end_ms: subscription.end_ms }
@@ -273,7 +273,8 @@ impl Standing {
             }
             Input::Failed(fault) if self.state == State::Active => {
                 let failures = self.failures.saturating_add(1);
-                if failures >= policy.attempts_max {
+                // Our own is not given up: nobody would ask for it again.
+                if failures >= policy.attempts_max && kind != Kind::Transaction {
                     next.become_state(State::Error, Some(fault), now_ms);
                 }
                 next.failures = failures;

@@ -86,9 +86,11 @@ impl Batch<'_> {
                     }
                     let events = self.parts.fold.message(transaction, *seq, &facets, &record.raw)?;
                     events.iter().try_for_each(|event| self.happened(transaction, event))?;
-                    if let Some(silent) = self.parts.fold.silent() {
-                        self.silent(transaction, &silent, facets.received_ms)?;
+                    let silent = self.parts.fold.silent();
+                    if let Some(silent) = &silent {
+                        self.silent(transaction, silent, facets.received_ms)?;
                     }
+                    self.card(transaction, (*seq, &facets, &record.raw), (&events, silent.as_ref()))?;
                 }
             }
             place.next = item.next();
@@ -158,7 +160,7 @@ impl Batch<'_> {
         Ok(Person { key, id: uuid_text(&key.0), former, same, panels })
     }
 
-    fn find(&mut self, patient: &Patient) -> Match {
+    pub(super) fn find(&mut self, patient: &Patient) -> Match {
         let Parts { aliases, strangers, .. } = &mut *self.parts;
         self.snapshot.find_again(patient, aliases, strangers)
     }

@@ -9,6 +9,7 @@
 //! All that a batch of messages brings is written in one transaction with how far the journal was read; after an error everything is read from the database again. What people said
 //! through the API takes effect at its place in the journal ([`registered`]). Who delivers what was numbered stands elsewhere.
 mod batch;
+mod card;
 mod listed;
 mod outcomes;
 mod parts;
@@ -19,6 +20,7 @@ mod tell;
 pub mod telling;
 mod time;
 
+pub use card::{labels_of_loop, whole_of};
 pub use outcomes::labels_of;
 pub use registered::{consent_id, consents_now, person_of, roster_consent};
 pub use time::PRUNE_EVERY;
@@ -290,7 +292,8 @@ pub fn forget(connection: &Connection, before_ms: i64) -> rusqlite::Result<usize
     let transaction = connection.unchecked_transaction()?;
     let count = telling::forget(&transaction, before_ms)?
         + subscription::store::forget(&transaction, before_ms)?
-        + subscription::cache::forget(&transaction, before_ms)?;
+        + subscription::cache::forget(&transaction, before_ms)?
+        + super::card::forget(&transaction, before_ms)?;
     transaction.commit()?;
     Ok(count)
 }

@@ -21,6 +21,8 @@ pub(super) struct Parts {
     pub clock: Clock,
     /// Whose patients they are at this place of the journal.
     pub listed: Listed,
+    /// Entries that were too long for a card.
+    pub oversized: u64,
 }
 
 impl Parts {
@@ -36,6 +38,7 @@ impl Parts {
             tracker: Tracker::open(connection, options.loops.clone(), setting(options)).map_err(Error::database)?,
             registered,
             clock: Clock::open(connection, registry)?,
+            oversized: 0,
         })
     }
 }

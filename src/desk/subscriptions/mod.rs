@@ -202,6 +202,7 @@ fn way(channel: &Channel) -> &'static str {
         Way::Websocket => "websocket",
         Way::Message => "message",
         Way::DavinciAlert => "message (Da Vinci)",
+        Way::Transaction => "transactions",
     }
 }
 

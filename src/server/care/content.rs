@@ -1,4 +1,5 @@
 //! What an event says in FHIR, for somebody: its message is translated again as it was translated when it came, and judged for them.
+use crate::coordination::card::Group;
 use crate::coordination::care_team::Route;
 use crate::coordination::loops::{Outcome, OutcomeKind};
 use crate::coordination::options::Facilities;
@@ -8,9 +9,9 @@ use crate::coordination::work::telling::{Subject, Telling};
 use crate::coordination::work::{consents_now, labels_of, roster_consent};
 use crate::coordination::{PersonKey, lineage, loops, registry};
 use crate::delivery::{Plans, translated};
-use crate::facets::uuid_text;
+use crate::facets::{Facets, uuid_text};
 use crate::journal::{self, Item, Journal, Limits, Reader};
-use crate::mapping::Scratch;
+use crate::mapping::{Context, Scratch};
 use crate::privacy::recipient::MaxContent;
 use crate::privacy::{Consent, Facts, Found, Reason, Recipient, Release, visits};
 use rusqlite::Connection;
@@ -188,6 +189,20 @@ impl Contents {
         Ok(Ok(resources))
     }
 
+    /// What a card holds of messages, in FHIR; none where it cannot be translated.
+    pub(super) fn assembled(&self, group: &Group) -> Option<Value> {
+        let plan = self.plans.find(&Facets { plan: group.plan, listener: &group.listener, ..Facets::default() })?;
+        let received = jiff::Timestamp::from_millisecond(group.received_ms).ok().map(|time| time.to_string());
+        let mut scratch = lock(&self.scratches).pop().unwrap_or_default();
+        let done = plan.translate(&group.raw, &Context { received_at: received.as_deref() }, &mut scratch);
+        let bundle = done.ok().and_then(|()| serde_json::from_slice(scratch.bundle()).ok());
+        let mut scratches = lock(&self.scratches);
+        if scratches.len() < SCRATCHES_MAX {
+            scratches.push(scratch);
+        }
+        bundle
+    }
+
     /// A message in FHIR; none where the journal does not have it any more, or it cannot be translated.
     fn message(&self, seq: u64) -> Result<Option<Value>, ContentError> {
         let one = Limits { records_max: 1, ..Limits::default() };
@@ -210,13 +225,13 @@ impl Contents {
 }
 
 /// Whom something that was told is about.
-struct People {
+pub(super) struct People {
     /// Who was told of, by the key of now.
-    then: PersonKey,
+    pub then: PersonKey,
     /// Whose it is now.
-    now: PersonKey,
+    pub now: PersonKey,
     /// Every key of one and the same patient, these two among them: what was said of consent of one of them holds for all. None where they are too many.
-    same: Option<Vec<PersonKey>>,
+    pub same: Option<Vec<PersonKey>>,
 }
 
 impl People {
@@ -244,7 +259,11 @@ fn whose(shared: &super::Shared, telling: &Telling) -> rusqlite::Result<People> 
 }
 
 /// What was said of all of them, as if of the one; none where it cannot be read.
-fn consents(shared: &super::Shared, people: &People, patient: &str) -> Result<Option<Vec<Consent>>, registry::Error> {
+pub(super) fn consents(
+    shared: &super::Shared,
+    people: &People,
+    patient: &str,
+) -> Result<Option<Vec<Consent>>, registry::Error> {
     let Some(same) = &people.same else { return Ok(None) };
     let mut all = Vec::new();
     for person in same {
@@ -293,9 +312,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 const SCRATCHES_MAX: usize = 8;
 
 /// The identifier system of persons.
-const PEOPLE: &str = "urn:handoff:person";
+pub(super) const PEOPLE: &str = "urn:handoff:person";
 
-fn entry(resource: Value) -> Value {
+pub(super) fn entry(resource: Value) -> Value {
     json!({ "fullUrl": format!("urn:uuid:{}", resource["id"].as_str().unwrap_or_default()), "resource": resource })
 }
 
@@ -307,7 +326,7 @@ pub(super) fn named((kind, id): &(String, String)) -> Value {
 const HEADER: &str = "MessageHeader";
 
 /// The ids of the header of a message and of what is there for its sake alone: where its Provenance comes from, who was to receive it.
-fn of_header(bundle: &Value) -> Vec<String> {
+pub(super) fn of_header(bundle: &Value) -> Vec<String> {
     let all: Vec<&Value> = bundle["entry"].as_array().into_iter().flatten().map(|entry| &entry["resource"]).collect();
     let id = |one: &Value| one["id"].as_str().unwrap_or_default().to_owned();
     let is_of =

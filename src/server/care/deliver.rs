@@ -7,6 +7,7 @@ use crate::coordination::subscription::notification::{About, Telling};
 use crate::coordination::subscription::resource::Subscription;
 use crate::coordination::subscription::standing::{Fault, Input, Standing, Todo};
 use crate::coordination::subscription::store;
+use crate::coordination::subscription::transaction::transaction;
 use crate::delivery::channel::rest_hook::{SIGNATURE, signature};
 use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
@@ -53,11 +54,13 @@ pub(super) struct Failure {
     pub left: bool,
     /// For people. Nothing of the endpoint, which may hold a secret.
     pub text: String,
+    /// What it answered.
+    status: Option<StatusCode>,
 }
 
 impl Failure {
     fn new(input: Option<Input>, left: bool, text: impl Into<String>) -> Failure {
-        Failure { input, left, text: text.into() }
+        Failure { input, left, text: text.into(), status: None }
     }
 }
 
@@ -73,16 +76,40 @@ impl Delivery {
         let input = match made {
             Made::Bundle(bundle, disclosed) => match self.send(&bundle, self.timeout()).await {
                 Ok(_) => input,
-                Err(failure) => match Arc::clone(&self).failed(failure, disclosed).await {
-                    Some(instead) => instead,
-                    None => return Done::Later,
-                },
+                Err(failure) => {
+                    let is_given_up = self.is_given_up(&failure, todo);
+                    match Arc::clone(&self).failed(failure, disclosed).await {
+                        Some(_) if is_given_up => input,
+                        Some(instead) => instead,
+                        None => return Done::Later,
+                    }
+                }
             },
             // Nothing to send: the number counts all the same.
             Made::Nothing => input,
             Made::Later => return Done::Later,
         };
         tokio::task::spawn_blocking(move || self.settle(input)).await.unwrap_or(Done::Later)
+    }
+
+    /// Whether a FHIR server of our own will never take what was sent: it has refused it itself, not the moment or who sends it, as often as others are tried. What comes behind
+    /// it is not held up for it.
+    fn is_given_up(&self, failure: &Failure, todo: Todo) -> bool {
+        let (Kind::Transaction, Todo::Events(number, _)) = (self.wanted.1.channel.kind, todo) else { return false };
+        let attempts = self.standing.failures.saturating_add(1);
+        let refused = failure.status.filter(|status| matches!(status.as_u16(), 400 | 409..=413 | 415 | 422));
+        let Some(status) = refused.filter(|_| attempts >= self.shared.options.subscriptions.policy.attempts_max) else {
+            return false;
+        };
+        let status = status.as_u16();
+        tracing::error!(
+            subscription = self.id,
+            event = number,
+            status,
+            attempts,
+            "the FHIR server of [coordination.sink] refuses an event; it is left out, and can be read by its number with $events"
+        );
+        true
     }
 
     /// How long the endpoint may take.
@@ -130,6 +157,10 @@ impl Delivery {
         match (self.wanted.1.channel.kind, tellings.first()) {
             // They were forgotten before anybody took them.
             (_, None) => None,
+            (Kind::Transaction, _) => {
+                let all: Vec<Value> = tellings.iter().filter_map(|one| one.resources).flatten().cloned().collect();
+                transaction(&all)
+            }
             (Kind::DavinciAlert, Some(first)) => about.davinci(first, self.endpoint(), now_ms),
             _ => Some(self.enveloped(&about, about.events(tellings, now_ms), now_ms)),
         }
@@ -187,13 +218,16 @@ impl Delivery {
             return Err(Failure::new(Some(Input::Failed(Fault::Name)), false, "it has no endpoint"));
         };
         // An address that is written out is never looked up, and the configuration may be another than when it was taken.
-        if let Err(refused) = self.shared.endpoints.check(endpoint) {
+        let is_own = channel.kind == Kind::Transaction;
+        if let Err(refused) =
+            self.shared.endpoints.check(endpoint).or_else(|why| if is_own { Ok(()) } else { Err(why) })
+        {
             tracing::warn!(subscription = self.id, "nothing is sent to where it leads: {refused}");
             let text = "the gateway may not connect to where it leads";
             return Err(Failure::new(Some(Input::Failed(Fault::NoResponse)), false, text));
         }
         let body = bundle.to_string();
-        let client = &self.shared.client;
+        let client = if is_own { &self.shared.own_client } else { &self.shared.client };
         let mut request = client.post(endpoint.clone()).timeout(timeout).header(CONTENT_TYPE, channel.payload);
         for header in &channel.headers {
             request = request.header(&header.name, header.value());
@@ -208,8 +242,10 @@ impl Delivery {
             Ok(answer) if answer.status().is_success() => Ok(answer.status()),
             Ok(answer) => {
                 let status = answer.status();
-                let input = if status == StatusCode::GONE { Input::Gone } else { Input::Failed(Fault::Refused) };
-                Err(Failure::new(Some(input), true, format!("the endpoint answered {}", status.as_u16())))
+                let is_gone = status == StatusCode::GONE && channel.kind != Kind::Transaction;
+                let input = if is_gone { Input::Gone } else { Input::Failed(Fault::Refused) };
+                let text = format!("the endpoint answered {}", status.as_u16());
+                Err(Failure { status: Some(status), ..Failure::new(Some(input), true, text) })
             }
             Err(error) => Err(unanswered(&error, timeout)),
         }
@@ -217,7 +253,7 @@ impl Delivery {
 
     /// An attempt failed: the audit is told whether anything has left. What it means for the subscription.
     async fn failed(self: Arc<Self>, failure: Failure, disclosed: Vec<Disclosure>) -> Option<Input> {
-        let Failure { input, left, text } = failure;
+        let Failure { input, left, text, .. } = failure;
         if input.is_some() {
             tracing::warn!(subscription = self.id, "a notification did not arrive: {text}");
         }

@@ -3,23 +3,29 @@
 //!
 //! The thread writes what comes of messages; nobody waits for it. What is told is judged by the gate when an event is matched and once more when it leaves, with the
 //! consents of that moment, and stands in the audit before it is sent.
+mod card;
 mod content;
 mod deliver;
 mod disclose;
 mod endpoint;
 mod follow;
+mod label;
 mod notify;
 mod reviewing;
 mod rosters;
 mod self_test;
+mod sink;
 
+pub use card::{CONTROL_ID, Entry as CardEntry, Picture, Seen, opened, picture};
 pub use content::{ContentError, Contents, Released};
 pub use disclose::{Disclosure, ReleaseError, released};
 pub use endpoint::Endpoints;
+pub use label::label_of;
 pub use notify::Pushed;
 pub use reviewing::{DecideError, ReviewError, Reviewed, Wanted, patient_of};
 pub use rosters::{ApproveError, Became, PanelState, PanelStatus, TakeError, Write, WriteError, Written};
 pub use self_test::{Report, Stage, TestError, self_test};
+pub use sink::SINK;
 
 use crate::coordination::registry::{self, Registry};
 use crate::coordination::roster::Rosters;
@@ -82,6 +88,8 @@ pub struct Shared {
     /// Where subscriptions may lead.
     pub endpoints: Endpoints,
     client: reqwest::Client,
+    /// For where the configuration leads, wherever that is.
+    own_client: reqwest::Client,
     head: watch::Receiver<u64>,
     /// Reads, and writes what comes of deliveries.
     database: Mutex<Connection>,
@@ -214,6 +222,7 @@ impl Care {
             registry,
             rosters,
             client: notify::client(&endpoints)?,
+            own_client: sink::client()?,
             endpoints,
             head: journal.head(),
             database: Mutex::new(database),
@@ -224,6 +233,7 @@ impl Care {
             bound: Mutex::default(),
             seen,
         });
+        sink::settle(&shared)?;
         let notifier = tokio::spawn(notify::Notifier::new(Arc::clone(&shared)).run());
         let (stop, stopped) = mpsc::channel();
         let (end, ended) = oneshot::channel();

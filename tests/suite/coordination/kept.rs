@@ -22,7 +22,7 @@ const ROSTER: &str = "MBI,LAST,FIRST,DOB,SEX,ZIP,PHONE,EFF,TERM,PCP,CM\n\
 const DAY_MS: i64 = 86_400_000;
 
 /// Journal, registry and what is made of them, with a clock that the test sets.
-struct World {
+pub struct World {
     folder: tempfile::TempDir,
     options: Arc<Options>,
     registry: Arc<Registry>,
@@ -34,9 +34,14 @@ struct World {
 }
 
 impl World {
-    fn new() -> World {
+    pub fn new() -> World {
+        World::of("")
+    }
+
+    /// One with more members.
+    pub fn of(members: &str) -> World {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("lakeshore.csv"), ROSTER).unwrap();
+        std::fs::write(folder.path().join("lakeshore.csv"), format!("{ROSTER}{members}")).unwrap();
         let text = configuration(folder.path(), "", &recipient("aco-cm", "id-only", ""));
         let config = Config::parse(&text, &folder.path().join("handoff.toml"), &|_| None);
         let options = Arc::new(config.unwrap_or_else(|wrong| panic!("{wrong}")).coordination.unwrap());
@@ -69,7 +74,7 @@ impl World {
     }
 
     /// A message is received at a time, and taken.
-    fn receive(&mut self, raw: &str, at: &str) {
+    pub fn receive(&mut self, raw: &str, at: &str) {
         self.receive_at(raw, ms(at));
     }
 
@@ -129,7 +134,7 @@ impl World {
     }
 
     /// All rows but when the database was made.
-    fn rows(&self) -> Vec<String> {
+    pub fn rows(&self) -> Vec<String> {
         let store = self.work.as_ref().unwrap().store();
         let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'anew' AND name NOT LIKE 'sqlite_stat%' ORDER BY name";
         let mut select = store.connection().prepare(sql).unwrap();
@@ -149,7 +154,7 @@ impl World {
     }
 
     /// The same from the beginning, into another database; with the time of now at its end.
-    fn read_again(&mut self, now: &str) -> Vec<String> {
+    pub fn read_again(&mut self, now: &str) -> Vec<String> {
         self.work = None;
         remove(&self.data());
         self.restart();
@@ -158,17 +163,21 @@ impl World {
         self.rows()
     }
 
-    fn text(&self, sql: &str) -> String {
+    pub fn connection(&self) -> &rusqlite::Connection {
+        self.work.as_ref().unwrap().store().connection()
+    }
+
+    pub fn text(&self, sql: &str) -> String {
         self.work.as_ref().unwrap().store().connection().query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
-    fn count(&self, sql: &str) -> i64 {
+    pub fn count(&self, sql: &str) -> i64 {
         self.work.as_ref().unwrap().store().connection().query_row(sql, [], |row| row.get(0)).unwrap()
     }
 }
 
 /// Rows of which one side has none; nothing where they are alike.
-fn difference(one: &[String], other: &[String]) -> Vec<String> {
+pub fn difference(one: &[String], other: &[String]) -> Vec<String> {
     let lacks = |rows: &[String], row: &&String| !rows.contains(row);
     let left = one.iter().filter(|row| lacks(other, row)).map(|row| format!("- {row}"));
     let right = other.iter().filter(|row| lacks(one, row)).map(|row| format!("+ {row}"));

@@ -1,4 +1,5 @@
 //! The coordination layer through its public face, on the messages of the story.
+mod card;
 mod kept;
 mod loops;
 mod subscriptions;

@@ -51,7 +51,16 @@ fn all_that_is_named_is_answered_and_all_that_is_answered_is_named() {
     }
     assert_eq!(
         operations.iter().map(|(_, name)| *name).collect::<Vec<_>>(),
-        ["status", "events", "get-ws-binding-token", "self-test", "member-add", "member-remove"]
+        [
+            "status",
+            "events",
+            "get-ws-binding-token",
+            "self-test",
+            "member-add",
+            "member-remove",
+            "summary",
+            "everything"
+        ]
     );
     for (kind, name) in operations {
         assert!(is_answered(&care, kind, "POST", &format!("/fhir/{kind}/x/${name}")), "{name}");

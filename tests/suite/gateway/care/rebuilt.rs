@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Kills in a row, unless `HANDOFF_CARE_KILLS` says otherwise.
 const KILLS: usize = 4;
 /// What comes of deliveries, what a recipient may read because of them, and when the database was made anew.
-const OF_DELIVERIES: [&str; 3] = ["notified", "withheld", "anew"];
+const OF_DELIVERIES: [&str; 4] = ["notified", "withheld", "anew", "card_shown"];
 /// Of a subscription only this follows from journal and registry.
 const OF_SUBSCRIPTION: &str = "SELECT id, entry, last FROM subscription";
 
@@ -172,7 +172,7 @@ fn kills_change_nothing_and_neither_does_a_database_made_anew() {
     for (name, rows) in &undisturbed {
         assert_eq!(rows.len(), before[name].len(), "rows of {name}");
     }
-    for name in ["loop", "loop_step", "visit", "subscription_event", "telling", "responsible"] {
+    for name in ["loop", "loop_step", "visit", "subscription_event", "telling", "responsible", "card"] {
         assert!(before.get(name).is_some_and(|rows| !rows.is_empty()), "{name} of {:?}", before.keys());
     }
 

@@ -1,0 +1,294 @@
+//! The rows of cards.
+use super::told::{Piece, Told};
+use super::{CARD_BYTES_MAX, Section};
+use crate::coordination::{PersonKey, lineage};
+use crate::privacy::{Labels, Set};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use std::collections::{BTreeMap, HashSet};
+
+/// To be made when the database is opened. `labels`: codes of labels parted by blanks, then `/`, then those of the event as a whole. `card_shown`: what recipients have seen of cards,
+/// so that they can read it by id.
+pub const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS card (
+    person BLOB NOT NULL, origin BLOB NOT NULL, section INTEGER NOT NULL, key BLOB NOT NULL, at_ms INTEGER NOT NULL, seq INTEGER NOT NULL, head BLOB NOT NULL,
+    visit BLOB NOT NULL, labels TEXT NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (person, origin, section, key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS card_shown (
+    recipient TEXT NOT NULL, type TEXT NOT NULL, id TEXT NOT NULL, person BLOB NOT NULL, shown_ms INTEGER NOT NULL,
+    PRIMARY KEY (recipient, type, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS card_shown_age ON card_shown (shown_ms);";
+
+/// Rows that are forgotten at once.
+const FORGOTTEN_MAX: i64 = 10_000;
+/// Rows of one person that are looked at: those of as many keys of one and the same patient.
+const ROWS_MAX: i64 = 4_096;
+
+/// An entry.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Row {
+    /// What it is about.
+    pub section: Section,
+    /// By what its sender knows it, hashed.
+    pub key: [u8; 16],
+    /// When it happened, in milliseconds since 1970 (UTC).
+    pub at_ms: i64,
+    /// The message.
+    pub seq: u64,
+    /// What it is read with.
+    pub head: [u8; 16],
+    /// Its visit; zeros where there is none.
+    pub visit: [u8; 16],
+    /// The codes of its labels: all, and those of the event as a whole.
+    pub labels: String,
+    /// The segments.
+    pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for Row {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Row({:?} of message {}, {} bytes)", self.section, self.seq, self.body.len())
+    }
+}
+
+/// The card of a person: the newest of each section, the newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Card {
+    /// Entries.
+    pub rows: Vec<Row>,
+}
+
+impl Card {
+    /// The card of whoever a key leads to, of all keys that lead there.
+    ///
+    /// # Errors
+    /// A database that cannot be read, or that somebody else wrote.
+    pub fn read(connection: &Connection, person: PersonKey) -> rusqlite::Result<Card> {
+        let person = lineage::root(connection, person)?;
+        let sql = "SELECT section, key, at_ms, seq, head, visit, labels, body FROM card WHERE person = ?1
+                   ORDER BY seq DESC, section, key LIMIT ?2";
+        let mut select = connection.prepare_cached(sql)?;
+        let row = |row: &rusqlite::Row<'_>| {
+            let number: u8 = row.get(0)?;
+            let section = Section::parse(number).ok_or(rusqlite::Error::IntegralValueOutOfRange(0, number.into()))?;
+            Ok(Row {
+                section,
+                key: row.get(1)?,
+                at_ms: row.get(2)?,
+                seq: row.get::<_, i64>(3)?.unsigned_abs(),
+                head: row.get(4)?,
+                visit: row.get(5)?,
+                labels: row.get(6)?,
+                body: row.get(7)?,
+            })
+        };
+        let rows = select.query_map(params![person.0, ROWS_MAX], row)?.collect::<rusqlite::Result<Vec<_>>>()?;
+        Ok(Card { rows: bounded(rows) })
+    }
+
+    /// Bytes of its bodies.
+    pub fn len(&self) -> usize {
+        self.rows.iter().map(|row| row.body.len()).sum()
+    }
+
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+}
+
+/// Of all origins: the newest of each key, and of each section the newest.
+fn bounded(mut rows: Vec<Row>) -> Vec<Row> {
+    let order =
+        |row: &Row| (std::cmp::Reverse((if row.section == Section::Result { row.at_ms } else { 0 }, row.seq)), row.key);
+    rows.sort_by_key(order);
+    let mut seen = HashSet::new();
+    rows.retain(|row| seen.insert((row.section, row.key)) && !row.body.is_empty());
+    rows.sort_by_key(|row| (row.section, std::cmp::Reverse((row.at_ms, row.seq)), row.key));
+    let mut taken: BTreeMap<Section, (usize, usize)> = BTreeMap::new();
+    rows.retain(|row| {
+        let (count, bytes) = taken.entry(row.section).or_default();
+        let (count_max, bytes_max) = row.section.limits();
+        let fits = *count < count_max && *bytes + row.body.len() <= bytes_max;
+        // A gap would show an older one for a newer: what does not fit closes the section.
+        (*count, *bytes) = if fits { (*count + 1, *bytes + row.body.len()) } else { (count_max, bytes_max) };
+        fits
+    });
+    debug_assert!(rows.iter().map(|row| row.body.len()).sum::<usize>() <= CARD_BYTES_MAX);
+    rows
+}
+
+/// Writes what a message told of a person, with the labels that it carries.
+///
+/// # Errors
+/// A database that cannot be read or written.
+pub(in crate::coordination) fn take(
+    transaction: &Transaction<'_>,
+    origin: PersonKey,
+    (seq, labels): (u64, &str),
+    told: &Told,
+) -> rusqlite::Result<()> {
+    let person = lineage::root(transaction, origin)?;
+    let known = "UPDATE card SET at_ms = ?5, seq = ?6, head = ?7, visit = ?8, labels = ?9, body = ?10
+                 WHERE person = ?1 AND origin = ?2 AND section = ?3 AND key = ?4
+                 AND (section <> 7 OR ?5 >= at_ms)
+                 RETURNING length(body)";
+    let mut update = transaction.prepare_cached(known)?;
+    let sql = "INSERT OR IGNORE INTO card VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    let mut insert = transaction.prepare_cached(sql)?;
+    let mut grown = 0_u32;
+    for Piece { section, key, at_ms, body } in &told.pieces {
+        let number = section.number();
+        let seq = seq.cast_signed();
+        // Entries of a section other than the head are read with one.
+        let head = if *section == Section::Head { [0; 16] } else { told.head };
+        let visit = if *section == Section::Head { [0; 16] } else { told.visit };
+        let values = params![person.0, origin.0, number, key, at_ms, seq, head, visit, labels, body];
+        let was: Option<i64> = update.query_row(values, |row| row.get(0)).optional()?;
+        // What takes the place of as much keeps what there is within bounds.
+        let is_new = was.is_none() && insert.execute(values)? == 1;
+        if is_new || was.is_some() {
+            grown |= 1 << number;
+        }
+    }
+    for section in Section::ALL {
+        if grown & (1 << section.number()) != 0 {
+            bound(transaction, (person, origin), section)?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets go of the oldest of a section of one origin.
+fn bound(
+    transaction: &Transaction<'_>,
+    (person, origin): (PersonKey, PersonKey),
+    section: Section,
+) -> rusqlite::Result<()> {
+    let (count_max, bytes_max) = section.limits();
+    let sql =
+        "SELECT count(*), coalesce(sum(length(body)), 0) FROM card WHERE person = ?1 AND origin = ?2 AND section = ?3";
+    let whose = params![person.0, origin.0, section.number()];
+    let (count, bytes): (usize, usize) =
+        transaction.prepare_cached(sql)?.query_row(whose, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if count <= count_max && bytes <= bytes_max {
+        return Ok(());
+    }
+    let sql = "SELECT key, length(body) FROM card WHERE person = ?1 AND origin = ?2 AND section = ?3 ORDER BY at_ms DESC, seq DESC, key";
+    let mut select = transaction.prepare_cached(sql)?;
+    let rows = select.query_map(whose, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows: Vec<([u8; 16], usize)> = rows.collect::<rusqlite::Result<_>>()?;
+    let (mut count, mut bytes) = (0, 0);
+    let sql = "DELETE FROM card WHERE person = ?1 AND origin = ?2 AND section = ?3 AND key = ?4";
+    let mut delete = transaction.prepare_cached(sql)?;
+    for (key, length) in rows {
+        (count, bytes) = (count + 1, bytes + length);
+        if count > count_max || bytes > bytes_max {
+            (count, bytes) = (count_max, bytes_max);
+            delete.execute(params![person.0, origin.0, section.number(), key])?;
+            if section == Section::Head {
+                let sql = "DELETE FROM card WHERE person = ?1 AND origin = ?2 AND head = ?3";
+                transaction.prepare_cached(sql)?.execute(params![person.0, origin.0, key])?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is said later of a visit holds for all that was told of it.
+///
+/// # Errors
+/// A database that cannot be read or written.
+pub(in crate::coordination) fn mark(
+    transaction: &Transaction<'_>,
+    origin: PersonKey,
+    visit: &[u8; 16],
+    labels: (&Labels, Set, Set),
+) -> rusqlite::Result<()> {
+    let (names, all, whole) = labels;
+    if all.is_empty() || *visit == [0; 16] {
+        return Ok(());
+    }
+    let person = lineage::root(transaction, origin)?;
+    // Whoever it was told of first: a visit is of one patient of one feed.
+    let sql = "SELECT origin, section, key, labels FROM card WHERE person = ?1 AND visit = ?2";
+    let mut select = transaction.prepare_cached(sql)?;
+    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+    let rows = select.query_map(params![person.0, visit], row)?;
+    let rows: Vec<([u8; 16], u8, [u8; 16], String)> = rows.collect::<rusqlite::Result<_>>()?;
+    let sql = "UPDATE card SET labels = ?5 WHERE person = ?1 AND origin = ?2 AND section = ?3 AND key = ?4";
+    let mut update = transaction.prepare_cached(sql)?;
+    for (origin, section, key, before) in rows {
+        let (of_all, of_whole) = before.split_once('/').unwrap_or_default();
+        let text = text(names, (all, of_all), (whole, of_whole));
+        if text != before {
+            update.execute(params![person.0, origin, section, key, text])?;
+        }
+    }
+    Ok(())
+}
+
+/// Labels as they are written: those found, and codes that are there.
+fn text(names: &Labels, (all, of_all): (Set, &str), (whole, of_whole): (Set, &str)) -> String {
+    let merged = |set: Set, codes: &str| {
+        let mut codes: Vec<&str> = codes.split_whitespace().chain(names.names(set)).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        codes.join(" ")
+    };
+    let (all, whole) = (merged(all, of_all), merged(whole, of_whole));
+    if all.is_empty() && whole.is_empty() { String::new() } else { format!("{all}/{whole}") }
+}
+
+/// Labels as they are written.
+pub(in crate::coordination) fn settle(names: &Labels, all: Set, whole: Set) -> String {
+    if all.is_empty() && whole.is_empty() { String::new() } else { text(names, (all, ""), (whole, "")) }
+}
+
+/// Remembers what a recipient has been shown of a card.
+///
+/// # Errors
+/// A database that cannot be written.
+pub fn shown<'s>(
+    transaction: &Transaction<'_>,
+    recipient: &str,
+    person: PersonKey,
+    resources: impl Iterator<Item = (&'s str, &'s str)>,
+    now_ms: i64,
+) -> rusqlite::Result<()> {
+    // Written again a day later at the earliest: most of a card is what it was.
+    let sql = "INSERT INTO card_shown VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO UPDATE
+               SET person = excluded.person, shown_ms = excluded.shown_ms
+               WHERE person <> excluded.person OR shown_ms + 86400000 <= excluded.shown_ms";
+    let mut insert = transaction.prepare_cached(sql)?;
+    for (kind, id) in resources {
+        insert.execute(params![recipient, kind, id, person.0, now_ms])?;
+    }
+    Ok(())
+}
+
+/// On whose card a recipient has been shown a resource.
+///
+/// # Errors
+/// A database that cannot be read.
+pub fn was_shown(
+    connection: &Connection,
+    recipient: &str,
+    kind: &str,
+    id: &str,
+) -> rusqlite::Result<Option<PersonKey>> {
+    let sql = "SELECT person FROM card_shown WHERE recipient = ?1 AND type = ?2 AND id = ?3";
+    let mut select = connection.prepare_cached(sql)?;
+    select.query_row([recipient, kind, id], |row| row.get(0).map(PersonKey)).optional()
+}
+
+/// Forgets what was shown before a time, some of it at once; how much.
+///
+/// # Errors
+/// A database that cannot be written.
+pub(in crate::coordination) fn forget(transaction: &Transaction<'_>, before_ms: i64) -> rusqlite::Result<usize> {
+    let sql = "DELETE FROM card_shown WHERE (recipient, type, id) IN
+                 (SELECT recipient, type, id FROM card_shown WHERE shown_ms < ?1 ORDER BY shown_ms LIMIT ?2)";
+    transaction.prepare_cached(sql)?.execute(params![before_ms, FORGOTTEN_MAX])
+}
