@@ -52,7 +52,7 @@ impl Batch<'_> {
             Listed { snapshot: self.rosters.at(&in_force), in_force: in_force.clone() },
         );
         self.snapshot = Arc::clone(&self.parts.listed.snapshot);
-        self.rename(transaction, &before.snapshot).map_err(Error::database)?;
+        self.rename(transaction, &before.snapshot)?;
         for taken in in_force.news(&before.in_force) {
             self.tell_list(transaction, entry, taken)?;
         }
@@ -60,16 +60,17 @@ impl Batch<'_> {
     }
 
     /// Who is known by another key from here on keeps what is kept of them.
-    fn rename(&mut self, transaction: &Transaction<'_>, before: &Snapshot) -> rusqlite::Result<()> {
+    fn rename(&mut self, transaction: &Transaction<'_>, before: &Snapshot) -> Result<(), Error> {
         let after = &*self.snapshot;
         if before.fingerprint() == after.fingerprint() {
             return Ok(());
         }
-        lineage::restore(transaction, |key| after.has(key))?;
+        lineage::restore(transaction, |key| after.has(key)).map_err(Error::database)?;
         let rekeyed = rekeyed(before, after);
         for (old, new) in &rekeyed {
-            lineage::rename(transaction, *old, *new)?;
+            lineage::rename(transaction, *old, *new).map_err(Error::database)?;
         }
+        self.moved(transaction)?;
         if rekeyed.is_empty() {
             return Ok(());
         }
@@ -77,7 +78,7 @@ impl Batch<'_> {
             let at = rekeyed.binary_search_by_key(key, |(old, _)| *old).ok()?;
             rekeyed.get(at).map(|(_, new)| *new)
         };
-        self.parts.aliases.rename(transaction, new)
+        self.parts.aliases.rename(transaction, new).map_err(Error::database)
     }
 
     /// To those who subscribed and look after the panel.

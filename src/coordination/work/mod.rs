@@ -10,6 +10,7 @@
 //! through the API takes effect at its place in the journal ([`registered`]). Who delivers what was numbered stands elsewhere.
 mod batch;
 mod listed;
+mod measured;
 mod outcomes;
 mod parts;
 pub mod registered;
@@ -20,6 +21,7 @@ pub mod telling;
 mod time;
 
 pub use outcomes::labels_of;
+pub use parts::setting;
 pub use registered::{consent_id, consents_now, person_of, roster_consent};
 pub use time::PRUNE_EVERY;
 
@@ -238,6 +240,7 @@ impl Work {
             let (place, taken) = work(&mut batch, transaction)?;
             batch.parts.fold.flush(transaction)?;
             batch.parts.clock.flush(transaction)?;
+            batch.parts.measures.flush(transaction)?;
             Ok::<_, Error>((place, Progress { taken, said: batch.said, told: batch.told }))
         })?;
         let fewer = batch.concerned > CONCERNED_MAX;

@@ -1,0 +1,654 @@
+//! Measures as configured, run on events: the story of a discharge, what is taken back, merges, and that counters are what all facts say.
+use crate::config::Config;
+use crate::coordination::care_team::{self, Member};
+use crate::coordination::event::{
+    Appointment, Code, Confidentiality, Document, Number, Participant, Patient, VisitKey,
+};
+use crate::coordination::loops::{self, Panel, Setting, Subject as Concerned, Tracker};
+use crate::coordination::measures::period::{day_of, parse_month};
+use crate::coordination::measures::{
+    self, Figures, Measures, Month, Observed, Outcome, Page, Reader, Subject, Viewer, Wanted,
+};
+use crate::coordination::{Event, Kind, Options, PersonKey};
+use crate::privacy::{Found, Labels, Set};
+use jiff::Timestamp;
+use jiff::civil::date;
+use proptest::prelude::*;
+use rusqlite::Connection;
+use std::path::Path;
+
+const MARISOL: PersonKey = PersonKey([1; 16]);
+const OTHER: PersonKey = PersonKey([2; 16]);
+const THIRD: PersonKey = PersonKey([3; 16]);
+const BAPTISTE: &str = "9990003037";
+const HALVERSEN: &str = "9990002021";
+const PANEL: &str = "aco-lakeshore";
+
+const FACILITIES: &str = r#"
+[coordination]
+tz = "America/New_York"
+[coordination.facility.SBMC]
+npi = "9990001015"
+[coordination.facility.CHFM]
+npi = "9990007079"
+[coordination.facility.VISITING]
+type = "HHA"
+"#;
+
+fn ms(text: &str) -> i64 {
+    text.parse::<Timestamp>().unwrap_or_else(|wrong| panic!("{text}: {wrong}")).as_millisecond()
+}
+
+fn parse(measures: &str) -> Result<Options, String> {
+    let text = format!("{FACILITIES}\n{measures}");
+    let parsed = Config::parse(&text, Path::new("a.toml"), &|_| None);
+    parsed.map(|config| config.coordination.unwrap()).map_err(|wrong| wrong.to_string())
+}
+
+fn setting(options: &Options) -> Setting {
+    let panel = Panel { owner_npi: "9990007079".into(), zone: None };
+    Setting { facilities: options.facilities.clone(), panels: [(PANEL.to_owned(), panel)].into(), keep: options.keep }
+}
+
+/// What the gateway does with events, each in a transaction of its own.
+struct World {
+    connection: Connection,
+    tracker: Tracker,
+    measures: Measures,
+    options: Options,
+    labels: Labels,
+    seq: u64,
+    panels: Vec<&'static str>,
+    found: Found,
+}
+
+impl World {
+    fn new() -> World {
+        World::with(parse("").unwrap())
+    }
+
+    fn with(options: Options) -> World {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(&format!("{}{}", loops::TABLES.concat(), care_team::TABLES)).unwrap();
+        connection.execute_batch(&measures::TABLES.concat()).unwrap();
+        let tracker = Tracker::open(&connection, options.loops.clone(), setting(&options)).unwrap();
+        let measures = Measures::open(&connection, &options.measures, &setting(&options)).unwrap();
+        let labels = Labels::new(crate::privacy::starter::labels());
+        World { connection, tracker, measures, options, labels, seq: 0, panels: vec![PANEL], found: Found::default() }
+    }
+
+    fn take(&mut self, event: &Event, person: PersonKey, others: &[PersonKey]) {
+        self.seq += 1;
+        let event = Event { seq: self.seq, ..event.clone() };
+        let transaction = self.connection.transaction().unwrap();
+        let members: Vec<_> =
+            self.panels.iter().map(|panel| Member { panel, pcp_npi: BAPTISTE, care_manager: "" }).collect();
+        let team = [BAPTISTE.to_owned()];
+        let concerned = Concerned { person, others, members: &members, team: &team };
+        self.measures.came(&event, true);
+        self.tracker.apply(&transaction, &event, concerned).unwrap();
+        let subject = Subject { panels: &self.panels, team: &team, found: self.found, labels: &self.labels };
+        self.measures.take(&transaction, &event, person, &subject).unwrap();
+        self.measures.flush(&transaction).unwrap();
+        transaction.commit().unwrap();
+    }
+
+    fn all(&mut self, events: &[Event]) {
+        events.iter().for_each(|event| self.take(event, MARISOL, &[]));
+    }
+
+    fn reader(&self) -> Reader {
+        let mut reader = Reader::new(&self.options.measures, &setting(&self.options));
+        reader.refresh(&self.connection).unwrap();
+        reader
+    }
+
+    /// March 2026, asked on a day.
+    fn month(&self, measure: &str, as_of: jiff::civil::Date, viewer: Viewer<'_>) -> Month {
+        let reader = self.reader();
+        let march = parse_month("2026-03").unwrap();
+        let measure = reader.measure(measure).unwrap_or_else(|| panic!("{measure}")).0;
+        let wanted = Wanted { panel: PANEL, measure, months: (march, march), as_of: day_of(as_of), viewer };
+        let feeds = reader.feeds(&self.connection, (march, march + 12)).unwrap();
+        reader.series(&self.connection, &wanted, &feeds, &|_| 100).unwrap()[0]
+    }
+
+    fn figures(&self, measure: &str) -> Figures {
+        self.month(measure, date(2026, 12, 1), Viewer::Everything).figures
+    }
+
+    /// Numerator and denominator at the end of the year.
+    fn rate(&self, measure: &str) -> (u64, u64) {
+        let figures = self.figures(measure);
+        (figures.numerator, figures.denominator)
+    }
+
+    fn people(&self, measure: &str) -> Vec<(PersonKey, Outcome)> {
+        let reader = self.reader();
+        let march = parse_month("2026-03").unwrap();
+        let measure = reader.measure(measure).unwrap().0;
+        let as_of = day_of(date(2026, 12, 1));
+        let wanted = Wanted { panel: PANEL, measure, months: (march, march), as_of, viewer: Viewer::Everything };
+        let (found, _) = reader.people(&self.connection, &wanted, Page { after: None, most: 50 }).unwrap();
+        found.into_iter().map(|one| (one.person, one.outcome)).collect()
+    }
+
+    fn is_sound(&self) {
+        let (_, differences) = measures::check(&self.connection, self.measures.lens()).unwrap();
+        assert_eq!(differences, []);
+        for table in ["measure_day", "measure_place", "measure_case"] {
+            let sql = format!("SELECT count(*) FROM {table} WHERE count < 1");
+            assert_eq!(self.connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap(), 0, "{table}");
+        }
+    }
+}
+
+fn number(text: &str) -> Number {
+    let (value, authority) = text.split_once('^').unwrap_or((text, ""));
+    Number { value: value.into(), authority: authority.into() }
+}
+
+fn visit(text: &str) -> Option<VisitKey> {
+    let Number { value, authority } = number(text);
+    Some(VisitKey { authority, number: value, weak: false })
+}
+
+fn person(role: &str, number: &str) -> Participant {
+    Participant { role: role.into(), number: number.into(), ..Participant::default() }
+}
+
+fn code(field: &str, system: &str, code: &str, value: &str) -> Code {
+    Code { field: field.into(), system: system.into(), code: code.into(), value: value.into() }
+}
+
+fn event(kind: Kind, facility: &str, at: &str, received: &str) -> Event {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&ms(received).to_be_bytes());
+    id[8..].copy_from_slice(&ms(at).wrapping_add(kind as i64).to_be_bytes());
+    Event {
+        id,
+        seq: 0,
+        kind,
+        detail: String::new(),
+        at_ms: ms(at),
+        received_ms: ms(received),
+        time_suspect: false,
+        partial: false,
+        stale: false,
+        facility: facility.into(),
+        feed: format!("X|{facility}"),
+        trigger: String::new(),
+        patient: Patient::default(),
+        others: Vec::new(),
+        visit: None,
+        class: String::new(),
+        disposition: String::new(),
+        participants: Vec::new(),
+        codes: Vec::new(),
+        document: None,
+        appointment: None,
+        referral: None,
+        confidentiality: Confidentiality::default(),
+    }
+}
+
+fn now(kind: Kind, facility: &str, at: &str) -> Event {
+    event(kind, facility, at, at)
+}
+
+fn admission() -> Event {
+    Event {
+        visit: visit("V20260302001^SBMC"),
+        class: "IMP".into(),
+        participants: vec![person("attending", HALVERSEN)],
+        ..event(Kind::Admission, "SBMC", "2026-03-02T09:08:00-05:00", "2026-03-02T09:15:02-05:00")
+    }
+}
+
+fn discharge() -> Event {
+    Event {
+        visit: visit("V20260302001^SBMC"),
+        class: "IMP".into(),
+        disposition: "06".into(),
+        participants: vec![person("attending", HALVERSEN)],
+        codes: vec![code("DG1-3", "I10C", "I50.23", "")],
+        ..event(Kind::Discharge, "SBMC", "2026-03-05T15:20:00-05:00", "2026-03-05T15:22:04-05:00")
+    }
+}
+
+fn summary() -> Event {
+    Event {
+        visit: visit("V20260302001^SBMC"),
+        participants: vec![person("author", HALVERSEN)],
+        codes: vec![code("TXA-2", "LN", "18842-5", "")],
+        document: Some(Document { number: number("DOC884213^SBMC"), parent: None, completion: "AU".into() }),
+        ..event(Kind::Document, "SBMC", "2026-03-06T17:40:00-05:00", "2026-03-06T18:05:12-05:00")
+    }
+}
+
+fn booking() -> Event {
+    Event {
+        participants: vec![person("appointment", BAPTISTE)],
+        appointment: Some(Appointment {
+            number: number("A77120^CHFM"),
+            start_ms: Some(ms("2026-03-11T10:30:00-04:00")),
+        }),
+        ..now(Kind::AppointmentBooked, "CHFM", "2026-03-06T18:30:10-05:00")
+    }
+}
+
+fn practice_visit(at: &str) -> Event {
+    Event {
+        class: "AMB".into(),
+        participants: vec![person("attending", BAPTISTE)],
+        ..now(Kind::OutpatientVisit, "CHFM", at)
+    }
+}
+
+fn reconciled() -> Event {
+    Event {
+        codes: vec![code("FT1-25", "C4", "1111F", "")],
+        ..event(Kind::ServiceCoded, "CHFM", "2026-03-11T10:45:00-04:00", "2026-03-11T11:15:00-04:00")
+    }
+}
+
+/// M1 to M6.
+fn story() -> [Event; 6] {
+    [admission(), discharge(), summary(), booking(), practice_visit("2026-03-11T10:24:00-04:00"), reconciled()]
+}
+
+#[test]
+fn the_story_moves_the_rates() {
+    let mut world = World::new();
+    let [admitted, discharged, summarised, booked, seen, medications] = story();
+    world.all(&[admitted]);
+    assert_eq!(world.rate("admission-notice"), (0, 0), "nobody is counted before the discharge");
+    world.all(&[discharged]);
+    // Received seven minutes after it happened.
+    assert_eq!(world.rate("admission-notice"), (1, 1));
+    for measure in
+        ["discharge-information", "engagement", "medication-reconciliation", "visit-7", "visit-14", "home-health-48h"]
+    {
+        assert_eq!(world.rate(measure), (0, 1), "{measure}");
+        assert_eq!(world.people(measure), [(MARISOL, Outcome::Missing)], "{measure}");
+    }
+    world.all(&[summarised]);
+    assert_eq!(world.rate("discharge-information"), (1, 1), "6 March is the day after");
+    assert_eq!(world.people("discharge-information"), []);
+    world.all(&[booked, seen, medications]);
+    for measure in ["engagement", "medication-reconciliation", "visit-7", "visit-14"] {
+        assert_eq!(world.rate(measure), (1, 1), "{measure}: 11 March is six days after 5 March");
+        assert_eq!(world.figures(measure).inferred, 1, "{measure}: no visit of a practice names a stay");
+    }
+    assert_eq!(world.figures("discharge-information").inferred, 0);
+    assert_eq!(world.rate("home-health-48h"), (0, 1), "disposition 06, and nobody came");
+    assert_eq!(world.rate("readmission-30"), (0, 1));
+    assert_eq!(world.rate("bh-visit-7"), (0, 0), "heart failure is no mental illness");
+    // 18 March, elsewhere: 13 days after.
+    let back = Event {
+        visit: visit("E99^MERCY"),
+        class: "IMP".into(),
+        ..now(Kind::Admission, "MERCY", "2026-03-18T07:30:00-04:00")
+    };
+    world.all(&[back]);
+    assert_eq!(world.rate("readmission-30"), (1, 1));
+    assert_eq!(world.rate("visit-7"), (1, 1), "what was there before she came back stays");
+    world.is_sound();
+}
+
+#[test]
+fn windows_are_local_dates_and_open_ones_are_pending() {
+    let mut world = World::new();
+    // The last minute of the seventh date after 5 March, across the change of clocks; then the first of the eighth.
+    world.all(&[discharge(), practice_visit("2026-03-12T23:59:00-04:00")]);
+    assert_eq!(world.rate("visit-7"), (1, 1));
+    let mut late = World::new();
+    late.all(&[discharge(), practice_visit("2026-03-13T00:00:00-04:00")]);
+    assert_eq!((late.rate("visit-7"), late.figures("visit-7").late), ((0, 1), 1));
+    assert_eq!(late.people("visit-7"), [(MARISOL, Outcome::LateInferred)]);
+    assert_eq!(late.rate("visit-14"), (1, 1));
+    let on = |world: &World, day: i8| world.month("visit-7", date(2026, 3, day), Viewer::Everything).figures;
+    assert_eq!(
+        (on(&world, 12).pending, on(&world, 12).pending_met, on(&world, 12).denominator),
+        (1, 1, 0),
+        "until the 12th is over"
+    );
+    assert_eq!((on(&world, 13).pending, on(&world, 13).numerator, on(&world, 13).denominator), (0, 1, 1));
+    // On the day itself does not count, and before the discharge neither.
+    let mut early = World::new();
+    early.all(&[practice_visit("2026-03-04T10:00:00-05:00"), discharge(), practice_visit("2026-03-05T18:00:00-05:00")]);
+    assert_eq!(early.rate("engagement"), (0, 1));
+}
+
+#[test]
+fn what_is_taken_back_counts_no_more() {
+    let mut world = World::new();
+    world.all(&story());
+    let back = |kind, at| Event { visit: visit("V20260302001^SBMC"), ..now(kind, "SBMC", at) };
+    let withdrawn =
+        Event { document: summary().document, ..now(Kind::DocumentCancelled, "SBMC", "2026-03-12T09:00:00-04:00") };
+    world.all(&[withdrawn]);
+    assert_eq!(world.rate("discharge-information"), (0, 1));
+    world.all(&[back(Kind::DischargeCancelled, "2026-03-12T10:00:00-04:00")]);
+    assert_eq!(["visit-7", "admission-notice", "readmission-30"].map(|one| world.rate(one)), [(0, 0); 3]);
+    world.all(&[Event { visit: visit("V20260302001^SBMC"), ..discharge() }]);
+    assert_eq!(world.rate("visit-7"), (1, 1), "ended after all");
+    world.is_sound();
+}
+
+#[test]
+fn emergencies_are_counted_by_a_thousand_members() {
+    let mut world = World::new();
+    let there =
+        |number: &str, at| Event { visit: visit(number), class: "EMER".into(), ..now(Kind::EdVisit, "SBMC", at) };
+    world.all(&[there("E1^SBMC", "2026-03-03T09:00:00-05:00"), there("E2^SBMC", "2026-03-09T09:00:00-04:00")]);
+    assert_eq!(world.rate("ed-visits"), (2, 100));
+    // One of them became a stay.
+    let stays = Event {
+        visit: visit("E2^SBMC"),
+        class: "IMP".into(),
+        ..now(Kind::Admission, "SBMC", "2026-03-09T15:00:00-04:00")
+    };
+    world.all(&[stays]);
+    assert_eq!(world.rate("ed-visits"), (1, 100));
+    world.is_sound();
+}
+
+#[test]
+fn a_readmission_or_death_excludes_and_a_transfer_is_none() {
+    let mut world = World::new();
+    let back = Event {
+        visit: visit("E99^MERCY"),
+        class: "IMP".into(),
+        ..now(Kind::Admission, "MERCY", "2026-03-08T07:30:00-04:00")
+    };
+    world.all(&[discharge(), back, practice_visit("2026-03-11T10:24:00-04:00")]);
+    assert_eq!((world.rate("visit-7"), world.figures("visit-7").excluded), ((0, 0), 1));
+    assert_eq!(world.rate("readmission-30"), (1, 1));
+    let mut moved = World::new();
+    moved.all(&[Event { disposition: "02".into(), ..discharge() }]);
+    assert_eq!(moved.rate("readmission-30"), (0, 0));
+    let mut died = World::new();
+    died.all(&[discharge(), now(Kind::Death, "SBMC", "2026-03-07T07:30:00-05:00")]);
+    assert_eq!((died.rate("engagement"), died.figures("engagement").excluded), ((0, 0), 1));
+}
+
+#[test]
+fn referrals_orders_and_scores() {
+    let mut world = World::new();
+    let of = |kind, facility, at| Event { referral: Some(number("REF55120-1^CHFM")), ..now(kind, facility, at) };
+    let refer = Event {
+        codes: vec![code("OBR-4", "LN", "57133-1", "")],
+        trigger: "O19".into(),
+        ..of(Kind::ReferralRequested, "CHFM", "2026-03-11T11:30:00-04:00")
+    };
+    world.all(&[refer]);
+    assert_eq!((world.rate("referral-closed"), world.rate("result-received")), ((0, 1), (0, 0)));
+    world.all(&[of(Kind::ReferralCompleted, "LCARD", "2026-03-20T16:00:00-04:00")]);
+    assert_eq!((world.rate("referral-closed"), world.figures("referral-closed").inferred), ((1, 1), 0));
+    let order = Event {
+        trigger: "O21".into(),
+        codes: vec![code("OBR-4", "LN", "24323-8", "")],
+        referral: Some(number("O1^CHFM")),
+        ..now(Kind::ReferralRequested, "CHFM", "2026-03-11T11:40:00-04:00")
+    };
+    world.all(&[order]);
+    assert_eq!(world.rate("result-received"), (0, 1));
+    let result = Event { referral: Some(number("O1^CHFM")), ..now(Kind::Result, "LAB", "2026-03-12T08:00:00-04:00") };
+    world.all(&[Event { referral: Some(number("O2^CHFM")), ..result.clone() }]);
+    assert_eq!(world.rate("result-received"), (0, 1), "of another order");
+    world.all(&[result]);
+    assert_eq!(world.rate("result-received"), (1, 1));
+    let phq =
+        |value: &str, at| Event { codes: vec![code("OBX-3", "LN", "44261-6", value)], ..now(Kind::Result, "CHFM", at) };
+    world.all(&[phq("16", "2026-03-12T09:00:00-04:00"), phq("12", "2026-04-09T09:00:00-04:00")]);
+    assert_eq!(
+        (world.rate("phq-9-response"), world.rate("phq-9-remission")),
+        ((0, 1), (0, 1)),
+        "12 of 16 is no answer, and no other beginning"
+    );
+    world.all(&[phq("8", "2026-05-07T09:00:00-04:00")]);
+    assert_eq!((world.rate("phq-9-response"), world.rate("phq-9-remission")), ((1, 1), (0, 1)));
+    world.all(&[phq("4", "2026-07-02T09:00:00-04:00")]);
+    assert_eq!(world.rate("phq-9-remission"), (1, 1));
+    world.is_sound();
+}
+
+#[test]
+fn what_nobody_tells_of_is_not_observable() {
+    let mut world = World::new();
+    world.all(&[admission(), discharge()]);
+    let at = date(2026, 12, 1);
+    let observed = |world: &World, measure: &str| world.month(measure, at, Viewer::Everything).observed;
+    assert_eq!(observed(&world, "discharge-information"), Observed::Not, "no document ever came from there");
+    assert_eq!(observed(&world, "visit-7"), Observed::Not);
+    assert_eq!(observed(&world, "admission-notice"), Observed::Wholly);
+    // Another hospital sends documents: that says nothing of this one, but of its own.
+    let theirs = Event { facility: "MERCY".into(), visit: visit("E1^MERCY"), ..summary() };
+    world.take(&theirs, OTHER, &[]);
+    assert_eq!(observed(&world, "discharge-information"), Observed::Not);
+    world.take(&Event { facility: "MERCY".into(), visit: visit("E1^MERCY"), ..discharge() }, OTHER, &[]);
+    assert_eq!(observed(&world, "discharge-information"), Observed::Partly(500));
+    // A visit of anybody anywhere: the gateway would hear of one.
+    world.take(&practice_visit("2026-03-30T10:00:00-04:00"), THIRD, &[]);
+    assert_eq!(observed(&world, "visit-7"), Observed::Wholly);
+    assert_eq!(observed(&world, "home-health-48h"), Observed::Not, "of a home-health agency");
+}
+
+#[test]
+fn strangers_count_as_unmatched() {
+    let mut world = World::new();
+    world.all(&[discharge()]);
+    let stranger = practice_visit("2026-03-11T10:24:00-04:00");
+    world.measures.came(&Event { time_suspect: true, ..stranger }, false);
+    let transaction = world.connection.transaction().unwrap();
+    world.measures.flush(&transaction).unwrap();
+    transaction.commit().unwrap();
+    assert_eq!(world.month("visit-7", date(2026, 12, 1), Viewer::Everything).events, (2, 1, 1));
+}
+
+#[test]
+fn who_looked_after_them_then_is_who_they_count_for() {
+    let mut world = World::new();
+    world.all(&[discharge()]);
+    world.panels = vec!["pcmh-chfm"];
+    world.all(&[practice_visit("2026-03-11T10:24:00-04:00")]);
+    assert_eq!(world.rate("visit-7"), (1, 1), "she counts for the panel of that day, wherever she is now");
+    let sql = "SELECT count(DISTINCT panel) FROM measure_day";
+    assert_eq!(world.connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+    world.panels = Vec::new();
+    world.all(&[Event { visit: visit("V2^SBMC"), ..discharge() }]);
+    assert_eq!(world.rate("visit-7"), (1, 1), "of nobody's panel");
+}
+
+#[test]
+fn merges_move_what_was_counted_and_unlinks_give_it_back() {
+    let mut world = World::new();
+    world.take(&discharge(), MARISOL, &[]);
+    world.take(&practice_visit("2026-03-11T10:24:00-04:00"), OTHER, &[]);
+    assert_eq!(world.rate("visit-7"), (0, 1));
+    let merge = |kind| now(kind, "SBMC", "2026-03-12T08:00:00-04:00");
+    world.take(&merge(Kind::IdentityMerge), MARISOL, &[OTHER]);
+    assert_eq!(world.rate("visit-7"), (1, 1), "both were her");
+    world.is_sound();
+    world.take(&merge(Kind::Unlink), MARISOL, &[OTHER]);
+    assert_eq!((world.rate("visit-7"), world.people("visit-7")), ((0, 1), vec![(MARISOL, Outcome::Missing)]));
+    world.is_sound();
+}
+
+#[test]
+fn what_is_not_cleared_is_not_counted() {
+    let mut world = World::new();
+    let ill = Event { codes: vec![code("DG1-3", "I10C", "F33.2", "")], ..discharge() };
+    world.found = Found { all: world.labels.of("PSY").unwrap(), whole: Set::EMPTY };
+    world.all(&[ill]);
+    let rate = |world: &World, measure: &str, viewer| {
+        let figures = world.month(measure, date(2026, 12, 1), viewer).figures;
+        (figures.numerator, figures.denominator)
+    };
+    // That she was there is no secret, why is.
+    assert_eq!(rate(&world, "engagement", Viewer::Unlabelled), (0, 1));
+    assert_eq!(rate(&world, "bh-visit-7", Viewer::Unlabelled), (0, 0));
+    assert_eq!(rate(&world, "bh-visit-7", Viewer::Everything), (0, 1));
+    // A visit where addictions are treated: that she was seen is the secret.
+    let sud = world.labels.of("SUD").unwrap();
+    world.found = Found { all: sud, whole: sud };
+    world.all(&[practice_visit("2026-03-11T10:24:00-04:00")]);
+    assert_eq!(
+        (rate(&world, "engagement", Viewer::Unlabelled), rate(&world, "engagement", Viewer::Everything)),
+        ((0, 1), (1, 1))
+    );
+    world.is_sound();
+}
+
+#[test]
+fn other_definitions_are_counted_from_the_facts_that_are_there() {
+    let mut world = World::new();
+    world.all(&story());
+    assert_eq!(world.rate("visit-7"), (1, 1));
+    let other = parse("[[coordination.measure]]\nuse = \"visit-7\"\nid = \"visit-5\"\nwindow = [\"1d\", \"5d\"]\n[[coordination.measure]]\nid = \"ed-visits\"\nenabled = false\n").unwrap();
+    world.measures = Measures::open(&world.connection, &other.measures, &setting(&other)).unwrap();
+    world.options = other;
+    assert_eq!((world.rate("visit-7"), world.rate("visit-5"), world.figures("visit-5").late), ((1, 1), (0, 1), 1));
+    assert!(world.reader().measure("ed-visits").is_none());
+    world.is_sound();
+}
+
+#[test]
+fn mistakes_are_told_with_line_and_remedy() {
+    let says = |text: &str, wanted: &[&str]| {
+        let told = parse(text).map(|_| String::new()).unwrap_or_else(|told| told);
+        for part in wanted {
+            assert!(told.contains(part), "{part} in {told}");
+        }
+    };
+    says(
+        "[[coordination.measure]]\nuse = \"visit-8\"\n",
+        &["there is no measure \"visit-8\" to take", "visit-7"],
+    );
+    says(
+        "[[coordination.measure]]\nid = \"a\"\n",
+        &["open is missing", "title is missing", "due is missing", "close is missing"],
+    );
+    says(
+        "[[coordination.measure]]\nid = \"a_b\"\nenabled = false\n",
+        &["letters, digits or '-'", "no measure \"a_b\" to leave out"],
+    );
+    says(
+        "[[coordination.measure]]\nuse = \"visit-7\"\nopen = { event = \"dischrge\" }\n",
+        &["did you mean \"discharge\"?"],
+    );
+    says("[[coordination.measure]]\nuse = \"ed-visits\"\nclose = { event = \"death\" }\n", &["remove close"]);
+    says("[[coordination.measure]]\nuse = \"visit-7\"\nlate_until = \"2d\"\n", &["late_until must not be before"]);
+    says("[[coordination.measure]]\nuse = \"visit-7\"\nwindow = [\"1d\", \"500d\"]\n", &["more than 400 days"]);
+    says(
+        "[[coordination.measure]]\nuse = \"visit-7\"\n[[coordination.measure]]\nuse = \"visit-7\"\n",
+        &["two measures have the id \"visit-7\""],
+    );
+    says("[[coordination.measure]]\nuse = \"visit-7\"\npanels = [\"nobody\"]\n", &["there is no panel \"nobody\""]);
+    says("[[coordination.measure]]\nuse = \"visit-7\"\nvalue_below = 3\n", &["give its code in loinc of close"]);
+    assert_eq!(parse("").unwrap().measures.definitions.len(), 15, "all of them");
+}
+
+/// Something that happens to one of three keys.
+#[derive(Debug, Clone)]
+struct Step {
+    kind: usize,
+    who: usize,
+    other: usize,
+    visit: u8,
+    hours: i64,
+    late_hours: i64,
+    again: bool,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = (0..18_usize, 0..3_usize, 0..3_usize, 0..3_u8, 0..1_500_i64, 0..100_i64, any::<bool>());
+    let step = step.prop_map(|(kind, who, other, visit, hours, late_hours, again)| Step {
+        kind,
+        who,
+        other,
+        visit,
+        hours,
+        late_hours,
+        again,
+    });
+    proptest::collection::vec(step, 1..40)
+}
+
+fn happening(step: &Step) -> Event {
+    const KINDS: [Kind; 18] = [
+        Kind::Admission,
+        Kind::Discharge,
+        Kind::Discharge,
+        Kind::DischargeCancelled,
+        Kind::AdmissionCancelled,
+        Kind::OutpatientVisit,
+        Kind::Document,
+        Kind::DocumentCancelled,
+        Kind::EdVisit,
+        Kind::Death,
+        Kind::ServiceCoded,
+        Kind::ReferralRequested,
+        Kind::ReferralCompleted,
+        Kind::ReferralCancelled,
+        Kind::Result,
+        Kind::Result,
+        Kind::IdentityMerge,
+        Kind::Unlink,
+    ];
+    let kind = KINDS[step.kind];
+    let base = ms("2026-02-01T00:00:00Z");
+    let at_ms = base + step.hours * 3_600_000;
+    let number_of = |name: &str| number(&format!("{name}{}^SBMC", step.visit));
+    let mut event = now(kind, ["SBMC", "CHFM", "VISITING"][step.other], "2026-02-01T00:00:00Z");
+    (event.at_ms, event.received_ms) = (at_ms, at_ms + step.late_hours * 3_600_000);
+    if step.again || matches!(kind, Kind::Admission | Kind::Discharge) {
+        event.visit = visit(&format!("V{}^SBMC", step.visit));
+    }
+    event.class = if kind == Kind::EdVisit { "EMER" } else { "IMP" }.into();
+    event.disposition = ["01", "06", "02"][usize::from(step.visit)].into();
+    event.participants = vec![person("attending", if step.again { BAPTISTE } else { HALVERSEN })];
+    event.codes = match kind {
+        Kind::Discharge => vec![code("DG1-3", "I10C", "F33.2", "")],
+        Kind::Document => vec![code("TXA-2", "LN", "18842-5", "")],
+        Kind::ServiceCoded => vec![code("FT1-25", "C4", "1111F", "")],
+        Kind::ReferralRequested => vec![code("OBR-4", "LN", "57133-1", "")],
+        Kind::Result => vec![code("OBX-3", "LN", "44261-6", ["16", "8", "3"][usize::from(step.visit)])],
+        _ => Vec::new(),
+    };
+    if matches!(kind, Kind::Document | Kind::DocumentCancelled) {
+        event.document = Some(Document { number: number_of("D"), parent: None, completion: "AU".into() });
+    }
+    if matches!(kind, Kind::ReferralRequested | Kind::ReferralCompleted | Kind::ReferralCancelled) {
+        event.referral = Some(number_of("R"));
+    }
+    event
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    /// Whatever happens in whatever order, to persons who turn out to be one and not to be: the counters are what all facts say.
+    #[test]
+    fn counters_are_what_the_facts_say(steps in steps()) {
+        let mut world = World::new();
+        let people = [MARISOL, OTHER, THIRD];
+        for step in &steps {
+            let others: Vec<_> = [people[step.other]].into_iter().filter(|other| *other != people[step.who]).collect();
+            world.panels = if step.again { vec![PANEL, "pcmh-chfm"] } else { vec![PANEL] };
+            let sud = world.labels.of("SUD").unwrap();
+            world.found = if step.late_hours > 90 { Found { all: sud, whole: sud } } else { Found::default() };
+            world.take(&happening(step), people[step.who], &others);
+            if step.late_hours < 10 {
+                // The same message once more.
+                world.take(&happening(step), people[step.who], &others);
+            }
+        }
+        world.is_sound();
+        // And a restart in between changes nothing.
+        let options = world.options.clone();
+        world.measures = Measures::open(&world.connection, &options.measures, &setting(&options)).unwrap();
+        world.take(&discharge(), OTHER, &[]);
+        world.is_sound();
+    }
+}

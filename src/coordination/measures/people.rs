@@ -1,0 +1,126 @@
+//! Who is behind a rate: people for whom it has not happened in time, by the day on which they were counted in.
+use super::contribute::{Outcome, Scratch};
+use super::measures::Cleared;
+use super::period::first_day;
+use super::series::{Reader, Wanted};
+use super::words::Sort;
+use crate::coordination::PersonKey;
+use crate::coordination::store::Error;
+use rusqlite::{Connection, params};
+
+/// Rows that are looked at for one page: those whom the viewer may not know of are passed over.
+const LOOKED_MAX: usize = 5_000;
+
+/// Which of them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Page {
+    /// Behind this day and person.
+    pub after: Option<(i32, PersonKey)>,
+    /// At most so many.
+    pub most: usize,
+}
+
+/// Somebody who was counted in and is not in the numerator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Someone {
+    /// Who.
+    pub person: PersonKey,
+    /// The day on which they were counted in, in days since 1970.
+    pub day: i32,
+    /// When, in milliseconds since 1970 (UTC).
+    pub at_ms: i64,
+    /// Where.
+    pub facility: String,
+    /// The last day on which it is in time.
+    pub due_day: i32,
+    /// Missing or late.
+    pub outcome: Outcome,
+    /// When it came late.
+    pub closed_ms: Option<i64>,
+    /// Labels of what counted them in: those that tell so, and all.
+    pub labels: (Vec<String>, Vec<String>),
+}
+
+impl Reader {
+    /// Those of some months for whom it has not happened in time, by day and person, and behind whom there may be more. What the viewer is not cleared for is not among them.
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub fn people(
+        &self,
+        connection: &Connection,
+        wanted: &Wanted<'_>,
+        page: Page,
+    ) -> Result<(Vec<Someone>, Option<(i32, PersonKey)>), Error> {
+        let Some(panel) = self.words.find(Sort::Panel, wanted.panel) else { return Ok((Vec::new(), None)) };
+        let sql = "SELECT day, person FROM measure_case
+                   WHERE panel = ?1 AND measure = ?2 AND day <= ?4 AND (day, person) > (?3, ?5) ORDER BY day, person LIMIT ?6";
+        let first = first_day(wanted.months.0);
+        let last = first_day(wanted.months.1 + 1) - 1;
+        // Before everybody of the first day.
+        let (after_day, after) = page
+            .after
+            .filter(|(day, _)| *day >= first)
+            .map_or((first - 1, vec![0xff; 17]), |(day, key)| (day, key.0.to_vec()));
+        let mut select = connection.prepare_cached(sql)?;
+        let rows = select.query_map(params![panel, wanted.measure, after_day, last, after, LOOKED_MAX + 1], |row| {
+            Ok((row.get::<_, i32>(0)?, PersonKey(row.get(1)?)))
+        })?;
+        let rows: Vec<_> = rows.collect::<rusqlite::Result<_>>()?;
+        let (mut found, mut scratch) = (Vec::new(), Scratch::default());
+        for (count, (day, person)) in rows.iter().enumerate() {
+            if count == LOOKED_MAX || found.len() >= page.most {
+                let last = rows.get(count.saturating_sub(1)).copied();
+                return Ok((found, last));
+            }
+            self.someone(connection, wanted, (*day, *person), &mut scratch, &mut found)?;
+        }
+        Ok((found, None))
+    }
+
+    fn someone(
+        &self,
+        connection: &Connection,
+        wanted: &Wanted<'_>,
+        (day, person): (i32, PersonKey),
+        scratch: &mut Scratch,
+        found: &mut Vec<Someone>,
+    ) -> Result<(), Error> {
+        scratch.facts();
+        let mut select =
+            connection.prepare_cached("SELECT facts FROM measure_fact WHERE person = ?1 ORDER BY origin")?;
+        let mut rows = select.query([person.0])?;
+        while let Some(row) = rows.next()? {
+            scratch.more(row.get_ref(0)?.as_blob().unwrap_or_default()).map_err(|_| Error::Damaged("measure_fact"))?;
+        }
+        let cleared = Cleared::of(wanted.viewer, self.lens.labels());
+        let panel = self.words.find(Sort::Panel, wanted.panel).unwrap_or_default();
+        let days = self.definitions().get(wanted.measure).map_or(0, super::Definition::days);
+        self.lens.cases(scratch, |case| {
+            let cell = case.cell;
+            let is = cell.measure as usize == wanted.measure && cell.day == day && cell.outcome.is_open();
+            if !is || !self.lens.panels(case.panels).contains(&panel) || !cleared.covers(cell.labels) {
+                return;
+            }
+            // That it came late may be a secret of its own.
+            let closed_ms = case.closed_ms.filter(|_| cleared.covers(cell.closed));
+            found.push(Someone {
+                person,
+                day,
+                at_ms: case.at_ms,
+                facility: self.words.text(cell.facility).to_owned(),
+                due_day: day.saturating_add(days),
+                outcome: if closed_ms.is_some() { cell.outcome } else { Outcome::Missing },
+                closed_ms,
+                labels: (self.names(cell.labels.0), self.names(cell.labels.1)),
+            });
+        });
+        Ok(())
+    }
+
+    /// The labels of bits; one that has no name any more has one that nobody has.
+    fn names(&self, bits: u64) -> Vec<String> {
+        let name = |bit: usize| self.lens.labels().get(bit).cloned().unwrap_or_else(|| "?".to_owned());
+        (0..64).filter(|bit| bits >> bit & 1 == 1).map(name).collect()
+    }
+}

@@ -1,0 +1,78 @@
+//! The counters from all facts anew: what the counters must be, however they came to be.
+use super::contribute::Scratch;
+use super::lens::Lens;
+use super::store::{COUNTERS, Counters, create};
+use crate::coordination::PersonKey;
+use crate::coordination::store::Error;
+use rusqlite::Connection;
+
+/// Changes that are kept before they are written.
+const CHUNK: usize = 200_000;
+
+/// A table in which counters and facts differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Its name.
+    pub table: &'static str,
+    /// Rows that are there and should not be.
+    pub more: u64,
+    /// Rows that should be there and are not.
+    pub fewer: u64,
+}
+
+/// Counts all facts anew, into the tables of a schema (`main`, or `temp` to compare); how many facts there are.
+///
+/// # Errors
+/// A database that cannot be read or written.
+pub fn recompute(connection: &Connection, lens: &Lens, schema: &str) -> Result<u64, Error> {
+    create(connection, schema)?;
+    for (name, _) in COUNTERS {
+        connection.execute_batch(&format!("DELETE FROM {schema}.{name};"))?;
+    }
+    let (mut counters, mut scratch, mut count) = (Counters::default(), Scratch::default(), 0);
+    let mut add = |person: PersonKey, scratch: &mut Scratch| -> Result<(), Error> {
+        lens.contributions(scratch, |cell| counters.add(&cell, person, 1));
+        if counters.len() > CHUNK {
+            counters.flush(connection, schema)?;
+        }
+        Ok(())
+    };
+    let mut select = connection.prepare("SELECT person, facts FROM measure_fact ORDER BY person, origin")?;
+    let mut rows = select.query([])?;
+    let mut person: Option<PersonKey> = None;
+    while let Some(row) = rows.next()? {
+        let whose = PersonKey(row.get(0)?);
+        if let Some(before) = person.replace(whose).filter(|before| *before != whose) {
+            add(before, &mut scratch)?;
+            scratch.facts();
+        }
+        let blob = row.get_ref(1)?.as_blob().unwrap_or_default();
+        count += scratch.more(blob).map_err(|_| Error::Damaged("measure_fact"))?;
+    }
+    if let Some(last) = person {
+        add(last, &mut scratch)?;
+    }
+    counters.flush(connection, schema)?;
+    Ok(count)
+}
+
+/// Whether the counters are what the facts say: how many facts there are, and where they differ. Nothing in the database is changed.
+///
+/// # Errors
+/// A database that cannot be read.
+pub fn check(connection: &Connection, lens: &Lens) -> Result<(u64, Vec<Difference>), Error> {
+    let count = recompute(connection, lens, "temp")?;
+    let mut found = Vec::new();
+    for (table, _) in COUNTERS {
+        let rows = |left: &str, right: &str| {
+            let sql =
+                format!("SELECT count(*) FROM (SELECT * FROM {left}.{table} EXCEPT SELECT * FROM {right}.{table})");
+            connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
+        };
+        let (more, fewer) = (rows("main", "temp")?, rows("temp", "main")?);
+        if more + fewer > 0 {
+            found.push(Difference { table, more, fewer });
+        }
+    }
+    Ok((count, found))
+}
