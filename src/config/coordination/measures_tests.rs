@@ -522,10 +522,7 @@ fn mistakes_are_told_with_line_and_remedy() {
             assert!(told.contains(part), "{part} in {told}");
         }
     };
-    says(
-        "[[coordination.measure]]\nuse = \"visit-8\"\n",
-        &["there is no measure \"visit-8\" to take", "visit-7"],
-    );
+    says("[[coordination.measure]]\nuse = \"visit-8\"\n", &["there is no measure \"visit-8\" to take", "visit-7"]);
     says(
         "[[coordination.measure]]\nid = \"a\"\n",
         &["open is missing", "title is missing", "due is missing", "close is missing"],

@@ -74,5 +74,9 @@ pub fn check(connection: &Connection, lens: &Lens) -> Result<(u64, Vec<Differenc
             found.push(Difference { table, more, fewer });
         }
     }
+    // A table of the same name would be read instead of that of the database.
+    for (table, _) in COUNTERS {
+        connection.execute_batch(&format!("DROP TABLE temp.{table};"))?;
+    }
     Ok((count, found))
 }
