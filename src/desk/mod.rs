@@ -26,6 +26,7 @@ mod gate;
 mod letters;
 mod live;
 mod loops;
+mod measures;
 mod message;
 mod messages;
 mod operate;
@@ -88,6 +89,9 @@ fn pages() -> Vec<Page> {
         ("get", "/reviews", Need::Codes, get(reviews::page)),
         ("post", "/reviews/{id}", Need::Operate, post(reviews::decide)),
         ("get", "/loops", Need::Codes, get(loops::page)),
+        ("get", "/measures", Need::View, get(measures::page)),
+        ("get", "/measures/{panel}", Need::View, get(measures::panel)),
+        ("get", "/measures/{panel}/{measure}", Need::Codes, get(measures::people)),
         ("get", "/alerts", Need::View, get(alerts::page)),
         ("get", "/audit", Need::View, get(audit::page)),
         ("post", "/audit/verify", Need::View, post(audit::verify)),

@@ -9,6 +9,7 @@
 //! | `self_test` | `$self-test` |
 //! | `reading` | resources that somebody was notified of, topics, panels |
 //! | `group` | the lists of panels, read and written |
+//! | `measures` | `Measure` and `MeasureReport` |
 //! | `steward` | `Consent` and `CareTeam`, for those who may say what patients want |
 //! | `answer` | resources and OperationOutcomes as answers |
 //!
@@ -19,6 +20,7 @@ mod answer;
 mod binding;
 mod events;
 mod group;
+mod measures;
 mod reading;
 mod self_test;
 mod steward;
@@ -153,6 +155,9 @@ fn router(shared: &Arc<Shared>) -> Router {
         .route("/fhir/SubscriptionTopic/{id}", get(reading::topic))
         .route("/fhir/Basic", get(reading::topics))
         .route("/fhir/Basic/{id}", get(reading::basic))
+        .route("/fhir/Measure/{id}", get(measures::definition))
+        .route("/fhir/MeasureReport", get(measures::search))
+        .route("/fhir/MeasureReport/{id}", get(measures::read))
         .route("/fhir/{kind}/{id}", get(reading::read))
         .route_layer(from_fn_with_state(Arc::clone(shared), access::recipient));
     let stewards = Router::new()

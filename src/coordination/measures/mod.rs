@@ -10,6 +10,7 @@
 //! | `recompute` | the same counters from all facts anew: they must be equal to the byte |
 //! | `series`, `hidden` | rates of a panel by month, quarter and year, as of a date; small ones are not told |
 //! | `people` | who is behind a rate |
+//! | `render` | Measure and MeasureReport |
 //! | `period` | months |
 //!
 //! Time never enters the counters: they are by the local date of the event that counts somebody in, and whoever asks says as of which date a window is over. Who looks after somebody
@@ -23,6 +24,7 @@ mod measures;
 mod people;
 pub mod period;
 mod recompute;
+mod render;
 mod series;
 mod store;
 mod take;
@@ -36,6 +38,7 @@ pub use lens::{CODE_LISTS_MAX, Lens, code_lists};
 pub use measures::{Changed, KEPT_MS, Measures, TABLES, Viewer};
 pub use people::{Page, Someone};
 pub use recompute::{Difference, check, recompute};
+pub use render::{Report, measure, report, report_id};
 pub use series::{Feeds, Figures, MONTHS_MAX, Month, Observed, Reader, Wanted};
 pub use store::FACTS;
 pub use take::{Subject, day};

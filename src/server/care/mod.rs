@@ -8,6 +8,7 @@ mod deliver;
 mod disclose;
 mod endpoint;
 mod follow;
+mod measuring;
 mod notify;
 mod reviewing;
 mod rosters;
@@ -16,6 +17,7 @@ mod self_test;
 pub use content::{ContentError, Contents, Released};
 pub use disclose::{Disclosure, ReleaseError, released};
 pub use endpoint::Endpoints;
+pub use measuring::{Asked, Behind, MeasureError, Measured, Rates, state_of};
 pub use notify::Pushed;
 pub use reviewing::{DecideError, ReviewError, Reviewed, Wanted, patient_of};
 pub use rosters::{ApproveError, Became, PanelState, PanelStatus, TakeError, Write, WriteError, Written};
@@ -93,6 +95,8 @@ pub struct Shared {
     pushed: broadcast::Sender<Pushed>,
     /// To which subscriptions websockets are bound, and how many.
     bound: Mutex<HashMap<String, usize>>,
+    /// The measures, for those who ask.
+    measures: measuring::Reading,
     /// What was last read of the sources of rosters.
     seen: rosters::Seen,
 }
@@ -209,6 +213,7 @@ impl Care {
         let shared = Arc::new(Shared {
             topics: Topics::new(&options.subscriptions.canonical_base),
             gate: options.privacy.gate(),
+            measures: measuring::Reading::new(&options, work.store().reader()?),
             contents: Contents::new(journal, plans, options.facilities.clone()),
             options,
             registry,
