@@ -214,3 +214,7 @@ fn whole(section: &Section<'_>, found: &Definition) {
 #[cfg(test)]
 #[path = "measures_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "measures_size_tests.rs"]
+mod size_tests;

@@ -22,7 +22,7 @@ const OTHER: PersonKey = PersonKey([2; 16]);
 const THIRD: PersonKey = PersonKey([3; 16]);
 const BAPTISTE: &str = "9990003037";
 const HALVERSEN: &str = "9990002021";
-const PANEL: &str = "aco-lakeshore";
+pub const PANEL: &str = "aco-lakeshore";
 
 const FACILITIES: &str = r#"
 [coordination]
@@ -51,10 +51,10 @@ fn setting(options: &Options) -> Setting {
 }
 
 /// What the gateway does with events, each in a transaction of its own.
-struct World {
-    connection: Connection,
+pub struct World {
+    pub connection: Connection,
     tracker: Tracker,
-    measures: Measures,
+    pub measures: Measures,
     options: Options,
     labels: Labels,
     seq: u64,
@@ -68,7 +68,35 @@ impl World {
     }
 
     fn with(options: Options) -> World {
-        let connection = Connection::open_in_memory().unwrap();
+        World::of(options, Connection::open_in_memory().unwrap())
+    }
+
+    /// One in a file.
+    pub fn at(path: &Path) -> World {
+        let connection = Connection::open(path).unwrap();
+        connection.set_prepared_statement_cache_capacity(256);
+        connection
+            .execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-32768;")
+            .unwrap();
+        World::of(parse("").unwrap(), connection)
+    }
+
+    /// Counts events and nothing else, all in one transaction.
+    pub fn many(&mut self, events: &[(Event, PersonKey)]) {
+        let transaction = self.connection.transaction().unwrap();
+        for (event, person) in events {
+            self.seq += 1;
+            let event = Event { seq: self.seq, ..event.clone() };
+            let team = [BAPTISTE.to_owned()];
+            let subject = Subject { panels: &self.panels, team: &team, found: self.found, labels: &self.labels };
+            self.measures.came(&event, true);
+            self.measures.take(&transaction, &event, *person, &subject).unwrap();
+        }
+        self.measures.flush(&transaction).unwrap();
+        transaction.commit().unwrap();
+    }
+
+    fn of(options: Options, connection: Connection) -> World {
         connection.execute_batch(&format!("{}{}", loops::TABLES.concat(), care_team::TABLES)).unwrap();
         connection.execute_batch(&measures::TABLES.concat()).unwrap();
         let tracker = Tracker::open(&connection, options.loops.clone(), setting(&options)).unwrap();
@@ -97,7 +125,7 @@ impl World {
         events.iter().for_each(|event| self.take(event, MARISOL, &[]));
     }
 
-    fn reader(&self) -> Reader {
+    pub fn reader(&self) -> Reader {
         let mut reader = Reader::new(&self.options.measures, &setting(&self.options));
         reader.refresh(&self.connection).unwrap();
         reader
@@ -621,6 +649,56 @@ fn happening(step: &Step) -> Event {
         event.referral = Some(number_of("R"));
     }
     event
+}
+
+/// One of the events of a member over 24 months: of twenty, a stay in four, of an emergency in two, of visits in eight, and what goes with them.
+pub fn happening_of(number: u32, event: u32) -> Event {
+    let kinds = [
+        (Kind::OutpatientVisit, "AMB"),
+        (Kind::ReferralRequested, ""),
+        (Kind::Result, ""),
+        (Kind::ServiceCoded, ""),
+        (Kind::EdVisit, "EMER"),
+        (Kind::OutpatientVisit, "AMB"),
+        (Kind::Admission, "IMP"),
+        (Kind::Discharge, "IMP"),
+        (Kind::Document, ""),
+        (Kind::OutpatientVisit, "AMB"),
+    ];
+    let (kind, class) = kinds[(event % 10) as usize];
+    let day = i64::from((number * 7 + event * 36) % 720);
+    let stay = event / 10;
+    let mut one = now(kind, &format!("F{}", number % 200), "2025-01-02T12:00:00Z");
+    one.at_ms += day * 86_400_000 + i64::from(event % 10) * 3_600_000;
+    one.received_ms = one.at_ms + 60_000;
+    one.class = class.into();
+    one.disposition = if number.is_multiple_of(9) { "06" } else { "01" }.into();
+    if matches!(kind, Kind::Admission | Kind::Discharge | Kind::Document | Kind::EdVisit) {
+        one.visit = visit(&format!("V{number}-{stay}{}^F", u8::from(kind == Kind::EdVisit)));
+    }
+    one.participants = vec![person("attending", if number.is_multiple_of(3) { HALVERSEN } else { BAPTISTE })];
+    one.codes = match kind {
+        Kind::Document => vec![code("TXA-2", "LN", "18842-5", "")],
+        Kind::Discharge => vec![
+            code("DG1-3", "I10C", &format!("I{:02}.{}", number % 90, number % 10), ""),
+            code("DG1-3", "I10C", "E11.9", ""),
+        ],
+        Kind::ServiceCoded => vec![code("FT1-25", "C4", "1111F", "")],
+        _ => Vec::new(),
+    };
+    if kind == Kind::Document {
+        one.document = Some(Document { number: number_of(number, stay), parent: None, completion: "AU".into() });
+    }
+    if matches!(kind, Kind::ReferralRequested | Kind::Result) {
+        one.referral = Some(number_of(number, stay));
+        one.trigger = "O21".into();
+        one.codes = vec![code("OBR-4", "LN", "24323-8", "")];
+    }
+    one
+}
+
+fn number_of(person: u32, number: u32) -> Number {
+    Number { value: format!("N{person}-{number}"), authority: "F".into() }
 }
 
 proptest! {

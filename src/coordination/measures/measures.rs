@@ -12,6 +12,7 @@ use crate::coordination::store::Error;
 use crate::coordination::{Event, Kind, PersonKey, lineage};
 use crate::privacy::{DenyAction, Labels, Recipient, Set};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// The tables, but for [`store::FACTS`], which stands where rows move with persons.
@@ -31,6 +32,17 @@ pub struct Changed {
     pub panel: String,
     /// Place of the measure, and its month.
     pub what: BTreeSet<(u32, i32)>,
+}
+
+/// That figures of a panel are others, as subscribers are told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Updated {
+    /// The panel.
+    pub panel: String,
+    /// When what changed them was received.
+    pub at_ms: i64,
+    /// Measures, each with its month `2026-03`.
+    pub reports: Vec<(String, String)>,
 }
 
 /// What somebody who asks may know of.

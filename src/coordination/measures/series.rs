@@ -145,6 +145,11 @@ impl Reader {
         Ok(())
     }
 
+    /// The definitions as they are held against facts.
+    pub fn lens(&self) -> &Lens {
+        &self.lens
+    }
+
     /// The definitions.
     pub fn definitions(&self) -> &[Definition] {
         self.lens.definitions()

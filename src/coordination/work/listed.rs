@@ -105,17 +105,29 @@ impl Batch<'_> {
             v2_event: String::new(),
             focus: vec![format!("Group/{panel}")],
         };
+        self.tell_panel(transaction, &candidate, &told, Subject::Roster(taken.clone()))
+    }
+
+    /// Something of a panel that is about nobody, to those who subscribed and look after it.
+    pub(super) fn tell_panel(
+        &mut self,
+        transaction: &Transaction<'_>,
+        candidate: &Candidate<'_>,
+        told: &Told,
+        subject: Subject,
+    ) -> Result<(), Error> {
+        let Some(panel) = candidate.panels.first().copied() else { return Ok(()) };
         let registered = &self.parts.registered;
         let mut kept = false;
-        for one in registered.matcher.matches(&candidate) {
+        for one in registered.matcher.matches(candidate) {
             let owner = registered.subscriptions.get(one.id).map(|(owner, _)| owner.as_str()).unwrap_or_default();
             let Some(recipient) = self.options.privacy.recipient(owner) else { continue };
             if !recipient.panels.iter().any(|own| own == panel) || !recipient.topics.iter().any(|own| own == one.topic)
             {
                 continue;
             }
-            number(transaction, one.id, &told).map_err(Error::database)?;
-            if self.is_past(entry.at_ms) {
+            number(transaction, one.id, told).map_err(Error::database)?;
+            if self.is_past(told.received_ms) {
                 pass(transaction, one.id).map_err(Error::database)?;
             }
             kept = true;
@@ -125,8 +137,8 @@ impl Batch<'_> {
             let telling = Telling {
                 id: told.event,
                 person: PersonKey([0; 16]),
-                received_ms: entry.at_ms,
-                subject: Subject::Roster(taken.clone()),
+                received_ms: told.received_ms,
+                subject,
                 labels: (Vec::new(), Vec::new()),
                 panels: vec![(panel.to_owned(), String::new())],
             };

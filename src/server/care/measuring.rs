@@ -1,8 +1,9 @@
 //! The measures of a panel for whoever may ask: rates as of today, small ones hidden, and who is behind them.
 use super::Shared;
-use crate::coordination::measures::period::{day_of, month_of};
+use crate::coordination::measures::period::{day_of, month_of, parse_month};
 use crate::coordination::measures::{
-    Definition, MONTHS_MAX, Month, Outcome, Page, Rate, Reader, Someone, Span, Viewer, Wanted, spans,
+    Definition, MONTHS_MAX, Month, Outcome, Page, Rate, Reader, Report, Someone, Span, Updated, Viewer, Wanted, report,
+    spans,
 };
 use crate::coordination::roster::Snapshot;
 use crate::coordination::work::{consents_now, roster_consent};
@@ -12,6 +13,7 @@ use crate::privacy::audit::{Entry, Outcome as Audited};
 use crate::privacy::{Decision, Facts, Found, Labels, Reason, Recipient, Set, audit};
 use jiff::Timestamp;
 use rusqlite::Connection;
+use serde_json::Value;
 use std::sync::{Mutex, PoisonError};
 
 /// Why measures cannot be told.
@@ -203,6 +205,36 @@ impl Shared {
             people = kept;
         }
         Ok(Behind { months, as_of, definition, people, next })
+    }
+
+    /// The reports that an update is of, as a recipient may know of them.
+    ///
+    /// # Errors
+    /// A [`MeasureError`].
+    pub fn reports(&self, updated: &Updated, recipient: &str) -> Result<Vec<Value>, MeasureError> {
+        let mut found = Vec::new();
+        for (id, month) in &updated.reports {
+            let months = (parse_month(month), parse_month(month));
+            let asked = Asked {
+                panel: &updated.panel,
+                measure: Some(id),
+                months,
+                everything: true,
+                recipient: Some(recipient),
+                now_ms: Timestamp::now().as_millisecond(),
+            };
+            let measured = match self.measured(&asked) {
+                Err(MeasureError::NoMeasure | MeasureError::Months) => continue,
+                measured => measured?,
+            };
+            let Measured { rates, as_of, .. } = measured;
+            found.extend(rates.iter().filter_map(|rates| {
+                let span = rates.spans.iter().find(|span| span.name == *month)?;
+                let (base, panel) = (self.topics.base(), updated.panel.as_str());
+                report(&Report { base, panel, definition: &rates.definition, span, as_of })
+            }));
+        }
+        Ok(found)
     }
 
     /// Whether a recipient may be told of somebody's case now.
