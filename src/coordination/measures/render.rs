@@ -33,8 +33,6 @@ pub fn report_id(panel: &str, measure: &str, period: &str) -> Option<String> {
 
 /// What a measure is, as far as somebody reads it.
 pub fn measure(definition: &Definition, base: &str) -> Value {
-    let criteria = |text: &str| json!({ "language": "text/plain", "expression": text });
-    let population = |code: &str, text: &str| json!({ "code": coded(POPULATION, code), "criteria": criteria(text) });
     let scoring = if definition.rate == Rate::Share { "proportion" } else { "ratio" };
     json!({
         "resourceType": "Measure",
@@ -46,12 +44,13 @@ pub fn measure(definition: &Definition, base: &str) -> Value {
         "description": "Operational, from the messages that the gateway has seen; not for submission.",
         "scoring": coded("http://terminology.hl7.org/CodeSystem/measure-scoring", scoring),
         "improvementNotation": improvement(definition),
-        "group": [{ "population": [
-            population("initial-population", "Everybody of the panel who was counted in, by the day on which it happened"),
-            population("denominator", "Those of them whose window is over and who are not excluded"),
-            population("denominator-exclusion", "Those of whom something else came before it could happen"),
-            population("numerator", "Those of the denominator for whom it happened in time"),
-        ] }],
+        // No language of an expression in R4 is plain text, so there is no group.
+        "definition": [
+            "initial-population: everybody of the panel who was counted in, by the day on which it happened",
+            "denominator: those of them whose window is over and who are not excluded",
+            "denominator-exclusion: those of whom something else came before it could happen",
+            "numerator: those of the denominator for whom it happened in time",
+        ],
     })
 }
 
