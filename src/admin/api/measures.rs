@@ -195,7 +195,7 @@ fn listed(panel: &str, behind: &Behind) -> Value {
     let someone = |one: &Someone| {
         json!({
             "person": one.person.to_string(),
-            "state": state_of(one, behind.as_of),
+            "state": state_of(&behind.definition, one, behind.as_of),
             "facility": one.facility,
             "counted_in_at": time(one.at_ms),
             "counted_in_on": date_of(one.day).to_string(),

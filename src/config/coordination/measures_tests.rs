@@ -320,6 +320,7 @@ fn the_story_moves_the_rates() {
     };
     world.all(&[back]);
     assert_eq!(world.rate("readmission-30"), (1, 1));
+    assert_eq!(world.people("readmission-30"), [(MARISOL, Outcome::Met)], "those who came back, not those who did not");
     assert_eq!(world.rate("visit-7"), (1, 1), "what was there before she came back stays");
     world.is_sound();
 }
@@ -371,6 +372,13 @@ fn emergencies_are_counted_by_a_thousand_members() {
         |number: &str, at| Event { visit: visit(number), class: "EMER".into(), ..now(Kind::EdVisit, "SBMC", at) };
     world.all(&[there("E1^SBMC", "2026-03-03T09:00:00-05:00"), there("E2^SBMC", "2026-03-09T09:00:00-04:00")]);
     assert_eq!(world.rate("ed-visits"), (2, 100));
+    assert_eq!(world.people("ed-visits").len(), 2);
+    let half = world.month("ed-visits", date(2026, 3, 18), Viewer::Everything);
+    assert_eq!(
+        (half.figures.numerator, half.figures.denominator, half.complete),
+        (2, 48, false),
+        "15 of 31 days are over"
+    );
     // One of them became a stay.
     let stays = Event {
         visit: visit("E2^SBMC"),

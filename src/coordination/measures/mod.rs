@@ -6,7 +6,7 @@
 //! | `words`, `fact`, `take` | what is kept of an event of a person: some fifty bytes |
 //! | `lens` | the definitions as they are held against facts |
 //! | `contribute` | facts of one person → what they add to the counters: a pure function |
-//! | `store`, `measures` | the counters, changed with each fact by the difference of before and after |
+//! | `store`, `counting` | the counters, changed with each fact by the difference of before and after |
 //! | `recompute` | the same counters from all facts anew: they must be equal to the byte |
 //! | `series`, `hidden` | rates of a panel by month, quarter and year, as of a date; small ones are not told |
 //! | `people` | who is behind a rate |
@@ -16,11 +16,11 @@
 //! Time never enters the counters: they are by the local date of the event that counts somebody in, and whoever asks says as of which date a window is over. Who looks after somebody
 //! is who did at that event, by the roster that was in force when it was folded; nothing is retroactive.
 mod contribute;
+mod counting;
 mod definition;
 mod fact;
 mod hidden;
 mod lens;
-mod measures;
 mod people;
 pub mod period;
 mod recompute;
@@ -31,11 +31,11 @@ mod take;
 mod words;
 
 pub use contribute::{Case, Cell, Outcome, Scratch};
+pub use counting::{Changed, KEPT_MS, Measures, TABLES, Updated, Viewer};
 pub use definition::{Clock, Definition, Options, Rate, Span0};
 pub use fact::{FACTS_MAX, Fact, Facts};
 pub use hidden::{SMALL, Shown, Span, spans};
 pub use lens::{CODE_LISTS_MAX, Lens, code_lists};
-pub use measures::{Changed, KEPT_MS, Measures, TABLES, Updated, Viewer};
 pub use people::{Page, Someone};
 pub use recompute::{Difference, check, recompute, tally};
 pub use render::{Report, measure, report, report_id};

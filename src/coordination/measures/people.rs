@@ -1,6 +1,6 @@
-//! Who is behind a rate: people for whom it has not happened in time, by the day on which they were counted in.
+//! Who is behind a rate, by the day on which they were counted in: people for whom it has not happened in time, or, where fewer are better, for whom it has.
 use super::contribute::{Outcome, Scratch};
-use super::measures::Cleared;
+use super::counting::Cleared;
 use super::period::first_day;
 use super::series::{Reader, Wanted};
 use super::words::Sort;
@@ -8,19 +8,27 @@ use crate::coordination::PersonKey;
 use crate::coordination::store::Error;
 use rusqlite::{Connection, params};
 
+/// The labels of what closed it, where that is told.
+fn shown(closed_ms: Option<i64>, labels: u64) -> u64 {
+    if closed_ms.is_some() { labels } else { 0 }
+}
+
 /// Rows that are looked at for one page: those whom the viewer may not know of are passed over.
 const LOOKED_MAX: usize = 5_000;
+
+/// Behind which day and person there may be more.
+pub type Next = Option<(i32, PersonKey)>;
 
 /// Which of them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Page {
     /// Behind this day and person.
-    pub after: Option<(i32, PersonKey)>,
+    pub after: Next,
     /// At most so many.
     pub most: usize,
 }
 
-/// Somebody who was counted in and is not in the numerator.
+/// Somebody who is behind a rate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Someone {
     /// Who.
@@ -33,9 +41,9 @@ pub struct Someone {
     pub facility: String,
     /// The last day on which it is in time.
     pub due_day: i32,
-    /// Missing or late.
+    /// What became of it.
     pub outcome: Outcome,
-    /// When it came late.
+    /// When it came.
     pub closed_ms: Option<i64>,
     /// Labels of what counted them in: those that tell so, and all.
     pub labels: (Vec<String>, Vec<String>),
@@ -51,7 +59,7 @@ impl Reader {
         connection: &Connection,
         wanted: &Wanted<'_>,
         page: Page,
-    ) -> Result<(Vec<Someone>, Option<(i32, PersonKey)>), Error> {
+    ) -> Result<(Vec<Someone>, Next), Error> {
         let Some(panel) = self.words.find(Sort::Panel, wanted.panel) else { return Ok((Vec::new(), None)) };
         let sql = "SELECT day, person FROM measure_case
                    WHERE panel = ?1 AND measure = ?2 AND day <= ?4 AND (day, person) > (?3, ?5) ORDER BY day, person LIMIT ?6";
@@ -95,24 +103,30 @@ impl Reader {
         }
         let cleared = Cleared::of(wanted.viewer, self.lens.labels());
         let panel = self.words.find(Sort::Panel, wanted.panel).unwrap_or_default();
-        let days = self.definitions().get(wanted.measure).map_or(0, super::Definition::days);
+        let Some(definition) = self.definitions().get(wanted.measure) else { return Ok(()) };
         self.lens.cases(scratch, |case| {
             let cell = case.cell;
-            let is = cell.measure as usize == wanted.measure && cell.day == day && cell.outcome.is_open();
+            let is = cell.measure as usize == wanted.measure && cell.day == day && definition.lists(cell.outcome);
             if !is || !self.lens.panels(case.panels).contains(&panel) || !cleared.covers(cell.labels) {
                 return;
             }
-            // That it came late may be a secret of its own.
+            // That it happened may be a secret of its own.
+            if cell.outcome.is_met() && !cleared.covers(cell.closed) {
+                return;
+            }
             let closed_ms = case.closed_ms.filter(|_| cleared.covers(cell.closed));
             found.push(Someone {
                 person,
                 day,
                 at_ms: case.at_ms,
                 facility: self.words.text(cell.facility).to_owned(),
-                due_day: day.saturating_add(days),
+                due_day: day.saturating_add(definition.days()),
                 outcome: if closed_ms.is_some() { cell.outcome } else { Outcome::Missing },
                 closed_ms,
-                labels: (self.names(cell.labels.0), self.names(cell.labels.1)),
+                labels: (
+                    self.names(cell.labels.0 | shown(closed_ms, cell.closed.0)),
+                    self.names(cell.labels.1 | shown(closed_ms, cell.closed.1)),
+                ),
             });
         });
         Ok(())

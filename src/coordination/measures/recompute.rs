@@ -7,7 +7,7 @@ use crate::coordination::store::Error;
 use rusqlite::Connection;
 
 /// Changes that are kept before they are written.
-const CHUNK: usize = 200_000;
+const CHUNK: usize = 1_000_000;
 
 /// A table in which counters and facts differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub fn recompute(connection: &Connection, lens: &Lens, schema: &str) -> Result<u
     }
     let mut counters = Counters::default();
     let count = each(connection, |person, scratch| {
-        lens.contributions(scratch, |cell| counters.add(&cell, person, 1));
+        lens.contributions(scratch, |cell| counters.add(lens.definitions(), &cell, person, 1));
         if counters.len() > CHUNK {
             counters.flush(connection, schema)?;
         }
@@ -61,20 +61,29 @@ fn each(
     mut add: impl FnMut(PersonKey, &mut Scratch) -> Result<(), Error>,
 ) -> Result<u64, Error> {
     let (mut scratch, mut count) = (Scratch::default(), 0);
-    let mut select = connection.prepare("SELECT person, facts FROM measure_fact ORDER BY person, origin")?;
+    let damaged = |_| Error::Damaged("measure_fact");
+    // Most have one row, which is read where it stands; in the order of keys each would be another page.
+    let sql = "SELECT person FROM measure_fact GROUP BY person HAVING count(*) > 1 ORDER BY person";
+    let mut select = connection.prepare(sql)?;
+    let several = select.query_map([], |row| row.get(0).map(PersonKey))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut select = connection.prepare("SELECT person, facts FROM measure_fact")?;
     let mut rows = select.query([])?;
-    let mut person: Option<PersonKey> = None;
     while let Some(row) = rows.next()? {
-        let whose = PersonKey(row.get(0)?);
-        if let Some(before) = person.replace(whose).filter(|before| *before != whose) {
-            add(before, &mut scratch)?;
+        let person = PersonKey(row.get(0)?);
+        if several.binary_search(&person).is_err() {
             scratch.facts();
+            count += scratch.more(row.get_ref(1)?.as_blob().unwrap_or_default()).map_err(damaged)?;
+            add(person, &mut scratch)?;
         }
-        let blob = row.get_ref(1)?.as_blob().unwrap_or_default();
-        count += scratch.more(blob).map_err(|_| Error::Damaged("measure_fact"))?;
     }
-    if let Some(last) = person {
-        add(last, &mut scratch)?;
+    let mut select = connection.prepare("SELECT facts FROM measure_fact WHERE person = ?1 ORDER BY origin")?;
+    for person in several {
+        scratch.facts();
+        let mut rows = select.query([person.0])?;
+        while let Some(row) = rows.next()? {
+            count += scratch.more(row.get_ref(0)?.as_blob().unwrap_or_default()).map_err(damaged)?;
+        }
+        add(person, &mut scratch)?;
     }
     Ok(count)
 }

@@ -1,8 +1,8 @@
 //! The figures of a panel by month, as of a date: what is complete, what still waits, and how much of it could be seen at all.
 use super::contribute::Outcome;
+use super::counting::{Cleared, Viewer};
 use super::definition::{Definition, Options, Rate};
 use super::lens::{Fit, Lens};
-use super::measures::{Cleared, Viewer};
 use super::period::{first_day, month_of};
 use super::words::{Sort, Words};
 use crate::coordination::Kind;
@@ -202,7 +202,11 @@ impl Reader {
         let month = |(month, mut figures): (i32, Figures)| {
             if definition.rate == Rate::PerThousand {
                 figures.numerator = figures.denominator;
-                figures.denominator = members(month);
+                // Of a month that is not over so many as its days that are.
+                let (first, next) = (first_day(month), first_day(month + 1));
+                let past = (wanted.as_of - definition.days() - first).clamp(0, next - first);
+                let part = |days: i32| u64::from(days.unsigned_abs());
+                figures.denominator = members(month) * part(past) / part(next - first).max(1);
             }
             let last_day = first_day(month + 1) - 1;
             let until = month_of((last_day + definition.days()).min(wanted.as_of)).max(month);
@@ -305,10 +309,12 @@ impl Reader {
 
 /// Which events came, by month and kind: facility, of known people, of others, with a time that cannot be.
 #[derive(Debug, Default)]
-pub struct Feeds(HashMap<(i32, u32), Vec<(u32, [u64; 3])>>);
+pub struct Feeds(HashMap<(i32, u32), Vec<Feed>>);
+
+type Feed = (u32, [u64; 3]);
 
 impl Feeds {
-    fn rows(&self, (first, last): (i32, i32), kinds: u32) -> impl Iterator<Item = &(u32, [u64; 3])> {
+    fn rows(&self, (first, last): (i32, i32), kinds: u32) -> impl Iterator<Item = &Feed> {
         let of =
             move |month: i32| (0..32_u32).filter(move |kind| kinds >> kind & 1 == 1).map(move |kind| (month, kind));
         (first..=last).flat_map(of).filter_map(|key| self.0.get(&key)).flatten()

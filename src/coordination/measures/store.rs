@@ -1,5 +1,6 @@
 //! The tables, and how what one person adds comes into the counters.
 use super::contribute::{Cell, Outcome};
+use super::definition::Definition;
 use super::period::month_of;
 use crate::coordination::{Kind, PersonKey};
 use hashbrown::HashMap;
@@ -67,7 +68,7 @@ pub(super) struct Counters {
 
 impl Counters {
     /// A cell of a person is there once more, or no more.
-    pub fn add(&mut self, cell: &Cell, person: PersonKey, by: i64) {
+    pub fn add(&mut self, definitions: &[Definition], cell: &Cell, person: PersonKey, by: i64) {
         let Cell { panel, measure, day, facility, labels, closed, outcome } = *cell;
         let key = (panel, measure, day, labels.0, labels.1, closed.0, closed.1, outcome);
         *self.days.entry(key).or_default() += by;
@@ -75,7 +76,7 @@ impl Counters {
             let key = (panel, measure, month_of(day), facility, labels.0, labels.1);
             *self.places.entry(key).or_default() += by;
         }
-        if outcome.is_open() {
+        if definitions.get(measure as usize).is_some_and(|definition| definition.lists(outcome)) {
             *self.cases.entry((panel, measure, day, person)).or_default() += by;
         }
     }

@@ -173,7 +173,7 @@ fn table(panel: &str, rates: &Rates, may_look: bool) -> Markup {
                     @for span in &rates.spans {
                         tr {
                             th scope="row" {
-                                @if may_look && !by_thousand {
+                                @if may_look {
                                     a href=(format!("/measures/{panel}/{}?from={}&to={}", definition.id, month_text(span.months.0), month_text(span.months.1))) { (span.name) }
                                 } @else { (span.name) }
                                 @if !span.complete { " " span.soft { "so far" } }

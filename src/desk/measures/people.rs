@@ -59,9 +59,9 @@ pub(in super::super) async fn page(
         p.crumbs { a href="/measures" { (TITLE) } " · " a href=(format!("/measures/{panel}#{measure}")) { (panel) } }
         h1 { (title) }
         p.soft { @if from == to { (from) } @else { (from) " to " (to) } ", as of " (date_of(behind.as_of)) "." }
-        @if everything { (standing(&exact)) }
+        @if everything && behind.definition.rate == Rate::Share { (standing(&exact)) }
         @if behind.people.is_empty() {
-            div.empty { p { "Nobody of " (panel) " is missing here." } }
+            div.empty { p { "Nobody of " (panel) " is behind it." } }
         } @else {
             (table(&session, &care, &behind))
         }
@@ -96,7 +96,7 @@ fn table(session: &Session, care: &Care, behind: &Behind) -> Markup {
                     @for one in &behind.people {
                         tr {
                             th scope="row" { (shared::person(session, &one.person, &snapshot)) }
-                            td { (standing_of(one, behind.as_of)) }
+                            td { (standing_of(behind, one)) }
                             td { (time(one.at_ms)) }
                             td { (one.facility) }
                             td { (date_of(one.due_day)) }
@@ -109,10 +109,11 @@ fn table(session: &Session, care: &Care, behind: &Behind) -> Markup {
     }
 }
 
-fn standing_of(one: &Someone, as_of: i32) -> Markup {
-    match state_of(one, as_of) {
+fn standing_of(behind: &Behind, one: &Someone) -> Markup {
+    match state_of(&behind.definition, one, behind.as_of) {
         "pending" => state(Tone::Still, "pending"),
         "late" => state(Tone::Warn, "late"),
+        "happened" => state(Tone::Still, "happened"),
         name => state(Tone::Bad, name),
     }
 }

@@ -65,6 +65,9 @@ impl Reading {
     }
 }
 
+/// Who was looked at, whether it was let through, and for what.
+type Look = (String, Result<(), Reason>, String);
+
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
@@ -278,13 +281,8 @@ impl Shared {
         })
     }
 
-    fn audit_looks(
-        &self,
-        recipient: &Recipient,
-        looks: &[(String, Result<(), Reason>, String)],
-        now_ms: i64,
-    ) -> Result<(), audit::Error> {
-        let entry = |(person, verdict, looked): &(String, Result<(), Reason>, String)| -> [u8; 16] {
+    fn audit_looks(&self, recipient: &Recipient, looks: &[Look], now_ms: i64) -> Result<(), audit::Error> {
+        let entry = |(person, verdict, looked): &Look| -> [u8; 16] {
             crate::coordination::work::telling::audit_id(&[0; 16], person, &format!("{looked}|{}", verdict.is_ok()))
         };
         let ids: Vec<_> = looks.iter().map(entry).collect();
@@ -364,9 +362,10 @@ fn member_months(snapshot: &Snapshot, panel: &str, (first, last): (i32, i32)) ->
         .collect()
 }
 
-/// What somebody's case is called: missing, late, or pending as long as it may still come in time.
-pub fn state_of(someone: &Someone, as_of: i32) -> &'static str {
+/// What somebody's case is called: missing, late, or pending as long as it may still come in time; where fewer are better, that it happened.
+pub fn state_of(definition: &Definition, someone: &Someone, as_of: i32) -> &'static str {
     match someone.outcome {
+        _ if definition.rate == Rate::PerThousand || definition.lower_is_better => "happened",
         Outcome::Missing if someone.due_day >= as_of => "pending",
         outcome => outcome.name(),
     }

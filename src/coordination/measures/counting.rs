@@ -282,7 +282,7 @@ impl Measures {
         after.sort_unstable();
         let mut changed: Vec<Changed> = Vec::new();
         let mut note = |cell: &Cell, by: i64| {
-            counters.add(cell, person, by);
+            counters.add(sight.lens.definitions(), cell, person, by);
             if cell.labels != (0, 0) || cell.closed != (0, 0) {
                 return;
             }
