@@ -15,7 +15,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// The tables, but for [`store::FACTS`], which stands where rows move with persons.
+/// The tables, but for [`super::FACTS`], which stands where rows move with persons.
 pub const TABLES: [&str; 2] = [words::TABLES, store::TABLES];
 
 /// Facts are kept for so long by the time of the journal, 26 months: two more than can be asked for.

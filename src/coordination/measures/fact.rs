@@ -94,7 +94,7 @@ pub struct Fact {
     pub seq: u64,
     /// Its place in `Kind::ALL`.
     pub kind: u8,
-    /// [`TEAM`] and the like.
+    /// `TEAM` and the like.
     pub flags: u8,
     /// When it happened, in milliseconds since 1970 (UTC).
     pub at_ms: i64,
