@@ -6,7 +6,7 @@ use crate::coordination::store::Store;
 use crate::coordination::work::setting;
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -39,26 +39,18 @@ const BUSY: Duration = Duration::from_secs(60);
 pub fn run(args: &MeasuresArgs) -> anyhow::Result<ExitCode> {
     let Some(config) = args.place.configured() else { return Ok(ExitCode::from(2)) };
     let What::Recompute { check } = args.what;
-    let (path, reader) = (Store::path(&config.data), reader(&config)?);
+    let (path, mut reader) = (Store::path(&config.data), reader(&config)?);
     if !path.exists() {
         bail!("{} is not there: nothing was counted in this data directory, or it is another one", path.display());
     }
     let flags = if check { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
     let mut connection = Connection::open_with_flags(&path, flags).with_context(|| path.display().to_string())?;
     connection.busy_timeout(BUSY)?;
-    let mut reader = reader;
-    reader.refresh(&connection)?;
-    is_of(&connection, &reader)?;
     let started = Instant::now();
-    let (count, differences) = if check {
-        // One state of it, however long it takes.
-        connection.execute_batch("BEGIN")?;
-        measures::check(&connection, reader.lens())?
-    } else {
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let count = measures::recompute(&transaction, reader.lens(), "main")?;
-        transaction.commit()?;
-        (count, Vec::new())
+    let Some((count, differences)) = measures::recount(&mut connection, &mut reader, check)? else {
+        bail!(
+            "the counters were made by other measures than this configuration has; a gateway that is started with it counts them anew"
+        );
     };
     println!("{count} facts counted in {:.1} s", started.elapsed().as_secs_f64());
     for one in &differences {
@@ -73,16 +65,4 @@ pub fn run(args: &MeasuresArgs) -> anyhow::Result<ExitCode> {
 fn reader(config: &Config) -> anyhow::Result<Reader> {
     let Some(options) = &config.coordination else { bail!("the configuration has no section [coordination]") };
     Ok(Reader::new(&options.measures, &setting(options)))
-}
-
-/// Whether the counters were made by the definitions of this configuration: others count other things.
-fn is_of(connection: &Connection, reader: &Reader) -> anyhow::Result<()> {
-    let sql = "SELECT fingerprint FROM measure_state";
-    let made_with: Option<Vec<u8>> = connection.query_row(sql, [], |row| row.get(0)).optional()?;
-    if made_with.as_deref() != Some(reader.lens().fingerprint()) {
-        bail!(
-            "the counters were made by other measures than this configuration has; a gateway that is started with it counts them anew"
-        );
-    }
-    Ok(())
 }

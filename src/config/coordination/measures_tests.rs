@@ -7,10 +7,10 @@ use crate::coordination::event::{
 use crate::coordination::loops::{self, Panel, Setting, Subject as Concerned, Tracker};
 use crate::coordination::measures::period::{day_of, parse_month};
 use crate::coordination::measures::{
-    self, Figures, Measures, Month, Observed, Outcome, Page, Reader, Subject, Viewer, Wanted,
+    self, Changed, Figures, Measures, Month, Observed, Outcome, Page, Reader, Subject, Viewer, Wanted,
 };
 use crate::coordination::{Event, Kind, Options, PersonKey};
-use crate::privacy::{Found, Labels, Set};
+use crate::privacy::{DenyAction, FieldsProfile, Found, Labels, MaxContent, Recipient, Set, Unstructured};
 use jiff::Timestamp;
 use jiff::civil::date;
 use proptest::prelude::*;
@@ -105,7 +105,7 @@ impl World {
         World { connection, tracker, measures, options, labels, seq: 0, panels: vec![PANEL], found: Found::default() }
     }
 
-    fn take(&mut self, event: &Event, person: PersonKey, others: &[PersonKey]) {
+    fn take(&mut self, event: &Event, person: PersonKey, others: &[PersonKey]) -> Vec<Changed> {
         self.seq += 1;
         let event = Event { seq: self.seq, ..event.clone() };
         let transaction = self.connection.transaction().unwrap();
@@ -116,13 +116,23 @@ impl World {
         self.measures.came(&event, true);
         self.tracker.apply(&transaction, &event, concerned).unwrap();
         let subject = Subject { panels: &self.panels, team: &team, found: self.found, labels: &self.labels };
-        self.measures.take(&transaction, &event, person, &subject).unwrap();
+        let changed = self.measures.take(&transaction, &event, person, &subject).unwrap();
         self.measures.flush(&transaction).unwrap();
         transaction.commit().unwrap();
+        changed
+    }
+
+    /// Something that carries a label as a whole.
+    fn secret(&mut self, label: &str, event: &Event) -> Vec<Changed> {
+        let set = self.labels.of(label).unwrap();
+        self.found = Found { all: set, whole: set };
+        let changed = self.take(event, MARISOL, &[]);
+        self.found = Found::default();
+        changed
     }
 
     fn all(&mut self, events: &[Event]) {
-        events.iter().for_each(|event| self.take(event, MARISOL, &[]));
+        events.iter().for_each(|event| _ = self.take(event, MARISOL, &[]));
     }
 
     pub fn reader(&self) -> Reader {
@@ -152,11 +162,15 @@ impl World {
     }
 
     fn people(&self, measure: &str) -> Vec<(PersonKey, Outcome)> {
+        self.people_of(measure, Viewer::Everything)
+    }
+
+    fn people_of(&self, measure: &str, viewer: Viewer<'_>) -> Vec<(PersonKey, Outcome)> {
         let reader = self.reader();
         let march = parse_month("2026-03").unwrap();
         let measure = reader.measure(measure).unwrap().0;
         let as_of = day_of(date(2026, 12, 1));
-        let wanted = Wanted { panel: PANEL, measure, months: (march, march), as_of, viewer: Viewer::Everything };
+        let wanted = Wanted { panel: PANEL, measure, months: (march, march), as_of, viewer };
         let (found, _) = reader.people(&self.connection, &wanted, Page { after: None, most: 50 }).unwrap();
         found.into_iter().map(|one| (one.person, one.outcome)).collect()
     }
@@ -534,6 +548,183 @@ fn what_is_not_cleared_is_not_counted() {
         (rate(&world, "engagement", Viewer::Unlabelled), rate(&world, "engagement", Viewer::Everything)),
         ((0, 1), (1, 1))
     );
+    world.is_sound();
+}
+
+/// Somebody comes back to a hospital.
+fn readmission(facility: &str, at: &str) -> Event {
+    Event { visit: visit("E99^MERCY"), class: "IMP".into(), ..now(Kind::Admission, facility, at) }
+}
+
+#[test]
+fn what_closes_in_secret_is_missing_in_rate_and_list() {
+    let mut world = World::new();
+    world.all(&[discharge()]);
+    let changed = world.secret("SUD", &practice_visit("2026-03-08T10:24:00-04:00"));
+    assert_eq!(changed, [], "nobody is told of what nobody may know");
+    let seen = |world: &World, measure: &str, viewer| {
+        let figures = world.month(measure, date(2026, 12, 1), viewer).figures;
+        (figures.numerator, figures.denominator, world.people_of(measure, viewer).len())
+    };
+    for measure in ["engagement", "visit-7", "visit-14"] {
+        assert_eq!(seen(&world, measure, Viewer::Unlabelled), (0, 1, 1), "{measure}");
+        assert_eq!(seen(&world, measure, Viewer::Everything), (1, 1, 0), "{measure}");
+    }
+    // One that everybody may know of comes later, and late: that is what they see.
+    world.all(&[practice_visit("2026-03-14T10:24:00-04:00")]);
+    assert_eq!(world.people_of("visit-7", Viewer::Unlabelled), [(MARISOL, Outcome::LateInferred)]);
+    assert_eq!(seen(&world, "visit-7", Viewer::Everything), (1, 1, 0));
+    assert_eq!(seen(&world, "visit-14", Viewer::Unlabelled), (1, 1, 0));
+    world.is_sound();
+}
+
+#[test]
+fn what_excludes_in_secret_leaves_the_case_in_as_missing() {
+    let mut world = World::new();
+    world.all(&[discharge()]);
+    let changed = world.secret("SUD", &readmission("LAKERECOV", "2026-03-08T07:30:00-04:00"));
+    assert_eq!(changed, []);
+    let seen = |world: &World, measure: &str, viewer| {
+        let figures = world.month(measure, date(2026, 12, 1), viewer).figures;
+        (figures.numerator, figures.denominator, figures.excluded, world.people_of(measure, viewer).len())
+    };
+    assert_eq!(seen(&world, "visit-7", Viewer::Unlabelled), (0, 1, 0, 1));
+    assert_eq!(seen(&world, "visit-7", Viewer::Everything), (0, 0, 1, 0));
+    assert_eq!(seen(&world, "readmission-30", Viewer::Unlabelled), (0, 1, 0, 0));
+    assert_eq!(seen(&world, "readmission-30", Viewer::Everything), (1, 1, 0, 1));
+    // Seen after that: for whoever does not know, in time.
+    world.all(&[practice_visit("2026-03-10T10:24:00-04:00")]);
+    assert_eq!(seen(&world, "visit-7", Viewer::Unlabelled), (1, 1, 0, 0));
+    assert_eq!(seen(&world, "visit-7", Viewer::Everything), (0, 0, 1, 0));
+    // An emergency that became a stay of which nobody may know is one emergency more for them.
+    let emergency = Event {
+        visit: visit("E7^SBMC"),
+        class: "EMER".into(),
+        ..now(Kind::EdVisit, "SBMC", "2026-03-20T09:00:00-04:00")
+    };
+    world.all(&[emergency]);
+    let stay = Event { visit: visit("E7^SBMC"), ..readmission("SBMC", "2026-03-20T11:00:00-04:00") };
+    assert_eq!(world.secret("SUD", &stay), []);
+    let visits = |viewer| world.month("ed-visits", date(2026, 12, 1), viewer).figures.numerator;
+    assert_eq!((visits(Viewer::Unlabelled), visits(Viewer::Everything)), (1, 0));
+    world.is_sound();
+}
+
+#[test]
+fn of_two_secrets_each_is_seen_by_who_is_cleared_for_it() {
+    let mut world = World::new();
+    let recipient = |clear: Set| Recipient {
+        id: "r".into(),
+        panels: vec![PANEL.into()],
+        purpose: "TREAT".into(),
+        topics: Vec::new(),
+        max_content: MaxContent::IdOnly,
+        clear,
+        consent_required: Set::EMPTY,
+        deny_action: DenyAction::DropElement,
+        unstructured: Unstructured::Withhold,
+        fields_profile: FieldsProfile::All,
+        token_sha256: None,
+        keys: Vec::new(),
+    };
+    let [sud, psy] = ["SUD", "PSY"].map(|name| recipient(world.labels.of(name).unwrap()));
+    world.all(&[discharge()]);
+    world.secret("SUD", &practice_visit("2026-03-08T10:24:00-04:00"));
+    world.secret("PSY", &practice_visit("2026-03-14T10:24:00-04:00"));
+    let listed = |who| world.people_of("visit-7", Viewer::Recipient(who, &world.labels));
+    assert_eq!(listed(&sud), []);
+    assert_eq!(listed(&psy), [(MARISOL, Outcome::LateInferred)]);
+    assert_eq!(world.people_of("visit-7", Viewer::Unlabelled), [(MARISOL, Outcome::Missing)]);
+    world.is_sound();
+}
+
+#[test]
+fn who_was_seen_before_she_came_back_was_seen() {
+    let mut world = World::new();
+    // Not by the care team's own word, then readmitted, then by one that names the stay.
+    let told = Event { visit: visit("V20260302001^SBMC"), ..practice_visit("2026-03-11T10:24:00-04:00") };
+    world.all(&[
+        discharge(),
+        practice_visit("2026-03-07T10:24:00-05:00"),
+        readmission("MERCY", "2026-03-09T07:30:00-04:00"),
+        told,
+    ]);
+    assert_eq!((world.rate("visit-7"), world.figures("visit-7").excluded), ((1, 1), 0));
+    world.is_sound();
+}
+
+#[test]
+fn a_death_of_which_only_the_date_is_known_excludes() {
+    let mut world = World::new();
+    world.all(&[discharge(), now(Kind::Death, "SBMC", "2026-03-05T00:00:00-05:00")]);
+    assert_eq!((world.rate("engagement"), world.figures("engagement").excluded), ((0, 0), 1));
+}
+
+#[test]
+fn hours_are_hours() {
+    let mut world = World::new();
+    // 48 hours were over at 15:20 of the day before.
+    world.all(&[discharge(), readmission("MERCY", "2026-03-08T07:30:00-04:00")]);
+    assert_eq!((world.rate("home-health-48h"), world.figures("home-health-48h").excluded), ((0, 1), 0));
+    let (reader, march) = (world.reader(), parse_month("2026-03").unwrap());
+    let measure = reader.measure("home-health-48h").unwrap().0;
+    let as_of = day_of(date(2026, 12, 1));
+    let wanted = Wanted { panel: PANEL, measure, months: (march, march), as_of, viewer: Viewer::Everything };
+    let (found, _) = reader.people(&world.connection, &wanted, Page { after: None, most: 5 }).unwrap();
+    assert_eq!(found[0].due_day, day_of(date(2026, 3, 7)));
+}
+
+#[test]
+fn scores_of_other_orders_are_of_the_same_person() {
+    let mut world = World::new();
+    // As laboratories and practices send it: an order of its own, by the code of what is observed.
+    let phq = |value: &str, order: &str, at| Event {
+        codes: vec![code("OBR-4", "LN", "44261-6", ""), code("OBX-3", "LN", "44261-6", value)],
+        referral: Some(number(order)),
+        ..now(Kind::Result, "CHFM", at)
+    };
+    world.all(&[phq("16", "O100^CHFM", "2026-03-12T09:00:00-04:00")]);
+    assert_eq!(world.rate("phq-9-remission"), (0, 1));
+    world.all(&[phq("4", "O200^CHFM", "2026-05-07T09:00:00-04:00")]);
+    assert_eq!((world.rate("phq-9-response"), world.rate("phq-9-remission")), ((1, 1), (1, 1)));
+    world.is_sound();
+}
+
+#[test]
+fn facts_of_one_message_have_one_order() {
+    let mut world = World::new();
+    let phq =
+        |value: &str, at| Event { codes: vec![code("OBX-3", "LN", "44261-6", value)], ..now(Kind::Result, "CHFM", at) };
+    world.take(&now(Kind::IdentityMerge, "SBMC", "2026-03-01T08:00:00-05:00"), MARISOL, &[OTHER]);
+    // Two groups of one message: who was two is one. Whichever is first is the beginning.
+    world.take(&phq("16", "2026-03-12T09:00:00-04:00"), OTHER, &[]);
+    world.seq -= 1;
+    world.take(&phq("12", "2026-03-14T09:00:00-04:00"), MARISOL, &[]);
+    world.is_sound();
+    world.take(&phq("4", "2026-04-12T09:00:00-04:00"), OTHER, &[]);
+    world.is_sound();
+}
+
+#[test]
+fn counting_anew_beside_a_gateway_knows_the_words_of_what_it_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.sqlite");
+    let mut world = World::at(&path);
+    world.all(&[admission()]);
+    let mut reader = world.reader();
+    let mut connection = Connection::open(&path).unwrap();
+    connection.busy_timeout(std::time::Duration::from_secs(30)).unwrap();
+    // The gateway is in the middle of a batch: a set of panels, a class and a disposition that nobody has heard of.
+    let transaction = world.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
+    let subject = Subject { panels: &["aco-lakeshore", "new"], team: &[], found: world.found, labels: &world.labels };
+    let event = Event { seq: 9, ..discharge() };
+    world.measures.take(&transaction, &event, MARISOL, &subject).unwrap();
+    world.measures.flush(&transaction).unwrap();
+    let anew = std::thread::spawn(move || measures::recount(&mut connection, &mut reader, false).unwrap());
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    transaction.commit().unwrap();
+    assert_eq!(anew.join().unwrap().unwrap().0, 2);
+    assert_eq!(world.rate("admission-notice"), (1, 1));
     world.is_sound();
 }
 

@@ -4,96 +4,16 @@
 //! ```text
 //! facts in the order of the journal, without those that were taken back
 //!   for each measure: who is counted in (open), not taken out again (void), not twice for one visit or referral
-//!     the best of what closes it: in time before late, without labels before with them, told before inferred
-//!     else excluded, where something that excludes came in the window, else missing
+//!     the first that comes in time: it is closed, or excluded; else the best of what comes late, told before inferred; else missing
+//!     and the same for whoever may not know of that, as if it had not been: list and rate are one for each of them
 //!     → one cell for each panel that the person was in at that event
 //! ```
+use super::cell::{Case, Cell, Outcome, WAYS_MAX, Ways};
 use super::definition::{Clock, Definition};
 use super::fact::{Coded, Damaged, Fact, Facts, WEAK};
-use super::lens::{Compiled, Fit, Lens, bit};
+use super::lens::{Compiled, Fit, Lens};
 use crate::coordination::Kind;
 use crate::coordination::loops::Span;
-
-/// What became of somebody who was counted in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Outcome {
-    /// Nothing so far.
-    Missing = 0,
-    /// It happened in time, and said of which visit or referral.
-    Met = 1,
-    /// It happened in time; person, provider and time fit.
-    MetInferred = 2,
-    /// It came late.
-    Late = 3,
-    /// It came late, and did not say of what.
-    LateInferred = 4,
-    /// Something else came before it could.
-    Excluded = 5,
-}
-
-impl Outcome {
-    /// Every one.
-    pub const ALL: [Outcome; 6] =
-        [Outcome::Missing, Outcome::Met, Outcome::MetInferred, Outcome::Late, Outcome::LateInferred, Outcome::Excluded];
-
-    /// The outcome of that number.
-    pub fn of(number: i64) -> Option<Outcome> {
-        Outcome::ALL.into_iter().find(|one| *one as i64 == number)
-    }
-
-    /// Its name in answers.
-    pub fn name(self) -> &'static str {
-        match self {
-            Outcome::Missing => "missing",
-            Outcome::Met | Outcome::MetInferred => "met",
-            Outcome::Late | Outcome::LateInferred => "late",
-            Outcome::Excluded => "excluded",
-        }
-    }
-
-    /// Whether it happened in time.
-    pub fn is_met(self) -> bool {
-        matches!(self, Outcome::Met | Outcome::MetInferred)
-    }
-
-    /// Whether somebody might still call.
-    pub fn is_open(self) -> bool {
-        matches!(self, Outcome::Missing | Outcome::Late | Outcome::LateInferred)
-    }
-}
-
-/// Where somebody counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Cell {
-    /// Word of the panel.
-    pub panel: u32,
-    /// Place of the definition.
-    pub measure: u32,
-    /// The date on which they were counted in, in days since 1970.
-    pub day: i32,
-    /// Word of the facility where.
-    pub facility: u32,
-    /// Labels that must be cleared to know that they were counted in; the second are all of that event, for recipients to whom an event with any of them is none.
-    pub labels: (u64, u64),
-    /// The same of what closed it.
-    pub closed: (u64, u64),
-    /// What became of it.
-    pub outcome: Outcome,
-}
-
-/// One time that somebody was counted in, for drill-down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Case {
-    /// Without its panel, which is 0.
-    pub cell: Cell,
-    /// When, in milliseconds since 1970 (UTC).
-    pub at_ms: i64,
-    /// Word of the set of panels.
-    pub panels: u32,
-    /// When what closed it came, by the clock of the measure.
-    pub closed_ms: Option<i64>,
-}
 
 /// Room that is used again from person to person.
 #[derive(Debug, Default)]
@@ -122,7 +42,17 @@ impl Scratch {
         Ok((self.facts.list.len() - before) as u64)
     }
 
-    /// In the order of the journal, and without what was taken back.
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.facts.list.len()
+    }
+
+    /// Whether one of them is of that message.
+    pub(super) fn has(&self, seq: u64) -> bool {
+        self.facts.list.iter().any(|fact| fact.seq == seq)
+    }
+
+    /// In the order of the journal, those of one message by their keys as they are read, and without what was taken back.
     fn settle(&mut self) {
         let Scratch { facts, gone, kinds } = self;
         facts.list.sort_by_key(|fact| fact.seq);
@@ -164,6 +94,9 @@ const TAKING_BACK: u32 = one(Kind::AdmissionCancelled)
     | one(Kind::AppointmentNoShow)
     | one(Kind::AppointmentChanged);
 
+/// What is left of a day at its first moment.
+const LAST_MS: i64 = 86_399_999;
+
 /// What an event of a kind takes back.
 fn taken_back(kind: u8) -> u32 {
     const BEGINS: u32 = one(Kind::Admission) | one(Kind::EdVisit) | one(Kind::OutpatientVisit);
@@ -202,21 +135,68 @@ enum Link {
     Inferred,
 }
 
-/// What closes it.
+/// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Closing {
-    late: bool,
-    link: Link,
+enum What {
+    /// It is none.
+    Void,
+    /// It was closed, late or in time.
+    Closed(bool, Link),
+    /// Something else came.
+    Excluded,
+}
+
+/// Something that came after somebody was counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Came {
+    what: What,
     labels: (u64, u64),
     at_ms: i64,
     clock_ms: i64,
 }
 
-impl Closing {
-    /// Less is better.
-    fn rank(&self) -> (bool, bool, Link, i64) {
-        (self.late, self.labels.0 != 0, self.link, self.clock_ms)
+impl Came {
+    /// Less is better: what voids, then what comes in time in its order, then what comes late.
+    fn rank(&self) -> (u8, i64, u8, i64) {
+        match self.what {
+            What::Void => (0, 0, 0, 0),
+            What::Closed(false, link) => (1, self.at_ms, link as u8, self.clock_ms),
+            What::Excluded => (1, self.at_ms, 2, 0),
+            What::Closed(true, link) => (2, 0, link as u8, self.clock_ms),
+        }
     }
+
+    fn outcome(&self) -> Outcome {
+        match self.what {
+            What::Void => Outcome::Void,
+            What::Excluded => Outcome::Excluded,
+            What::Closed(false, Link::Told) => Outcome::Met,
+            What::Closed(false, Link::Inferred) => Outcome::MetInferred,
+            What::Closed(true, Link::Told) => Outcome::Late,
+            What::Closed(true, Link::Inferred) => Outcome::LateInferred,
+        }
+    }
+}
+
+/// What became of it for each who may know more or less, and when what closed it came.
+fn ways(came: &mut [Came]) -> (Ways, [Option<i64>; WAYS_MAX]) {
+    came.sort_by_key(Came::rank);
+    let (mut ways, mut closed_ms) = (Ways::default(), [None; WAYS_MAX]);
+    for one in came.iter() {
+        let within = |other: &&Came| other.labels.0 & !one.labels.0 == 0 && other.labels.1 & !one.labels.1 == 0;
+        // In time by inference: one that says so itself is as good, for whoever may know of it.
+        let told = || came.iter().filter(|other| other.what == What::Closed(false, Link::Told)).find(within);
+        let best = if one.what == What::Closed(false, Link::Inferred) { told().unwrap_or(one) } else { one };
+        if let Some(place) = ways.push(one.labels, best.outcome())
+            && let Some(closed_ms) = closed_ms.get_mut(place)
+        {
+            *closed_ms = matches!(best.what, What::Closed(..)).then_some(best.clock_ms);
+        }
+        if one.labels == (0, 0) {
+            break;
+        }
+    }
+    (ways, closed_ms)
 }
 
 impl Lens {
@@ -263,37 +243,25 @@ impl Person<'_> {
     fn cases(&self, measure: u32, each: &mut impl FnMut(Case)) {
         // Those of now whose visit or referral may come again.
         let mut counted: Vec<(usize, i32)> = Vec::new();
+        let mut came = Vec::new();
         for (at, opener) in self.alive() {
             let fitting =
                 self.compiled.open.iter().filter_map(|fit| Some((fit, self.lens.fits(fit, opener, self.facts)?)));
             let Some((open, labels)) = fitting.min_by_key(|(_, labels)| labels.count_ones()) else { continue };
-            if self.lens.panels(opener.panels).is_empty() || self.is_again(opener, &counted) || self.is_void(opener) {
+            if self.lens.panels(opener.panels).is_empty() || self.is_again(opener, &counted) {
+                continue;
+            }
+            came.clear();
+            self.voids(opener, &mut came);
+            if came.iter().any(|one| one.labels == (0, 0)) {
                 continue;
             }
             counted.push((at, opener.day));
-            let found = self.closing(at, opener, open);
-            let excluded = self.excluded(opener, found);
-            let outcome = match (found, excluded) {
-                (_, Some(_)) => Outcome::Excluded,
-                (None, None) => Outcome::Missing,
-                (Some(Closing { late: false, link: Link::Told, .. }), _) => Outcome::Met,
-                (Some(Closing { late: false, link: Link::Inferred, .. }), _) => Outcome::MetInferred,
-                (Some(Closing { late: true, link: Link::Told, .. }), _) => Outcome::Late,
-                (Some(Closing { late: true, link: Link::Inferred, .. }), _) => Outcome::LateInferred,
-            };
-            let closed = found.filter(|_| excluded.is_none());
-            // That somebody is excluded tells of what did it.
-            let (over, all) = excluded.unwrap_or_default();
-            let cell = Cell {
-                panel: 0,
-                measure,
-                day: opener.day,
-                facility: opener.facility,
-                labels: (labels | over, opener.all | all),
-                closed: closed.map_or((0, 0), |closed| closed.labels),
-                outcome,
-            };
-            let closed_ms = closed.map(|closed| closed.clock_ms);
+            self.closings(at, opener, open, &mut came);
+            self.exclusions(opener, &mut came);
+            let (ways, closed_ms) = ways(&mut came);
+            let (day, facility) = (opener.day, opener.facility);
+            let cell = Cell { panel: 0, measure, day, facility, labels: (labels, opener.all), ways };
             each(Case { cell, at_ms: opener.at_ms, panels: opener.panels, closed_ms });
         }
     }
@@ -311,32 +279,45 @@ impl Person<'_> {
         })
     }
 
-    /// Whether something takes them out again.
-    fn is_void(&self, opener: &Fact) -> bool {
+    /// What takes them out again.
+    fn voids(&self, opener: &Fact, came: &mut Vec<Came>) {
         let void = self.compiled.void;
-        void != 0 && self.alive().any(|(_, fact)| void >> fact.kind & 1 == 1 && names(opener, fact))
+        if void == 0 {
+            return;
+        }
+        let voids = self.alive().map(|(_, fact)| fact).filter(|fact| void >> fact.kind & 1 == 1 && names(opener, fact));
+        came.extend(voids.map(|fact| Came {
+            what: What::Void,
+            labels: (fact.whole, fact.all),
+            at_ms: fact.at_ms,
+            clock_ms: fact.at_ms,
+        }));
     }
 
-    /// The labels of what excludes them: it came in the window, and before what closed it.
-    fn excluded(&self, opener: &Fact, found: Option<Closing>) -> Option<(u64, u64)> {
+    /// What excludes them: it came in the window.
+    fn exclusions(&self, opener: &Fact, came: &mut Vec<Came>) {
         let exclude = self.compiled.exclude;
         if exclude == 0 {
-            return None;
+            return;
         }
-        let until_ms = found.filter(|found| !found.late).map_or(i64::MAX, |found| found.at_ms);
-        let admission = bit(Kind::Admission);
-        let excludes = |fact: &&Fact| {
-            let other = 1 << fact.kind & admission == 0 || opener.visit == 0 || fact.visit != opener.visit;
-            let in_window = fact.day - opener.day <= self.definition.days();
-            exclude >> fact.kind & 1 == 1 && other && in_window && fact.at_ms >= opener.at_ms && fact.at_ms < until_ms
+        let in_window = |fact: &Fact| match self.definition.due.0 {
+            Span::Days(days) => fact.day - opener.day <= i32::from(days),
+            Span::Ms(ms) => fact.at_ms - opener.at_ms <= ms,
         };
-        let found = self.alive().map(|(_, fact)| fact).filter(excludes);
-        found.map(|fact| (fact.whole, fact.all)).min_by_key(|labels| (labels.0.count_ones(), labels.1.count_ones()))
+        for (_, fact) in self.alive().filter(|(_, fact)| exclude >> fact.kind & 1 == 1 && in_window(fact)) {
+            let is_death = fact.kind == Kind::Death as u8;
+            // Of a death often nobody tells more than the date; what happened on that day happened before it.
+            let begun = if is_death { fact.day >= opener.day } else { fact.at_ms >= opener.at_ms };
+            let other = fact.kind != Kind::Admission as u8 || opener.visit == 0 || fact.visit != opener.visit;
+            if begun && other {
+                let at_ms = if is_death { fact.at_ms.saturating_add(LAST_MS) } else { fact.at_ms };
+                came.push(Came { what: What::Excluded, labels: (fact.whole, fact.all), at_ms, clock_ms: fact.at_ms });
+            }
+        }
     }
 
-    /// The best of what closes it.
-    fn closing(&self, at: usize, opener: &Fact, open: &Fit) -> Option<Closing> {
-        let mut best: Option<Closing> = None;
+    /// What closes it.
+    fn closings(&self, at: usize, opener: &Fact, open: &Fit, came: &mut Vec<Came>) {
         for (place, fact) in self.alive() {
             if self.compiled.closers >> fact.kind & 1 == 0 || fact.day - opener.day > self.definition.late_days() + 1 {
                 continue;
@@ -345,16 +326,12 @@ impl Person<'_> {
                 if close.kinds >> fact.kind & 1 == 0 || (place == at && !close.same_visit) {
                     continue;
                 }
-                let Some(found) = self.closes(opener, open, fact, close, place == at) else { continue };
-                if best.is_none_or(|best| found.rank() < best.rank()) {
-                    best = Some(found);
-                }
+                came.extend(self.closes(opener, open, fact, close, place == at));
             }
         }
-        best
     }
 
-    fn closes(&self, opener: &Fact, open: &Fit, fact: &Fact, close: &Fit, itself: bool) -> Option<Closing> {
+    fn closes(&self, opener: &Fact, open: &Fit, fact: &Fact, close: &Fit, itself: bool) -> Option<Came> {
         let definition = self.definition;
         let late = self.late(opener, fact)?;
         let labels = self.lens.fits(close, fact, self.facts)?;
@@ -378,7 +355,8 @@ impl Person<'_> {
             return None;
         }
         let clock_ms = if definition.clock == Clock::Event { fact.at_ms } else { fact.received_ms };
-        Some(Closing { late, link, labels: (labels, fact.all), at_ms: fact.at_ms, clock_ms })
+        let what = What::Closed(late, link);
+        Some(Came { what, labels: (labels, fact.all), at_ms: fact.at_ms, clock_ms })
     }
 
     /// Whether it comes in time (`false`), or late; none where it is no use any more, or too early.
@@ -432,8 +410,13 @@ impl Person<'_> {
 
     /// Whether a fact is of the same, and how that is known: by the referral, the visit, the parent of the document, else by person, provider and time.
     fn link(&self, opener: &Fact, fact: &Fact, close: &Fit) -> Option<Link> {
+        // Each result has the number of an order of its own: another one is no other person.
+        let scored = opener.kind == Kind::Result as u8;
         if opener.referral.is_some() && fact.referral.is_some() {
-            return opener.referral.same(fact.referral).then_some(Link::Told);
+            let same = opener.referral.same(fact.referral);
+            if same || !scored {
+                return same.then_some(Link::Told);
+            }
         }
         if opener.visit != 0 && fact.visit != 0 {
             if opener.visit == fact.visit {
@@ -448,7 +431,7 @@ impl Person<'_> {
             return Some(Link::Told);
         }
         // What should name the visit or the referral and does not must at least be of the same people. Who refers is not who is referred to.
-        let must_share = close.same_visit || opener.referral.is_some();
+        let must_share = close.same_visit || (opener.referral.is_some() && !scored);
         let shares = || {
             let ours = named().filter(|other| !opener.referral.is_some() || other.seq != opener.seq);
             ours.flat_map(|other| self.facts.acting(other)).any(|npi| self.facts.acting(fact).contains(npi))

@@ -1,5 +1,6 @@
 //! The counters at work: each event of somebody of the rosters changes them by what the person added before and adds after.
-use super::contribute::{Cell, Scratch};
+use super::cell::{Cell, Outcome};
+use super::contribute::Scratch;
 use super::definition::Options;
 use super::fact::{FACTS_MAX, Facts};
 use super::lens::Lens;
@@ -78,6 +79,9 @@ impl Cleared {
         }
     }
 
+    /// For nothing that carries a label.
+    const NOTHING: Cleared = Cleared { bits: 0, strict: true };
+
     /// Whether what needs these labels, and carries those, may be known of.
     pub fn covers(self, (needed, carried): (u64, u64)) -> bool {
         let labels = if self.strict { carried | needed } else { needed };
@@ -155,8 +159,10 @@ impl Measures {
         let mut own = Facts::default();
         self.read(transaction, person, Some((origin, &mut own)))?;
         self.evaluate(true);
+        // Of one message, of another key of theirs: their order is that of the keys.
+        let tied = own.list.len() < self.scratch.len() && self.scratch.has(taken.fact.seq);
         own.push(taken.fact, &taken.codes, &taken.acting);
-        if bound(&mut own, event.received_ms) {
+        if bound(&mut own, event.received_ms) || tied {
             write(transaction, origin, person, &own)?;
             self.read(transaction, person, None)?;
         } else {
@@ -280,38 +286,52 @@ impl Measures {
         let Measures { sight, counters, before, after, .. } = self;
         before.sort_unstable();
         after.sort_unstable();
+        differ(before, after, |cell, by| counters.add(sight.lens.definitions(), cell, person, by));
+        let (was, is) = (known(before), known(after));
         let mut changed: Vec<Changed> = Vec::new();
-        let mut note = |cell: &Cell, by: i64| {
-            counters.add(sight.lens.definitions(), cell, person, by);
-            if cell.labels != (0, 0) || cell.closed != (0, 0) {
-                return;
-            }
-            let (panel, what) = (sight.words.text(cell.panel), (cell.measure, super::period::month_of(cell.day)));
+        differ(&was, &is, |(panel, measure, day, ..), _| {
+            let (panel, what) = (sight.words.text(*panel), (*measure, super::period::month_of(*day)));
             match changed.iter_mut().find(|one| one.panel == panel) {
                 Some(one) => _ = one.what.insert(what),
                 None => changed.push(Changed { panel: panel.to_owned(), what: [what].into() }),
             }
-        };
-        let (mut was, mut is) = (before.iter().peekable(), after.iter().peekable());
-        loop {
-            match (was.peek(), is.peek()) {
-                (None, None) => break,
-                (Some(one), Some(other)) if one == other => {
-                    was.next();
-                    is.next();
-                }
-                (Some(one), other) if other.is_none_or(|other| *one < other) => {
-                    note(one, -1);
-                    was.next();
-                }
-                (_, Some(other)) => {
-                    note(other, 1);
-                    is.next();
-                }
-                (Some(_), None) => break,
-            }
-        }
+        });
         changed
+    }
+}
+
+/// Panel, measure, day, facility and what became of it.
+type Known = (u32, u32, i32, u32, Outcome);
+
+/// What everybody may know of cells, in order.
+fn known(cells: &[Cell]) -> Vec<Known> {
+    let all = cells.iter().filter(|cell| Cleared::NOTHING.covers(cell.labels));
+    let seen = |cell: &Cell| (cell.panel, cell.measure, cell.day, cell.facility, cell.ways.seen(Cleared::NOTHING));
+    let mut known: Vec<_> = all.map(seen).filter(|one| one.4 != Outcome::Void).collect();
+    known.sort_unstable();
+    known
+}
+
+/// What is only in one of two sorted lists: -1 in the first, 1 in the second.
+fn differ<T: Ord>(before: &[T], after: &[T], mut note: impl FnMut(&T, i64)) {
+    let (mut was, mut is) = (before.iter().peekable(), after.iter().peekable());
+    loop {
+        match (was.peek(), is.peek()) {
+            (None, None) => break,
+            (Some(one), Some(other)) if one == other => {
+                was.next();
+                is.next();
+            }
+            (Some(one), other) if other.is_none_or(|other| one < other) => {
+                note(one, -1);
+                was.next();
+            }
+            (_, Some(other)) => {
+                note(other, 1);
+                is.next();
+            }
+            (Some(_), None) => break,
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! What is measured: which event counts somebody in, and what has to follow by when. Made of the configuration, checked there.
-use super::contribute::Outcome;
+use super::cell::Outcome;
 use crate::coordination::Kind;
 use crate::coordination::loops::{Pattern, Span};
 
@@ -85,7 +85,7 @@ impl Definition {
     /// Whether somebody of whom that came is behind the rate: for whom nothing has happened in time, or, where fewer are better, for whom it has.
     pub fn lists(&self, outcome: Outcome) -> bool {
         match (self.rate, self.lower_is_better) {
-            (Rate::PerThousand, _) => outcome != Outcome::Excluded,
+            (Rate::PerThousand, _) => outcome.counts(),
             (Rate::Share, true) => outcome.is_met(),
             (Rate::Share, false) => outcome.is_open(),
         }

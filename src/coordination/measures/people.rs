@@ -1,17 +1,16 @@
 //! Who is behind a rate, by the day on which they were counted in: people for whom it has not happened in time, or, where fewer are better, for whom it has.
-use super::contribute::{Outcome, Scratch};
+use super::cell::{Case, Outcome};
+use super::contribute::Scratch;
 use super::counting::Cleared;
+use super::definition::Definition;
 use super::period::first_day;
 use super::series::{Reader, Wanted};
+use super::take::day as date;
 use super::words::Sort;
 use crate::coordination::PersonKey;
+use crate::coordination::loops::Span;
 use crate::coordination::store::Error;
 use rusqlite::{Connection, params};
-
-/// The labels of what closed it, where that is told.
-fn shown(closed_ms: Option<i64>, labels: u64) -> u64 {
-    if closed_ms.is_some() { labels } else { 0 }
-}
 
 /// Rows that are looked at for one page: those whom the viewer may not know of are passed over.
 const LOOKED_MAX: usize = 5_000;
@@ -45,7 +44,7 @@ pub struct Someone {
     pub outcome: Outcome,
     /// When it came.
     pub closed_ms: Option<i64>,
-    /// Labels of what counted them in: those that tell so, and all.
+    /// Labels of what counted them in and of what became of it: those that tell so, and all.
     pub labels: (Vec<String>, Vec<String>),
 }
 
@@ -106,30 +105,41 @@ impl Reader {
         let Some(definition) = self.definitions().get(wanted.measure) else { return Ok(()) };
         self.lens.cases(scratch, |case| {
             let cell = case.cell;
-            let is = cell.measure as usize == wanted.measure && cell.day == day && definition.lists(cell.outcome);
+            let is = cell.measure as usize == wanted.measure && cell.day == day;
             if !is || !self.lens.panels(case.panels).contains(&panel) || !cleared.covers(cell.labels) {
                 return;
             }
-            // That it happened may be a secret of its own.
-            if cell.outcome.is_met() && !cleared.covers(cell.closed) {
+            // What happened may be a secret of its own: then it has not, as in the rate.
+            let place = cell.ways.place(cleared);
+            let (labels, outcome) = cell.ways.at(place);
+            if !definition.lists(outcome) {
                 return;
             }
-            let closed_ms = case.closed_ms.filter(|_| cleared.covers(cell.closed));
+            let closed_ms = place.and_then(|place| case.closed_ms.get(place).copied().flatten());
             found.push(Someone {
                 person,
                 day,
                 at_ms: case.at_ms,
                 facility: self.words.text(cell.facility).to_owned(),
-                due_day: day.saturating_add(definition.days()),
-                outcome: if closed_ms.is_some() { cell.outcome } else { Outcome::Missing },
+                due_day: self.due_day(definition, &case, wanted.panel),
+                outcome,
                 closed_ms,
-                labels: (
-                    self.names(cell.labels.0 | shown(closed_ms, cell.closed.0)),
-                    self.names(cell.labels.1 | shown(closed_ms, cell.closed.1)),
-                ),
+                labels: (self.names(cell.labels.0 | labels.0), self.names(cell.labels.1 | labels.1)),
             });
         });
         Ok(())
+    }
+
+    /// The last local date on which it is in time.
+    fn due_day(&self, definition: &Definition, case: &Case, panel: &str) -> i32 {
+        match definition.due.0 {
+            Span::Days(days) => case.cell.day.saturating_add(i32::from(days)),
+            Span::Ms(ms) => {
+                let facility = self.words.text(case.cell.facility);
+                let zone = self.lens.setting().zone(facility, &[panel.to_owned()]);
+                date(case.at_ms.saturating_add(ms), &zone)
+            }
+        }
     }
 
     /// The labels of bits; one that has no name any more has one that nobody has.

@@ -1,10 +1,11 @@
 //! The counters from all facts anew: what the counters must be, however they came to be.
 use super::contribute::Scratch;
 use super::lens::Lens;
+use super::series::Reader;
 use super::store::{COUNTERS, Counters, create};
 use crate::coordination::PersonKey;
 use crate::coordination::store::Error;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 
 /// Changes that are kept before they are written.
 const CHUNK: usize = 1_000_000;
@@ -39,6 +40,32 @@ pub fn recompute(connection: &Connection, lens: &Lens, schema: &str) -> Result<u
     })?;
     counters.flush(connection, schema)?;
     Ok(count)
+}
+
+/// Counts anew, or checks, beside a gateway that may run: words and definitions are read behind the lock, so that they are those of the facts. None where the counters were
+/// made by other measures than the reader has.
+///
+/// # Errors
+/// A database that cannot be read or written.
+pub fn recount(
+    connection: &mut Connection,
+    reader: &mut Reader,
+    is_check: bool,
+) -> Result<Option<(u64, Vec<Difference>)>, Error> {
+    let behavior = if is_check { TransactionBehavior::Deferred } else { TransactionBehavior::Immediate };
+    let transaction = connection.transaction_with_behavior(behavior)?;
+    let sql = "SELECT fingerprint FROM measure_state";
+    let made_with: Option<Vec<u8>> = transaction.query_row(sql, [], |row| row.get(0)).optional()?;
+    if made_with.as_deref() != Some(reader.lens().fingerprint()) {
+        return Ok(None);
+    }
+    reader.refresh(&transaction)?;
+    if is_check {
+        return check(&transaction, reader.lens()).map(Some);
+    }
+    let count = recompute(&transaction, reader.lens(), "main")?;
+    transaction.commit()?;
+    Ok(Some((count, Vec::new())))
 }
 
 /// Decodes and evaluates all facts and writes nothing, to see how long that takes; how many there are.

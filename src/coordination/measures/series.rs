@@ -1,5 +1,5 @@
 //! The figures of a panel by month, as of a date: what is complete, what still waits, and how much of it could be seen at all.
-use super::contribute::Outcome;
+use super::cell::{Outcome, Ways};
 use super::counting::{Cleared, Viewer};
 use super::definition::{Definition, Options, Rate};
 use super::lens::{Fit, Lens};
@@ -226,7 +226,7 @@ impl Reader {
         definition: &Definition,
         figures: &mut BTreeMap<i32, Figures>,
     ) -> rusqlite::Result<()> {
-        let sql = "SELECT day, needed, carried, closed_needed, closed_carried, outcome, count FROM measure_day
+        let sql = "SELECT day, needed, carried, ways, count FROM measure_day
                    WHERE panel = ?1 AND measure = ?2 AND day BETWEEN ?3 AND ?4";
         let mut select = connection.prepare_cached(sql)?;
         let days = (first_day(wanted.months.0), first_day(wanted.months.1 + 1) - 1);
@@ -237,17 +237,13 @@ impl Reader {
             if !cleared.covers((bits(1)?, bits(2)?)) {
                 continue;
             }
-            let mut outcome = Outcome::of(row.get(5)?).unwrap_or(Outcome::Missing);
-            if !cleared.covers((bits(3)?, bits(4)?)) {
-                // That it happened may not be known.
-                outcome = Outcome::Missing;
-            }
-            let count = row.get::<_, i64>(6)?.unsigned_abs();
+            let outcome = Ways::decode(row.get_ref(3)?.as_blob().unwrap_or_default()).seen(cleared);
+            let count = row.get::<_, i64>(4)?.unsigned_abs();
             let Some(month) = figures.get_mut(&month_of(day)) else { continue };
             let over = day.saturating_add(definition.days()) < wanted.as_of;
             let add = |to: &mut u64, is: bool| *to += if is { count } else { 0 };
-            let counts = outcome != Outcome::Excluded;
-            add(&mut month.excluded, !counts);
+            let counts = outcome.counts();
+            add(&mut month.excluded, outcome == Outcome::Excluded);
             add(&mut month.denominator, counts && over);
             add(&mut month.pending, counts && !over);
             add(&mut month.numerator, outcome.is_met() && over);

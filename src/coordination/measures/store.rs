@@ -1,5 +1,5 @@
 //! The tables, and how what one person adds comes into the counters.
-use super::contribute::{Cell, Outcome};
+use super::cell::{Cell, Ways};
 use super::definition::Definition;
 use super::period::month_of;
 use crate::coordination::{Kind, PersonKey};
@@ -18,12 +18,12 @@ CREATE TABLE IF NOT EXISTS measure_moved (origin BLOB PRIMARY KEY, person BLOB N
 CREATE TRIGGER IF NOT EXISTS measure_moves AFTER UPDATE OF person ON measure_fact WHEN old.person <> new.person
 BEGIN INSERT OR IGNORE INTO measure_moved VALUES (old.origin, old.person); END;";
 
-/// The counters, which follow from the facts: by day, by facility and month, and whom nothing has happened to yet.
+/// The counters, which follow from the facts: by day, by facility and month, and whom a rate lists for anybody.
 pub(super) const COUNTERS: [(&str, &str); 3] = [
     (
         "measure_day",
-        "(panel INTEGER, measure INTEGER, day INTEGER, needed INTEGER, carried INTEGER, closed_needed INTEGER, closed_carried INTEGER, outcome INTEGER,
-          count INTEGER NOT NULL, PRIMARY KEY (panel, measure, day, needed, carried, closed_needed, closed_carried, outcome)) STRICT, WITHOUT ROWID",
+        "(panel INTEGER, measure INTEGER, day INTEGER, needed INTEGER, carried INTEGER, ways BLOB,
+          count INTEGER NOT NULL, PRIMARY KEY (panel, measure, day, needed, carried, ways)) STRICT, WITHOUT ROWID",
     ),
     (
         "measure_place",
@@ -53,7 +53,7 @@ pub(super) fn create(connection: &Connection, schema: &str) -> rusqlite::Result<
     Ok(())
 }
 
-type DayKey = (u32, u32, i32, u64, u64, u64, u64, Outcome);
+type DayKey = (u32, u32, i32, u64, u64, Ways);
 type PlaceKey = (u32, u32, i32, u32, u64, u64);
 type CaseKey = (u32, u32, i32, PersonKey);
 
@@ -69,14 +69,12 @@ pub(super) struct Counters {
 impl Counters {
     /// A cell of a person is there once more, or no more.
     pub fn add(&mut self, definitions: &[Definition], cell: &Cell, person: PersonKey, by: i64) {
-        let Cell { panel, measure, day, facility, labels, closed, outcome } = *cell;
-        let key = (panel, measure, day, labels.0, labels.1, closed.0, closed.1, outcome);
-        *self.days.entry(key).or_default() += by;
-        if outcome != Outcome::Excluded {
-            let key = (panel, measure, month_of(day), facility, labels.0, labels.1);
-            *self.places.entry(key).or_default() += by;
-        }
-        if definitions.get(measure as usize).is_some_and(|definition| definition.lists(outcome)) {
+        let Cell { panel, measure, day, facility, labels, ways } = *cell;
+        *self.days.entry((panel, measure, day, labels.0, labels.1, ways)).or_default() += by;
+        let key = (panel, measure, month_of(day), facility, labels.0, labels.1);
+        *self.places.entry(key).or_default() += by;
+        let lists = |definition: &Definition| ways.outcomes().any(|outcome| definition.lists(outcome));
+        if definitions.get(measure as usize).is_some_and(lists) {
             *self.cases.entry((panel, measure, day, person)).or_default() += by;
         }
     }
@@ -98,10 +96,11 @@ impl Counters {
         let mut days: Vec<_> = self.days.drain().filter(|(_, by)| *by != 0).collect();
         days.sort_unstable();
         let bits = u64::cast_signed;
-        let row = |((panel, measure, day, needed, carried, closed, all, outcome), by): &(DayKey, i64)| {
-            let labels = [*needed, *carried, *closed, *all].map(bits);
+        let row = |((panel, measure, day, needed, carried, ways), by): &(DayKey, i64)| {
+            let labels = [*needed, *carried].map(bits);
             let head = [i64::from(*panel), i64::from(*measure), i64::from(*day)];
-            (*by, head.into_iter().chain(labels).chain([*outcome as i64]).map(Value::from).collect())
+            let ways = Value::from(ways.encode());
+            (*by, head.into_iter().chain(labels).map(Value::from).chain([ways]).collect())
         };
         change(connection, &format!("{schema}.measure_day"), OF_DAY, days.iter().map(row))?;
         let mut places: Vec<_> = self.places.drain().filter(|(_, by)| *by != 0).collect();
@@ -134,7 +133,7 @@ impl Counters {
 }
 
 /// How a row of each is found.
-const OF_DAY: &str = "panel = ?1 AND measure = ?2 AND day = ?3 AND needed = ?4 AND carried = ?5 AND closed_needed = ?6 AND closed_carried = ?7 AND outcome = ?8";
+const OF_DAY: &str = "panel = ?1 AND measure = ?2 AND day = ?3 AND needed = ?4 AND carried = ?5 AND ways = ?6";
 const OF_PLACE: &str = "panel = ?1 AND measure = ?2 AND month = ?3 AND facility = ?4 AND needed = ?5 AND carried = ?6";
 const OF_CASE: &str = "panel = ?1 AND measure = ?2 AND day = ?3 AND person = ?4";
 

@@ -149,8 +149,14 @@ impl Sight {
             #[expect(clippy::cast_possible_truncation, reason = "what is larger is no score")]
             let value = value(code).map(|value| (value * 1000.0).round() as i64);
             let coded = Coded { word, labels: self.bits(labels, set), value };
-            if word != 0 && !found.iter().any(|(_, known)| known.word == word) {
-                found.push((asked, coded));
+            match found.iter_mut().find(|(_, known)| known.word == word) {
+                _ if word == 0 => {}
+                // A test that is ordered by the code of what is observed says its value only there.
+                Some((_, known)) => {
+                    known.labels |= coded.labels;
+                    known.value = known.value.or(value);
+                }
+                None => found.push((asked, coded)),
             }
         }
         found.sort_by_key(|(asked, _)| !asked);
