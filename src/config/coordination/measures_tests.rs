@@ -661,6 +661,66 @@ fn a_death_of_which_only_the_date_is_known_excludes() {
 }
 
 #[test]
+fn a_number_that_comes_again_is_another_stay() {
+    let mut world = World::new();
+    let again = |kind, at| Event {
+        visit: visit("V20260302001^SBMC"),
+        class: "IMP".into(),
+        disposition: "01".into(),
+        ..now(kind, "SBMC", at)
+    };
+    world.all(&[admission(), discharge(), again(Kind::Admission, "2026-03-12T09:00:00-04:00")]);
+    assert_eq!(world.rate("readmission-30"), (1, 1));
+    world.all(&[again(Kind::Discharge, "2026-03-16T09:00:00-04:00")]);
+    assert_eq!(world.rate("readmission-30"), (1, 2));
+    world.all(&[again(Kind::DischargeCancelled, "2026-03-16T10:00:00-04:00")]);
+    assert_eq!(world.rate("readmission-30"), (1, 1), "only the second has not ended");
+    world.is_sound();
+}
+
+#[test]
+fn an_observation_that_ended_as_a_stay_is_a_readmission() {
+    let mut world = World::new();
+    let begun = Event { class: "OBSENC".into(), ..readmission("MERCY", "2026-03-18T07:30:00-04:00") };
+    world.all(&[discharge(), begun]);
+    assert_eq!(world.rate("readmission-30"), (0, 1));
+    let ended = |kind, at| Event { visit: visit("E99^MERCY"), class: "IMP".into(), ..now(kind, "MERCY", at) };
+    world.all(&[ended(Kind::Discharge, "2026-03-20T07:30:00-04:00")]);
+    assert_eq!(world.rate("readmission-30"), (1, 2));
+    world.is_sound();
+    world.all(&[ended(Kind::DischargeCancelled, "2026-03-20T08:30:00-04:00")]);
+    assert_eq!(world.rate("readmission-30"), (0, 1));
+    world.is_sound();
+}
+
+#[test]
+fn an_emergency_is_a_stay_under_another_number_too_and_is_one_again_without_it() {
+    let mut world = World::new();
+    let of = |kind, number: &str, class: &str, at| Event {
+        visit: visit(number),
+        class: class.into(),
+        ..now(kind, "SBMC", at)
+    };
+    let emergency = of(Kind::EdVisit, "E1^SBMC", "EMER", "2026-03-03T09:00:00-05:00");
+    world.all(&[emergency.clone(), of(Kind::Admission, "V9^SBMC", "IMP", "2026-03-03T14:00:00-05:00")]);
+    assert_eq!(world.rate("ed-visits").0, 0);
+    world.all(&[of(Kind::AdmissionCancelled, "V9^SBMC", "IMP", "2026-03-03T15:00:00-05:00")]);
+    assert_eq!(world.rate("ed-visits").0, 1);
+    world.is_sound();
+    // The same under one number: only the admission is taken back.
+    let mut world = World::new();
+    world.all(&[emergency, of(Kind::Admission, "E1^SBMC", "IMP", "2026-03-03T14:00:00-05:00")]);
+    assert_eq!(world.rate("ed-visits").0, 0);
+    world.all(&[of(Kind::AdmissionCancelled, "E1^SBMC", "IMP", "2026-03-03T15:00:00-05:00")]);
+    assert_eq!(world.rate("ed-visits").0, 1);
+    world.is_sound();
+    // And of the emergency itself.
+    world.all(&[of(Kind::AdmissionCancelled, "E1^SBMC", "EMER", "2026-03-03T16:00:00-05:00")]);
+    assert_eq!(world.rate("ed-visits").0, 0);
+    world.is_sound();
+}
+
+#[test]
 fn hours_are_hours() {
     let mut world = World::new();
     // 48 hours were over at 15:20 of the day before.

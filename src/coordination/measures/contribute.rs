@@ -59,23 +59,57 @@ impl Scratch {
         gone.clear();
         gone.resize(facts.list.len(), false);
         *kinds = facts.list.iter().fold(0, |all, fact| all | 1_u32.checked_shl(fact.kind.into()).unwrap_or(0));
-        if *kinds & TAKING_BACK == 0 {
-            return;
+        if *kinds & TAKING_BACK != 0 {
+            take_back(facts, gone);
         }
-        for at in 0..facts.list.len() {
-            let Some(back) = facts.list.get(at).copied() else { break };
-            let takes = taken_back(back.kind);
-            if takes == 0 {
+        end_as(facts, gone, *kinds);
+    }
+}
+
+/// Marks what was taken back.
+fn take_back(facts: &mut Facts, gone: &mut [bool]) {
+    for at in 0..facts.list.len() {
+        let Some(back) = facts.list.get(at).copied() else { break };
+        let takes = taken_back(back.kind);
+        if takes == 0 {
+            continue;
+        }
+        // From the last on: what a later begin has made another stay of the same number is not meant.
+        let mut begun_ms = i64::MIN;
+        for (earlier, gone) in facts.list.iter_mut().zip(gone.iter_mut()).take(at).rev() {
+            if *gone || !is_of(&back, earlier) {
                 continue;
             }
-            for (earlier, gone) in facts.list.iter_mut().zip(gone.iter_mut()).take(at) {
-                if !*gone && takes >> earlier.kind & 1 == 1 && is_of(&back, earlier) {
-                    if back.kind == Kind::AppointmentChanged as u8 {
-                        earlier.start = back.start;
-                    } else {
-                        *gone = true;
-                    }
+            let begins = BEGINS >> earlier.kind & 1 == 1;
+            if takes >> earlier.kind & 1 == 1 && (takes & ENDS == 0 || begun_ms <= earlier.at_ms) {
+                if back.kind == Kind::AppointmentChanged as u8 {
+                    earlier.start = back.start;
+                } else {
+                    *gone = true;
                 }
+            }
+            if begins {
+                begun_ms = begun_ms.max(earlier.at_ms);
+            }
+        }
+    }
+}
+
+/// A stay that began as an observation and ended as a stay was one all along.
+fn end_as(facts: &mut Facts, gone: &[bool], kinds: u32) {
+    facts.list.iter_mut().for_each(|fact| fact.ended_as = 0);
+    if kinds & one(Kind::Admission) == 0 || kinds & one(Kind::Discharge) == 0 {
+        return;
+    }
+    let is = |fact: &Fact, kind: Kind| fact.kind == kind as u8 && fact.visit != 0;
+    for at in 0..facts.list.len() {
+        let Some(end) = facts.list.get(at).copied() else { break };
+        if !is(&end, Kind::Discharge) || gone.get(at).copied().unwrap_or(true) {
+            continue;
+        }
+        for fact in facts.list.iter_mut().filter(|fact| is(fact, Kind::Admission) && fact.visit == end.visit) {
+            if fact.at_ms <= end.at_ms && fact.ended_as == 0 {
+                fact.ended_as = end.class;
             }
         }
     }
@@ -94,13 +128,14 @@ const TAKING_BACK: u32 = one(Kind::AdmissionCancelled)
     | one(Kind::AppointmentNoShow)
     | one(Kind::AppointmentChanged);
 
+const BEGINS: u32 = one(Kind::Admission) | one(Kind::EdVisit) | one(Kind::OutpatientVisit);
+const ENDS: u32 = one(Kind::Discharge) | one(Kind::EdDischarge);
+
 /// What is left of a day at its first moment.
 const LAST_MS: i64 = 86_399_999;
 
 /// What an event of a kind takes back.
 fn taken_back(kind: u8) -> u32 {
-    const BEGINS: u32 = one(Kind::Admission) | one(Kind::EdVisit) | one(Kind::OutpatientVisit);
-    const ENDS: u32 = one(Kind::Discharge) | one(Kind::EdDischarge);
     let is = |one: Kind| kind == one as u8;
     if is(Kind::AdmissionCancelled) {
         BEGINS | ENDS
@@ -275,7 +310,9 @@ impl Person<'_> {
             } else {
                 opener.visit != 0 && opener.visit == earlier.visit && !opener.referral.is_some()
             };
-            same || (self.definition.once && (opener.day - day).abs() <= self.definition.late_days())
+            let another = ENDS >> opener.kind & 1 == 1
+                && self.alive().any(|(_, fact)| fact.at_ms <= opener.at_ms && begins_again(earlier, fact));
+            (same && !another) || (self.definition.once && (opener.day - day).abs() <= self.definition.late_days())
         })
     }
 
@@ -285,7 +322,8 @@ impl Person<'_> {
         if void == 0 {
             return;
         }
-        let voids = self.alive().map(|(_, fact)| fact).filter(|fact| void >> fact.kind & 1 == 1 && names(opener, fact));
+        let is = |fact: &&Fact| void >> fact.kind & 1 == 1 && (names(opener, fact) || became(opener, fact));
+        let voids = self.alive().map(|(_, fact)| fact).filter(is);
         came.extend(voids.map(|fact| Came {
             what: What::Void,
             labels: (fact.whole, fact.all),
@@ -308,7 +346,7 @@ impl Person<'_> {
             let is_death = fact.kind == Kind::Death as u8;
             // Of a death often nobody tells more than the date; what happened on that day happened before it.
             let begun = if is_death { fact.day >= opener.day } else { fact.at_ms >= opener.at_ms };
-            let other = fact.kind != Kind::Admission as u8 || opener.visit == 0 || fact.visit != opener.visit;
+            let other = fact.kind != Kind::Admission as u8 || is_other(opener, fact);
             if begun && other {
                 let at_ms = if is_death { fact.at_ms.saturating_add(LAST_MS) } else { fact.at_ms };
                 came.push(Came { what: What::Excluded, labels: (fact.whole, fact.all), at_ms, clock_ms: fact.at_ms });
@@ -335,7 +373,7 @@ impl Person<'_> {
         let definition = self.definition;
         let late = self.late(opener, fact)?;
         let labels = self.lens.fits(close, fact, self.facts)?;
-        let other = (opener.visit == 0 || fact.visit != opener.visit) && fact.at_ms >= opener.at_ms && !itself;
+        let other = is_other(opener, fact) && fact.at_ms >= opener.at_ms && !itself;
         if definition.other_visit && !other {
             return None;
         }
@@ -438,6 +476,25 @@ impl Person<'_> {
         };
         (!must_share || shares()).then_some(Link::Inferred)
     }
+}
+
+/// Whether a fact begins another stay under the number of one that is over: some hospitals use them again.
+fn begins_again(ended: &Fact, fact: &Fact) -> bool {
+    let stay = ENDS >> ended.kind & 1 == 1 && BEGINS >> fact.kind & 1 == 1;
+    stay && ended.visit != 0 && fact.visit == ended.visit && fact.at_ms > ended.at_ms
+}
+
+/// Whether it is of another visit.
+fn is_other(opener: &Fact, fact: &Fact) -> bool {
+    opener.visit == 0 || fact.visit != opener.visit || begins_again(opener, fact)
+}
+
+/// Whether an emergency became a stay that has a number of its own: there, and within a day.
+fn became(opener: &Fact, fact: &Fact) -> bool {
+    opener.kind == Kind::EdVisit as u8
+        && fact.kind == Kind::Admission as u8
+        && opener.facility == fact.facility
+        && (0..=LAST_MS).contains(&(fact.at_ms - opener.at_ms))
 }
 
 /// Whether a fact names the referral or visit of an opener.

@@ -108,6 +108,8 @@ pub struct Fact {
     pub facility: u32,
     /// Class of the visit.
     pub class: u32,
+    /// Class at the end of a stay that began as something else; not kept, as it follows from other facts.
+    pub ended_as: u32,
     /// Discharge disposition.
     pub disposition: u32,
     /// MSH-9.2.

@@ -2,7 +2,10 @@
 //!
 //! A month tells a count that is 0 or at least [`SMALL`], where what is left of its whole is so too: of 30 discharges 24 visits are not told, as 6 would be missing. A quarter is told
 //! where that holds of it and of all its months together that are not; a year, of all that are told neither by themselves nor in a quarter. So what is told never depends on
-//! which months were asked for, and no sum less its parts gives one away. Counts beside a rate are told of a quarter or year only where all its months tell them.
+//! which months were asked for, and no sum less its parts gives one away; nor does a sum of what is hidden that leaves one of it fewer than three values. Counts beside a rate are told of a quarter or year only where all its months tell them.
+//!
+//! What counts is cases, not people: one who comes fifteen times is fifteen. And each measure is hidden by itself: whoever joins measures of one panel whose people are the same
+//! can work out how many were excluded, died or left of their own will, and whoever stores the answers of two days, what changed between them.
 use super::definition::Rate;
 use super::period::month_text;
 use super::series::{Figures, Month, Observed};
@@ -78,7 +81,8 @@ impl Shown {
             numerator,
             inferred: part(numerator, figures.inferred, figures.numerator),
             late: part(numerator, figures.late, figures.missed()),
-            excluded: tell(figures.excluded),
+            // Beside what is hidden it would tell it: another measure of the same people tells both together.
+            excluded: numerator.and(denominator).and_then(|_| tell(figures.excluded)),
             pending,
             pending_met: part(pending, figures.pending_met, figures.pending),
         }
@@ -131,6 +135,21 @@ pub fn spans(months: &[Month], rate: Rate) -> Vec<Span> {
     all
 }
 
+/// Whether the sum of what is hidden leaves one of it fewer than three values, by the bounds that it is known to have: three of at most ten that are thirty are ten each.
+fn is_pinned(hidden: &[&Month], count: fn(&Month) -> u64, bounds: impl Fn(&Month) -> (u64, u64)) -> bool {
+    let (mut sum, mut least, mut most) = (0, 0, 0);
+    for one in hidden {
+        let (low, high) = bounds(one);
+        (sum, least, most) = (sum + count(one), least + low, most + high);
+    }
+    hidden.iter().any(|one| {
+        let (low, high) = bounds(one);
+        let lowest = low.max(u64::saturating_sub(sum, most - high));
+        let highest = high.min(u64::saturating_sub(sum, least - low));
+        highest < lowest + 2
+    })
+}
+
 /// The whole quarters or years in a series of months.
 fn wholes(months: &[Month], length: i32) -> impl Iterator<Item = &[Month]> {
     let size = usize::try_from(length).unwrap_or(1);
@@ -144,23 +163,37 @@ fn span(whole: &[Month], told: &[Span], rate: Rate, length: i32) -> Span {
     let mut sum = Figures::default();
     whole.iter().for_each(|one| sum.add(&one.figures));
     // What is neither told by itself nor in a quarter, by what is asked of a span.
-    let rest = |is_told: fn(&Shown) -> bool| {
+    let hidden = |is_told: fn(&Shown) -> bool| -> Vec<&Month> {
         let known = |month: i32| {
             within.iter().any(|span| is_told(&span.shown) && span.months.0 <= month && month <= span.months.1)
         };
+        whole.iter().filter(|one| !known(one.month)).collect()
+    };
+    let rest = |is_told: fn(&Shown) -> bool| {
         let mut rest = Figures::default();
-        whole.iter().filter(|one| !known(one.month)).for_each(|one| rest.add(&one.figures));
+        hidden(is_told).iter().for_each(|one| rest.add(&one.figures));
         rest
     };
     let observed = whole.iter().map(|one| one.observed).reduce(Observed::and).unwrap_or(Observed::Not);
     let seen = whole.iter().all(|one| one.observed != Observed::Not);
     let own = Shown::of(&sum, rate);
     let of_rest = Shown::of(&rest(|shown| shown.denominator.is_some()), rate);
-    let denominator = own.denominator.filter(|_| of_rest.denominator.is_some());
+    let denominator = own.denominator.filter(|_| of_rest.denominator.is_some()).filter(|_| {
+        let hidden = hidden(|shown| shown.denominator.is_some());
+        rate == Rate::PerThousand || !is_pinned(&hidden, |one| one.figures.denominator, |_| (1, SMALL - 1))
+    });
     let of_rest = Shown::of(&rest(|shown| shown.numerator.is_some()), rate);
     let numerator = own
         .numerator
-        .filter(|_| denominator.is_some() && of_rest.numerator.is_some() && (seen || rate == Rate::PerThousand));
+        .filter(|_| denominator.is_some() && of_rest.numerator.is_some() && (seen || rate == Rate::PerThousand))
+        .filter(|_| {
+            let bounds = |one: &Month| match (rate, one.figures.denominator) {
+                (Rate::PerThousand, _) => (1, SMALL - 1),
+                (Rate::Share, whole) if is_small(whole) => (0, SMALL - 1),
+                (Rate::Share, whole) => (1, whole.saturating_sub(1)),
+            };
+            !is_pinned(&hidden(|shown| shown.numerator.is_some()), |one| one.figures.numerator, bounds)
+        });
     let by_month = |field: fn(&Shown) -> Option<u64>| -> Option<u64> {
         let months = within.iter().filter(|span| span.months.0 == span.months.1);
         months.map(|span| field(&span.shown)).sum()
@@ -217,7 +250,23 @@ mod tests {
         let all = told(&[(40, 20), (9, 9), (8, 2)]);
         assert_eq!(all[3], ("2026-Q1".into(), Some(57), None), "six of the 17 are missing: {all:?}");
         let all = told(&[(10, 5), (10, 5), (10, 5)]);
-        assert_eq!(all[3], ("2026-Q1".into(), Some(30), Some(15)));
+        assert_eq!(all[3], ("2026-Q1".into(), None, None), "thirty can only be ten each");
+        let all = told(&[(40, 20), (9, 9), (10, 2)]);
+        assert_eq!(all[3].1, None, "nineteen can only be nine and ten");
+        let all = told(&[(8, 5), (9, 6), (10, 5)]);
+        assert_eq!(all[3], ("2026-Q1".into(), Some(27), Some(16)));
+        // Forty, and eleven that are one each.
+        let year: Vec<_> = [(40, 20)].into_iter().chain([(1, 0); 11]).collect();
+        assert_eq!(told(&year).last().unwrap().1, None);
+    }
+
+    #[test]
+    fn what_is_excluded_is_hidden_beside_what_is() {
+        let shown = |denominator, numerator| {
+            let figures = Figures { excluded: 12, ..month(2026 * 12, denominator, numerator).figures };
+            spans(&[Month { figures, ..month(2026 * 12, 0, 0) }], Rate::Share)[0].shown.excluded
+        };
+        assert_eq!((shown(30, 15), shown(30, 24), shown(9, 3)), (Some(12), None, None));
     }
 
     #[test]
@@ -247,6 +296,25 @@ mod tests {
     }
 
     proptest! {
+        /// Of the months that a quarter hides each has at least three values that the sum allows.
+        #[test]
+        fn no_month_is_known_by_its_quarter(figures in proptest::collection::vec(0..15_u64, 3)) {
+            let all = told(&figures.iter().map(|whole| (*whole, 0)).collect::<Vec<_>>());
+            let Some(sum) = all[3].1 else { return Ok(()) };
+            let of = |at: usize| -> Vec<u64> { all[at].1.map_or_else(|| (1..=10).collect(), |told| vec![told]) };
+            let mut values = [(); 3].map(|()| std::collections::BTreeSet::new());
+            for one in of(0) {
+                for two in of(1) {
+                    for three in of(2).into_iter().filter(|three| one + two + three == sum) {
+                        [one, two, three].iter().zip(&mut values).for_each(|(value, values)| _ = values.insert(*value));
+                    }
+                }
+            }
+            for (at, values) in values.iter().enumerate() {
+                prop_assert!(all[at].1.is_some() || values.len() >= 3, "{:?}: {:?}", figures, values);
+            }
+        }
+
         /// Whatever is told of a year, its quarters and months: no set of months that is told together by differences is small.
         #[test]
         fn nothing_small_can_be_worked_out(figures in proptest::collection::vec((0..40_u64, 0..40_u64), 12)) {

@@ -208,7 +208,7 @@ impl Lens {
         let one_of = |asked: bool, list: &[u32], word: u32| !asked || list.contains(&word);
         let pattern = &fit.pattern;
         let plain = fit.kinds >> fact.kind & 1 == 1
-            && one_of(!pattern.class.is_empty(), &fit.class, fact.class)
+            && (one_of(!pattern.class.is_empty(), &fit.class, fact.class) || fit.class.contains(&fact.ended_as))
             && one_of(!pattern.disposition.is_empty(), &fit.disposition, fact.disposition)
             && !fit.disposition_not.contains(&fact.disposition)
             && one_of(!pattern.trigger.is_empty(), &fit.trigger, fact.trigger)

@@ -200,7 +200,7 @@ fn table(panel: &str, rates: &Rates, may_look: bool) -> Markup {
 fn figure(value: Option<u64>) -> Markup {
     match value {
         Some(value) => html! { (count(value)) },
-        None => html! { span.none title="Stands for one to ten people, or would give such a one away" { "<11" } },
+        None => html! { span.none title="Stands for one to ten, or would give such a one away" { "hidden" } },
     }
 }
 

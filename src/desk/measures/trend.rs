@@ -64,3 +64,15 @@ fn lines(values: &[Option<u64>]) -> Vec<Vec<(usize, u64)>> {
     all.retain(|line| line.len() > 1);
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_breaks_where_a_month_tells_nothing() {
+        let values = [Some(1), Some(2), None, Some(3), None, None, Some(4), Some(5), Some(6)];
+        assert_eq!(lines(&values), [vec![(0, 1), (1, 2)], vec![(6, 4), (7, 5), (8, 6)]]);
+        assert!(lines(&[None, Some(1), None]).is_empty());
+    }
+}
