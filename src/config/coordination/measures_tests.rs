@@ -486,6 +486,35 @@ fn what_nobody_tells_of_is_not_observable() {
 }
 
 #[test]
+fn what_tells_of_something_else_makes_nothing_observable() {
+    let mut world = World::new();
+    world.all(&[admission(), discharge()]);
+    let at = date(2026, 12, 1);
+    let observed = |world: &World, measure: &str| world.month(measure, at, Viewer::Everything).observed;
+    let radiology = Event { codes: vec![code("TXA-2", "LN", "18748-4", "")], ..summary() };
+    let clinic = Event { class: "AMB".into(), ..now(Kind::OutpatientVisit, "SBMC", "2026-03-20T09:00:00-04:00") };
+    let charge = Event { codes: vec![code("FT1-25", "C4", "99213", "")], ..reconciled() };
+    for event in [radiology, clinic, charge] {
+        world.take(&event, OTHER, &[]);
+    }
+    assert_eq!(observed(&world, "discharge-information"), Observed::Not, "a report of an X-ray is no summary");
+    assert_eq!(observed(&world, "visit-7"), Observed::Not, "no practice of theirs tells of visits");
+    assert_eq!(observed(&world, "medication-reconciliation"), Observed::Not);
+    assert_eq!(observed(&world, "engagement"), Observed::Wholly, "any visit will do");
+    // Of anybody at all.
+    world.measures.came(&summary(), false);
+    world.measures.came(&reconciled(), false);
+    world.measures.came(&practice_visit("2026-03-30T10:00:00-04:00"), false);
+    let transaction = world.connection.transaction().unwrap();
+    world.measures.flush(&transaction).unwrap();
+    transaction.commit().unwrap();
+    for measure in ["discharge-information", "visit-7", "medication-reconciliation"] {
+        assert_eq!(observed(&world, measure), Observed::Wholly, "{measure}");
+    }
+    world.is_sound();
+}
+
+#[test]
 fn strangers_count_as_unmatched() {
     let mut world = World::new();
     world.all(&[discharge()]);
@@ -972,6 +1001,10 @@ proptest! {
             world.panels = if step.again { vec![PANEL, "pcmh-chfm"] } else { vec![PANEL] };
             let sud = world.labels.of("SUD").unwrap();
             world.found = if step.late_hours > 90 { Found { all: sud, whole: sud } } else { Found::default() };
+            if step.hours % 3 == 0 {
+                // Of the message before.
+                world.seq = world.seq.saturating_sub(1);
+            }
             world.take(&happening(step), people[step.who], &others);
             if step.late_hours < 10 {
                 // The same message once more.
@@ -983,6 +1016,13 @@ proptest! {
         let options = world.options.clone();
         world.measures = Measures::open(&world.connection, &options.measures, &setting(&options)).unwrap();
         world.take(&discharge(), OTHER, &[]);
+        world.is_sound();
+        // And half of it goes by age.
+        let now_ms = ms("2026-02-01T00:00:00Z") + measures::KEPT_MS + 750 * 3_600_000;
+        let transaction = world.connection.transaction().unwrap();
+        world.measures.prune(&transaction, now_ms).unwrap();
+        world.measures.flush(&transaction).unwrap();
+        transaction.commit().unwrap();
         world.is_sound();
     }
 }

@@ -137,7 +137,11 @@ impl Measures {
         let zone = self.sight.lens.setting().zone(&event.facility, &[]);
         let day = day(event.at_ms, &zone);
         let facility = self.sight.facility(&event.facility);
-        self.counters.feed(facility, event.kind, day, (known, event.time_suspect));
+        let counts = (known, event.time_suspect);
+        self.counters.feed(facility, (event.kind, 0), day, counts);
+        for code in self.sight.asked(event) {
+            self.counters.feed(facility, (event.kind, code), day, counts);
+        }
     }
 
     /// An event of somebody, by the key that messages have for them; the panels whose counters it changed.
@@ -155,6 +159,11 @@ impl Measures {
             self.settle(transaction)?;
         }
         let Some(taken) = self.sight.fact(event, subject) else { return Ok(Vec::new()) };
+        if taken.fact.has(super::fact::TEAM) {
+            let day = taken.fact.day;
+            let team = self.sight.team();
+            self.counters.feed(taken.fact.facility, (event.kind, team), day, (true, false));
+        }
         let person = lineage::root(transaction, origin)?;
         let mut own = Facts::default();
         self.read(transaction, person, Some((origin, &mut own)))?;

@@ -248,6 +248,21 @@ impl Lens {
         facts.codes(fact).iter().filter(named).find_map(|code| code.value).map(thousandth)
     }
 
+    /// Whether an event with that code (0: any) at a facility is one by which somebody of a panel would be told: as far as its code and those who acted tell.
+    pub(super) fn would_tell(&self, fit: &Fit, (facility, code, team): (u32, u32, u32), panel: u32) -> bool {
+        let npi = |word: u32| self.places.get(word as usize).and_then(|place| place.npi.as_ref());
+        let asked = fit.loinc | fit.codes | fit.diagnosis;
+        let lists = self.in_lists.get(code as usize).copied().unwrap_or(0);
+        if asked != 0 && lists & asked == 0 {
+            return false;
+        }
+        if !fit.care_team && !fit.panel_org {
+            return true;
+        }
+        (fit.care_team && team != 0 && code == team)
+            || (fit.panel_org && npi(facility).is_some_and(|own| npi(panel) == Some(own)))
+    }
+
     /// Whether a fact is with somebody who looks after a person in these panels.
     pub(super) fn with_provider(&self, fit: &Fit, fact: &Fact, panels: &[u32]) -> bool {
         if !fit.care_team && !fit.panel_org {

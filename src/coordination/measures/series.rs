@@ -4,6 +4,7 @@ use super::counting::{Cleared, Viewer};
 use super::definition::{Definition, Options, Rate};
 use super::lens::{Fit, Lens};
 use super::period::{first_day, month_of};
+use super::take::TEAM;
 use super::words::{Sort, Words};
 use crate::coordination::Kind;
 use crate::coordination::loops::Setting;
@@ -165,15 +166,14 @@ impl Reader {
     /// # Errors
     /// A database that cannot be read.
     pub fn feeds(&self, connection: &Connection, months: (i32, i32)) -> rusqlite::Result<Feeds> {
-        let sql =
-            "SELECT month, kind, facility, known, unknown, suspect FROM measure_feed WHERE month BETWEEN ?1 AND ?2";
+        let sql = "SELECT month, kind, facility, code, known, unknown, suspect FROM measure_feed WHERE month BETWEEN ?1 AND ?2";
         let mut feeds = Feeds::default();
         let mut select = connection.prepare_cached(sql)?;
         let mut rows = select.query([months.0, months.1])?;
         while let Some(row) = rows.next()? {
             let key = (row.get::<_, i32>(0)?, row.get::<_, u32>(1)?);
-            let counts: [i64; 3] = [row.get(3)?, row.get(4)?, row.get(5)?];
-            feeds.0.entry(key).or_default().push((row.get(2)?, counts.map(i64::unsigned_abs)));
+            let counts: [i64; 3] = [row.get(4)?, row.get(5)?, row.get(6)?];
+            feeds.0.entry(key).or_default().push(((row.get(2)?, row.get(3)?), counts.map(i64::unsigned_abs)));
         }
         Ok(feeds)
     }
@@ -211,7 +211,12 @@ impl Reader {
             let last_day = first_day(month + 1) - 1;
             let until = month_of((last_day + definition.days()).min(wanted.as_of)).max(month);
             let none = Vec::new();
-            let observed = self.observed(wanted.measure, feeds, (month, until), places.get(&month).unwrap_or(&none));
+            let observed = self.observed(
+                (wanted.measure, panel.unwrap_or(0)),
+                feeds,
+                (month, until),
+                places.get(&month).unwrap_or(&none),
+            );
             let events = feeds.events(&definition.kinds(), (month, until));
             let complete = last_day + definition.days() < wanted.as_of;
             Month { month, figures, observed, complete, events }
@@ -275,14 +280,23 @@ impl Reader {
         Ok(found)
     }
 
-    /// Whether what would tell of it told of anything of the kind: the facility where somebody was counted in, where it must be of the same visit; else anybody.
-    fn observed(&self, measure: usize, feeds: &Feeds, months: (i32, i32), places: &[(u32, u64)]) -> Observed {
+    /// Whether what would tell of it told of anything of the kind, with a code or with somebody that is asked for: the facility where somebody was counted in, where it must be of the same visit; else anybody.
+    fn observed(
+        &self,
+        (measure, panel): (usize, u32),
+        feeds: &Feeds,
+        months: (i32, i32),
+        places: &[(u32, u64)],
+    ) -> Observed {
         let Some(compiled) = self.lens.compiled.get(measure) else { return Observed::Not };
+        let team = self.words.find(Sort::Code, TEAM).unwrap_or(0);
         let fits = if compiled.close.is_empty() { &compiled.open } else { &compiled.close };
         let tells = |fit: &Fit, at: Option<u32>| {
             let kind = fit.pattern.facility_type.as_deref();
-            let here = |facility: u32| {
-                at.is_none_or(|at| at == facility) && (kind.is_none() || self.lens.kind_of(facility) == kind)
+            let here = |facility: u32, code: u32| {
+                at.is_none_or(|at| at == facility)
+                    && (kind.is_none() || self.lens.kind_of(facility) == kind)
+                    && self.lens.would_tell(fit, (facility, code, team), panel)
             };
             feeds.has(fit.kinds, months, here)
         };
@@ -307,7 +321,8 @@ impl Reader {
 #[derive(Debug, Default)]
 pub struct Feeds(HashMap<(i32, u32), Vec<Feed>>);
 
-type Feed = (u32, [u64; 3]);
+/// Facility and code, and how many.
+type Feed = ((u32, u32), [u64; 3]);
 
 impl Feeds {
     fn rows(&self, (first, last): (i32, i32), kinds: u32) -> impl Iterator<Item = &Feed> {
@@ -316,13 +331,14 @@ impl Feeds {
         (first..=last).flat_map(of).filter_map(|key| self.0.get(&key)).flatten()
     }
 
-    fn has(&self, kinds: u32, months: (i32, i32), here: impl Fn(u32) -> bool) -> bool {
-        self.rows(months, kinds).any(|(facility, _)| here(*facility))
+    fn has(&self, kinds: u32, months: (i32, i32), here: impl Fn(u32, u32) -> bool) -> bool {
+        self.rows(months, kinds).any(|((facility, code), _)| here(*facility, *code))
     }
 
     fn events(&self, kinds: &[Kind], months: (i32, i32)) -> (u64, u64, u64) {
         let kinds = kinds.iter().fold(0, |all, kind| all | super::lens::bit(*kind));
-        self.rows(months, kinds).fold((0, 0, 0), |(all, unknown, suspect), (_, [known, not, odd])| {
+        let any = self.rows(months, kinds).filter(|((_, code), _)| *code == 0);
+        any.fold((0, 0, 0), |(all, unknown, suspect), (_, [known, not, odd])| {
             (all + known + not, unknown + not, suspect + odd)
         })
     }

@@ -36,11 +36,11 @@ pub(super) const COUNTERS: [(&str, &str); 3] = [
     ),
 ];
 
-/// What does not follow from the facts: which events came at all, known people or not; what the counters were made with; when a panel was told of.
+/// What does not follow from the facts: which events came at all (code 0) and with which code that a measure asks for, known people or not; what the counters were made with; when a panel was told of.
 pub(super) const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS measure_feed (
-    month INTEGER, kind INTEGER, facility INTEGER, known INTEGER NOT NULL, unknown INTEGER NOT NULL, suspect INTEGER NOT NULL,
-    PRIMARY KEY (month, kind, facility)
+    month INTEGER, kind INTEGER, facility INTEGER, code INTEGER, known INTEGER NOT NULL, unknown INTEGER NOT NULL, suspect INTEGER NOT NULL,
+    PRIMARY KEY (month, kind, facility, code)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS measure_state (id INTEGER PRIMARY KEY CHECK (id = 0), fingerprint BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS measure_told (panel INTEGER PRIMARY KEY, day INTEGER NOT NULL) STRICT;";
@@ -63,7 +63,7 @@ pub(super) struct Counters {
     days: HashMap<DayKey, i64>,
     places: HashMap<PlaceKey, i64>,
     cases: HashMap<CaseKey, i64>,
-    feeds: HashMap<(u32, Kind, i32), [i64; 3]>,
+    feeds: HashMap<(u32, Kind, i32, u32), [i64; 3]>,
 }
 
 impl Counters {
@@ -79,9 +79,9 @@ impl Counters {
         }
     }
 
-    /// An event came.
-    pub fn feed(&mut self, facility: u32, kind: Kind, day: i32, (known, suspect): (bool, bool)) {
-        let counts = self.feeds.entry((facility, kind, month_of(day))).or_default();
+    /// An event came, or one with a code.
+    pub fn feed(&mut self, facility: u32, (kind, code): (Kind, u32), day: i32, (known, suspect): (bool, bool)) {
+        let counts = self.feeds.entry((facility, kind, month_of(day), code)).or_default();
         counts[usize::from(!known)] += 1;
         counts[2] += i64::from(suspect);
     }
@@ -122,11 +122,12 @@ impl Counters {
     /// Writes what came.
     pub fn flush_feeds(&mut self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
         let mut feeds: Vec<_> = self.feeds.drain().collect();
-        feeds.sort_unstable_by_key(|((facility, kind, month), _)| (*month, *kind, *facility));
-        let sql = "INSERT INTO measure_feed VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET
+        feeds.sort_unstable_by_key(|((facility, kind, month, code), _)| (*month, *kind, *facility, *code));
+        let sql = "INSERT INTO measure_feed VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE SET
                      known = known + excluded.known, unknown = unknown + excluded.unknown, suspect = suspect + excluded.suspect";
-        for ((facility, kind, month), [known, unknown, suspect]) in feeds {
-            transaction.prepare_cached(sql)?.execute(params![month, kind as i64, facility, known, unknown, suspect])?;
+        for ((facility, kind, month, code), [known, unknown, suspect]) in feeds {
+            let row = params![month, kind as i64, facility, code, known, unknown, suspect];
+            transaction.prepare_cached(sql)?.execute(row)?;
         }
         Ok(())
     }

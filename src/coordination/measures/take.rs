@@ -2,6 +2,7 @@
 use super::fact::{self, ACTING_MAX, CODES_MAX, Coded, Fact, Numbered, hash};
 use super::lens::Lens;
 use super::words::{Sort, Words};
+use crate::coordination::event::Code;
 use crate::coordination::loops::{acting, value};
 use crate::coordination::sensitivity::visit_text;
 use crate::coordination::{Event, Kind};
@@ -11,6 +12,9 @@ use jiff::tz::TimeZone;
 
 /// What longer texts stand where a code or a facility belongs is none.
 const TEXT_MAX: usize = 64;
+
+/// Stands where a code does for events with somebody of the care team. A system is written in capitals.
+pub(super) const TEAM: &str = "care-team|";
 
 /// Who an event is about, as far as measures ask.
 pub struct Subject<'a> {
@@ -54,6 +58,26 @@ impl Sight {
     /// The word of a facility.
     pub fn facility(&mut self, key: &str) -> u32 {
         self.word(Sort::Facility, key)
+    }
+
+    /// The word for what somebody of the care team did.
+    pub fn team(&mut self) -> u32 {
+        self.word(Sort::Code, TEAM)
+    }
+
+    /// The words of those codes of an event that a measure asks for, each once.
+    pub fn asked(&mut self, event: &Event) -> Vec<u32> {
+        let mut words = Vec::new();
+        for code in &event.codes {
+            let Some((sort, text)) = coded(code) else { continue };
+            if self.lens.asks_text(sort, &text) {
+                words.push(self.word(sort, &text));
+            }
+        }
+        words.sort_unstable();
+        words.dedup();
+        words.retain(|word| *word != 0);
+        words
     }
 
     fn bits(&mut self, labels: &Labels, set: Set) -> u64 {
@@ -133,13 +157,7 @@ impl Sight {
     fn codes(&mut self, event: &Event, labels: &Labels) -> Vec<Coded> {
         let mut found: Vec<(bool, Coded)> = Vec::new();
         for code in &event.codes {
-            let plain =
-                !code.code.is_empty() && code.code.len() <= 24 && code.code.bytes().all(|byte| byte.is_ascii_graphic());
-            if !plain || code.system.len() > 32 {
-                continue;
-            }
-            let sort = if code.field == "DG1-3" { Sort::Diagnosis } else { Sort::Code };
-            let text = format!("{}|{}", code.system.to_uppercase(), code.code);
+            let Some((sort, text)) = coded(code) else { continue };
             let asked = self.lens.asks_text(sort, &text);
             if event.kind == Kind::Result && !asked {
                 continue;
@@ -162,6 +180,16 @@ impl Sight {
         found.sort_by_key(|(asked, _)| !asked);
         found.into_iter().map(|(_, coded)| coded).take(CODES_MAX).collect()
     }
+}
+
+/// A code as a word; none of what is no code.
+fn coded(code: &Code) -> Option<(Sort, String)> {
+    let plain = !code.code.is_empty() && code.code.len() <= 24 && code.code.bytes().all(|byte| byte.is_ascii_graphic());
+    if !plain || code.system.len() > 32 {
+        return None;
+    }
+    let sort = if code.field == "DG1-3" { Sort::Diagnosis } else { Sort::Code };
+    Some((sort, format!("{}|{}", code.system.to_uppercase(), code.code)))
 }
 
 /// The date of a place, in days since 1970.

@@ -334,6 +334,17 @@ fn is_of(definition: &Definition, panel: &str) -> bool {
 
 /// Members of a panel on the 15th of each month, by the roster of now.
 fn member_months(snapshot: &Snapshot, panel: &str, (first, last): (i32, i32)) -> Vec<u64> {
+    let month = |date: jiff::civil::Date| i32::from(date.year()) * 12 + i32::from(date.month()) - 1;
+    let spans = snapshot.members(panel).map(|(key, one)| {
+        // The first month whose 15th lies in it, and the first behind it whose 15th does not.
+        let from = one.start.map_or(first, |start| month(start) + i32::from(start.day() > 15));
+        (key, from, one.end.map_or(last + 1, |end| month(end) + i32::from(end.day() >= 15)))
+    });
+    by_month(spans.collect(), (first, last))
+}
+
+/// How many there are in each month: each person once, whatever rows there are of them.
+fn by_month(mut spans: Vec<(PersonKey, i32, i32)>, (first, last): (i32, i32)) -> Vec<u64> {
     let mut steps = vec![0_i64; usize::try_from(last - first + 2).unwrap_or(0)];
     let mut step = |month: i32, by: i64| {
         let at = usize::try_from((month - first).clamp(0, last - first + 1)).unwrap_or(0);
@@ -341,25 +352,24 @@ fn member_months(snapshot: &Snapshot, panel: &str, (first, last): (i32, i32)) ->
             *step += by;
         }
     };
-    for (_, one) in snapshot.members(panel) {
-        let month = |date: jiff::civil::Date| i32::from(date.year()) * 12 + i32::from(date.month()) - 1;
-        // The first month whose 15th lies in it, and the first behind it whose 15th does not.
-        let from = one.start.map_or(first, |start| month(start) + i32::from(start.day() > 15));
-        let until = one.end.map_or(last + 1, |end| month(end) + i32::from(end.day() >= 15));
+    spans.sort_unstable();
+    let mut counted: Option<(PersonKey, i32)> = None;
+    for (key, from, until) in spans {
+        let known = counted.filter(|(last, _)| *last == key).map_or(i32::MIN, |(_, until)| until);
+        let from = from.max(known);
         if from < until {
             step(from, 1);
             step(until, -1);
         }
+        counted = Some((key, until.max(known)));
     }
     let mut members = 0;
     steps.pop();
-    steps
-        .iter()
-        .map(|step| {
-            members += step;
-            u64::try_from(members).unwrap_or(0)
-        })
-        .collect()
+    let so_far = steps.iter().map(|step| {
+        members += step;
+        u64::try_from(members).unwrap_or(0)
+    });
+    so_far.collect()
 }
 
 /// What somebody's case is called: missing, late, or pending as long as it may still come in time; where fewer are better, that it happened.
@@ -368,5 +378,18 @@ pub fn state_of(definition: &Definition, someone: &Someone, as_of: i32) -> &'sta
         _ if definition.rate == Rate::PerThousand || definition.lower_is_better => "happened",
         Outcome::Missing if someone.due_day >= as_of => "pending",
         outcome => outcome.name(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_member_counts_once_a_month() {
+        let [one, other] = [1, 2].map(|byte| PersonKey([byte; 16]));
+        // Two rows that overlap, one within another, and one after a gap.
+        let spans = vec![(one, 2, 4), (other, 1, 9), (one, 0, 3), (one, 5, 6), (other, 2, 3)];
+        assert_eq!(by_month(spans, (0, 6)), [1, 2, 2, 2, 1, 2, 1]);
     }
 }
