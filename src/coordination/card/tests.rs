@@ -62,6 +62,7 @@ fn what_an_update_costs() {
                     visit: "",
                     zone: &zone,
                     at_ms: 1,
+                    sent_ms: (1, 1),
                     labels: "",
                 };
                 parsing += from.elapsed().as_nanos();

@@ -54,13 +54,18 @@ impl Batch<'_> {
         let facility = events.first().map(|event| event.facility.clone());
         let facility = facility.or(silent.map(|silent| silent.facility.clone())).unwrap_or_else(sender);
         let zone = self.options.facilities.zone(&facility);
-        let sent = || reading.time(Some(reading.header()), 7, 1, zone).map(|sent| sent.ms);
-        let at_ms = events.first().map(|event| event.at_ms).or_else(sent).unwrap_or(facets.received_ms);
+        let received_ms = facets.received_ms;
+        let sent = reading.time(Some(reading.header()), 7, 1, zone);
+        // Nothing is sent after it was received.
+        let sent_ms =
+            sent.map_or((received_ms, received_ms), |sent| (sent.ms.min(received_ms), sent.last_ms.min(received_ms)));
+        let at_ms = events.first().map_or(sent_ms.0, |event| event.at_ms);
         let evn = reading.find(reading.all(), b"EVN");
         let trigger = if facets.event.is_empty() { reading.bytes(evn, 1, 1) } else { facets.event };
         let found = self.found(transaction, reading, (&facility, &visit))?;
         let text = card::settle(self.gate.labels(), found.all, found.whole);
-        let context = Context { facets, trigger, facility: &facility, visit: &visit, zone, at_ms, labels: &text };
+        let context =
+            Context { facets, trigger, facility: &facility, visit: &visit, zone, at_ms, sent_ms, labels: &text };
         let Some(told) = told(reading, &context) else { return Ok(()) };
         card::take(transaction, origin, (seq, &text), &told).map_err(Error::database)?;
         self.mark(transaction, origin, &told.visit, found)?;

@@ -172,9 +172,23 @@ fn collect(
         let Some(bundle) = shared.contents.assembled(group) else { continue };
         let labels = shared.gate.labels().names(found.all).into_iter().map(str::to_owned).collect();
         let told = paired(group, &bundle);
+        let mut bundle = bundle;
+        unstated(group, &mut bundle);
         shown.take(group, (labels, &told), release(group, found, bundle));
     }
     shown
+}
+
+/// Of a visit that is only named nobody told how it is.
+fn unstated(group: &Group, bundle: &mut Value) {
+    if group.sources.iter().any(|source| source.section == Section::Encounter) {
+        return;
+    }
+    for entry in bundle["entry"].as_array_mut().into_iter().flatten() {
+        if entry["resource"]["resourceType"] == "Encounter" {
+            entry["resource"]["status"] = "unknown".into();
+        }
+    }
 }
 
 /// The panels of a person now, with what each roster says of consent, also of whoever is one and the same.
