@@ -4,7 +4,7 @@ use super::{CARD_BYTES_MAX, Section};
 use crate::coordination::{PersonKey, lineage};
 use crate::privacy::{Labels, Set};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// To be made when the database is opened. `labels`: codes of labels parted by blanks, then `/`, then those of the event as a whole. `card_shown`: what recipients have seen of cards,
 /// so that they can read it by id.
@@ -21,6 +21,8 @@ CREATE TABLE IF NOT EXISTS card_shown (
 CREATE INDEX IF NOT EXISTS card_shown_age ON card_shown (shown_ms);";
 
 /// Rows that are forgotten at once.
+/// The key of a row that says that open entries of a section were let go of.
+const MORE: [u8; 16] = [0xff; 16];
 const FORGOTTEN_MAX: i64 = 10_000;
 /// Rows of one person that are looked at: those of as many keys of one and the same patient.
 const ROWS_MAX: i64 = 4_096;
@@ -61,6 +63,8 @@ impl std::fmt::Debug for Row {
 pub struct Card {
     /// Entries.
     pub rows: Vec<Row>,
+    /// Sections of which older entries without labels were told that are not among them.
+    pub more: BTreeSet<Section>,
 }
 
 impl Card {
@@ -91,7 +95,7 @@ impl Card {
             })
         };
         let rows = select.query_map(params![person.0, ROWS_MAX], row)?.collect::<rusqlite::Result<Vec<_>>>()?;
-        Ok(Card { rows: bounded(rows) })
+        Ok(bounded(rows))
     }
 
     /// Bytes of its bodies.
@@ -106,7 +110,8 @@ impl Card {
 }
 
 /// Of all origins: the newest of each key, and of each section the newest.
-fn bounded(mut rows: Vec<Row>) -> Vec<Row> {
+fn bounded(mut rows: Vec<Row>) -> Card {
+    let mut more: BTreeSet<Section> = rows.iter().filter(|row| row.key == MORE).map(|row| row.section).collect();
     rows.sort_by_key(|row| (std::cmp::Reverse((row.sent_ms, row.seq)), row.key));
     let mut seen = HashSet::new();
     rows.retain(|row| seen.insert((row.section, row.key)) && !row.body.is_empty());
@@ -117,11 +122,17 @@ fn bounded(mut rows: Vec<Row>) -> Vec<Row> {
     let mut taken: BTreeMap<Section, (usize, usize)> = BTreeMap::new();
     // What entries are read with comes first in the order, and is judged by them.
     let (heads, mut rows): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| row.section == Section::Head);
-    rows.retain(|row| fits(&mut taken, row));
+    rows.retain(|row| {
+        let fits = fits(&mut taken, row);
+        if !fits && row.labels.is_empty() {
+            more.insert(row.section);
+        }
+        fits
+    });
     let read_with: HashSet<[u8; 16]> = rows.iter().map(|row| row.head).collect();
     debug_assert!(rows.iter().map(|row| row.body.len()).sum::<usize>() <= CARD_BYTES_MAX);
     let heads = heads.into_iter().filter(|row| fits(&mut taken, row) || read_with.contains(&row.key));
-    heads.collect::<Vec<_>>().into_iter().chain(rows).collect()
+    Card { rows: heads.collect::<Vec<_>>().into_iter().chain(rows).collect(), more }
 }
 
 /// Whether an entry has room in its section, which it takes then.
@@ -193,22 +204,22 @@ fn bound(
     section: Section,
 ) -> rusqlite::Result<()> {
     let (count_max, bytes_max) = section.limits();
-    let sql =
-        "SELECT count(*), coalesce(sum(length(body)), 0) FROM card WHERE person = ?1 AND origin = ?2 AND section = ?3";
-    let whose = params![person.0, origin.0, section.number()];
+    let sql = "SELECT count(*), coalesce(sum(length(body)), 0) FROM card WHERE person = ?1 AND origin = ?2 AND section = ?3 AND key <> ?4";
+    let whose = params![person.0, origin.0, section.number(), MORE];
     let (count, bytes): (usize, usize) =
         transaction.prepare_cached(sql)?.query_row(whose, |row| Ok((row.get(0)?, row.get(1)?)))?;
     if count <= count_max && bytes <= bytes_max {
         return Ok(());
     }
-    let sql = "SELECT key, length(body) FROM card WHERE person = ?1 AND origin = ?2 AND section = ?3 ORDER BY at_ms DESC, seq DESC, key";
+    let sql = "SELECT key, length(body), labels = '' FROM card WHERE person = ?1 AND origin = ?2 AND section = ?3 AND key <> ?4 ORDER BY at_ms DESC, seq DESC, key";
     let mut select = transaction.prepare_cached(sql)?;
-    let rows = select.query_map(whose, |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let rows: Vec<([u8; 16], usize)> = rows.collect::<rusqlite::Result<_>>()?;
+    let rows = select.query_map(whose, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let rows: Vec<([u8; 16], usize, bool)> = rows.collect::<rusqlite::Result<_>>()?;
     let (mut count, mut bytes) = (0, 0);
     let sql = "DELETE FROM card WHERE person = ?1 AND origin = ?2 AND section = ?3 AND key = ?4";
     let mut delete = transaction.prepare_cached(sql)?;
-    for (key, length) in rows {
+    let mut is_cut = false;
+    for (key, length, is_open) in rows {
         (count, bytes) = (count + 1, bytes + length);
         if count > count_max || bytes > bytes_max {
             (count, bytes) = (count_max, bytes_max);
@@ -221,7 +232,14 @@ fn bound(
                 }
             }
             delete.execute(params![person.0, origin.0, section.number(), key])?;
+            // That there was something in secret is not told either.
+            is_cut |= is_open && length > 0 && section != Section::Head;
         }
+    }
+    if is_cut {
+        let sql = "INSERT OR IGNORE INTO card VALUES (?1, ?2, ?3, ?4, 0, 0, ?5, ?5, '', x'', 0, 1, ?5)";
+        let none = [0_u8; 16];
+        transaction.prepare_cached(sql)?.execute(params![person.0, origin.0, section.number(), MORE, none])?;
     }
     Ok(())
 }

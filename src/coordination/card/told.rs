@@ -33,6 +33,8 @@ pub(in crate::coordination) struct Context<'c> {
     pub at_ms: i64,
     /// When its sender sent it (MSH-7), at the earliest and at the latest; never after it was received.
     pub sent_ms: (i64, i64),
+    /// Its segments are not in the character set that MSH-18 names, but in UTF-8.
+    pub is_transcoded: bool,
     /// The codes of the labels that it carries, as they are written.
     pub labels: &'c str,
 }
@@ -134,13 +136,17 @@ impl<'m, 'c> Finder<'m, 'c> {
         let pd1 = reading.find(reading.all(), b"PD1");
         let pd1 = pd1.map(|pd1| reading.segment(pd1)).unwrap_or_default();
         let whole = reading.segment(pid);
+        let mut header = reading.segment(reading.header()).to_vec();
+        if self.context.is_transcoded {
+            header = in_utf8(&header, reading.separator());
+        }
         // Of what has no room that is kept by which somebody is known: up to PID-8.
         let brief = whole.iter().enumerate().filter(|(_, byte)| **byte == reading.separator()).nth(8);
         let brief = brief.and_then(|(at, _)| whole.get(..at)).unwrap_or(whole);
         let mut body = Vec::with_capacity(640);
         for (pid, pd1) in [(whole, pd1), (brief, &[])] {
             body.clear();
-            for segment in [reading.segment(reading.header()), pid, pd1] {
+            for segment in [&header[..], pid, pd1] {
                 part(&mut body, segment);
             }
             part(&mut body, &self.context.facets.plan);
@@ -378,6 +384,16 @@ fn visit(reading: Reading<'_>, who: &[u8; 16], pv1: usize) -> ([u8; 16], Vec<u8>
         out.extend_from_slice(field(number));
     }
     (key(who, &[b"PV1", reading.bytes(Some(pv1), by, 1), reading.bytes(Some(pv1), by, 4)]), out)
+}
+
+/// A header that says of itself what its message is written in by now.
+fn in_utf8(header: &[u8], separator: u8) -> Vec<u8> {
+    let mut fields: Vec<&[u8]> = header.split(|byte| *byte == separator).collect();
+    fields.resize(fields.len().max(18), b"");
+    if let Some(field) = fields.get_mut(17) {
+        *field = b"UNICODE UTF-8";
+    }
+    fields.join(&separator)
 }
 
 /// A part of a body. Longer ones than can be told make the body too long anyway.

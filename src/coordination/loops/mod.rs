@@ -28,7 +28,7 @@ pub use history::{ED_3_IN_60_DAYS, ED_4_IN_365_DAYS, ED_AFTER_STAY, HISTORY_MAX,
 pub use model::{Closed, Facts, Loop, Reference, State, Step, StepState};
 pub use outcome::{Outcome, OutcomeKind};
 pub use render::{CODES, alert, assign, communication_request, flag, task};
-pub use store::{find, of_person, worklist};
+pub use store::{find, going_on, of_person, worklist};
 pub use timers::STEPS_MAX;
 pub use waiting::{WAITING_MAX, WAITING_MS};
 

@@ -20,7 +20,7 @@ pub use card::{CONTROL_ID, Entry as CardEntry, Picture, Seen, opened, picture};
 pub use content::{ContentError, Contents, Released};
 pub use disclose::{Disclosure, ReleaseError, released};
 pub use endpoint::Endpoints;
-pub use label::label_of;
+pub use label::{label_of, state_of};
 pub use notify::Pushed;
 pub use reviewing::{DecideError, ReviewError, Reviewed, Wanted, patient_of};
 pub use rosters::{ApproveError, Became, PanelState, PanelStatus, TakeError, Write, WriteError, Written};
