@@ -25,7 +25,7 @@ pub use notify::Pushed;
 pub use reviewing::{DecideError, ReviewError, Reviewed, Wanted, patient_of};
 pub use rosters::{ApproveError, Became, PanelState, PanelStatus, TakeError, Write, WriteError, Written};
 pub use self_test::{Report, Stage, TestError, self_test};
-pub use sink::SINK;
+pub use sink::{Counts, SINK};
 
 use crate::coordination::registry::{self, Registry};
 use crate::coordination::roster::Rosters;
@@ -66,6 +66,11 @@ pub enum CareError {
     /// The client for endpoints.
     #[error("no connection to any endpoint can be made: {0}")]
     Client(#[from] reqwest::Error),
+    /// What `[coordination.sink]` says cannot be subscribed to.
+    #[error(
+        "[coordination.sink] cannot be served: its address, its credentials or the panels of its recipient cannot be used"
+    )]
+    Sink,
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
