@@ -2,7 +2,7 @@
 //!
 //! | resource | request |
 //! |---|---|
-//! | Practitioner, PractitionerRole, Organization, Location with a number | `POST` with `ifNoneExist`: a directory that the server has is left as it is |
+//! | Practitioner, Organization, Location with a number | `POST` with `ifNoneExist`: a directory that the server has is left as it is |
 //! | Encounter, of an event that is not one of the visit (a result, a document) | none: what refers to it names it by its number |
 //! | all else, the Patient too | `PUT Type/id` |
 //!
@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 /// The custom channel: `rest-hook` with this type is sent transactions.
 pub const TRANSACTION: &str = "fhir-transaction";
 /// Types that are what their number says, and of which messages tell no more than that and a name.
-const DIRECTORY: [&str; 4] = ["Practitioner", "PractitionerRole", "Organization", "Location"];
+const DIRECTORY: [&str; 3] = ["Practitioner", "Organization", "Location"];
 
 /// The transaction of an event's resources; none where there is nothing to write.
 pub fn transaction(told: &Told, resources: &[Value]) -> Option<Value> {
