@@ -106,7 +106,9 @@ fn number(kind: &str, resource: &Value) -> Option<String> {
         let is_coded = coding.into_iter().flatten().any(|coding| coding["code"] == "SS");
         is_coded || one["system"] == SOCIAL_SECURITY || one["use"] == "old"
     };
-    let all = resource["identifier"].as_array().filter(|_| DIRECTORY.contains(&kind))?;
+    // A room has its number within a ward, and so has another one.
+    let is_known = DIRECTORY.contains(&kind) && resource.get("partOf").is_none();
+    let all = resource["identifier"].as_array().filter(|_| is_known)?;
     let mut usable = all.iter().filter(|one| !is_private(one));
     let (system, value) = usable.find_map(|one| Some((one["system"].as_str()?, one["value"].as_str()?)))?;
     Some(format!("{}%7C{}", escaped(system), escaped(value)))
@@ -195,8 +197,7 @@ mod tests {
             { "system": "http://hl7.org/fhir/sid/us-npi", "value": number }] })
         };
         let (first, second) = ("6f1c0d2e-0000-5000-8000-00000000000a", "6f1c0d2e-0000-5000-8000-00000000000b");
-        let unnumbered =
-            json!({ "resourceType": "Location", "id": "6f1c0d2e-0000-5000-8000-00000000000c", "name": "4W" });
+        let unnumbered = json!({ "resourceType": "Location", "id": "6f1c0d2e-0000-5000-8000-00000000000c", "name": "412", "partOf": { "display": "4W" }, "identifier": [{ "system": "urn:sbmc", "value": "412" }] });
         let mut stay = visit("in-progress");
         stay["participant"] = json!([{ "individual": reference(first) }, { "individual": reference(second) }]);
         let all = [doctor(first, "9|1"), doctor(second, "9|1"), unnumbered, stay];
@@ -204,7 +205,7 @@ mod tests {
         let query = "identifier=http%3A%2F%2Fhl7.org%2Ffhir%2Fsid%2Fus-npi%7C9%5C%7C1";
         assert_eq!(entries[0]["request"], json!({ "method": "POST", "url": "Practitioner", "ifNoneExist": query }));
         assert!(entries[0]["resource"].get("id").is_none());
-        assert_eq!(entries[1]["request"]["method"], "PUT", "a place without a number has but its id");
+        assert_eq!(entries[1]["request"]["method"], "PUT", "a room has its number within a ward alone");
         assert_eq!(entries.len(), 3, "two of one number are one");
         for participant in entries[2]["resource"]["participant"].as_array().unwrap() {
             assert_eq!(participant["individual"]["reference"], entries[0]["fullUrl"]);
