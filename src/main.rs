@@ -36,6 +36,7 @@ enum Command {
     Replay(cli::replay::ReplayArgs),
     Journal(cli::journal::JournalArgs),
     Rosters(cli::rosters::RostersArgs),
+    Measures(cli::measures::MeasuresArgs),
     Audit(cli::audit::AuditArgs),
     Bench(cli::bench::BenchArgs),
     /// Check, list and show the mappings
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         Command::Replay(args) => cli::replay::run(args),
         Command::Journal(args) => cli::journal::run(&args),
         Command::Rosters(args) => cli::rosters::run(&args),
+        Command::Measures(args) => cli::measures::run(&args),
         Command::Audit(args) => cli::audit::run(&args),
         Command::Bench(args) => cli::bench::run(args),
         Command::Mappings(args) => cli::mappings::run(args),

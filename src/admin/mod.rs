@@ -217,6 +217,8 @@ fn endpoints(metrics_open: bool) -> Vec<Endpoint> {
         ("post", "/api/v1/codes/{id}/resend", Need::Operate, post(api::codes::resend)),
         ("post", "/api/v1/codes/{id}/dismiss", Need::Operate, post(api::codes::dismiss)),
         ("get", "/api/v1/loops", Need::Operate, get(api::loops::list)),
+        ("get", "/api/v1/panels/{id}/measures", Need::View, get(api::measures::rates)),
+        ("get", "/api/v1/panels/{id}/measures/{measure}/people", Need::Codes, get(api::measures::people)),
         ("get", "/api/v1/rosters", Need::View, get(api::rosters::list)),
         ("post", "/api/v1/rosters/reload", Need::Operate, post(api::rosters::reload)),
         ("post", "/api/v1/rosters/explain", Need::Phi, post(api::rosters::explain)),

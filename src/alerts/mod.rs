@@ -108,6 +108,8 @@ pub const EVERY: Duration = Duration::from_secs(10);
 const SETTLE_LOOKS: u32 = 6;
 /// A gateway that does not answer for so long is asked again later.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a FHIR server of ours made us give up is told for so long; it can be found for longer.
+const DAY_MS: i64 = 86_400_000;
 
 impl Alerts {
     /// Tells where `egress` lets it, and shows `open` what there is.
@@ -238,6 +240,7 @@ fn alone(health: Health, now_ms: i64) -> Moment {
         acknowledged: vec![],
         disk_free: None,
         rosters: vec![],
+        sink: None,
     }
 }
 
@@ -255,10 +258,11 @@ async fn moment(control: &Control, data: &Path, now_ms: i64) -> Option<Moment> {
         files.into_iter().filter_map(|(listener, file)| Some((listener, listeners::ends_ms(&file)?))).collect()
     });
     let certificates = read.await.unwrap_or_default();
-    let rosters = care.map(|care| care.panel_statuses(now_ms)).unwrap_or_default();
+    let rosters = care.as_ref().map(|care| care.panel_statuses(now_ms)).unwrap_or_default();
+    let sink = care.and_then(|care| care.sink_refusals(now_ms - DAY_MS));
     let acknowledged = listeners
         .iter()
         .filter_map(|listener| Some((listener.name.clone(), telemetry().acknowledgements(&listener.name)?)));
     let (acknowledged, disk_free) = (acknowledged.collect(), disk_free(data));
-    Some(Moment { now_ms, journal, listeners, routes, certificates, acknowledged, disk_free, rosters })
+    Some(Moment { now_ms, journal, listeners, routes, certificates, acknowledged, disk_free, rosters, sink })
 }

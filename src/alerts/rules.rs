@@ -14,10 +14,11 @@
 //! | `roster_held` | panel | its roster waits for somebody to approve of it |
 //! | `roster_refused` | panel | its roster cannot be used |
 //! | `roster_stale` | panel | its roster is older than `stale_after` |
+//! | `sink_refused` | `coordination-sink` | its FHIR server refuses events: some wait, or were given up within a day |
 use super::listeners::{self, Listeners};
 use super::routes::Routes;
 use crate::journal::Health;
-use crate::server::care::{PanelState, PanelStatus};
+use crate::server::care::{Counts, PanelState, PanelStatus, SINK};
 use crate::server::{JournalStatus, ListenerStatus, RouteStatus, Silence};
 use crate::telemetry::Observed;
 use std::time::Duration;
@@ -77,7 +78,7 @@ impl Default for Rules {
 }
 
 /// Every rule by its name.
-pub(super) const NAMES: [&str; 12] = [
+pub(super) const NAMES: [&str; 13] = [
     "queue_age",
     "queue_depth",
     "route_held",
@@ -90,6 +91,7 @@ pub(super) const NAMES: [&str; 12] = [
     "roster_held",
     "roster_refused",
     "roster_stale",
+    "sink_refused",
 ];
 
 /// The gateway at one moment.
@@ -106,6 +108,8 @@ pub(super) struct Moment {
     pub disk_free: Option<u64>,
     /// How rosters stand.
     pub rosters: Vec<PanelStatus>,
+    /// What the FHIR server of `[coordination.sink]` has refused.
+    pub sink: Option<Counts>,
 }
 
 /// What an alert is about; there is one at a time.
@@ -170,6 +174,13 @@ impl Watch {
             listeners::certificate(&self.rules, listener, *ends_ms, &mut found);
         }
         moment.rosters.iter().for_each(|roster| found.wrong.extend(of_roster(roster, moment.now_ms)));
+        if let Some(refused) = moment.sink.filter(|refused| *refused != Counts::default()) {
+            let Counts { waiting, given_up } = refused;
+            let text = format!(
+                "of the events for the FHIR server of [coordination.sink], {waiting} wait because it refuses them or one before them, and {given_up} were given up within a day"
+            );
+            found.wrong(key("sink_refused", SINK), waiting.saturating_add(given_up).cast_signed(), text);
+        }
         (found.wrong, found.unknown)
     }
 
@@ -273,6 +284,7 @@ mod tests {
             acknowledged: vec![],
             disk_free: Some(u64::MAX),
             rosters: vec![],
+            sink: None,
         }
     }
 
@@ -327,6 +339,16 @@ mod tests {
         assert_eq!(rules(PanelState::Accepted, None), [""; 0]);
         assert_eq!(rules(PanelState::Held, None), ["roster_held"]);
         assert_eq!(rules(PanelState::Refused, Some("old")), ["roster_refused", "roster_stale"]);
+    }
+
+    #[test]
+    fn what_a_server_of_ours_refuses_is_told() {
+        let mut watch = Watch::new(Rules::default(), 0);
+        let mut rules = |waiting, given_up| {
+            found(&mut watch, &Moment { sink: Some(Counts { waiting, given_up }), ..moment(5) }, &[]).0
+        };
+        assert_eq!(rules(0, 0), [""; 0]);
+        assert_eq!((rules(1, 0), rules(0, 1)), (vec!["sink_refused"], vec!["sink_refused"]));
     }
 
     #[test]

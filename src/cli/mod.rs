@@ -11,6 +11,7 @@ pub mod files;
 mod html;
 pub mod journal;
 pub mod mappings;
+pub mod measures;
 pub mod messages;
 mod notify;
 pub mod parse;

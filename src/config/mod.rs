@@ -152,6 +152,11 @@
 //! use = "post-discharge"            # ed-follow-up | bh-discharge | order-result | phq-9 | referral; or open = …, and steps of its own
 //! panels = ["aco-lakeshore"]        # default: all
 //!
+//! [[coordination.measure]]          # what panels are measured by, beside the fifteen that are shipped or instead of one; all keys stand with their reader
+//! use = "visit-7"                   # one of those; what stands beside it goes before what it says
+//! id = "visit-10"                   # without it, or with that of one that is shipped, it takes its place; enabled = false: there is none of that id
+//! window = ["1d", "10d"]
+//!
 //! [coordination.care_team]
 //! precedence = ["api", "roster", "rol", "pd1"]   # whose word counts for who looks after a patient
 //! route = { "role:care-manager" = { endpoint = "aco-cm", fallback = "role:pcp", then = "panel-owner" } }   # then: panel-owner | unroutable

@@ -255,6 +255,11 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Whether anything stands there; it is asked for as well.
+    pub fn is_there(&self, key: &str) -> bool {
+        self.find(key).is_some()
+    }
+
     fn place(&self, key: &str) -> Option<Range<usize>> {
         self.table.keys().find(|name| name.get_ref().as_ref() == key).map(Spanned::span)
     }

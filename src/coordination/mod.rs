@@ -9,6 +9,7 @@ pub mod event;
 pub mod fold;
 pub mod lineage;
 pub mod loops;
+pub mod measures;
 pub mod options;
 pub mod person;
 mod read;

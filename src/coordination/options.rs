@@ -17,6 +17,8 @@ pub struct Options {
     pub privacy: crate::privacy::Options,
     /// `[[coordination.loop]]`.
     pub loops: super::loops::Options,
+    /// `[[coordination.measure]]`.
+    pub measures: super::measures::Options,
     /// `[coordination.care_team]`.
     pub care_team: super::care_team::Options,
     /// `[coordination.subscriptions]`: how clients are told.

@@ -3,7 +3,7 @@
 //!
 //! All that comes of a batch of messages is written in one transaction with the cursor. Written without waiting for the disk: what a power cut takes is the newest
 //! batches with their cursor, and the same comes of them again.
-use super::{card, care_team, fold, loops, roster, subscription, work};
+use super::{card, care_team, fold, loops, measures, roster, subscription, work};
 use crate::journal::settle;
 use crate::privacy::visits;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
@@ -14,7 +14,7 @@ use std::time::Duration;
 const VERSION: i64 = 4;
 const CURSOR: &str = "CREATE TABLE IF NOT EXISTS cursor (id INTEGER PRIMARY KEY CHECK (id = 0), next INTEGER NOT NULL, last BLOB NOT NULL) STRICT;";
 /// Of every part.
-const TABLES: [&[&str]; 8] = [
+const TABLES: [&[&str]; 9] = [
     &[CURSOR],
     &fold::TABLES,
     &loops::TABLES,
@@ -23,6 +23,7 @@ const TABLES: [&[&str]; 8] = [
     &[card::TABLES],
     &[visits::TABLES],
     &work::TABLES,
+    &measures::TABLES,
 ];
 /// How long somebody else may write: commands only look.
 const BUSY: Duration = Duration::from_secs(10);

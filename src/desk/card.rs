@@ -5,13 +5,13 @@ use super::parts::{Tone, state, time};
 use super::session::Session;
 use super::shell::{self, Tab};
 use super::{Desk, people};
-use crate::admin::api::blocking;
+use crate::admin::api::{blocking, noted};
 use crate::admin::problem::Problem;
 use crate::coordination::PersonKey;
 use crate::coordination::card::Section;
 use crate::coordination::care_team::{self, Member, Team};
 use crate::coordination::loops::{self, Loop, State as LoopState};
-use crate::server::care::{CardEntry, Picture, Shared as Care, label_of, opened};
+use crate::server::care::{CardEntry, Picture, Shared as Care, label_of, opened, status_of};
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::{Html, IntoResponse as _, Response};
@@ -54,7 +54,7 @@ pub(super) async fn page(
         Ok((picture, loops, team))
     });
     let (picture, loops, team) = read.await?;
-    tracing::info!(audit = true, user = %session.who, person = %picture.id, "card read");
+    noted!(look = true, user = %session.who, person = %picture.id, "card read")?;
     let content = html! {
         (head(&care, &picture, &team))
         (open_loops(&care, &picture, &loops))
@@ -70,8 +70,7 @@ fn of_care(care: &Care, person: PersonKey) -> rusqlite::Result<(Vec<Loop>, Team)
     let memberships: Vec<_> = snapshot.memberships_at(&person, now_ms).collect();
     let members: Vec<_> = memberships.iter().map(Member::of).collect();
     let database = care.database();
-    let mut loops = loops::of_person(&database, person, LOOPS_MAX)?;
-    loops.retain(|one| matches!(one.state, LoopState::Open | LoopState::Overdue));
+    let loops = loops::going_on(&database, person, LOOPS_MAX)?;
     let team = care_team::team(&database, person, &members, now_ms, &care.options.care_team)?;
     Ok((loops, team))
 }
@@ -124,6 +123,7 @@ fn table(picture: &Picture, section: Section, title: &str) -> Markup {
     html! {
         section.card aria-label=(title) {
             h2 { (title) }
+            @if picture.more.contains(&section) { p.soft { "There are older ones that the card has no room for." } }
             @if rows.is_empty() { p.soft { "No feed told of any." } } @else {
                 div.scroll tabindex="0" role="region" aria-label=(title) {
                     table {
@@ -138,7 +138,7 @@ fn table(picture: &Picture, section: Section, title: &str) -> Markup {
 
 fn row(entry: &CardEntry, resource: Option<&Value>) -> Markup {
     let what = resource.map(label_of).unwrap_or_default();
-    let status = resource.and_then(|one| one["status"].as_str()).unwrap_or_default();
+    let status = resource.map(status_of).unwrap_or_default();
     html! {
         tr {
             th scope="row" { (what) @for label in &entry.labels { " " (state(Tone::Warn, label)) } }

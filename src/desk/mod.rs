@@ -28,6 +28,7 @@ mod letters;
 mod listener;
 mod live;
 mod loops;
+mod measures;
 mod message;
 mod messages;
 mod operate;
@@ -93,6 +94,9 @@ fn pages() -> Vec<Page> {
         ("post", "/reviews/{id}", Need::Operate, post(reviews::decide)),
         ("get", "/loops", Need::Codes, get(loops::page)),
         ("get", "/people/{id}", Need::Phi, get(card::page)),
+        ("get", "/measures", Need::View, get(measures::page)),
+        ("get", "/measures/{panel}", Need::View, get(measures::panel)),
+        ("get", "/measures/{panel}/{measure}", Need::Codes, get(measures::people)),
         ("get", "/alerts", Need::View, get(alerts::page)),
         ("get", "/audit", Need::View, get(audit::page)),
         ("post", "/audit/verify", Need::View, post(audit::verify)),

@@ -11,7 +11,9 @@ use crate::privacy::audit::{Entry, Outcome};
 use crate::privacy::{Reason, Recipient};
 use crate::server::care::{Picture, Seen, Shared as Care, picture};
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::body::Bytes;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -20,7 +22,10 @@ pub(super) async fn everything(
     State(shared): State<Arc<Shared>>,
     Extension(Who(who)): Extension<Who>,
     Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+    body: Bytes,
 ) -> Result<Resource, Problem> {
+    unlimited(query.as_deref(), &body)?;
     blocking(move || {
         let care = &shared.care;
         let recipient = recipient(care, &who)?;
@@ -29,6 +34,21 @@ pub(super) async fn everything(
         Ok(Resource::found(bundle(care.options.subscriptions.base(), &picture)))
     })
     .await
+}
+
+/// Refuses what would be a part: whoever asks for a year must not take all for it.
+pub(super) fn unlimited(query: Option<&str>, body: &[u8]) -> Result<(), Problem> {
+    const PARTS: [&str; 5] = ["start", "end", "_since", "_type", "_count"];
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let of_body = body["parameter"].as_array().into_iter().flatten().filter_map(|one| one["name"].as_str());
+    let of_query = query.unwrap_or_default().split('&').filter_map(|pair| pair.split('=').next());
+    match of_query.chain(of_body).find_map(|name| PARTS.into_iter().find(|part| *part == name)) {
+        Some(part) => {
+            let text = format!("`{part}` is not served here: all of the card is given, or nothing");
+            Err(Problem::new(StatusCode::BAD_REQUEST, "not-supported", text))
+        }
+        None => Ok(()),
+    }
 }
 
 fn bundle(base: &str, picture: &Picture) -> Value {
@@ -111,7 +131,10 @@ pub(super) fn look(
     };
     care.audit(&[entry]).map_err(|error| Problem::internal(&error))?;
     let Seen::Picture(picture) = seen else { return Err(Problem::not_found()) };
-    remember(care, recipient, &picture, now_ms).map_err(|error| Problem::internal(&error))?;
+    // It is shown all the same: what cannot be remembered can be asked for again.
+    if let Err(error) = remember(care, recipient, &picture, now_ms) {
+        tracing::warn!(%error, "what was shown of a card could not be remembered");
+    }
     Ok(*picture)
 }
 

@@ -10,6 +10,7 @@
 //! | `reading` | resources that somebody was notified of, topics, panels |
 //! | `card`, `summary` | the picture of a person: `$everything`, and as a document `$summary` |
 //! | `group` | the lists of panels, read and written |
+//! | `measures` | `Measure` and `MeasureReport` |
 //! | `steward` | `Consent` and `CareTeam`, for those who may say what patients want |
 //! | `answer` | resources and OperationOutcomes as answers |
 //!
@@ -21,6 +22,7 @@ mod binding;
 mod card;
 mod events;
 mod group;
+mod measures;
 mod reading;
 mod self_test;
 mod steward;
@@ -158,6 +160,9 @@ fn router(shared: &Arc<Shared>) -> Router {
         .route("/fhir/Basic/{id}", get(reading::basic))
         .route("/fhir/Patient/{id}/$everything", get(card::everything).post(card::everything))
         .route("/fhir/Patient/{id}/$summary", get(summary::summary).post(summary::summary))
+        .route("/fhir/Measure/{id}", get(measures::definition))
+        .route("/fhir/MeasureReport", get(measures::search))
+        .route("/fhir/MeasureReport/{id}", get(measures::read))
         .route("/fhir/{kind}/{id}", get(reading::read))
         .route_layer(from_fn_with_state(Arc::clone(shared), access::recipient));
     let stewards = Router::new()

@@ -5,13 +5,14 @@
 use super::Shared;
 use super::access::Who;
 use super::answer::{Problem, Resource, blocking};
-use super::card::{look, named, of, person};
+use super::card::{look, named, of, person, unlimited};
 use super::subscriptions::{now_ms, recipient};
 use crate::coordination::PersonKey;
 use crate::coordination::card::Section;
-use crate::server::care::{Picture, label_of};
+use crate::server::care::{Picture, label_of, status_of};
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::body::Bytes;
+use axum::extract::{Path, RawQuery, State};
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -61,7 +62,7 @@ const PARTS: [Part; 7] = [
         loinc: "30954-2",
         display: "Relevant diagnostic tests/laboratory data Narrative",
         sections: &[Section::Result],
-        remark: "The newest of each test and feed.",
+        remark: "The newest of each test and feed. Texts of reports and notes on results are not kept here.",
     },
     Part {
         title: "Encounters",
@@ -91,7 +92,10 @@ pub(super) async fn summary(
     State(shared): State<Arc<Shared>>,
     Extension(Who(who)): Extension<Who>,
     Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+    body: Bytes,
 ) -> Result<Resource, Problem> {
+    unlimited(query.as_deref(), &body)?;
     blocking(move || {
         let care = &shared.care;
         let recipient = recipient(care, &who)?;
@@ -192,6 +196,10 @@ fn section(part: &Part, picture: &Picture, known: &HashMap<(&str, &str), &Value>
         if is_plan && matches!(resource["status"].as_str(), Some("cancelled" | "noshow" | "entered-in-error")) {
             continue;
         }
+        // What was told by mistake is nobody's history.
+        if status_of(resource).split(", ").any(|state| state == "entered-in-error") {
+            continue;
+        }
         let mut told: Vec<&str> = entry.sources.iter().map(|source| source.feed.as_str()).collect();
         told.dedup();
         let told = told.join(", ");
@@ -208,13 +216,17 @@ fn section(part: &Part, picture: &Picture, known: &HashMap<(&str, &str), &Value>
     });
     if rows.is_empty() {
         // What was taken out leaves nothing by which that could be told.
-        let (code, text) =
-            if may_see { ("unavailable", "No feed told of any.") } else { ("withheld", "Not for this recipient.") };
+        let (code, text) = if may_see {
+            ("unavailable", "Nothing that may be shown here is known.")
+        } else {
+            ("withheld", "Not for this recipient.")
+        };
         section["text"] = json!({ "status": "generated", "div": div(&format!("<p>{text}</p>")) });
         section["emptyReason"] = json!({ "coding": [{ "system": EMPTY, "code": code }], "text": text });
         return section;
     }
-    section["text"] = json!({ "status": "generated", "div": div(&table(part, &rows)) });
+    let has_more = part.sections.iter().any(|section| picture.more.contains(section));
+    section["text"] = json!({ "status": "generated", "div": div(&table(part, &rows, has_more)) });
     let reference = |row: &Shown<'_>| {
         let (kind, id) = named(row.resource);
         json!({ "reference": format!("{kind}/{id}") })
@@ -231,8 +243,11 @@ struct Shown<'p> {
     told: String,
 }
 
-fn table(part: &Part, rows: &[Shown<'_>]) -> String {
+fn table(part: &Part, rows: &[Shown<'_>], has_more: bool) -> String {
     let mut out = String::new();
+    if has_more {
+        out += "<p>This is not all: there are older entries that are not shown.</p>";
+    }
     if !part.remark.is_empty() {
         out += &format!("<p>{}</p>", escaped(part.remark));
     }
@@ -242,9 +257,9 @@ fn table(part: &Part, rows: &[Shown<'_>]) -> String {
         let date = row.at_ms.map(instant).unwrap_or_default();
         let date = date.get(..10).unwrap_or_default();
         let what = label_of(row.resource);
-        let state = row.resource["status"].as_str().unwrap_or_default();
+        let state = status_of(row.resource);
         let cells =
-            [what.as_str(), state, date, row.facility, &row.told].map(|cell| format!("<td>{}</td>", escaped(cell)));
+            [what.as_str(), &state, date, row.facility, &row.told].map(|cell| format!("<td>{}</td>", escaped(cell)));
         out += &format!("<tr>{}</tr>", cells.concat());
     }
     out + "</tbody></table>"
@@ -314,11 +329,13 @@ mod tests {
     #[test]
     fn what_people_wrote_is_text_and_nothing_else() {
         assert_eq!(escaped("a<script>&\"'\u{1}\n"), "a&lt;script&gt;&amp;&quot;&#39; ");
-        let told = json!({ "resourceType": "Condition", "code": { "text": "<img onerror=x>" } });
+        let told = json!({ "resourceType": "Condition", "code": { "text": "<img onerror=x>" },
+            "clinicalStatus": { "coding": [{ "code": "active" }] }, "verificationStatus": { "coding": [{ "code": "confirmed" }] } });
         let row = Shown { resource: &told, at_ms: Some(0), facility: "A&B", told: "<b>".into() };
-        let made = table(&PARTS[2], &[row]);
+        let made = table(&PARTS[2], &[row], true);
         assert!(made.contains("&lt;img onerror=x&gt;") && made.contains("A&amp;B") && made.contains("&lt;b&gt;"));
         assert!(!made.contains("<img") && !made.contains("<b>"), "{made}");
-        assert!(made.contains("1970-01-01"));
+        assert!(made.contains("1970-01-01") && made.contains("<p>This is not all: "));
+        assert!(made.contains("<td>active, confirmed</td>"), "{made}");
     }
 }

@@ -328,7 +328,8 @@ def settled(base):
 
 def bundles(folder):
     path = folder / "handoff-data" / "bundles.ndjson"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    # What stands behind the last line break is still being written.
+    return [json.loads(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
 
 
 def main():

@@ -5,6 +5,7 @@ pub(crate) mod codes;
 pub(crate) mod letters;
 pub(crate) mod loops;
 pub(crate) mod many;
+pub(crate) mod measures;
 pub(crate) mod messages;
 mod page;
 pub(crate) mod reviews;

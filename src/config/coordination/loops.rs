@@ -150,7 +150,7 @@ fn whole(section: &Section<'_>, found: &Definition) {
 }
 
 /// A name as answers and metrics have it.
-fn name(section: &Section<'_>, text: Placed<String>) -> String {
+pub(super) fn name(section: &Section<'_>, text: Placed<String>) -> String {
     let plain = text.value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     if text.value.is_empty() || text.value.len() > 64 || !plain {
         section.document.wrong(Some(text.at), "id must be 1 to 64 letters, digits, '-', '_' or '.'");
@@ -198,7 +198,7 @@ fn step(section: Section<'_>, earlier: &[StepDefinition]) -> StepDefinition {
 }
 
 /// `due`, or `window`.
-fn time(section: &Section<'_>) -> (Option<Span>, Option<Span>) {
+pub(super) fn time(section: &Section<'_>) -> (Option<Span>, Option<Span>) {
     let (due, window) = (section.text("due"), section.texts("window"));
     let calendar = section.choice("calendar", &[("local-date", ())]);
     let (from, until) = match (due, window) {
@@ -239,13 +239,13 @@ fn between(section: &Section<'_>, window: &[Placed<String>]) -> (Option<Span>, O
     }
 }
 
-fn span(section: &Section<'_>, key: &'static str) -> Option<(Span, std::ops::Range<usize>)> {
+pub(super) fn span(section: &Section<'_>, key: &'static str) -> Option<(Span, std::ops::Range<usize>)> {
     let text = section.text(key)?;
     let parsed = parse_span(section, key, &text)?;
     Some((parsed, text.at))
 }
 
-fn parse_span(section: &Section<'_>, key: &str, text: &Placed<String>) -> Option<Span> {
+pub(super) fn parse_span(section: &Section<'_>, key: &str, text: &Placed<String>) -> Option<Span> {
     let parsed = Span::parse(&text.value);
     if parsed.is_none() {
         let form = format!("{key} must be a time such as \"2d\" (dates), \"48h\" or \"90m\"");
@@ -311,13 +311,13 @@ fn when(section: &Section<'_>, text: &Placed<String>) -> Option<At> {
 
 /// Where a pattern stands.
 #[derive(Clone, Copy, PartialEq)]
-enum Place {
+pub(super) enum Place {
     Open,
     When,
     Close,
 }
 
-fn patterns(section: &Section<'_>, key: &'static str, place: Place) -> Option<Vec<Pattern>> {
+pub(super) fn patterns(section: &Section<'_>, key: &'static str, place: Place) -> Option<Vec<Pattern>> {
     let tables = section.table_or_tables(key)?;
     if tables.is_empty() {
         section.wrong(format!("{key} is empty: say which event is meant"));
@@ -374,7 +374,7 @@ fn together(section: &Section<'_>, found: &Pattern) {
     }
 }
 
-fn kinds(section: &Section<'_>, names: Vec<Placed<String>>) -> Vec<Kind> {
+pub(super) fn kinds(section: &Section<'_>, names: Vec<Placed<String>>) -> Vec<Kind> {
     let kind = |name: Placed<String>| {
         let kind = Kind::parse(&name.value);
         if kind.is_none() {
@@ -444,7 +444,7 @@ fn alert(section: Section<'_>) -> Option<Alert> {
     Some(Alert { loinc: loinc?.value, value_min: value_min?, to })
 }
 
-fn values(texts: Vec<Placed<String>>) -> Vec<String> {
+pub(super) fn values(texts: Vec<Placed<String>>) -> Vec<String> {
     texts.into_iter().map(|text| text.value).collect()
 }
 

@@ -3,6 +3,7 @@ mod care_team;
 mod events;
 mod fhir;
 mod loops;
+mod measures;
 mod panels;
 mod privacy;
 mod sink;
@@ -24,6 +25,7 @@ pub(super) fn coordination(section: Section<'_>) -> (Option<Options>, Option<fac
     let recipients: Vec<_> = privacy.recipients.iter().map(|recipient| recipient.id.as_str()).collect();
     let care_team = care_team::care_team(&section, &recipients);
     let keep = keep(&section);
+    let measures = measures::measures(&section, &panels);
     let options = Options {
         sink: sink::sink(&section, &privacy.recipients),
         events: events::events(&section),
@@ -31,6 +33,7 @@ pub(super) fn coordination(section: Section<'_>) -> (Option<Options>, Option<fac
         rosters,
         privacy,
         loops: loops::loops(&section, keep),
+        measures,
         care_team,
         subscriptions: subscriptions::subscriptions(&section),
         keep,

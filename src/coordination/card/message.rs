@@ -118,7 +118,12 @@ pub fn groups(card: &Card) -> Vec<Group> {
     for key in order {
         let (Some(head), Some(mut entries)) = (heads.get(&key.1), parts.remove(&key)) else { continue };
         entries.sort_by_key(|entry| (entry.row.section, entry.row.seq, entry.place));
+        // Messages of transfers and of leaves tell of no diagnoses: those that others told stand in a message of their own.
+        let is_apart = entries.iter().any(|entry| entry.row.section == Section::Encounter && !head.has_codes(entry));
+        let (apart, entries): (Vec<_>, Vec<_>) =
+            entries.into_iter().partition(|entry| is_apart && entry.row.section == Section::Condition);
         all.extend(message(key.0, head, &entries));
+        all.extend(message(key.0, head, &apart));
     }
     all
 }
@@ -224,9 +229,19 @@ impl<'r> Head<'r> {
         self.name(4)
     }
 
+    /// Whether the message that told of a visit is one that may tell of diagnoses.
+    fn has_codes(&self, entry: &Entry<'_>) -> bool {
+        let event = entry.kind.split(|byte| *byte == self.component()).nth(1).unwrap_or_default();
+        !matches!(event, b"A02" | b"A21" | b"A22" | b"A23" | b"A25" | b"A27" | b"A52" | b"A53" | b"A54")
+    }
+
     /// MSH with what is of the message of an entry.
     fn header(&self, out: &mut Vec<u8>, entry: &Entry<'_>) {
         let mut kind = entry.kind.to_vec();
+        if entry.row.section == Section::Condition {
+            let between = self.component();
+            kind = [b"ADT".as_slice(), b"A08", b"ADT_A01"].join(&between);
+        }
         if kind.starts_with(b"MDM") {
             without_text(&mut kind);
         }

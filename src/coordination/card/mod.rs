@@ -11,7 +11,8 @@
 //!             of an entry: its facility, visit, MSH-7, MSH-9, MSH-10, PID-18, place in the message, times of receipt, then EVN, PV1 and segments
 //! ```
 //!
-//! Of each section the newest entries stay, by number and by bytes; all of them together are [`CARD_BYTES_MAX`] at most. An entry that was taken back stays as an empty row, so that
+//! Of each section the newest entries stay, by number and by bytes; all of them together are [`CARD_BYTES_MAX`] at most. What they are read with has room of its own ([`HEADS_BYTES_MAX`]),
+//! and a head stays for as long as there is an entry that is read with it. What a feed sent earlier (MSH-7) never takes the place of what it sent later, whenever it is received. An entry that was taken back stays as an empty row, so that
 //! what an earlier key of the same patient still has of it does not come back.
 pub mod message;
 mod store;
@@ -22,8 +23,10 @@ pub use store::{Card, Row, TABLES, shown, was_shown};
 pub(super) use store::{forget, mark, settle, take};
 pub(super) use told::{Context, told};
 
-/// Bytes of bodies of one person that are ever shown together: those of [`Section::limits`].
+/// Bytes of bodies of one person that are ever shown together, but for what they are read with: those of [`Section::limits`].
 pub const CARD_BYTES_MAX: usize = 32 << 10;
+/// Bytes of heads of one person, beyond which one stays only while an entry is read with it.
+pub const HEADS_BYTES_MAX: usize = 16 << 10;
 /// Bytes of one entry; one that has more is not taken.
 pub const ENTRY_BYTES_MAX: usize = 4 << 10;
 
@@ -64,10 +67,10 @@ impl Section {
     /// Entries and bytes of them that are kept.
     pub const fn limits(self) -> (usize, usize) {
         match self {
-            Section::Head => (8, 2_560),
+            Section::Head => (32, HEADS_BYTES_MAX),
             Section::Encounter => (25, 9_216),
             Section::Condition => (40, 4_608),
-            Section::Allergy => (30, 2_560),
+            Section::Allergy => (40, 5_120),
             Section::Medication => (40, 5_120),
             Section::Document => (25, 2_304),
             Section::Appointment => (15, 1_792),

@@ -4,14 +4,14 @@ use super::{CARD_BYTES_MAX, Section};
 use crate::coordination::{PersonKey, lineage};
 use crate::privacy::{Labels, Set};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// To be made when the database is opened. `labels`: codes of labels parted by blanks, then `/`, then those of the event as a whole. `card_shown`: what recipients have seen of cards,
 /// so that they can read it by id.
 pub const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS card (
     person BLOB NOT NULL, origin BLOB NOT NULL, section INTEGER NOT NULL, key BLOB NOT NULL, at_ms INTEGER NOT NULL, seq INTEGER NOT NULL, head BLOB NOT NULL,
-    visit BLOB NOT NULL, labels TEXT NOT NULL, body BLOB NOT NULL,
+    visit BLOB NOT NULL, labels TEXT NOT NULL, body BLOB NOT NULL, sent_ms INTEGER NOT NULL, rank INTEGER NOT NULL, test BLOB NOT NULL,
     PRIMARY KEY (person, origin, section, key)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS card_shown (
@@ -21,6 +21,8 @@ CREATE TABLE IF NOT EXISTS card_shown (
 CREATE INDEX IF NOT EXISTS card_shown_age ON card_shown (shown_ms);";
 
 /// Rows that are forgotten at once.
+/// The key of a row that says that open entries of a section were let go of.
+const MORE: [u8; 16] = [0xff; 16];
 const FORGOTTEN_MAX: i64 = 10_000;
 /// Rows of one person that are looked at: those of as many keys of one and the same patient.
 const ROWS_MAX: i64 = 4_096;
@@ -44,6 +46,10 @@ pub struct Row {
     pub labels: String,
     /// The segments.
     pub body: Vec<u8>,
+    /// When its sender sent it (MSH-7), in milliseconds since 1970 (UTC).
+    pub sent_ms: i64,
+    /// Which test it is of, hashed; zeros where it is no result.
+    pub test: [u8; 16],
 }
 
 impl std::fmt::Debug for Row {
@@ -57,6 +63,8 @@ impl std::fmt::Debug for Row {
 pub struct Card {
     /// Entries.
     pub rows: Vec<Row>,
+    /// Sections of which older entries without labels were told that are not among them.
+    pub more: BTreeSet<Section>,
 }
 
 impl Card {
@@ -66,7 +74,8 @@ impl Card {
     /// A database that cannot be read, or that somebody else wrote.
     pub fn read(connection: &Connection, person: PersonKey) -> rusqlite::Result<Card> {
         let person = lineage::root(connection, person)?;
-        let sql = "SELECT section, key, at_ms, seq, head, visit, labels, body FROM card WHERE person = ?1
+        let sql =
+            "SELECT section, key, at_ms, seq, head, visit, labels, body, sent_ms, test FROM card WHERE person = ?1
                    ORDER BY seq DESC, section, key LIMIT ?2";
         let mut select = connection.prepare_cached(sql)?;
         let row = |row: &rusqlite::Row<'_>| {
@@ -81,10 +90,12 @@ impl Card {
                 visit: row.get(5)?,
                 labels: row.get(6)?,
                 body: row.get(7)?,
+                sent_ms: row.get(8)?,
+                test: row.get(9)?,
             })
         };
         let rows = select.query_map(params![person.0, ROWS_MAX], row)?.collect::<rusqlite::Result<Vec<_>>>()?;
-        Ok(Card { rows: bounded(rows) })
+        Ok(bounded(rows))
     }
 
     /// Bytes of its bodies.
@@ -99,24 +110,41 @@ impl Card {
 }
 
 /// Of all origins: the newest of each key, and of each section the newest.
-fn bounded(mut rows: Vec<Row>) -> Vec<Row> {
-    let order =
-        |row: &Row| (std::cmp::Reverse((if row.section == Section::Result { row.at_ms } else { 0 }, row.seq)), row.key);
-    rows.sort_by_key(order);
+fn bounded(mut rows: Vec<Row>) -> Card {
+    let mut more: BTreeSet<Section> = rows.iter().filter(|row| row.key == MORE).map(|row| row.section).collect();
+    rows.sort_by_key(|row| (std::cmp::Reverse((row.sent_ms, row.seq)), row.key));
     let mut seen = HashSet::new();
     rows.retain(|row| seen.insert((row.section, row.key)) && !row.body.is_empty());
     rows.sort_by_key(|row| (row.section, std::cmp::Reverse((row.at_ms, row.seq)), row.key));
+    // Of each test the newest; as many as there are of that time.
+    let mut newest: HashMap<[u8; 16], i64> = HashMap::new();
+    rows.retain(|row| row.section != Section::Result || *newest.entry(row.test).or_insert(row.at_ms) == row.at_ms);
     let mut taken: BTreeMap<Section, (usize, usize)> = BTreeMap::new();
+    // What entries are read with comes first in the order, and is judged by them.
+    let (heads, mut rows): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| row.section == Section::Head);
     rows.retain(|row| {
+        let fits = fits(&mut taken, row);
+        if !fits && row.labels.is_empty() {
+            more.insert(row.section);
+        }
+        fits
+    });
+    let read_with: HashSet<[u8; 16]> = rows.iter().map(|row| row.head).collect();
+    debug_assert!(rows.iter().map(|row| row.body.len()).sum::<usize>() <= CARD_BYTES_MAX);
+    let heads = heads.into_iter().filter(|row| fits(&mut taken, row) || read_with.contains(&row.key));
+    Card { rows: heads.collect::<Vec<_>>().into_iter().chain(rows).collect(), more }
+}
+
+/// Whether an entry has room in its section, which it takes then.
+fn fits(taken: &mut BTreeMap<Section, (usize, usize)>, row: &Row) -> bool {
+    {
         let (count, bytes) = taken.entry(row.section).or_default();
         let (count_max, bytes_max) = row.section.limits();
         let fits = *count < count_max && *bytes + row.body.len() <= bytes_max;
         // A gap would show an older one for a newer: what does not fit closes the section.
         (*count, *bytes) = if fits { (*count + 1, *bytes + row.body.len()) } else { (count_max, bytes_max) };
         fits
-    });
-    debug_assert!(rows.iter().map(|row| row.body.len()).sum::<usize>() <= CARD_BYTES_MAX);
-    rows
+    }
 }
 
 /// Writes what a message told of a person, with the labels that it carries.
@@ -130,26 +158,35 @@ pub(in crate::coordination) fn take(
     told: &Told,
 ) -> rusqlite::Result<()> {
     let person = lineage::root(transaction, origin)?;
-    let known = "UPDATE card SET at_ms = ?5, seq = ?6, head = ?7, visit = ?8, labels = ?9, body = ?10
+    let known = "UPDATE card SET at_ms = ?5, seq = ?6, head = ?7, visit = ?8, labels = ?9, body = ?10,
+                 sent_ms = ?11, rank = ?12, test = ?13
                  WHERE person = ?1 AND origin = ?2 AND section = ?3 AND key = ?4
-                 AND (section <> 7 OR ?5 >= at_ms)
+                 AND (?12 > rank OR (?14 >= sent_ms AND NOT (?12 = 0 AND rank > 0)))
                  RETURNING length(body)";
     let mut update = transaction.prepare_cached(known)?;
-    let sql = "INSERT OR IGNORE INTO card VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    let sql = "INSERT OR IGNORE INTO card VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
     let mut insert = transaction.prepare_cached(sql)?;
     let mut grown = 0_u32;
-    for Piece { section, key, at_ms, body } in &told.pieces {
+    for Piece { section, key, at_ms, body, rank, test } in &told.pieces {
         let number = section.number();
         let seq = seq.cast_signed();
         // Entries of a section other than the head are read with one.
         let head = if *section == Section::Head { [0; 16] } else { told.head };
         let visit = if *section == Section::Head { [0; 16] } else { told.visit };
-        let values = params![person.0, origin.0, number, key, at_ms, seq, head, visit, labels, body];
+        let (sent_ms, last_ms) = told.sent_ms;
+        let values = params![
+            person.0, origin.0, number, key, at_ms, seq, head, visit, labels, body, sent_ms, rank, test, last_ms
+        ];
         let was: Option<i64> = update.query_row(values, |row| row.get(0)).optional()?;
         // What takes the place of as much keeps what there is within bounds.
-        let is_new = was.is_none() && insert.execute(values)? == 1;
+        let is_new = was.is_none() && insert.execute(&values[..13])? == 1;
         if is_new || was.is_some() {
             grown |= 1 << number;
+        }
+        if *section == Section::Result {
+            let sql = "DELETE FROM card WHERE person = ?1 AND origin = ?2 AND section = ?3 AND test = ?4 AND at_ms <
+                         (SELECT max(at_ms) FROM card WHERE person = ?1 AND origin = ?2 AND section = ?3 AND test = ?4)";
+            transaction.prepare_cached(sql)?.execute(params![person.0, origin.0, number, test])?;
         }
     }
     for section in Section::ALL {
@@ -167,31 +204,42 @@ fn bound(
     section: Section,
 ) -> rusqlite::Result<()> {
     let (count_max, bytes_max) = section.limits();
-    let sql =
-        "SELECT count(*), coalesce(sum(length(body)), 0) FROM card WHERE person = ?1 AND origin = ?2 AND section = ?3";
-    let whose = params![person.0, origin.0, section.number()];
+    let sql = "SELECT count(*), coalesce(sum(length(body)), 0) FROM card WHERE person = ?1 AND origin = ?2 AND section = ?3 AND key <> ?4";
+    let whose = params![person.0, origin.0, section.number(), MORE];
     let (count, bytes): (usize, usize) =
         transaction.prepare_cached(sql)?.query_row(whose, |row| Ok((row.get(0)?, row.get(1)?)))?;
     if count <= count_max && bytes <= bytes_max {
         return Ok(());
     }
-    let sql = "SELECT key, length(body) FROM card WHERE person = ?1 AND origin = ?2 AND section = ?3 ORDER BY at_ms DESC, seq DESC, key";
+    let sql = "SELECT key, length(body), labels = '' FROM card WHERE person = ?1 AND origin = ?2 AND section = ?3 AND key <> ?4 ORDER BY at_ms DESC, seq DESC, key";
     let mut select = transaction.prepare_cached(sql)?;
-    let rows = select.query_map(whose, |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let rows: Vec<([u8; 16], usize)> = rows.collect::<rusqlite::Result<_>>()?;
+    let rows = select.query_map(whose, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let rows: Vec<([u8; 16], usize, bool)> = rows.collect::<rusqlite::Result<_>>()?;
     let (mut count, mut bytes) = (0, 0);
     let sql = "DELETE FROM card WHERE person = ?1 AND origin = ?2 AND section = ?3 AND key = ?4";
     let mut delete = transaction.prepare_cached(sql)?;
-    for (key, length) in rows {
+    let mut is_cut = false;
+    for (key, length, is_open) in rows {
         (count, bytes) = (count + 1, bytes + length);
         if count > count_max || bytes > bytes_max {
             (count, bytes) = (count_max, bytes_max);
-            delete.execute(params![person.0, origin.0, section.number(), key])?;
             if section == Section::Head {
-                let sql = "DELETE FROM card WHERE person = ?1 AND origin = ?2 AND head = ?3";
-                transaction.prepare_cached(sql)?.execute(params![person.0, origin.0, key])?;
+                // An entry is never lost for want of room for what it is read with.
+                let sql = "SELECT EXISTS (SELECT 1 FROM card WHERE person = ?1 AND origin = ?2 AND head = ?3)";
+                let mut select = transaction.prepare_cached(sql)?;
+                if select.query_row(params![person.0, origin.0, key], |row| row.get(0))? {
+                    continue;
+                }
             }
+            delete.execute(params![person.0, origin.0, section.number(), key])?;
+            // That there was something in secret is not told either.
+            is_cut |= is_open && length > 0 && section != Section::Head;
         }
+    }
+    if is_cut {
+        let sql = "INSERT OR IGNORE INTO card VALUES (?1, ?2, ?3, ?4, 0, 0, ?5, ?5, '', x'', 0, 1, ?5)";
+        let none = [0_u8; 16];
+        transaction.prepare_cached(sql)?.execute(params![person.0, origin.0, section.number(), MORE, none])?;
     }
     Ok(())
 }

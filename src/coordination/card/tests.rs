@@ -62,6 +62,8 @@ fn what_an_update_costs() {
                     visit: "",
                     zone: &zone,
                     at_ms: 1,
+                    sent_ms: (1, 1),
+                    is_transcoded: false,
                     labels: "",
                 };
                 parsing += from.elapsed().as_nanos();

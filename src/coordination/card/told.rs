@@ -31,6 +31,10 @@ pub(in crate::coordination) struct Context<'c> {
     pub zone: &'c TimeZone,
     /// When it happened.
     pub at_ms: i64,
+    /// When its sender sent it (MSH-7), at the earliest and at the latest; never after it was received.
+    pub sent_ms: (i64, i64),
+    /// Its segments are not in the character set that MSH-18 names, but in UTF-8.
+    pub is_transcoded: bool,
     /// The codes of the labels that it carries, as they are written.
     pub labels: &'c str,
 }
@@ -42,6 +46,10 @@ pub(in crate::coordination) struct Piece {
     pub at_ms: i64,
     /// Empty: it is not so any more.
     pub body: Vec<u8>,
+    /// Of a result: 0 as long as it is preliminary, 1 final, 2 corrected or withdrawn. Else 1.
+    pub rank: u8,
+    /// Of a result: the test, hashed.
+    pub test: [u8; 16],
 }
 
 /// All that a message says for the card.
@@ -52,6 +60,8 @@ pub(in crate::coordination) struct Told {
     pub pieces: Vec<Piece>,
     /// Entries that are too long.
     pub oversized: u64,
+    /// When its sender sent it, at the earliest and at the latest.
+    pub sent_ms: (i64, i64),
 }
 
 /// What a message says; none of one that is about nobody, or about two.
@@ -70,7 +80,8 @@ pub(in crate::coordination) fn told(reading: Reading<'_>, context: &Context<'_>)
         b"SIU" => found.appointment(),
         _ => {}
     }
-    Some(Told { head: found.head, visit: found.visit, pieces: found.pieces, oversized: found.oversized })
+    let Finder { head, visit, pieces, oversized, .. } = found;
+    Some(Told { head, visit, pieces, oversized, sent_ms: context.sent_ms })
 }
 
 struct Finder<'m, 'c> {
@@ -98,9 +109,10 @@ impl<'m, 'c> Finder<'m, 'c> {
         // The number by which the sender knows the patient, whatever stands beside it.
         let whose: &[u8] = if facets.patient.is_some() { &patient } else { number };
         let who = key(&KEYS, &[application, facility, whose]);
-        let read_with = [1, 2, 11, 12, 17, 18, 19, 20, 21].map(|number| field(msh, number));
+        // How its segments are written; mappings, versions and further numbers change, and the feed stays the same.
+        let read_with = [1, 2, 11, 18].map(|number| field(msh, number));
         // What is told in secret is read with what was told so: the patient of it is shown to nobody else.
-        let head = key(&key(&who, &read_with), &[number, &facets.plan, facets.listener, context.labels.as_bytes()]);
+        let head = key(&key(&who, &read_with), &[facets.listener, context.labels.as_bytes()]);
         let pv1 = reading.find(reading.all(), b"PV1").filter(|pv1| field(*pv1, 2) != b"N");
         let (visit, reduced) = pv1.map_or_else(Default::default, |pv1| visit(reading, &who, pv1));
         let mut prefix = Vec::with_capacity(128);
@@ -122,12 +134,27 @@ impl<'m, 'c> Finder<'m, 'c> {
     fn patient(&mut self, pid: usize) {
         let reading = self.reading;
         let pd1 = reading.find(reading.all(), b"PD1");
-        let mut body = Vec::with_capacity(640);
-        for segment in [Some(reading.header()), Some(pid), pd1] {
-            part(&mut body, segment.map(|segment| reading.segment(segment)).unwrap_or_default());
+        let pd1 = pd1.map(|pd1| reading.segment(pd1)).unwrap_or_default();
+        let whole = reading.segment(pid);
+        let mut header = reading.segment(reading.header()).to_vec();
+        if self.context.is_transcoded {
+            header = in_utf8(&header, reading.separator());
         }
-        part(&mut body, &self.context.facets.plan);
-        part(&mut body, self.context.facets.listener);
+        // Of what has no room that is kept by which somebody is known: up to PID-8.
+        let brief = whole.iter().enumerate().filter(|(_, byte)| **byte == reading.separator()).nth(8);
+        let brief = brief.and_then(|(at, _)| whole.get(..at)).unwrap_or(whole);
+        let mut body = Vec::with_capacity(640);
+        for (pid, pd1) in [(whole, pd1), (brief, &[])] {
+            body.clear();
+            for segment in [&header[..], pid, pd1] {
+                part(&mut body, segment);
+            }
+            part(&mut body, &self.context.facets.plan);
+            part(&mut body, self.context.facets.listener);
+            if body.len() <= ENTRY_BYTES_MAX {
+                break;
+            }
+        }
         self.push(Section::Head, self.head, self.context.at_ms, body);
     }
 
@@ -183,8 +210,15 @@ impl<'m, 'c> Finder<'m, 'c> {
         let part = |component| reading.bytes(Some(segment), by, component);
         let value = [part(1), part(2)].into_iter().find(|value| !value.is_empty());
         let Some(value) = value else { return };
-        let key = key(&self.who, &[b"AL1", value, part(3)]);
-        self.entry((Section::Allergy, key), self.context.at_ms, None, true, segments, gone);
+        let known_by = key(&self.who, &[b"AL1", value, part(3)]);
+        self.entry((Section::Allergy, known_by), self.context.at_ms, None, true, segments, gone);
+        // What is deleted by its number was told by its code, where AL1 told it.
+        let code = |component| reading.bytes(Some(segment), 3, component);
+        let value = [code(1), code(2)].into_iter().find(|value| !value.is_empty());
+        if let Some(value) = value.filter(|_| gone && by != 3) {
+            let known_by = key(&self.who, &[b"AL1", value, code(3)]);
+            self.entry((Section::Allergy, known_by), self.context.at_ms, None, true, segments, true);
+        }
     }
 
     /// Calls it with the segments from each segment of a name to the next; an ORC before an OBR belongs to it.
@@ -223,14 +257,28 @@ impl<'m, 'c> Finder<'m, 'c> {
         let segments: Vec<usize> = group.iter().filter(is_kept).copied().collect();
         let code = [1, 2].map(|component| reading.bytes(Some(obr), 4, component));
         let Some(code) = code.into_iter().find(|code| !code.is_empty()) else { return };
-        let key = key(&self.who, &[b"OBR", code, reading.bytes(Some(obr), 4, 3)]);
+        let test = key(&self.who, &[b"OBR", code, reading.bytes(Some(obr), 4, 3), self.context.labels.as_bytes()]);
+        let order = [3, 2].into_iter().find(|field| !reading.bytes(Some(obr), *field, 1).is_empty());
+        let order = order.map(|field| [1, 2].map(|component| reading.bytes(Some(obr), field, component)));
+        let [order, by] = order.unwrap_or_default();
+        let specimen = group.iter().copied().find(|segment| reading.id(*segment) == *b"SPM");
+        let key = key(&test, &[order, by, reading.bytes(specimen, 2, 1)]);
         let obx = group.iter().copied().find(|segment| reading.id(*segment) == *b"OBX");
         let observed = [(Some(obr), 7), (obx, 14), (Some(obr), 22)];
         let mut observed = observed
             .into_iter()
             .filter_map(|(segment, field)| reading.time(segment, field, 1, self.context.zone).map(|moment| moment.ms));
-        let at_ms = observed.next().unwrap_or(self.context.at_ms);
+        // A time that has not been yet is a mistake, and would be the newest for ever.
+        let at_ms = observed.next().unwrap_or(self.context.at_ms).min(self.context.facets.received_ms);
+        let state = [(Some(obr), 25), (obx, 11)].map(|(segment, field)| reading.bytes(segment, field, 1));
+        let rank = match state.into_iter().find(|state| !state.is_empty()) {
+            Some(b"O" | b"I" | b"S" | b"A" | b"P" | b"R") => 0,
+            Some(b"C" | b"X" | b"D" | b"W") => 2,
+            _ => 1,
+        };
+        let from = self.pieces.len();
         self.entry((Section::Result, key), at_ms, None, true, &segments, false);
+        self.pieces.iter_mut().skip(from).for_each(|piece| (piece.rank, piece.test) = (rank, test));
     }
 
     fn order(&mut self, group: &[usize]) {
@@ -312,10 +360,10 @@ impl<'m, 'c> Finder<'m, 'c> {
             // Beside what was told openly, and never in its place: an allergy does not go from the card of those who may not know where it was told again.
             key = self::key(&plain, &[b"labels", self.context.labels.as_bytes()]);
             if body.is_empty() {
-                self.pieces.push(Piece { section, key: plain, at_ms, body: Vec::new() });
+                self.pieces.push(Piece { section, key: plain, at_ms, body: Vec::new(), rank: 1, test: [0; 16] });
             }
         }
-        self.pieces.push(Piece { section, key, at_ms, body });
+        self.pieces.push(Piece { section, key, at_ms, body, rank: 1, test: [0; 16] });
     }
 }
 
@@ -336,6 +384,16 @@ fn visit(reading: Reading<'_>, who: &[u8; 16], pv1: usize) -> ([u8; 16], Vec<u8>
         out.extend_from_slice(field(number));
     }
     (key(who, &[b"PV1", reading.bytes(Some(pv1), by, 1), reading.bytes(Some(pv1), by, 4)]), out)
+}
+
+/// A header that says of itself what its message is written in by now.
+fn in_utf8(header: &[u8], separator: u8) -> Vec<u8> {
+    let mut fields: Vec<&[u8]> = header.split(|byte| *byte == separator).collect();
+    fields.resize(fields.len().max(18), b"");
+    if let Some(field) = fields.get_mut(17) {
+        *field = b"UNICODE UTF-8";
+    }
+    fields.join(&separator)
 }
 
 /// A part of a body. Longer ones than can be told make the body too long anyway.

@@ -10,7 +10,7 @@ mod store;
 pub use put::{PutError, check, put};
 pub use render::{NPI, care_team, reference};
 pub use route::{Route, Routing, addressed, route};
-pub use store::{Lasting, MEMBERS_MAX, TABLES, prune, take, take_lasting};
+pub use store::{Lasting, MEMBERS_MAX, TABLES, prune, take, take_lasting, visits_of};
 
 use crate::coordination::PersonKey;
 use crate::coordination::options::is_npi;

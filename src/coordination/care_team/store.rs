@@ -272,6 +272,19 @@ pub(super) fn of_person(connection: &Connection, person: PersonKey, at_ms: i64) 
     connection.prepare_cached(sql)?.query_map(params![person.0, at_ms], read)?.collect()
 }
 
+/// The visits by which somebody is of the team of a person, as their labels are kept.
+///
+/// # Errors
+/// A database that cannot be read.
+pub fn visits_of(connection: &Connection, person: PersonKey, member: &TeamMember) -> rusqlite::Result<Vec<String>> {
+    let person = lineage::root(connection, person)?;
+    let sql = "SELECT DISTINCT visit FROM care_member
+               WHERE person = ?1 AND source = 'visit' AND role = ?2 AND npi = ?3 AND family = ?4 AND given = ?5 ORDER BY visit";
+    let TeamMember { role, number, family, given, .. } = member;
+    let mut select = connection.prepare_cached(sql)?;
+    select.query_map(params![person.0, role, number, family, given], |row| row.get(0))?.collect()
+}
+
 fn read(row: &Row<'_>) -> rusqlite::Result<TeamMember> {
     let source = Source::parse(row.get_ref(1)?.as_str()?);
     Ok(TeamMember {

@@ -7,7 +7,7 @@ use crate::coordination::options::is_npi;
 use crate::coordination::{Event, Kind};
 
 /// A document with one of these in TXA-17 is finished: authenticated, legally authenticated, documented (HL7 table 0271).
-const FINISHED: [&str; 3] = ["AU", "LA", "DO"];
+pub(in crate::coordination) const FINISHED: [&str; 3] = ["AU", "LA", "DO"];
 /// Names of code systems that are one (HL7 table 0396 and what senders write).
 const SYSTEMS: [&[&str]; 4] = [
     &["CPT", "C4", "CPT4", "CPT-4", "C5", "http://www.ama-assn.org/go/cpt"],
@@ -61,7 +61,7 @@ fn coded(pattern: &Pattern, event: &Event) -> bool {
 }
 
 /// Whether a system as sent is the one that is meant. Where none was sent the code speaks for itself.
-pub(super) fn same_system(meant: &str, sent: &str) -> bool {
+pub(in crate::coordination) fn same_system(meant: &str, sent: &str) -> bool {
     let is = |name: &&str, text: &str| name.eq_ignore_ascii_case(text);
     sent.is_empty()
         || meant.eq_ignore_ascii_case(sent)
@@ -72,7 +72,7 @@ pub(super) fn same_system(meant: &str, sent: &str) -> bool {
 
 /// The number that an observation has. Of PHQ-9 items the answers are codes (LOINC answer list LL358-3): not at all, several days, more than half the days, nearly
 /// every day.
-pub(super) fn value(code: &Code) -> Option<f64> {
+pub(in crate::coordination) fn value(code: &Code) -> Option<f64> {
     match code.value.as_str() {
         "LA6568-5" => Some(0.0),
         "LA6569-3" => Some(1.0),
@@ -143,7 +143,7 @@ pub(super) fn with_provider(provider: Provider, found: &Loop, event: &Event, giv
 }
 
 /// Numbers of who did something in an event. Whoever is only named in it, as the patient's own doctor is in messages of any hospital, did nothing.
-pub(super) fn acting(event: &Event) -> impl Iterator<Item = &str> {
+pub(in crate::coordination) fn acting(event: &Event) -> impl Iterator<Item = &str> {
     const NAMED: [&str; 5] = ["primary-care", "referring", "PP", "FHCP", "RP"];
     let acts = |one: &&Participant| !NAMED.contains(&one.role.as_str()) && is_npi(&one.number);
     event.participants.iter().filter(acts).map(|one| one.number.as_str())

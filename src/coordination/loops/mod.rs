@@ -25,23 +25,24 @@ pub use definition::{
 };
 pub use handoff::{PARTS, Parts, check};
 pub use history::{ED_3_IN_60_DAYS, ED_4_IN_365_DAYS, ED_AFTER_STAY, HISTORY_MAX, READMISSION};
+pub(in crate::coordination) use matching::{FINISHED, acting, same_system, value};
 pub use model::{Closed, Facts, Loop, Reference, State, Step, StepState};
 pub use outcome::{Outcome, OutcomeKind};
 pub use render::{CODES, alert, assign, communication_request, flag, task};
-pub use store::{find, of_person, worklist};
+pub use store::{find, going_on, of_person, worklist};
 pub use timers::STEPS_MAX;
 pub use waiting::{WAITING_MAX, WAITING_MS};
 
 use crate::coordination::care_team::Member;
 use crate::coordination::options::{Facilities, Keep};
-use crate::coordination::{Event, Kind, PersonKey, lineage};
+use crate::coordination::{Event, Kind, PersonKey, lineage, measures};
 use jiff::tz::TimeZone;
 use rusqlite::{Connection, Transaction};
 use std::collections::BTreeMap;
 use timers::Timers;
 
-/// What this part needs in the database; beside it that of the care team, whose rows move with a person too.
-pub const TABLES: [&str; 4] = [store::TABLES, history::TABLES, waiting::TABLES, lineage::TABLES];
+/// What this part needs in the database; beside it that of the care team and of the measures, whose rows move with a person too.
+pub const TABLES: [&str; 5] = [store::TABLES, history::TABLES, waiting::TABLES, lineage::TABLES, measures::FACTS];
 
 /// Loops of one person that are looked at, the newest: nobody has as many that still matter.
 pub const LOOPS_MAX: usize = 128;

@@ -62,6 +62,20 @@ pub fn of_person(connection: &Connection, person: PersonKey, most: usize) -> rus
     found.into_iter().rev().map(|found| with_steps(connection, found)).collect()
 }
 
+/// The newest loops of a person that go on, oldest first, at most so many.
+///
+/// # Errors
+/// A database that cannot be read, or that another version wrote.
+pub fn going_on(connection: &Connection, person: PersonKey, most: usize) -> rusqlite::Result<Vec<Loop>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM loop WHERE person = ?1 AND state IN ('open', 'overdue') ORDER BY number DESC LIMIT ?2"
+    );
+    let mut select = connection.prepare_cached(&sql)?;
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let found: Vec<_> = select.query_map(params![person.0, most], read)?.collect::<rusqlite::Result<_>>()?;
+    found.into_iter().rev().map(|found| with_steps(connection, found)).collect()
+}
+
 /// The newest loops of a person of which something can still become, oldest first, at most so many: those that go on, and those that were closed and opened no earlier than
 /// a moment.
 pub(super) fn current(

@@ -73,6 +73,8 @@ pub fn statement(interface: &Interface<'_>) -> Value {
             "searchParam": [{"name": "code", "definition": "http://hl7.org/fhir/SearchParameter/clinical-code", "type": "token"}],
         }),
         panels(),
+        measure(),
+        measure_report(),
         steward("Consent", "What patients permit and forbid."),
         steward("CareTeam", "Who looks after a person, under the id of the person."),
     ];
@@ -113,8 +115,28 @@ fn panels() -> Value {
     })
 }
 
+fn measure() -> Value {
+    json!({
+        "type": "Measure",
+        "documentation": "What reports are of. Operational, not for submission.",
+        "interaction": interactions(&["read"]),
+    })
+}
+
+fn measure_report() -> Value {
+    json!({
+        "type": "MeasureReport",
+        "documentation": "The rates of the caller's panels, made when they are read, of what the caller is cleared for; [panel].[measure].[period], the period a month 2026-03, a quarter 2026-Q1 or a year 2026. 1 to 10 people are masked.",
+        "interaction": interactions(&["read", "search-type"]),
+        "searchParam": [
+            {"name": "subject", "type": "reference", "documentation": "The Group."},
+            {"name": "period", "definition": "http://hl7.org/fhir/SearchParameter/MeasureReport-period", "type": "date", "documentation": "Also 2026-Q1."},
+        ],
+    })
+}
+
 /// Types that are there for themselves.
-const OWN: [&str; 5] = ["Subscription", "Basic", "Group", "Consent", "CareTeam"];
+const OWN: [&str; 7] = ["Subscription", "Basic", "Group", "Measure", "MeasureReport", "Consent", "CareTeam"];
 
 fn interactions(codes: &[&str]) -> Value {
     codes.iter().map(|code| json!({"code": code})).collect()

@@ -9,6 +9,7 @@
 //! ```
 //!
 //! What is numbered depends on journal and registry alone, never on what came of a delivery: doing it again gives the same numbers.
+pub mod aside;
 pub mod cache;
 pub mod capability;
 pub mod channel;
@@ -27,7 +28,7 @@ pub mod transaction;
 use std::time::Duration;
 
 /// The tables of this part in `DATA/coordination.sqlite`.
-pub const TABLES: &[&str] = &[store::TABLES, cache::TABLES];
+pub const TABLES: &[&str] = &[store::TABLES, cache::TABLES, aside::TABLE];
 
 /// What ids are made in: of Bundles, statuses and subscriptions.
 const NAMESPACE: [u8; 16] =

@@ -141,8 +141,8 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// How long to wait after so many failures in a row.
-    fn wait_ms(&self, failures: u32) -> i64 {
+    /// How long to wait after so many failures in a row, in milliseconds.
+    pub fn wait_ms(&self, failures: u32) -> i64 {
         let factor = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
         let wait = self.retry_min.saturating_mul(factor).min(self.retry_max);
         i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)

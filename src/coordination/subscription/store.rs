@@ -93,7 +93,7 @@ pub fn put(
 pub fn delete(transaction: &Transaction<'_>, id: &str) -> rusqlite::Result<()> {
     transaction.prepare_cached("DELETE FROM subscription WHERE id = ?1")?.execute([id])?;
     transaction.prepare_cached("DELETE FROM subscription_event WHERE subscription = ?1")?.execute([id])?;
-    Ok(())
+    super::aside::delete(transaction, id)
 }
 
 /// Writes what came of a delivery. Whether it still counts: not when the client has said something since (`entry`), or the subscription is gone.
@@ -218,6 +218,7 @@ pub fn events(connection: &Connection, id: &str, since: u64, until: u64) -> rusq
 /// # Errors
 /// A database that cannot be written.
 pub fn forget(transaction: &Transaction<'_>, before_ms: i64) -> rusqlite::Result<usize> {
+    super::aside::forget(transaction, before_ms)?;
     transaction
         .prepare_cached(
             "DELETE FROM subscription_event WHERE (subscription, number) IN
@@ -276,6 +277,7 @@ mod tests {
     fn database() -> Connection {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(TABLES).unwrap();
+        connection.execute_batch(super::super::aside::TABLE).unwrap();
         connection
     }
 

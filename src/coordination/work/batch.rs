@@ -83,6 +83,7 @@ impl Batch<'_> {
                     self.comes(transaction, Before::Message(*seq), facets.received_ms)?;
                     if seq.is_multiple_of(PRUNE_EVERY) {
                         self.prune(transaction, facets.received_ms).map_err(Error::database)?;
+                        self.parts.measures.prune(transaction, facets.received_ms)?;
                     }
                     let events = self.parts.fold.message(transaction, *seq, &facets, &record.raw)?;
                     events.iter().try_for_each(|event| self.happened(transaction, event))?;
@@ -118,6 +119,7 @@ impl Batch<'_> {
         // Before what is learned, as a merge takes numbers from one to the other.
         let others = self.others(event);
         learn(transaction, &mut self.parts.aliases, &snapshot, event, &matched).map_err(Error::database)?;
+        self.parts.measures.came(event, matched.person().is_some());
         let Some(key) = matched.person() else {
             return self.leave_labels(transaction, event.into(), event.visit.as_ref(), event.received_ms);
         };
@@ -134,6 +136,7 @@ impl Batch<'_> {
         let panels = memberships.iter().map(|one| (one.panel.id.clone(), one.consent.to_owned())).collect();
         let person = self.person(transaction, key, panels, event.at_ms)?;
         self.tell_event(transaction, event, &person, found)?;
+        self.measure(transaction, event, key, (&members, &team, found))?;
         self.outcomes(transaction, outcomes, found)
     }
 

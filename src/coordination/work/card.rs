@@ -11,6 +11,7 @@ use crate::facets::{Facets, Outcome};
 use crate::hl7::{Index, transcode};
 use crate::privacy::{Found, Labels, visits};
 use rusqlite::{Connection, Transaction};
+use std::borrow::Cow;
 
 impl Batch<'_> {
     /// Notes on the card what the message says that the fold has just taken.
@@ -39,6 +40,7 @@ impl Batch<'_> {
         index: &Index,
     ) -> Result<(), Error> {
         let text = transcode(raw);
+        let is_transcoded = matches!(text, Cow::Owned(_));
         let Some(reading) = Reading::new(index.message(&text)) else { return Ok(()) };
         let matched = match events.first() {
             Some(event) => self.find(&event.patient),
@@ -54,13 +56,27 @@ impl Batch<'_> {
         let facility = events.first().map(|event| event.facility.clone());
         let facility = facility.or(silent.map(|silent| silent.facility.clone())).unwrap_or_else(sender);
         let zone = self.options.facilities.zone(&facility);
-        let sent = || reading.time(Some(reading.header()), 7, 1, zone).map(|sent| sent.ms);
-        let at_ms = events.first().map(|event| event.at_ms).or_else(sent).unwrap_or(facets.received_ms);
+        let received_ms = facets.received_ms;
+        let sent = reading.time(Some(reading.header()), 7, 1, zone);
+        // Nothing is sent after it was received.
+        let sent_ms =
+            sent.map_or((received_ms, received_ms), |sent| (sent.ms.min(received_ms), sent.last_ms.min(received_ms)));
+        let at_ms = events.first().map_or(sent_ms.0, |event| event.at_ms);
         let evn = reading.find(reading.all(), b"EVN");
         let trigger = if facets.event.is_empty() { reading.bytes(evn, 1, 1) } else { facets.event };
         let found = self.found(transaction, reading, (&facility, &visit))?;
         let text = card::settle(self.gate.labels(), found.all, found.whole);
-        let context = Context { facets, trigger, facility: &facility, visit: &visit, zone, at_ms, labels: &text };
+        let context = Context {
+            facets,
+            trigger,
+            facility: &facility,
+            visit: &visit,
+            zone,
+            at_ms,
+            sent_ms,
+            is_transcoded,
+            labels: &text,
+        };
         let Some(told) = told(reading, &context) else { return Ok(()) };
         card::take(transaction, origin, (seq, &text), &told).map_err(Error::database)?;
         self.mark(transaction, origin, &told.visit, found)?;

@@ -52,7 +52,7 @@ impl Batch<'_> {
             Listed { snapshot: self.rosters.at(&in_force), in_force: in_force.clone() },
         );
         self.snapshot = Arc::clone(&self.parts.listed.snapshot);
-        self.rename(transaction, &before.snapshot).map_err(Error::database)?;
+        self.rename(transaction, &before.snapshot)?;
         for taken in in_force.news(&before.in_force) {
             self.tell_list(transaction, entry, taken)?;
         }
@@ -60,16 +60,17 @@ impl Batch<'_> {
     }
 
     /// Who is known by another key from here on keeps what is kept of them.
-    fn rename(&mut self, transaction: &Transaction<'_>, before: &Snapshot) -> rusqlite::Result<()> {
+    fn rename(&mut self, transaction: &Transaction<'_>, before: &Snapshot) -> Result<(), Error> {
         let after = &*self.snapshot;
         if before.fingerprint() == after.fingerprint() {
             return Ok(());
         }
-        lineage::restore(transaction, |key| after.has(key))?;
+        lineage::restore(transaction, |key| after.has(key)).map_err(Error::database)?;
         let rekeyed = rekeyed(before, after);
         for (old, new) in &rekeyed {
-            lineage::rename(transaction, *old, *new)?;
+            lineage::rename(transaction, *old, *new).map_err(Error::database)?;
         }
+        self.moved(transaction)?;
         if rekeyed.is_empty() {
             return Ok(());
         }
@@ -77,7 +78,7 @@ impl Batch<'_> {
             let at = rekeyed.binary_search_by_key(key, |(old, _)| *old).ok()?;
             rekeyed.get(at).map(|(_, new)| *new)
         };
-        self.parts.aliases.rename(transaction, new)
+        self.parts.aliases.rename(transaction, new).map_err(Error::database)
     }
 
     /// To those who subscribed and look after the panel.
@@ -104,17 +105,29 @@ impl Batch<'_> {
             v2_event: String::new(),
             focus: vec![format!("Group/{panel}")],
         };
+        self.tell_panel(transaction, &candidate, &told, Subject::Roster(taken.clone()))
+    }
+
+    /// Something of a panel that is about nobody, to those who subscribed and look after it.
+    pub(super) fn tell_panel(
+        &mut self,
+        transaction: &Transaction<'_>,
+        candidate: &Candidate<'_>,
+        told: &Told,
+        subject: Subject,
+    ) -> Result<(), Error> {
+        let Some(panel) = candidate.panels.first().copied() else { return Ok(()) };
         let registered = &self.parts.registered;
         let mut kept = false;
-        for one in registered.matcher.matches(&candidate) {
+        for one in registered.matcher.matches(candidate) {
             let owner = registered.subscriptions.get(one.id).map(|(owner, _)| owner.as_str()).unwrap_or_default();
             let Some(recipient) = self.options.privacy.recipient(owner) else { continue };
             if !recipient.panels.iter().any(|own| own == panel) || !recipient.topics.iter().any(|own| own == one.topic)
             {
                 continue;
             }
-            number(transaction, one.id, &told).map_err(Error::database)?;
-            if self.is_past(entry.at_ms) {
+            number(transaction, one.id, told).map_err(Error::database)?;
+            if self.is_past(told.received_ms) {
                 pass(transaction, one.id).map_err(Error::database)?;
             }
             kept = true;
@@ -124,8 +137,8 @@ impl Batch<'_> {
             let telling = Telling {
                 id: told.event,
                 person: PersonKey([0; 16]),
-                received_ms: entry.at_ms,
-                subject: Subject::Roster(taken.clone()),
+                received_ms: told.received_ms,
+                subject,
                 labels: (Vec::new(), Vec::new()),
                 panels: vec![(panel.to_owned(), String::new())],
             };

@@ -11,6 +11,7 @@
 mod batch;
 mod card;
 mod listed;
+mod measured;
 mod outcomes;
 mod parts;
 pub mod registered;
@@ -22,6 +23,7 @@ mod time;
 
 pub use card::{labels_of_loop, whole_of};
 pub use outcomes::labels_of;
+pub use parts::setting;
 pub use registered::{consent_id, consents_now, person_of, roster_consent};
 pub use time::PRUNE_EVERY;
 
@@ -240,6 +242,7 @@ impl Work {
             let (place, taken) = work(&mut batch, transaction)?;
             batch.parts.fold.flush(transaction)?;
             batch.parts.clock.flush(transaction)?;
+            batch.parts.measures.flush(transaction)?;
             Ok::<_, Error>((place, Progress { taken, said: batch.said, told: batch.told }))
         })?;
         let fewer = batch.concerned > CONCERNED_MAX;

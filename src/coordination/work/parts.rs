@@ -6,6 +6,7 @@ use super::time::Clock;
 use crate::coordination::Options;
 use crate::coordination::fold::Fold;
 use crate::coordination::loops::{Panel, Setting, Tracker};
+use crate::coordination::measures::Measures;
 use crate::coordination::registry::Registry;
 use crate::coordination::roster::{Aliases, Rosters, Strangers};
 use crate::coordination::store::Store;
@@ -17,6 +18,7 @@ pub(super) struct Parts {
     /// Follows from the rosters alone: nothing of it is written.
     pub strangers: Strangers,
     pub tracker: Tracker,
+    pub measures: Measures,
     pub registered: Registered,
     pub clock: Clock,
     /// Whose patients they are at this place of the journal.
@@ -36,6 +38,7 @@ impl Parts {
             aliases: Aliases::read(connection).map_err(Error::database)?,
             strangers: Strangers::default(),
             tracker: Tracker::open(connection, options.loops.clone(), setting(options)).map_err(Error::database)?,
+            measures: Measures::open(connection, &options.measures, &setting(options))?,
             registered,
             clock: Clock::open(connection, registry)?,
             oversized: 0,
@@ -43,7 +46,8 @@ impl Parts {
     }
 }
 
-fn setting(options: &Options) -> Setting {
+/// Where things happen, and for whom.
+pub fn setting(options: &Options) -> Setting {
     let panel = |panel: &crate::coordination::roster::Panel| {
         let owner_npi = panel.owner_npi.clone().unwrap_or_default();
         (panel.id.clone(), Panel { owner_npi, zone: Some(panel.zone.clone()) })

@@ -2,6 +2,7 @@
 //! be audited.
 use crate::coordination::care_team::Route;
 use crate::coordination::loops::Outcome;
+use crate::coordination::measures::Updated;
 use crate::coordination::roster::in_force::Taken;
 use crate::coordination::subscription::topic::Trigger;
 use crate::coordination::{Event, PersonKey};
@@ -41,6 +42,8 @@ pub enum Subject {
     },
     /// A panel has other members. It is about nobody.
     Roster(Taken),
+    /// Measures of a panel have other figures. It is about nobody.
+    Measures(Updated),
 }
 
 impl Subject {
@@ -50,6 +53,7 @@ impl Subject {
             Subject::Event(event) => Some(Trigger::Event(event.kind)),
             Subject::Outcome { outcome, .. } => super::outcomes::trigger(outcome.kind),
             Subject::Roster(_) => Some(Trigger::RosterChanged),
+            Subject::Measures(_) => Some(Trigger::MeasureUpdated),
         }
     }
 }
@@ -99,6 +103,7 @@ impl Telling {
             Subject::Event(event) => event.at_ms,
             Subject::Outcome { outcome, .. } => outcome.at_ms,
             Subject::Roster(taken) => taken.since_ms,
+            Subject::Measures(updated) => updated.at_ms,
         }
     }
 

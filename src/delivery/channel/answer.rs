@@ -164,6 +164,43 @@ pub(super) fn entries(entries: &[Entry], after: Option<Duration>, replies: &Repl
     Ok(())
 }
 
+/// Why a transaction did not arrive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Untaken {
+    /// The status that was answered, of the whole or of the first entry that failed; none where the answer proves nothing.
+    pub status: Option<u16>,
+    /// Whether it is that of an entry: the server is there, and has read it.
+    pub is_of_entry: bool,
+    /// For people. Nothing of a patient.
+    pub reason: String,
+}
+
+/// Reads the answer to a transaction of so many entries, for whoever judges statuses otherwise than routes do.
+///
+/// # Errors
+/// What is no proof that all of it was taken.
+pub async fn transaction_taken(response: reqwest::Response, count: usize) -> Result<(), Untaken> {
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = http::read(response).await.ok().flatten();
+    let json: Option<Said> = body.as_deref().and_then(|body| serde_json::from_slice(body).ok());
+    if !status.is_success() {
+        let reason = format!("HTTP {status}{}", issues(json.as_ref().and_then(|said| said.issue.as_ref())));
+        return Err(Untaken { status: Some(status.as_u16()), is_of_entry: false, reason });
+    }
+    let taken = Taken { status, headers, body: json, is_empty: false };
+    let unproven = |failure: Failure| Untaken { status: None, is_of_entry: false, reason: failure.reason().to_owned() };
+    for (at, entry) in proven(&taken, "transaction-response", count).map_err(unproven)?.iter().enumerate() {
+        let said = entry.response.as_ref();
+        let code = said.and_then(|response| response.status.as_deref()?.get(..3)?.parse::<u16>().ok()).unwrap_or(0);
+        if !matches!(code, 200..=299 | 304) {
+            let issue = said.and_then(|response| response.outcome.as_ref()).and_then(|outcome| outcome.issue.as_ref());
+            let reason = format!("entry {at}: status {code}{}", issues(issue));
+            return Err(Untaken { status: Some(code), is_of_entry: true, reason });
+        }
+    }
+    Ok(())
+}
+
 /// The same for a Bundle that was sent as a whole: the answer is nothing at all, as of a server that looks at it later, or a resource, and where that is a Bundle none of
 /// its entries failed, nor does its MessageHeader say so.
 pub(super) fn whole_proven(taken: &Taken, replies: &Replies) -> Result<(), Failure> {

@@ -9,6 +9,8 @@ pub mod replies;
 pub mod rest_hook;
 pub mod smart;
 
+pub use answer::{Untaken, transaction_taken};
+
 pub use crate::fhir::envelope::Envelope;
 pub use crate::fhir::requests::{Conditional, Mode};
 pub use http::ClientError;

@@ -4,6 +4,7 @@ use crate::admin::api::blocking;
 use crate::admin::credentials::Need;
 use crate::admin::problem::Problem;
 use crate::coordination::registry::Kind;
+use crate::coordination::subscription::aside::{self, Aside};
 use crate::coordination::subscription::standing::State as How;
 use crate::coordination::subscription::store::{self, Told};
 use crate::desk::Desk;
@@ -32,8 +33,16 @@ async fn care(desk: &Desk) -> Result<Arc<Care>, Problem> {
     })
 }
 
-/// The subscription, and its last events by their numbers, the newest first.
-async fn read(care: &Arc<Care>, id: String) -> Result<(Known, Vec<(u64, Told)>), Problem> {
+/// A subscription as it is shown.
+struct Seen {
+    known: Known,
+    /// Its last events by their numbers, the newest first.
+    events: Vec<(u64, Told)>,
+    /// Those that its server refused, where it is the gateway's own.
+    aside: Vec<Aside>,
+}
+
+async fn read(care: &Arc<Care>, id: String) -> Result<Seen, Problem> {
     let care = Arc::clone(care);
     blocking(move || {
         let entry = care.registry.current(Kind::Subscription, &id).map_err(failed)?;
@@ -44,7 +53,8 @@ async fn read(care: &Arc<Care>, id: String) -> Result<(Known, Vec<(u64, Told)>),
         let since = known.standing.last.saturating_sub(EVENTS_SHOWN - 1);
         let mut events = store::events(&care.database(), &id, since, u64::MAX).map_err(failed)?;
         events.reverse();
-        Ok((known, events))
+        let aside = aside::newest(&care.database(), &id).map_err(failed)?;
+        Ok(Seen { known, events, aside })
     })
     .await
 }
@@ -56,11 +66,12 @@ pub(in crate::desk) async fn page(
     id: Id,
 ) -> Result<Html<String>, Fault> {
     let Path(id) = id.map_err(Problem::from)?;
-    let (known, events) = read(&care(&desk).await?, id).await?;
-    Ok(Html(whole(&session, &known, &events, html! {}).into_string()))
+    let seen = read(&care(&desk).await?, id).await?;
+    Ok(Html(whole(&session, &seen, html! {}).into_string()))
 }
 
-fn whole(session: &Session, known: &Known, events: &[(u64, Told)], came: Markup) -> Markup {
+fn whole(session: &Session, seen: &Seen, came: Markup) -> Markup {
+    let Seen { known, aside, .. } = seen;
     let id = known.entry.what.id();
     let path = format!("/subscriptions/{id}/self-test");
     let content = html! {
@@ -78,7 +89,8 @@ fn whole(session: &Session, known: &Known, events: &[(u64, Told)], came: Markup)
                 }
             }
         }
-        (last_events(known, events))
+        @if !aside.is_empty() { (refused(aside)) }
+        (last_events(seen))
         p { "What recipients can do stands in " (guide()) ": " code { "$status" } ", " code { "$events" } ", " code { "$self-test" } "." }
     };
     shell::page(session, "Subscription", Tab::Subscriptions, content)
@@ -117,8 +129,35 @@ fn facts(known: &Known) -> Markup {
     }
 }
 
-fn last_events(known: &Known, events: &[(u64, Told)]) -> Markup {
+/// What a FHIR server of our own does not have.
+fn refused(aside: &[Aside]) -> Markup {
+    html! {
+        h2 #refused { "Refused" }
+        div.scroll tabindex="0" role="region" aria-labelledby="refused" {
+            table {
+                thead { tr { th.number scope="col" { "Number" } th scope="col" { "State" } th.number scope="col" { "Status" } th.number scope="col" { "Refusals" } th scope="col" { "Since" } th scope="col" { "Tried again" } } }
+                tbody {
+                    @for one in aside {
+                        tr {
+                            th.number scope="row" { (one.number) }
+                            td { @if one.is_given_up { (state(Tone::Bad, "given up")) } @else { (state(Tone::Warn, "waits")) } }
+                            td.number { @if one.status > 0 { (one.status) } @else { span.none { "—" } } }
+                            td.number { (count(one.refusals.into())) }
+                            td { (time(one.since_ms)) }
+                            td { (time_if(Some(one.due_ms).filter(|_| !one.is_given_up && one.refusals > 0))) }
+                        }
+                    }
+                }
+            }
+        }
+        p.soft { "The server refuses these, and the others go on. Without a status one waits behind another of the same person, which goes first, or nothing of it was kept any more. What is given up is not sent again: the server may have newer of that person; " code { "$events" } " tells it by its number." }
+    }
+}
+
+fn last_events(seen: &Seen) -> Markup {
+    let Seen { known, events, aside } = seen;
     let delivered = known.standing.delivered;
+    let is_aside = |number: u64| aside.iter().any(|one| one.number == number);
     html! {
         h2 #events { "Last events" }
         @if events.is_empty() {
@@ -136,7 +175,7 @@ fn last_events(known: &Known, events: &[(u64, Told)]) -> Markup {
                                 td { (time(told.at_ms)) }
                                 td { (time(told.received_ms)) }
                                 td { @if told.seq > 0 { a href={ "/messages/" (told.seq) } { (told.seq) } } @else { span.none { "—" } } }
-                                td { @if *number <= delivered { (state(Tone::Good, "settled")) } @else { (state(Tone::Warn, "waits")) } }
+                                td { @if is_aside(*number) { (state(Tone::Bad, "refused")) } @else if *number <= delivered { (state(Tone::Good, "settled")) } @else { (state(Tone::Warn, "waits")) } }
                             }
                         }
                     }
@@ -156,7 +195,8 @@ pub(in crate::desk) async fn test(
 ) -> Result<Html<String>, Fault> {
     let Path(id) = id.map_err(Problem::from)?;
     let care = care(&desk).await?;
-    let (known, events) = read(&care, id).await?;
+    let seen = read(&care, id).await?;
+    let known = &seen.known;
     let Some(subscription) = known.subscription.clone() else {
         let detail = "the subscription cannot be read by this configuration";
         return Err(
@@ -167,7 +207,7 @@ pub(in crate::desk) async fn test(
     tracing::info!(audit = true, user = %session.who, recipient = owner, subscription = subscription.id, "subscription tested");
     let report = self_test(care, owner, subscription).await.map_err(failed)?;
     let came = shown(&report);
-    let answer = if is_part(&headers) { came } else { whole(&session, &known, &events, came) };
+    let answer = if is_part(&headers) { came } else { whole(&session, &seen, came) };
     Ok(Html(answer.into_string()))
 }
 

@@ -4,7 +4,7 @@
 use super::Shared;
 use super::content::{ContentError, PEOPLE, People, consents, entry, of_header, resources};
 use crate::coordination::card::{Card, Group, Section, Source, groups};
-use crate::coordination::care_team::{self, Member};
+use crate::coordination::care_team::{self, Member, Source as Whence};
 use crate::coordination::loops::{self, State};
 use crate::coordination::sensitivity::{self, Said};
 use crate::coordination::subscription::relative;
@@ -53,6 +53,8 @@ pub struct Picture {
     pub sections: Vec<Section>,
     /// Open loops may be seen.
     pub loops: bool,
+    /// Sections of which older entries were told than the card holds.
+    pub more: BTreeSet<Section>,
 }
 
 impl std::fmt::Debug for Picture {
@@ -112,14 +114,16 @@ pub fn picture(shared: &Shared, recipient: &Recipient, person: PersonKey, now_ms
     reading.max_content = MaxContent::FullResource;
     let sections: Vec<Section> = Section::ALL.into_iter().filter(|section| may_see(recipient, *section)).collect();
     let loops = may(recipient, Trigger::OpenLoop);
-    let (groups, judged) = {
+    let (groups, judged, mut more) = {
         let database = shared.database();
-        let mut groups = groups(&Card::read(&database, person)?);
+        let card = Card::read(&database, person)?;
+        let mut groups = groups(&card);
         groups.retain(|group| sections.contains(&group.section));
         let judge = |group: &Group| labels_of(&database, shared, group);
         let judged = groups.iter().map(judge).collect::<rusqlite::Result<Vec<_>>>()?;
-        (groups, judged)
+        (groups, judged, card.more)
     };
+    more.retain(|section| sections.contains(section));
     let release = |group: &Group, found: Found, bundle: Value| {
         let facts = Facts { found, at_ms: group.at_ms, ..facts };
         released(shared, &reading, &facts, bundle)
@@ -130,7 +134,7 @@ pub fn picture(shared: &Shared, recipient: &Recipient, person: PersonKey, now_ms
         shown.resources.extend(tasks);
     }
     shown.resources.extend(team(shared, &reading, person, &facts)?);
-    Ok(Seen::Picture(Box::new(shown.picture(person, id, sections, loops))))
+    Ok(Seen::Picture(Box::new(shown.picture(person, id, (sections, more), loops))))
 }
 
 /// The card of a person as it is kept, for those who run the gateway and may read messages; with the labels of each entry. None of nobody. Blocks.
@@ -138,13 +142,14 @@ pub fn picture(shared: &Shared, recipient: &Recipient, person: PersonKey, now_ms
 /// # Errors
 /// What cannot be read.
 pub fn opened(shared: &Shared, person: PersonKey) -> Result<Option<Picture>, ContentError> {
-    let (person, groups, judged) = {
+    let (person, groups, judged, more) = {
         let database = shared.database();
         let person = lineage::root(&database, lineage::known_as(&database, person)?)?;
-        let groups = groups(&Card::read(&database, person)?);
+        let card = Card::read(&database, person)?;
+        let groups = groups(&card);
         let judged = groups.iter().map(|group| labels_of(&database, shared, group));
         let judged = judged.collect::<rusqlite::Result<Vec<_>>>()?;
-        (person, groups, judged)
+        (person, groups, judged, card.more)
     };
     if groups.is_empty() && !shared.rosters.current().has(&person) {
         return Ok(None);
@@ -157,7 +162,7 @@ pub fn opened(shared: &Shared, person: PersonKey) -> Result<Option<Picture>, Con
     };
     let shown = collect(shared, &groups, judged, release);
     let id = uuid_text(&person.0);
-    Ok(Some(shown.picture(person, id, Section::ALL.to_vec(), true)))
+    Ok(Some(shown.picture(person, id, (Section::ALL.to_vec(), more), true)))
 }
 
 /// What is shown of messages.
@@ -172,9 +177,23 @@ fn collect(
         let Some(bundle) = shared.contents.assembled(group) else { continue };
         let labels = shared.gate.labels().names(found.all).into_iter().map(str::to_owned).collect();
         let told = paired(group, &bundle);
+        let mut bundle = bundle;
+        unstated(group, &mut bundle);
         shown.take(group, (labels, &told), release(group, found, bundle));
     }
     shown
+}
+
+/// Of a visit that is only named nobody told how it is.
+fn unstated(group: &Group, bundle: &mut Value) {
+    if group.sources.iter().any(|source| source.section == Section::Encounter) {
+        return;
+    }
+    for entry in bundle["entry"].as_array_mut().into_iter().flatten() {
+        if entry["resource"]["resourceType"] == "Encounter" {
+            entry["resource"]["status"] = "unknown".into();
+        }
+    }
 }
 
 /// The panels of a person now, with what each roster says of consent, also of whoever is one and the same.
@@ -253,7 +272,7 @@ fn tasks(
     let database = shared.database();
     let patient = format!("Patient/{id}");
     let mut all = Vec::new();
-    for found in loops::of_person(&database, person, LOOPS_MAX)? {
+    for found in loops::going_on(&database, person, LOOPS_MAX)? {
         // That somebody is in a panel of others is theirs to know.
         let is_theirs = found.facts.panels.iter().any(|panel| recipient.panels.contains(panel));
         if !is_theirs || !matches!(found.state, State::Open | State::Overdue) {
@@ -285,7 +304,27 @@ fn team(
     let memberships: Vec<_> = memberships.filter(|one| recipient.panels.contains(&one.panel.id)).collect();
     let members: Vec<_> = memberships.iter().map(Member::of).collect();
     let mut team = care_team::team(&shared.database(), person, &members, facts.now_ms, &shared.options.care_team)?;
-    team.members.retain(|member| !member.secret);
+    let database = shared.database();
+    let (mut judged, labels) = (Vec::new(), shared.gate.labels());
+    for member in team.members {
+        // Who is known by a visit is shown to whom the visit is, and nobody by a visit of which that is not known.
+        let mut is_shown = member.source != Whence::Visit && !member.secret;
+        if member.source == Whence::Visit {
+            for visit in care_team::visits_of(&database, person, &member)? {
+                let all = visits::labels_of(&database, &visit)?;
+                let whole = set(labels, &visits::labels_of(&database, &whole_of(&visit))?);
+                let found = Found { all: set(labels, &all).with(whole), whole };
+                let is_unknown = member.secret && found.whole.is_empty();
+                let facts = Facts { found, ..*facts };
+                is_shown |= !is_unknown && !matches!(shared.gate.decide(recipient, &facts), Decision::Withhold(_));
+            }
+        }
+        if is_shown {
+            judged.push(member);
+        }
+    }
+    drop(database);
+    team.members = judged;
     // Conflicts may be with somebody who is not shown.
     team.conflicts.clear();
     if team.members.is_empty() {
@@ -362,13 +401,19 @@ impl Collected {
         }
     }
 
-    fn picture(mut self, person: PersonKey, id: String, sections: Vec<Section>, loops: bool) -> Picture {
+    fn picture(
+        mut self,
+        person: PersonKey,
+        id: String,
+        (sections, more): (Vec<Section>, BTreeSet<Section>),
+        loops: bool,
+    ) -> Picture {
         let whole = patient(&id, &self.resources);
         self.resources.insert(0, whole);
         let provenances = provenances(&id, &self.entries);
         self.resources.extend(provenances);
         let resources = relative(&self.resources);
-        Picture { person, id, entries: self.entries, resources, sections, loops }
+        Picture { person, id, entries: self.entries, resources, sections, loops, more }
     }
 }
 
@@ -393,11 +438,20 @@ fn section_of(group: Section, resource: &Value) -> Option<Section> {
 fn patient(id: &str, resources: &[Value]) -> Value {
     let theirs: Vec<&Value> = resources.iter().filter(|one| one["resourceType"] == "Patient").collect();
     let mut whole = json!({ "resourceType": "Patient", "id": id, "identifier": [{ "system": PEOPLE, "value": id }] });
-    for name in ["name", "telecom", "gender", "birthDate", "deceasedBoolean", "deceasedDateTime", "address"] {
+    for name in ["name", "telecom", "gender", "birthDate", "address"] {
         let mut told = theirs.iter().filter_map(|one| one.get(name));
         if let Some(value) = told.next() {
             whole[name] = value.clone();
         }
+    }
+    // One element, whichever feed tells it: who died somewhere did.
+    let date = theirs.iter().find_map(|one| one.get("deceasedDateTime"));
+    let said = theirs.iter().filter_map(|one| one.get("deceasedBoolean"));
+    let said = said.clone().find(|said| **said == true).or(said.clone().next());
+    match (date, said) {
+        (Some(date), _) => whole["deceasedDateTime"] = date.clone(),
+        (None, Some(said)) => whole["deceasedBoolean"] = said.clone(),
+        (None, None) => {}
     }
     let link = |one: &&Value| json!({ "other": { "reference": format!("Patient/{}", one["id"].as_str().unwrap_or_default()) }, "type": "seealso" });
     let links: Vec<Value> = theirs.iter().map(link).collect();

@@ -1,4 +1,5 @@
 //! What an event says in FHIR, for somebody: its message is translated again as it was translated when it came, and judged for them.
+use super::measuring::MeasureError;
 use crate::coordination::card::Group;
 use crate::coordination::care_team::Route;
 use crate::coordination::loops::{Outcome, OutcomeKind};
@@ -75,7 +76,7 @@ impl Contents {
         let Some(roster) = roster_consent(recipient, &panels(&shared.rosters.current(), telling, &people)) else {
             return Ok(Released::Withheld(Reason::Policy));
         };
-        let (found, bundle) = match self.subject(shared, telling, people.now)? {
+        let (found, bundle) = match self.subject(shared, telling, people.now, recipient)? {
             Ok(subject) => subject,
             Err(released) => return Ok(released),
         };
@@ -117,6 +118,7 @@ impl Contents {
         shared: &super::Shared,
         telling: &Telling,
         person: PersonKey,
+        recipient: &Recipient,
     ) -> Result<Result<(Found, Value), Released>, ContentError> {
         let labels = shared.gate.labels();
         let then = telling.found(labels);
@@ -149,6 +151,17 @@ impl Contents {
                 let bundle = json!({ "resourceType": "Bundle", "type": "collection", "entry": [entry] });
                 (Found::default(), bundle)
             }
+            // Made for the recipient: it counts what they are cleared for.
+            Subject::Measures(updated) => match shared.reports(updated, &recipient.id) {
+                Ok(reports) if !reports.is_empty() => {
+                    let entries: Vec<_> = reports.into_iter().map(entry).collect();
+                    let bundle = json!({ "resourceType": "Bundle", "type": "collection", "entry": entries });
+                    (Found::default(), bundle)
+                }
+                Err(MeasureError::Database(error)) => return Err(error.into()),
+                // The panel, the measure or the month is none any more.
+                _ => return Ok(Err(Released::Gone)),
+            },
         };
         Ok(Ok((Found { all: then.all.with(now.all), whole: then.whole.with(now.whole) }, bundle)))
     }
@@ -238,7 +251,7 @@ impl People {
     /// As the API writes who it is; empty where it is about nobody.
     fn id(&self, telling: &Telling) -> String {
         match telling.subject {
-            Subject::Roster(_) => String::new(),
+            Subject::Roster(_) | Subject::Measures(_) => String::new(),
             _ => uuid_text(&self.now.0),
         }
     }
@@ -253,7 +266,7 @@ fn whose(shared: &super::Shared, telling: &Telling) -> rusqlite::Result<People> 
     let then = lineage::known_as(&database, telling.person)?;
     let now = match &telling.subject {
         Subject::Outcome { .. } => lineage::root(&database, then)?,
-        Subject::Event(_) | Subject::Roster(_) => then,
+        Subject::Event(_) | Subject::Roster(_) | Subject::Measures(_) => then,
     };
     Ok(People { then, now, same: lineage::same(&database, now)? })
 }

@@ -9,8 +9,8 @@ use crate::coordination::subscription::standing::{Fault, Input, Standing, Todo};
 use crate::coordination::subscription::store;
 use crate::coordination::subscription::transaction::transaction;
 use crate::delivery::channel::rest_hook::{SIGNATURE, signature};
-use reqwest::StatusCode;
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::{Response, StatusCode};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,10 +39,13 @@ pub(super) struct Delivery {
 }
 
 /// What is to be sent.
-enum Made {
+pub(super) enum Made {
     /// This, and what it discloses.
     Bundle(Value, Vec<Disclosure>),
+    /// There is nothing that may be told.
     Nothing,
+    /// There would have been something, of which nothing is kept any more.
+    Gone,
     Later,
 }
 
@@ -54,18 +57,19 @@ pub(super) struct Failure {
     pub left: bool,
     /// For people. Nothing of the endpoint, which may hold a secret.
     pub text: String,
-    /// What it answered.
-    status: Option<StatusCode>,
 }
 
 impl Failure {
-    fn new(input: Option<Input>, left: bool, text: impl Into<String>) -> Failure {
-        Failure { input, left, text: text.into(), status: None }
+    pub fn new(input: Option<Input>, left: bool, text: impl Into<String>) -> Failure {
+        Failure { input, left, text: text.into() }
     }
 }
 
 impl Delivery {
     pub async fn run(self: Arc<Self>, todo: Todo) -> Done {
+        if let (Kind::Transaction, Todo::Events(number, _)) = (self.wanted.1.channel.kind, todo) {
+            return self.write(number).await;
+        }
         let (made, input) = match todo {
             Todo::Handshake => (self.bare(|about, now| about.handshake(now)), Input::Greeted),
             Todo::Heartbeat => (self.bare(|about, now| about.heartbeat(now)), Input::Alive),
@@ -76,40 +80,16 @@ impl Delivery {
         let input = match made {
             Made::Bundle(bundle, disclosed) => match self.send(&bundle, self.timeout()).await {
                 Ok(_) => input,
-                Err(failure) => {
-                    let is_given_up = self.is_given_up(&failure, todo);
-                    match Arc::clone(&self).failed(failure, disclosed).await {
-                        Some(_) if is_given_up => input,
-                        Some(instead) => instead,
-                        None => return Done::Later,
-                    }
-                }
+                Err(failure) => match Arc::clone(&self).failed(failure, disclosed).await {
+                    Some(instead) => instead,
+                    None => return Done::Later,
+                },
             },
             // Nothing to send: the number counts all the same.
-            Made::Nothing => input,
+            Made::Nothing | Made::Gone => input,
             Made::Later => return Done::Later,
         };
         tokio::task::spawn_blocking(move || self.settle(input)).await.unwrap_or(Done::Later)
-    }
-
-    /// Whether a FHIR server of our own will never take what was sent: it has refused it itself, not the moment or who sends it, as often as others are tried. What comes behind
-    /// it is not held up for it.
-    fn is_given_up(&self, failure: &Failure, todo: Todo) -> bool {
-        let (Kind::Transaction, Todo::Events(number, _)) = (self.wanted.1.channel.kind, todo) else { return false };
-        let attempts = self.standing.failures.saturating_add(1);
-        let refused = failure.status.filter(|status| matches!(status.as_u16(), 400 | 409..=413 | 415 | 422));
-        let Some(status) = refused.filter(|_| attempts >= self.shared.options.subscriptions.policy.attempts_max) else {
-            return false;
-        };
-        let status = status.as_u16();
-        tracing::error!(
-            subscription = self.id,
-            event = number,
-            status,
-            attempts,
-            "the FHIR server of [coordination.sink] refuses an event; it is left out, and can be read by its number with $events"
-        );
-        true
     }
 
     /// How long the endpoint may take.
@@ -157,17 +137,14 @@ impl Delivery {
         match (self.wanted.1.channel.kind, tellings.first()) {
             // They were forgotten before anybody took them.
             (_, None) => None,
-            (Kind::Transaction, _) => {
-                let all: Vec<Value> = tellings.iter().filter_map(|one| one.resources).flatten().cloned().collect();
-                transaction(&all)
-            }
+            (Kind::Transaction, Some(only)) => transaction(only.told, only.resources.unwrap_or_default()),
             (Kind::DavinciAlert, Some(first)) => about.davinci(first, self.endpoint(), now_ms),
             _ => Some(self.enveloped(&about, about.events(tellings, now_ms), now_ms)),
         }
     }
 
     /// The notification of events. What may not be told any more is a number without content; the audit knows of each before it is sent.
-    async fn events(self: Arc<Self>, from: u64, to: u64) -> Made {
+    pub(super) async fn events(self: Arc<Self>, from: u64, to: u64) -> Made {
         let work = tokio::task::spawn_blocking(move || self.gather(from, to));
         work.await.unwrap_or(Made::Later)
     }
@@ -192,6 +169,7 @@ impl Delivery {
             .collect();
         match self.notification(&tellings, now_ms) {
             Some(bundle) => Made::Bundle(bundle, released),
+            None if released.is_empty() || released.iter().any(Disclosure::is_failed) => Made::Gone,
             None => Made::Nothing,
         }
     }
@@ -211,7 +189,8 @@ impl Delivery {
         if heard { Ok(()) } else { Err(Failure::new(None, false, "no websocket is bound to it")) }
     }
 
-    async fn post(&self, bundle: &Value, timeout: Duration) -> Result<StatusCode, Failure> {
+    /// What the endpoint answers.
+    pub async fn ask(&self, bundle: &Value, timeout: Duration) -> Result<Response, Failure> {
         let (owner, subscription) = &*self.wanted;
         let channel = &subscription.channel;
         let Some(endpoint) = &channel.endpoint else {
@@ -229,6 +208,9 @@ impl Delivery {
         let body = bundle.to_string();
         let client = if is_own { &self.shared.own_client } else { &self.shared.client };
         let mut request = client.post(endpoint.clone()).timeout(timeout).header(CONTENT_TYPE, channel.payload);
+        if is_own {
+            request = request.header(ACCEPT, channel.payload);
+        }
         for header in &channel.headers {
             request = request.header(&header.name, header.value());
         }
@@ -238,21 +220,23 @@ impl Delivery {
             let keys = keys.iter().map(|key| key.reveal());
             request = request.header(SIGNATURE, signature(now, body.as_bytes(), keys));
         }
-        match request.body(body).send().await {
+        request.body(body).send().await.map_err(|error| unanswered(&error, timeout))
+    }
+
+    async fn post(&self, bundle: &Value, timeout: Duration) -> Result<StatusCode, Failure> {
+        match self.ask(bundle, timeout).await {
             Ok(answer) if answer.status().is_success() => Ok(answer.status()),
             Ok(answer) => {
                 let status = answer.status();
-                let is_gone = status == StatusCode::GONE && channel.kind != Kind::Transaction;
-                let input = if is_gone { Input::Gone } else { Input::Failed(Fault::Refused) };
-                let text = format!("the endpoint answered {}", status.as_u16());
-                Err(Failure { status: Some(status), ..Failure::new(Some(input), true, text) })
+                let input = if status == StatusCode::GONE { Input::Gone } else { Input::Failed(Fault::Refused) };
+                Err(Failure::new(Some(input), true, format!("the endpoint answered {}", status.as_u16())))
             }
-            Err(error) => Err(unanswered(&error, timeout)),
+            Err(failure) => Err(failure),
         }
     }
 
     /// An attempt failed: the audit is told whether anything has left. What it means for the subscription.
-    async fn failed(self: Arc<Self>, failure: Failure, disclosed: Vec<Disclosure>) -> Option<Input> {
+    pub(super) async fn failed(self: Arc<Self>, failure: Failure, disclosed: Vec<Disclosure>) -> Option<Input> {
         let Failure { input, left, text, .. } = failure;
         if input.is_some() {
             tracing::warn!(subscription = self.id, "a notification did not arrive: {text}");
@@ -285,7 +269,7 @@ impl Delivery {
     }
 
     /// Writes down what came of it. Blocks.
-    fn settle(&self, input: Input) -> Done {
+    pub fn settle(&self, input: Input) -> Done {
         let now_ms = jiff::Timestamp::now().as_millisecond();
         let said = match (input == Input::Gone).then(|| self.switch_off(now_ms)) {
             None => None,

@@ -37,6 +37,13 @@ pub struct Disclosure {
     pub(super) outcome: Outcome,
 }
 
+impl Disclosure {
+    /// Whether nothing is told because it could not be read any more, or be judged.
+    pub(super) fn is_failed(&self) -> bool {
+        self.outcome == Outcome::Suppressed(Reason::Failed)
+    }
+}
+
 /// What a recipient may be told of events, each by its resources, or by nothing; written into the audit, and remembered so that it can be read. Blocks.
 ///
 /// # Errors

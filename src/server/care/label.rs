@@ -26,6 +26,15 @@ pub fn label_of(resource: &Value) -> String {
     found.unwrap_or_else(|| resource["resourceType"].as_str().unwrap_or_default().to_owned()) + &value
 }
 
+/// How it stands: of what has no `status` by its other states.
+pub fn status_of(resource: &Value) -> String {
+    if let Some(status) = resource["status"].as_str() {
+        return status.to_owned();
+    }
+    let codes = ["clinicalStatus", "verificationStatus"].map(|name| resource[name]["coding"][0]["code"].as_str());
+    codes.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
 fn value_of(resource: &Value) -> Option<String> {
     let quantity = &resource["valueQuantity"];
     if let Some(number) = quantity.get("value") {

@@ -10,6 +10,7 @@ mod disclose;
 mod endpoint;
 mod follow;
 mod label;
+mod measuring;
 mod notify;
 mod reviewing;
 mod rosters;
@@ -20,12 +21,13 @@ pub use card::{CONTROL_ID, Entry as CardEntry, Picture, Seen, opened, picture};
 pub use content::{ContentError, Contents, Released};
 pub use disclose::{Disclosure, ReleaseError, released};
 pub use endpoint::Endpoints;
-pub use label::label_of;
+pub use label::{label_of, status_of};
+pub use measuring::{Asked, Behind, MeasureError, Measured, Rates, state_of};
 pub use notify::Pushed;
 pub use reviewing::{DecideError, ReviewError, Reviewed, Wanted, patient_of};
 pub use rosters::{ApproveError, Became, PanelState, PanelStatus, TakeError, Write, WriteError, Written};
 pub use self_test::{Report, Stage, TestError, self_test};
-pub use sink::SINK;
+pub use sink::{Counts, SINK};
 
 use crate::coordination::registry::{self, Registry};
 use crate::coordination::roster::Rosters;
@@ -66,6 +68,11 @@ pub enum CareError {
     /// The client for endpoints.
     #[error("no connection to any endpoint can be made: {0}")]
     Client(#[from] reqwest::Error),
+    /// What `[coordination.sink]` says cannot be subscribed to.
+    #[error(
+        "[coordination.sink] cannot be served: its address, its credentials or the panels of its recipient cannot be used"
+    )]
+    Sink,
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
@@ -101,6 +108,8 @@ pub struct Shared {
     pushed: broadcast::Sender<Pushed>,
     /// To which subscriptions websockets are bound, and how many.
     bound: Mutex<HashMap<String, usize>>,
+    /// The measures, for those who ask.
+    measures: measuring::Reading,
     /// What was last read of the sources of rosters.
     seen: rosters::Seen,
 }
@@ -217,6 +226,7 @@ impl Care {
         let shared = Arc::new(Shared {
             topics: Topics::new(&options.subscriptions.canonical_base),
             gate: options.privacy.gate(),
+            measures: measuring::Reading::new(&options, work.store().reader()?),
             contents: Contents::new(journal, plans, options.facilities.clone()),
             options,
             registry,

@@ -1,5 +1,6 @@
 //! Tells subscribers: what is due of each subscription, one thing at a time of each and many of them at once.
 use super::deliver::{Delivery, Done, Wanted};
+use super::sink::due;
 use super::{Endpoints, Shared};
 use crate::coordination::registry;
 use crate::coordination::subscription::channel::Kind;
@@ -173,7 +174,11 @@ impl Sight {
             return None;
         }
         let wanted = self.wanted(shared, &id, &standing)?;
-        let todo = standing.todo(&Timing::of(&wanted.1), now_ms);
+        let todo = match wanted.1.channel.kind {
+            Kind::Transaction => due(shared, &id, &standing, now_ms),
+            _ => None,
+        };
+        let todo = todo.unwrap_or_else(|| standing.todo(&Timing::of(&wanted.1), now_ms));
         // Without anybody there it waits for somebody who binds.
         let is_alone = || wanted.1.channel.kind == Kind::Websocket && !shared.is_bound(&id);
         let is_idle = matches!(todo, Todo::Wait(_) | Todo::Nothing) || (todo != Todo::End && is_alone());

@@ -1,9 +1,15 @@
 //! `[coordination.sink]`: a subscription of our own to whatever happens to the people of a recipient, that is sent as transactions to a FHIR server.
 //!
 //! It stands in the registry as those of clients do, so it is matched, judged, audited, ordered and tried again as they are; who changes the configuration writes it anew.
+mod write;
+
+pub use aside::Counts;
+pub(super) use write::due;
+
 use super::{CareError, Shared};
 use crate::coordination::options::Sink;
 use crate::coordination::registry::{Kind, What};
+use crate::coordination::subscription::aside;
 use crate::coordination::subscription::resource::{EXTENSIONS, Subscription};
 use crate::coordination::subscription::topic::TOPICS;
 use crate::coordination::subscription::transaction::TRANSACTION;
@@ -31,10 +37,8 @@ pub(super) fn settle(shared: &Shared) -> Result<(), CareError> {
     };
     let panels = shared.options.privacy.recipient(&sink.recipient).map(|recipient| recipient.panels.as_slice());
     let body = body(shared, sink, panels.unwrap_or_default());
-    let Ok(subscription) = Subscription::stored(SINK, &body, &shared.topics) else {
-        tracing::error!("[coordination.sink] cannot be served: its address or its credentials are no good");
-        return Ok(());
-    };
+    // What was wanted before would go on, to where the configuration leads no more.
+    let subscription = Subscription::stored(SINK, &body, &shared.topics).map_err(|_| CareError::Sink)?;
     let body = subscription.body();
     let is_same = known.is_some_and(|known| known.who == sink.recipient && known.what.body() == Some(&body));
     if !is_same {
@@ -63,4 +67,12 @@ fn body(shared: &Shared, sink: &Sink, panels: &[String]) -> Value {
         body["channel"]["header"] = json!([format!("Authorization: {}", authorization.reveal())]);
     }
     body
+}
+
+impl Shared {
+    /// How many events the server of `[coordination.sink]` has refused: those that wait, and those that were given up since a time. None without one, and while it cannot be read.
+    pub fn sink_refusals(&self, since_ms: i64) -> Option<aside::Counts> {
+        self.options.sink.as_ref()?;
+        aside::counts(&self.database(), SINK, since_ms).ok()
+    }
 }

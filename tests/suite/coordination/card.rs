@@ -116,8 +116,8 @@ fn what_is_taken_back_goes_and_what_is_corrected_changes() {
     say(&mut world, "ADT^A08^ADT_A01", &dg1("D"));
     say(&mut world, "RDE^O11^RDE_O11", &order("DC"));
     say(&mut world, "ORU^R01^ORU_R01", &result("C", "202603091200", "1.9"));
-    // An older one that comes late.
-    say(&mut world, "ORU^R01^ORU_R01", &result("F", "202602091200", "0.9"));
+    // An older one of another order that comes late.
+    say(&mut world, "ORU^R01^ORU_R01", &result("F", "202602091200", "0.9").replace("L1^LAB", "L0^LAB"));
     assert_eq!(section(&world, Section::Allergy), Vec::<String>::new());
     assert_eq!(section(&world, Section::Condition), Vec::<String>::new());
     assert!(section(&world, Section::Medication)[0].contains("ORC|DC|RX7"));
@@ -204,4 +204,146 @@ fn a_flood_stays_within_bounds_and_the_newest_stay() {
     assert!(text.contains("|V199^^^SBMC") && !text.contains("|V0^^^SBMC") && text.contains("D199^SBMC"));
     assert!(!text.contains("wwwwwwwwww") && !text.contains("tttttttttt"));
     println!("{} rows, {} bytes: {:?}", made.rows.len(), made.len(), counts(&made));
+}
+
+/// The bodies of a section of a card, as text.
+fn bodies(world: &World, section: Section) -> Vec<String> {
+    let made = card(world, person(world));
+    let own = made.rows.iter().filter(|row| row.section == section);
+    own.map(|row| String::from_utf8_lossy(&row.body).into_owned()).collect()
+}
+
+const VISIT: &str = "PV1|1|I|4W||||||||||||||||V77^^^SBMC\r";
+
+#[test]
+fn diagnoses_outlast_messages_that_cannot_tell_of_them() {
+    for event in ["A02", "A21", "A22", "A25", "A54"] {
+        let mut world = World::new();
+        let dg1 = "DG1|1||I50.23^Heart failure^I10C|||A\r";
+        world.receive(&message("ADT^A01^ADT_A01", 1, &format!("EVN|A01|20260310\r{PID}{VISIT}{dg1}")), AT);
+        let structure = if event == "A02" { "A02" } else { "A21" };
+        let next = message(&format!("ADT^{event}^ADT_{structure}"), 2, &format!("EVN|{event}|20260310\r{PID}{VISIT}"));
+        world.receive(&next, AT);
+        let told = groups(&card(&world, person(&world)));
+        let told: Vec<String> = told.into_iter().map(|group| String::from_utf8(group.raw).unwrap()).collect();
+        let [_, visit, codes] = &told[..] else { panic!("{event}: {told:?}") };
+        assert!(visit.contains(&format!("|ADT^{event}^")) && !visit.contains("DG1"), "{visit}");
+        assert!(codes.contains("|ADT^A08^ADT_A01|Q0000001|") && codes.contains("\rDG1|1||I50.23"), "{codes}");
+    }
+}
+
+#[test]
+fn what_others_tell_never_takes_away_what_a_feed_told() {
+    let mut world = World::new();
+    let long = PID.replace("|F\r", &format!("|F|||{}\r", "12 LONG STREET^^LAKESHORE^NY^14150~".repeat(20)));
+    world.receive(&message("ADT^A08^ADT_A01", 1, &format!("{PID}AL1|1|DA|7980^Penicillin^RXNORM\r")), AT);
+    for feed in 0..60 {
+        let other = message("ADT^A08^ADT_A01", 100 + feed, &format!("{long}AL1|1|DA|{feed}^Drug^L\r"));
+        world.receive(&other.replace("SBADT", &format!("APP{feed}")), AT);
+    }
+    let all = bodies(&world, Section::Allergy);
+    assert!(all.len() > 20 && all.len() <= 40, "as many as have room");
+    assert!(card(&world, person(&world)).more.contains(&Section::Allergy), "and it is said that there were more");
+    for feed in 0..60 {
+        let other =
+            message("ADT^A08^ADT_A01", 200 + feed, &format!("{long}{VISIT}").replace("V77", &format!("V{feed}")));
+        world.receive(&other.replace("SBADT", &format!("PM{feed}")), AT);
+    }
+    assert_eq!(bodies(&world, Section::Allergy), all);
+    assert!(!card(&world, person(&world)).more.contains(&Section::Medication));
+    let made = card(&world, person(&world));
+    let heads: Vec<_> = made.rows.iter().filter(|row| row.section == Section::Head).map(|row| row.key).collect();
+    assert!(made.rows.iter().all(|row| row.section == Section::Head || heads.contains(&row.head)));
+    // Another version of HL7 and one more number are the same feed; nor is somebody lost who is said much of.
+    let before = heads.len();
+    let again = message("ADT^A08^ADT_A01", 300, &format!("{long}{VISIT}").replace("V77", "V59"));
+    let again = again.replace("SBADT", "PM59").replace("|2.5.1\r", "|2.6\r").replace("~1EG4", "~77^^^X^XX~1EG4");
+    world.receive(&again, AT);
+    let made = card(&world, person(&world));
+    assert_eq!(made.rows.iter().filter(|row| row.section == Section::Head).count(), before);
+    let mut world = World::new();
+    let huge = PID.replace("|F\r", &format!("|F|||{}\r", "x".repeat(9_000)));
+    world.receive(&message("ADT^A08^ADT_A01", 1, &format!("{huge}AL1|1|DA|7980^Penicillin^RXNORM\r")), AT);
+    assert_eq!(bodies(&world, Section::Allergy).len(), 1);
+}
+
+#[test]
+fn an_allergy_that_is_deleted_by_number_goes_however_it_was_told() {
+    let mut world = World::new();
+    let al1 = format!("{PID}AL1|1|DA|7980^Penicillin^RXNORM\rAL1|2|DA|1191^Aspirin^RXNORM\r");
+    world.receive(&message("ADT^A08^ADT_A01", 1, &al1), AT);
+    assert_eq!(bodies(&world, Section::Allergy).len(), 2);
+    let gone = format!("{PID}IAM|1|DA|7980^Penicillin^RXNORM|||D|A1^SBMC\r");
+    world.receive(&message("ADT^A60^ADT_A60", 2, &gone), AT);
+    let left = bodies(&world, Section::Allergy);
+    assert!(left.len() == 1 && left[0].contains("Aspirin"), "{left:?}");
+}
+
+#[test]
+fn what_was_sent_earlier_does_not_take_the_place_of_what_was_sent_later() {
+    let mut world = World::new();
+    let stay = |event: &str| format!("EVN|{event}|20260310\r{PID}{VISIT}DG1|1||I10^x^I10C|||F{}|", "|".repeat(14));
+    let deleted = message("ADT^A03^ADT_A03", 200, &(stay("A03") + "D\r"));
+    let resent = message("ADT^A01^ADT_A01", 100, &(stay("A01") + "A\r"));
+    world.receive(&deleted, AT);
+    world.receive(&resent, AT);
+    assert!(bodies(&world, Section::Encounter)[0].contains("ADT^A03"));
+    assert_eq!(bodies(&world, Section::Condition), Vec::<String>::new());
+    let order =
+        |control: &str| format!("{PID}ORC|{control}|RX7^SBMC\rRXE|^^^20260310||314076^Lisinopril^RXNORM|10||mg\r");
+    world.receive(&message("RDE^O11^RDE_O11", 400, &order("DC")), AT);
+    world.receive(&message("RDE^O11^RDE_O11", 300, &order("NW")), AT);
+    assert!(bodies(&world, Section::Medication)[0].contains("ORC|DC"));
+    // A time that has not been yet is no reason to believe nothing afterwards.
+    let later = resent.replace("|20260310000100-0500|", "|20990101|").replace("ADT^A01^ADT_A01", "ADT^A13^ADT_A01");
+    world.receive(&later, AT);
+    world.receive(
+        &message("ADT^A03^ADT_A03", 500, &(stay("A03") + "D\r")).replace("|20260310", "|20260313"),
+        "2026-03-13T12:00:00Z",
+    );
+    assert!(bodies(&world, Section::Encounter)[0].contains("ADT^A03"));
+}
+
+#[test]
+fn a_result_is_as_its_order_says_last_and_of_a_test_the_newest_stays() {
+    let mut world = World::new();
+    let mut id = 0;
+    let mut say = |world: &mut World, order: &str, state: &str, at: &str, value: &str| {
+        id += 1;
+        let bars = "|".repeat(18);
+        let rest = format!(
+            "{PID}OBR|1||{order}^LAB|2160-0^Creatinine^LN|||{at}{bars}{state}\rOBX|1|NM|2160-0^Creatinine^LN||{value}|mg/dL|||||{state}\r"
+        );
+        world.receive(&message("ORU^R01^ORU_R01", id, &rest), AT);
+        let values = bodies(world, Section::Result);
+        let value = |text: &String| text.rsplit("^LN||").next().unwrap().split('|').next().unwrap().to_owned();
+        let mut values: Vec<String> = values.iter().map(value).collect();
+        values.sort();
+        values.join(" ")
+    };
+    assert_eq!(say(&mut world, "L1", "P", "202603091200", "1.3"), "1.3");
+    assert_eq!(say(&mut world, "L1", "F", "202603091200", "1.4"), "1.4");
+    assert_eq!(say(&mut world, "L1", "P", "202603091200", "1.3"), "1.4", "preliminary never replaces final");
+    assert_eq!(say(&mut world, "L1", "C", "202603091100", "4.1"), "4.1", "a correction also corrects the time");
+    assert_eq!(say(&mut world, "L0", "F", "202602091100", "0.9"), "4.1", "an older one");
+    assert_eq!(say(&mut world, "L2", "F", "206203091100", "7.7"), "7.7", "clamped");
+    assert_eq!(say(&mut world, "L2", "C", "202603101100", "2.0"), "2.0");
+    assert_eq!(say(&mut world, "L3", "F", "202603101100", "2.1"), "2.0 2.1", "two of one time");
+    assert_eq!(say(&mut world, "L4", "F", "202603101200", "2.2"), "2.2");
+}
+
+/// The card holds its segments in UTF-8 and says so: else they would be read again as what they are no more.
+#[test]
+fn what_was_transcoded_is_not_transcoded_again() {
+    let mut world = World::new();
+    let text = message("ADT^A08^ADT_A01", 1, &PID.replace("OKAFOR", "\u{5c71}\u{7530}"));
+    let text = text.replace("|P|2.5.1\r", "|P|2.5.1||||||SHIFT JIS\r");
+    let (before, after) = text.split_once("\u{5c71}\u{7530}").unwrap();
+    world.receive_bytes([before.as_bytes(), b"\x8eR\x93c", after.as_bytes()].concat(), AT);
+    let told = groups(&card(&world, person(&world)));
+    let raw = String::from_utf8(told[0].raw.clone()).unwrap();
+    assert!(
+        raw.contains("|\u{5c71}\u{7530}^MARISOL") && raw.contains("|UNICODE UTF-8") && !raw.contains("SHIFT"),
+        "{raw}"
+    );
 }

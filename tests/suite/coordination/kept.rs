@@ -79,7 +79,15 @@ impl World {
     }
 
     fn receive_at(&mut self, raw: &str, received_ms: i64) {
-        let raw = raw.replace('\n', "\r").into_bytes();
+        self.take(raw.replace('\n', "\r").into_bytes(), received_ms);
+    }
+
+    /// One that is no UTF-8.
+    pub fn receive_bytes(&mut self, raw: Vec<u8>, at: &str) {
+        self.take(raw, ms(at));
+    }
+
+    fn take(&mut self, raw: Vec<u8>, received_ms: i64) {
         let mut index = Index::new();
         let message = index.parse(&raw).ok().map(|()| index.message(&raw));
         let mut facets = Vec::new();

@@ -361,7 +361,9 @@ fn what_the_interface_says_of_itself_is_valid() {
     assert_eq!(shaped(&statement), Vec::<String>::new());
     let resources = statement["rest"][0]["resource"].as_array().unwrap();
     let names: Vec<_> = resources.iter().map(|resource| resource["type"].as_str().unwrap()).collect();
-    assert_eq!(names, ["Subscription", "Basic", "Group", "Consent", "CareTeam", "Patient", "Encounter"]);
+    let own =
+        ["Subscription", "Basic", "Group", "Measure", "MeasureReport", "Consent", "CareTeam", "Patient", "Encounter"];
+    assert_eq!(names, own);
     assert_eq!(resources[0]["extension"].as_array().unwrap().len(), TOPICS.len());
     for topic in TOPICS {
         assert_eq!(shaped(&topics.basic(topic)), Vec::<String>::new(), "{}", topic.id);

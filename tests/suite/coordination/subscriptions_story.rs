@@ -2,6 +2,7 @@
 //! missed. And all of it again from journal and registry, into another database: the same numbers.
 use handoff::coordination::event::{Confidentiality, Patient};
 use handoff::coordination::registry::{self, Registry, What};
+use handoff::coordination::subscription::TABLES;
 use handoff::coordination::subscription::channel::Kind as Channel;
 use handoff::coordination::subscription::filter::Candidate;
 use handoff::coordination::subscription::matcher::Matcher;
@@ -78,7 +79,7 @@ struct Reader {
 impl Reader {
     fn new() -> Reader {
         let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch(store::TABLES).unwrap();
+        connection.execute_batch(&TABLES.concat()).unwrap();
         let policy = Policy { attempts_max: 2, ..Policy::default() };
         Reader { connection, matcher: Matcher::new(topics().events_system()), entries: 0, policy }
     }

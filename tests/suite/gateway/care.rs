@@ -5,6 +5,7 @@ mod escalated;
 mod group_written;
 mod interface;
 mod listed;
+mod measured;
 mod merged;
 mod pictured;
 mod posted;

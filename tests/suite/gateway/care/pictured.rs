@@ -400,6 +400,32 @@ fn other_panels_are_not_told_of() {
     care.gateway.stop();
 }
 
+/// Who is of the team by a visit is shown to whom the visit is: also where its label comes in a message of which nobody is told.
+#[test]
+fn who_attends_a_visit_that_is_not_shown_is_not_shown() {
+    let recipients = recipient("aco-cm", "full-resource", "")
+        + &recipient("cleared", "full-resource", "clear = [\"SUD\", \"R\", \"V\"]");
+    let strict = recipient("strict", "full-resource", "deny_action = \"drop-event\"");
+    let only = told("ADT^A08^ADT_A01", "SB000115", "DG1|1||F10.20^Alcohol dependence^I10C|||W\r");
+    let (care, person) = start(&(recipients + &strict), &[M1.to_owned()]);
+    let path = format!("/fhir/Patient/{person}/$everything");
+    let team =
+        |who: &str| of_kind(&care.get(who, &path), "CareTeam").into_iter().map(Value::to_string).collect::<String>();
+    assert!(team("strict").contains("HALVERSEN"), "{}", team("strict"));
+    care.send(&[&only]);
+    care.wait_until_read(2);
+    assert!(!team("strict").contains("HALVERSEN") && team("strict").contains("cm-ortega"), "{}", team("strict"));
+    assert!(team("aco-cm").contains("HALVERSEN") && team("cleared").contains("HALVERSEN"));
+    // Of a part nobody takes it for all.
+    for part in ["_since=2026-01-01", "start=2026-01-01", "_type=Encounter", "_count=1"] {
+        for operation in ["$everything", "$summary"] {
+            let answer = care.ask("aco-cm", "GET", &format!("/fhir/Patient/{person}/{operation}?{part}"), None);
+            assert_eq!(answer.status, 400, "{part}");
+        }
+    }
+    care.gateway.stop();
+}
+
 /// A label that comes later holds for what was told before.
 #[test]
 fn what_a_visit_turns_out_to_be_holds_for_what_was_told_of_it() {

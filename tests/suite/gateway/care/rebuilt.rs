@@ -168,11 +168,24 @@ fn kills_change_nothing_and_neither_does_a_database_made_anew() {
     let data = care.gateway.data();
     let (code, said) = command(care.gateway.folder(), &["audit", "verify"]);
     assert_eq!(code, Some(0), "{said}");
+    let (code, said) = command(care.gateway.folder(), &["measures", "recompute", "--check"]);
+    assert_eq!(code, Some(0), "{said}");
     let before = tables(&data);
     for (name, rows) in &undisturbed {
         assert_eq!(rows.len(), before[name].len(), "rows of {name}");
     }
-    for name in ["loop", "loop_step", "visit", "subscription_event", "telling", "responsible", "card"] {
+    for name in [
+        "loop",
+        "loop_step",
+        "visit",
+        "subscription_event",
+        "telling",
+        "responsible",
+        "measure_fact",
+        "measure_day",
+        "measure_case",
+        "card",
+    ] {
         assert!(before.get(name).is_some_and(|rows| !rows.is_empty()), "{name} of {:?}", before.keys());
     }
 

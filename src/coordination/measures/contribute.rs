@@ -1,0 +1,507 @@
+//! What the facts of one person add to the counters: a function of the facts and the definitions, nothing else. Time does not enter: whether a window is over is for
+//! whoever asks, by the date that stands in each cell.
+//!
+//! ```text
+//! facts in the order of the journal, without those that were taken back
+//!   for each measure: who is counted in (open), not taken out again (void), not twice for one visit or referral
+//!     the first that comes in time: it is closed, or excluded; else the best of what comes late, told before inferred; else missing
+//!     and the same for whoever may not know of that, as if it had not been: list and rate are one for each of them
+//!     → one cell for each panel that the person was in at that event
+//! ```
+use super::cell::{Case, Cell, Outcome, WAYS_MAX, Ways};
+use super::definition::{Clock, Definition};
+use super::fact::{Coded, Damaged, Fact, Facts, WEAK};
+use super::lens::{Compiled, Fit, Lens};
+use crate::coordination::Kind;
+use crate::coordination::loops::Span;
+
+/// Room that is used again from person to person.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    facts: Facts,
+    gone: Vec<bool>,
+    kinds: u32,
+}
+
+impl Scratch {
+    /// The facts, to be filled.
+    pub fn facts(&mut self) -> &mut Facts {
+        self.facts.clear();
+        &mut self.facts
+    }
+
+    /// One more, the newest.
+    pub(super) fn add(&mut self, fact: Fact, codes: &[Coded], acting: &[u64]) {
+        self.facts.push(fact, codes, acting);
+    }
+
+    /// More of the same person, as they are kept; how many.
+    pub(super) fn more(&mut self, blob: &[u8]) -> Result<u64, Damaged> {
+        let before = self.facts.list.len();
+        self.facts.decode(blob)?;
+        Ok((self.facts.list.len() - before) as u64)
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.facts.list.len()
+    }
+
+    /// Whether one of them is of that message.
+    pub(super) fn has(&self, seq: u64) -> bool {
+        self.facts.list.iter().any(|fact| fact.seq == seq)
+    }
+
+    /// In the order of the journal, those of one message by their keys as they are read, and without what was taken back.
+    fn settle(&mut self) {
+        let Scratch { facts, gone, kinds } = self;
+        facts.list.sort_by_key(|fact| fact.seq);
+        gone.clear();
+        gone.resize(facts.list.len(), false);
+        *kinds = facts.list.iter().fold(0, |all, fact| all | 1_u32.checked_shl(fact.kind.into()).unwrap_or(0));
+        if *kinds & TAKING_BACK != 0 {
+            take_back(facts, gone);
+        }
+        end_as(facts, gone, *kinds);
+    }
+}
+
+/// Marks what was taken back.
+fn take_back(facts: &mut Facts, gone: &mut [bool]) {
+    for at in 0..facts.list.len() {
+        let Some(back) = facts.list.get(at).copied() else { break };
+        let takes = taken_back(back.kind);
+        if takes == 0 {
+            continue;
+        }
+        // From the last on: what a later begin has made another stay of the same number is not meant.
+        let mut begun_ms = i64::MIN;
+        for (earlier, gone) in facts.list.iter_mut().zip(gone.iter_mut()).take(at).rev() {
+            if *gone || !is_of(&back, earlier) {
+                continue;
+            }
+            let begins = BEGINS >> earlier.kind & 1 == 1;
+            if takes >> earlier.kind & 1 == 1 && (takes & ENDS == 0 || begun_ms <= earlier.at_ms) {
+                if back.kind == Kind::AppointmentChanged as u8 {
+                    earlier.start = back.start;
+                } else {
+                    *gone = true;
+                }
+            }
+            if begins {
+                begun_ms = begun_ms.max(earlier.at_ms);
+            }
+        }
+    }
+}
+
+/// A stay that began as an observation and ended as a stay was one all along.
+fn end_as(facts: &mut Facts, gone: &[bool], kinds: u32) {
+    facts.list.iter_mut().for_each(|fact| fact.ended_as = 0);
+    if kinds & one(Kind::Admission) == 0 || kinds & one(Kind::Discharge) == 0 {
+        return;
+    }
+    let is = |fact: &Fact, kind: Kind| fact.kind == kind as u8 && fact.visit != 0;
+    for at in 0..facts.list.len() {
+        let Some(end) = facts.list.get(at).copied() else { break };
+        if !is(&end, Kind::Discharge) || gone.get(at).copied().unwrap_or(true) {
+            continue;
+        }
+        for fact in facts.list.iter_mut().filter(|fact| is(fact, Kind::Admission) && fact.visit == end.visit) {
+            if fact.at_ms <= end.at_ms && fact.ended_as == 0 {
+                fact.ended_as = end.class;
+            }
+        }
+    }
+}
+
+const fn one(kind: Kind) -> u32 {
+    1 << kind as u32
+}
+
+/// Kinds that change what was said before.
+const TAKING_BACK: u32 = one(Kind::AdmissionCancelled)
+    | one(Kind::DischargeCancelled)
+    | one(Kind::TransferCancelled)
+    | one(Kind::DocumentCancelled)
+    | one(Kind::AppointmentCancelled)
+    | one(Kind::AppointmentNoShow)
+    | one(Kind::AppointmentChanged);
+
+const BEGINS: u32 = one(Kind::Admission) | one(Kind::EdVisit) | one(Kind::OutpatientVisit);
+const ENDS: u32 = one(Kind::Discharge) | one(Kind::EdDischarge);
+
+/// What is left of a day at its first moment.
+const LAST_MS: i64 = 86_399_999;
+
+/// What an event of a kind takes back.
+fn taken_back(kind: u8) -> u32 {
+    let is = |one: Kind| kind == one as u8;
+    if is(Kind::AdmissionCancelled) {
+        BEGINS | ENDS
+    } else if is(Kind::DischargeCancelled) {
+        ENDS
+    } else if is(Kind::TransferCancelled) {
+        one(Kind::Transfer)
+    } else if is(Kind::DocumentCancelled) {
+        one(Kind::Document)
+    } else if is(Kind::AppointmentCancelled) || is(Kind::AppointmentNoShow) || is(Kind::AppointmentChanged) {
+        one(Kind::AppointmentBooked)
+    } else {
+        0
+    }
+}
+
+/// Whether what is taken back is that.
+fn is_of(back: &Fact, earlier: &Fact) -> bool {
+    if back.appointment.is_some() || earlier.appointment.is_some() {
+        back.appointment.same(earlier.appointment)
+    } else if back.kind == Kind::DocumentCancelled as u8 {
+        back.document.same(earlier.document)
+    } else {
+        back.visit != 0 && back.visit == earlier.visit
+    }
+}
+
+/// How sure it is that a fact is of that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Link {
+    Told,
+    Inferred,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// It is none.
+    Void,
+    /// It was closed, late or in time.
+    Closed(bool, Link),
+    /// Something else came.
+    Excluded,
+}
+
+/// Something that came after somebody was counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Came {
+    what: What,
+    labels: (u64, u64),
+    at_ms: i64,
+    clock_ms: i64,
+}
+
+impl Came {
+    /// Less is better: what voids, then what comes in time in its order, then what comes late.
+    fn rank(&self) -> (u8, i64, u8, i64) {
+        match self.what {
+            What::Void => (0, 0, 0, 0),
+            What::Closed(false, link) => (1, self.at_ms, link as u8, self.clock_ms),
+            What::Excluded => (1, self.at_ms, 2, 0),
+            What::Closed(true, link) => (2, 0, link as u8, self.clock_ms),
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        match self.what {
+            What::Void => Outcome::Void,
+            What::Excluded => Outcome::Excluded,
+            What::Closed(false, Link::Told) => Outcome::Met,
+            What::Closed(false, Link::Inferred) => Outcome::MetInferred,
+            What::Closed(true, Link::Told) => Outcome::Late,
+            What::Closed(true, Link::Inferred) => Outcome::LateInferred,
+        }
+    }
+}
+
+/// What became of it for each who may know more or less, and when what closed it came.
+fn ways(came: &mut [Came]) -> (Ways, [Option<i64>; WAYS_MAX]) {
+    came.sort_by_key(Came::rank);
+    let (mut ways, mut closed_ms) = (Ways::default(), [None; WAYS_MAX]);
+    for one in came.iter() {
+        let within = |other: &&Came| other.labels.0 & !one.labels.0 == 0 && other.labels.1 & !one.labels.1 == 0;
+        // In time by inference: one that says so itself is as good, for whoever may know of it.
+        let told = || came.iter().filter(|other| other.what == What::Closed(false, Link::Told)).find(within);
+        let best = if one.what == What::Closed(false, Link::Inferred) { told().unwrap_or(one) } else { one };
+        if let Some(place) = ways.push(one.labels, best.outcome())
+            && let Some(closed_ms) = closed_ms.get_mut(place)
+        {
+            *closed_ms = matches!(best.what, What::Closed(..)).then_some(best.clock_ms);
+        }
+        if one.labels == (0, 0) {
+            break;
+        }
+    }
+    (ways, closed_ms)
+}
+
+impl Lens {
+    /// What the facts of one person, which stand in `scratch`, add: each once for each time that they were counted in.
+    pub fn cases(&self, scratch: &mut Scratch, mut each: impl FnMut(Case)) {
+        scratch.settle();
+        for (measure, (definition, compiled)) in (0..).zip(self.definitions().iter().zip(&self.compiled)) {
+            if compiled.open.iter().all(|fit| fit.kinds & scratch.kinds == 0) {
+                continue;
+            }
+            let person = Person { lens: self, definition, compiled, facts: &scratch.facts, gone: &scratch.gone };
+            person.cases(measure, &mut each);
+        }
+    }
+
+    /// The same as cells, one for each panel.
+    pub fn contributions(&self, scratch: &mut Scratch, mut each: impl FnMut(Cell)) {
+        self.cases(scratch, |case| {
+            let definition = self.definitions().get(case.cell.measure as usize);
+            let of = definition.map_or(&[][..], |definition| definition.panels.as_slice());
+            for panel in self.panels(case.panels) {
+                if of.is_empty() || self.is_one_of(*panel, of) {
+                    each(Cell { panel: *panel, ..case.cell });
+                }
+            }
+        });
+    }
+}
+
+/// The facts of a person under one measure.
+struct Person<'a> {
+    lens: &'a Lens,
+    definition: &'a Definition,
+    compiled: &'a Compiled,
+    facts: &'a Facts,
+    gone: &'a [bool],
+}
+
+impl Person<'_> {
+    fn alive(&self) -> impl Iterator<Item = (usize, &Fact)> {
+        self.facts.list.iter().enumerate().filter(|(at, _)| !self.gone.get(*at).copied().unwrap_or(true))
+    }
+
+    fn cases(&self, measure: u32, each: &mut impl FnMut(Case)) {
+        // Those of now whose visit or referral may come again.
+        let mut counted: Vec<(usize, i32)> = Vec::new();
+        let mut came = Vec::new();
+        for (at, opener) in self.alive() {
+            let fitting =
+                self.compiled.open.iter().filter_map(|fit| Some((fit, self.lens.fits(fit, opener, self.facts)?)));
+            let Some((open, labels)) = fitting.min_by_key(|(_, labels)| labels.count_ones()) else { continue };
+            if self.lens.panels(opener.panels).is_empty() || self.is_again(opener, &counted) {
+                continue;
+            }
+            came.clear();
+            self.voids(opener, &mut came);
+            if came.iter().any(|one| one.labels == (0, 0)) {
+                continue;
+            }
+            counted.push((at, opener.day));
+            self.closings(at, opener, open, &mut came);
+            self.exclusions(opener, &mut came);
+            let (ways, closed_ms) = ways(&mut came);
+            let (day, facility) = (opener.day, opener.facility);
+            let cell = Cell { panel: 0, measure, day, facility, labels: (labels, opener.all), ways };
+            each(Case { cell, at_ms: opener.at_ms, panels: opener.panels, closed_ms });
+        }
+    }
+
+    /// Whether they are counted in for the same already.
+    fn is_again(&self, opener: &Fact, counted: &[(usize, i32)]) -> bool {
+        counted.iter().any(|(at, day)| {
+            let Some(earlier) = self.facts.list.get(*at) else { return false };
+            let same = if opener.referral.is_some() && earlier.referral.is_some() {
+                opener.referral.same(earlier.referral)
+            } else {
+                opener.visit != 0 && opener.visit == earlier.visit && !opener.referral.is_some()
+            };
+            let another = ENDS >> opener.kind & 1 == 1
+                && self.alive().any(|(_, fact)| fact.at_ms <= opener.at_ms && begins_again(earlier, fact));
+            (same && !another) || (self.definition.once && (opener.day - day).abs() <= self.definition.late_days())
+        })
+    }
+
+    /// What takes them out again.
+    fn voids(&self, opener: &Fact, came: &mut Vec<Came>) {
+        let void = self.compiled.void;
+        if void == 0 {
+            return;
+        }
+        let is = |fact: &&Fact| void >> fact.kind & 1 == 1 && (names(opener, fact) || became(opener, fact));
+        let voids = self.alive().map(|(_, fact)| fact).filter(is);
+        came.extend(voids.map(|fact| Came {
+            what: What::Void,
+            labels: (fact.whole, fact.all),
+            at_ms: fact.at_ms,
+            clock_ms: fact.at_ms,
+        }));
+    }
+
+    /// What excludes them: it came in the window.
+    fn exclusions(&self, opener: &Fact, came: &mut Vec<Came>) {
+        let exclude = self.compiled.exclude;
+        if exclude == 0 {
+            return;
+        }
+        let in_window = |fact: &Fact| match self.definition.due.0 {
+            Span::Days(days) => fact.day - opener.day <= i32::from(days),
+            Span::Ms(ms) => fact.at_ms - opener.at_ms <= ms,
+        };
+        for (_, fact) in self.alive().filter(|(_, fact)| exclude >> fact.kind & 1 == 1 && in_window(fact)) {
+            let is_death = fact.kind == Kind::Death as u8;
+            // Of a death often nobody tells more than the date; what happened on that day happened before it.
+            let begun = if is_death { fact.day >= opener.day } else { fact.at_ms >= opener.at_ms };
+            let other = fact.kind != Kind::Admission as u8 || is_other(opener, fact);
+            if begun && other {
+                let at_ms = if is_death { fact.at_ms.saturating_add(LAST_MS) } else { fact.at_ms };
+                came.push(Came { what: What::Excluded, labels: (fact.whole, fact.all), at_ms, clock_ms: fact.at_ms });
+            }
+        }
+    }
+
+    /// What closes it.
+    fn closings(&self, at: usize, opener: &Fact, open: &Fit, came: &mut Vec<Came>) {
+        for (place, fact) in self.alive() {
+            if self.compiled.closers >> fact.kind & 1 == 0 || fact.day - opener.day > self.definition.late_days() + 1 {
+                continue;
+            }
+            for close in &self.compiled.close {
+                if close.kinds >> fact.kind & 1 == 0 || (place == at && !close.same_visit) {
+                    continue;
+                }
+                came.extend(self.closes(opener, open, fact, close, place == at));
+            }
+        }
+    }
+
+    fn closes(&self, opener: &Fact, open: &Fit, fact: &Fact, close: &Fit, itself: bool) -> Option<Came> {
+        let definition = self.definition;
+        let late = self.late(opener, fact)?;
+        let labels = self.lens.fits(close, fact, self.facts)?;
+        let other = is_other(opener, fact) && fact.at_ms >= opener.at_ms && !itself;
+        if definition.other_visit && !other {
+            return None;
+        }
+        let link = match (itself, definition.other_visit) {
+            // That it is another one is what is asked, and told.
+            (true, _) | (_, true) => Link::Told,
+            _ => self.link(opener, fact, close)?,
+        };
+        let happened_ms = if fact.appointment.is_some() && fact.start.0 != 0 { fact.start.0 } else { fact.at_ms };
+        if link == Link::Inferred && happened_ms < opener.at_ms {
+            return None;
+        }
+        if !self.has_value(opener, open, fact, close) || !self.starts(opener, fact, close) {
+            return None;
+        }
+        if !self.lens.with_provider(close, fact, self.lens.panels(opener.panels)) {
+            return None;
+        }
+        let clock_ms = if definition.clock == Clock::Event { fact.at_ms } else { fact.received_ms };
+        let what = What::Closed(late, link);
+        Some(Came { what, labels: (labels, fact.all), at_ms: fact.at_ms, clock_ms })
+    }
+
+    /// Whether it comes in time (`false`), or late; none where it is no use any more, or too early.
+    fn late(&self, opener: &Fact, fact: &Fact) -> Option<bool> {
+        let Definition { from, due, late_until, clock, .. } = self.definition;
+        let (days, ms) = match clock {
+            Clock::Event => (fact.day - opener.day, fact.at_ms - opener.at_ms),
+            Clock::Received => (fact.received_day - opener.day, fact.received_ms - opener.at_ms),
+            Clock::Notice => (fact.received_day - fact.day, fact.received_ms - fact.at_ms),
+        };
+        let within = |span: Span| match span {
+            Span::Days(most) => days <= i32::from(most),
+            Span::Ms(most) => ms <= most,
+        };
+        let begun = from.is_none_or(|from| match from {
+            Span::Days(least) => days >= i32::from(least),
+            Span::Ms(least) => ms >= least,
+        });
+        if !begun {
+            return None;
+        }
+        match (within(due.0), late_until) {
+            (true, _) => Some(false),
+            (false, Some(until)) if within(*until) => Some(true),
+            _ => None,
+        }
+    }
+
+    fn has_value(&self, opener: &Fact, open: &Fit, fact: &Fact, close: &Fit) -> bool {
+        let Definition { value_below, value_share, .. } = self.definition;
+        if value_below.is_none() && value_share.is_none() {
+            return true;
+        }
+        let Some(value) = self.lens.value(close, fact, self.facts) else { return false };
+        let first = self.lens.value(open, opener, self.facts);
+        value_below.is_none_or(|below| value < below)
+            && value_share.is_none_or(|share| first.is_some_and(|first| value <= first * share))
+    }
+
+    /// Whether an appointment starts when it should.
+    fn starts(&self, opener: &Fact, fact: &Fact, close: &Fit) -> bool {
+        let Some(within) = close.starts_within else { return true };
+        let (start_ms, start_day) = fact.start;
+        fact.start != (0, 0)
+            && start_ms >= opener.at_ms
+            && match within {
+                Span::Days(days) => start_day - opener.day <= i32::from(days),
+                Span::Ms(ms) => start_ms - opener.at_ms <= ms,
+            }
+    }
+
+    /// Whether a fact is of the same, and how that is known: by the referral, the visit, the parent of the document, else by person, provider and time.
+    fn link(&self, opener: &Fact, fact: &Fact, close: &Fit) -> Option<Link> {
+        // Each result has the number of an order of its own: another one is no other person.
+        let scored = opener.kind == Kind::Result as u8;
+        if opener.referral.is_some() && fact.referral.is_some() {
+            let same = opener.referral.same(fact.referral);
+            if same || !scored {
+                return same.then_some(Link::Told);
+            }
+        }
+        if opener.visit != 0 && fact.visit != 0 {
+            if opener.visit == fact.visit {
+                return Some(if opener.has(WEAK) { Link::Inferred } else { Link::Told });
+            }
+            if close.same_visit {
+                return None;
+            }
+        }
+        let named = || self.alive().map(|(_, other)| other).filter(|other| names(opener, other));
+        if fact.parent.is_some() && named().any(|other| other.document.same(fact.parent)) {
+            return Some(Link::Told);
+        }
+        // What should name the visit or the referral and does not must at least be of the same people. Who refers is not who is referred to.
+        let must_share = close.same_visit || (opener.referral.is_some() && !scored);
+        let shares = || {
+            let ours = named().filter(|other| !opener.referral.is_some() || other.seq != opener.seq);
+            ours.flat_map(|other| self.facts.acting(other)).any(|npi| self.facts.acting(fact).contains(npi))
+        };
+        (!must_share || shares()).then_some(Link::Inferred)
+    }
+}
+
+/// Whether a fact begins another stay under the number of one that is over: some hospitals use them again.
+fn begins_again(ended: &Fact, fact: &Fact) -> bool {
+    let stay = ENDS >> ended.kind & 1 == 1 && BEGINS >> fact.kind & 1 == 1;
+    stay && ended.visit != 0 && fact.visit == ended.visit && fact.at_ms > ended.at_ms
+}
+
+/// Whether it is of another visit.
+fn is_other(opener: &Fact, fact: &Fact) -> bool {
+    opener.visit == 0 || fact.visit != opener.visit || begins_again(opener, fact)
+}
+
+/// Whether an emergency became a stay that has a number of its own: there, and within a day.
+fn became(opener: &Fact, fact: &Fact) -> bool {
+    opener.kind == Kind::EdVisit as u8
+        && fact.kind == Kind::Admission as u8
+        && opener.facility == fact.facility
+        && (0..=LAST_MS).contains(&(fact.at_ms - opener.at_ms))
+}
+
+/// Whether a fact names the referral or visit of an opener.
+fn names(opener: &Fact, fact: &Fact) -> bool {
+    if opener.referral.is_some() && fact.referral.is_some() {
+        opener.referral.same(fact.referral)
+    } else {
+        opener.visit != 0 && opener.visit == fact.visit
+    }
+}

@@ -1,0 +1,371 @@
+//! The counters at work: each event of somebody of the rosters changes them by what the person added before and adds after.
+use super::cell::{Cell, Outcome};
+use super::contribute::Scratch;
+use super::definition::Options;
+use super::fact::{FACTS_MAX, Facts};
+use super::lens::Lens;
+use super::recompute::recompute;
+use super::store::{self, Counters};
+use super::take::{Sight, Subject, day};
+use super::words::{self, Sort, Words};
+use crate::coordination::loops::Setting;
+use crate::coordination::store::Error;
+use crate::coordination::{Event, Kind, PersonKey, lineage};
+use crate::privacy::{DenyAction, Labels, Recipient, Set};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// The tables, but for [`super::FACTS`], which stands where rows move with persons.
+pub const TABLES: [&str; 2] = [words::TABLES, store::TABLES];
+
+/// Facts are kept for so long by the time of the journal, 26 months: two more than can be asked for.
+pub const KEPT_MS: i64 = 800 * 86_400_000;
+/// Keys whose old facts go at once.
+const PRUNED_MAX: i64 = 100;
+/// Changes that wait for the end of a batch.
+const WAITING_MAX: usize = 100_000;
+
+/// A panel whose counters changed, and which months of which measures.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Changed {
+    /// Its id.
+    pub panel: String,
+    /// Place of the measure, and its month.
+    pub what: BTreeSet<(u32, i32)>,
+}
+
+/// That figures of a panel are others, as subscribers are told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Updated {
+    /// The panel.
+    pub panel: String,
+    /// When what changed them was received.
+    pub at_ms: i64,
+    /// Measures, each with its month `2026-03`.
+    pub reports: Vec<(String, String)>,
+}
+
+/// What somebody who asks may know of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Viewer<'a> {
+    /// Whoever reads messages themselves: everything.
+    Everything,
+    /// Whoever may read none: what carries no label.
+    Unlabelled,
+    /// A recipient: what it is cleared for without asking each patient.
+    Recipient(&'a Recipient, &'a Labels),
+}
+
+/// The bits of labels that somebody is cleared for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cleared {
+    bits: u64,
+    /// All labels of an event must be.
+    strict: bool,
+}
+
+impl Cleared {
+    pub fn of(viewer: Viewer<'_>, names: &[String]) -> Cleared {
+        match viewer {
+            Viewer::Everything => Cleared { bits: u64::MAX, strict: false },
+            Viewer::Unlabelled => Cleared { bits: 0, strict: false },
+            Viewer::Recipient(recipient, labels) => {
+                let clear = recipient.clear.without(recipient.consent_required);
+                let is = |name: &String| labels.of(name).is_some_and(|set: Set| set.is_within(clear));
+                let bits = (0..).zip(names).filter(|(_, name)| is(name)).fold(0, |all, (bit, _)| all | 1 << bit);
+                Cleared { bits, strict: recipient.deny_action == DenyAction::DropEvent }
+            }
+        }
+    }
+
+    /// For nothing that carries a label.
+    const NOTHING: Cleared = Cleared { bits: 0, strict: true };
+
+    /// Whether what needs these labels, and carries those, may be known of.
+    pub fn covers(self, (needed, carried): (u64, u64)) -> bool {
+        let labels = if self.strict { carried | needed } else { needed };
+        labels & !self.bits == 0
+    }
+}
+
+/// The measures.
+pub struct Measures {
+    sight: Sight,
+    counters: Counters,
+    scratch: Scratch,
+    before: Vec<Cell>,
+    after: Vec<Cell>,
+}
+
+impl Measures {
+    /// As a database has them. Counters that were made by other definitions are made anew from the facts.
+    ///
+    /// # Errors
+    /// A database that cannot be read or written.
+    pub fn open(connection: &Connection, options: &Options, setting: &Setting) -> Result<Measures, Error> {
+        store::create(connection, "main")?;
+        let words = Words::open(connection)?;
+        let lens = Lens::new(options, setting, &words);
+        let sql = "SELECT fingerprint FROM measure_state";
+        let made_with: Option<Vec<u8>> = connection.query_row(sql, [], |row| row.get(0)).optional()?;
+        if made_with.as_deref() != Some(lens.fingerprint()) {
+            let transaction = connection.unchecked_transaction()?;
+            if made_with.is_some() {
+                tracing::info!("measures are counted anew: what they are has changed");
+                recompute(&transaction, &lens, "main")?;
+            }
+            transaction.execute("INSERT OR REPLACE INTO measure_state VALUES (0, ?1)", [lens.fingerprint()])?;
+            transaction.commit()?;
+        }
+        Ok(Measures {
+            sight: Sight { words, lens },
+            counters: Counters::default(),
+            scratch: Scratch::default(),
+            before: Vec::new(),
+            after: Vec::new(),
+        })
+    }
+
+    /// The definitions.
+    pub fn lens(&self) -> &Lens {
+        &self.sight.lens
+    }
+
+    /// An event came, of somebody of the rosters or not.
+    pub fn came(&mut self, event: &Event, known: bool) {
+        let zone = self.sight.lens.setting().zone(&event.facility, &[]);
+        let day = day(event.at_ms, &zone);
+        let facility = self.sight.facility(&event.facility);
+        let counts = (known, event.time_suspect);
+        self.counters.feed(facility, (event.kind, 0), day, counts);
+        for code in self.sight.asked(event) {
+            self.counters.feed(facility, (event.kind, code), day, counts);
+        }
+    }
+
+    /// An event of somebody, by the key that messages have for them; the panels whose counters it changed.
+    ///
+    /// # Errors
+    /// A database that cannot be read or written.
+    pub fn take(
+        &mut self,
+        transaction: &Transaction<'_>,
+        event: &Event,
+        origin: PersonKey,
+        subject: &Subject<'_>,
+    ) -> Result<Vec<Changed>, Error> {
+        if matches!(event.kind, Kind::IdentityMerge | Kind::Unlink) {
+            self.settle(transaction)?;
+        }
+        let Some(taken) = self.sight.fact(event, subject) else { return Ok(Vec::new()) };
+        if taken.fact.has(super::fact::TEAM) {
+            let day = taken.fact.day;
+            let team = self.sight.team();
+            self.counters.feed(taken.fact.facility, (event.kind, team), day, (true, false));
+        }
+        let person = lineage::root(transaction, origin)?;
+        let mut own = Facts::default();
+        self.read(transaction, person, Some((origin, &mut own)))?;
+        self.evaluate(true);
+        // Of one message, of another key of theirs: their order is that of the keys.
+        let tied = own.list.len() < self.scratch.len() && self.scratch.has(taken.fact.seq);
+        own.push(taken.fact, &taken.codes, &taken.acting);
+        if bound(&mut own, event.received_ms) || tied {
+            write(transaction, origin, person, &own)?;
+            self.read(transaction, person, None)?;
+        } else {
+            write(transaction, origin, person, &own)?;
+            self.scratch.add(taken.fact, &taken.codes, &taken.acting);
+        }
+        self.evaluate(false);
+        let changed = self.count(person);
+        if self.counters.len() > WAITING_MAX {
+            self.flush(transaction)?;
+        }
+        Ok(changed)
+    }
+
+    /// Rows of facts have moved from one person to another: what each of them added is taken out, and what they add now put in.
+    ///
+    /// # Errors
+    /// A database that cannot be read or written.
+    pub fn settle(&mut self, transaction: &Transaction<'_>) -> Result<(), Error> {
+        let sql = "SELECT person FROM measure_moved UNION SELECT fact.person FROM measure_moved JOIN measure_fact AS fact USING (origin)";
+        let people: Vec<[u8; 16]> =
+            transaction.prepare_cached(sql)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let was = "SELECT origin, facts FROM measure_fact WHERE person = ?1 AND origin NOT IN (SELECT origin FROM measure_moved)
+                   UNION ALL SELECT origin, facts FROM measure_moved AS moved JOIN measure_fact AS fact USING (origin) WHERE moved.person = ?1
+                   ORDER BY origin";
+        for person in people.into_iter().map(PersonKey) {
+            let facts = self.scratch.facts();
+            let mut select = transaction.prepare_cached(was)?;
+            let mut rows = select.query([person.0])?;
+            while let Some(row) = rows.next()? {
+                facts
+                    .decode(row.get_ref(1)?.as_blob().unwrap_or_default())
+                    .map_err(|_| Error::Damaged("measure_fact"))?;
+            }
+            self.evaluate(true);
+            self.read(transaction, person, None)?;
+            self.evaluate(false);
+            self.count(person);
+        }
+        transaction.prepare_cached("DELETE FROM measure_moved")?.execute([])?;
+        if self.counters.len() > WAITING_MAX { self.flush(transaction) } else { Ok(()) }
+    }
+
+    /// Lets go of facts that are older than is kept, of some keys at once.
+    ///
+    /// # Errors
+    /// A database that cannot be read or written.
+    pub fn prune(&mut self, transaction: &Transaction<'_>, now_ms: i64) -> Result<(), Error> {
+        let sql = "SELECT origin, person FROM measure_fact WHERE oldest_ms < ?1 ORDER BY oldest_ms, origin LIMIT ?2";
+        let before_ms = now_ms.saturating_sub(KEPT_MS);
+        let old: Vec<(PersonKey, PersonKey)> = transaction
+            .prepare_cached(sql)?
+            .query_map([before_ms, PRUNED_MAX], |row| Ok((PersonKey(row.get(0)?), PersonKey(row.get(1)?))))?
+            .collect::<Result<_, _>>()?;
+        for (origin, person) in old {
+            let mut own = Facts::default();
+            self.read(transaction, person, Some((origin, &mut own)))?;
+            self.evaluate(true);
+            own.list.retain(|fact| fact.at_ms >= before_ms);
+            write(transaction, origin, person, &own)?;
+            self.read(transaction, person, None)?;
+            self.evaluate(false);
+            self.count(person);
+        }
+        Ok(())
+    }
+
+    /// Writes what has changed since the last time. Must come before the transaction is committed.
+    ///
+    /// # Errors
+    /// A database that cannot be written.
+    pub fn flush(&mut self, transaction: &Transaction<'_>) -> Result<(), Error> {
+        self.sight.words.flush(transaction)?;
+        self.counters.flush_feeds(transaction)?;
+        Ok(self.counters.flush(transaction, "main")?)
+    }
+
+    /// Whether a panel is to be told of on a day: once.
+    ///
+    /// # Errors
+    /// A database that cannot be read or written.
+    pub fn tells(&self, transaction: &Transaction<'_>, panel: &str, day: i32) -> Result<bool, Error> {
+        let Some(number) = self.sight.words.find(Sort::Panel, panel) else { return Ok(false) };
+        let sql = "INSERT INTO measure_told VALUES (?1, ?2) ON CONFLICT DO UPDATE SET day = excluded.day WHERE day < excluded.day";
+        Ok(transaction.prepare_cached(sql)?.execute(params![number, day])? > 0)
+    }
+
+    /// Reads the facts of a person; those of one of their keys also aside.
+    fn read(
+        &mut self,
+        transaction: &Transaction<'_>,
+        person: PersonKey,
+        mut aside: Option<(PersonKey, &mut Facts)>,
+    ) -> Result<(), Error> {
+        let facts = self.scratch.facts();
+        let mut select =
+            transaction.prepare_cached("SELECT origin, facts FROM measure_fact WHERE person = ?1 ORDER BY origin")?;
+        let mut rows = select.query([person.0])?;
+        let damaged = |_| Error::Damaged("measure_fact");
+        while let Some(row) = rows.next()? {
+            let blob = row.get_ref(1)?.as_blob().unwrap_or_default();
+            facts.decode(blob).map_err(damaged)?;
+            if let Some((origin, own)) = &mut aside
+                && row.get_ref(0)?.as_blob().ok() == Some(&origin.0)
+            {
+                own.decode(blob).map_err(damaged)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn evaluate(&mut self, before: bool) {
+        let Measures { sight, scratch, before: was, after: is, .. } = self;
+        let out = if before { was } else { is };
+        out.clear();
+        sight.lens.contributions(scratch, |cell| out.push(cell));
+    }
+
+    /// Counts the difference of before and after; what it changed of panels, as far as everybody may know.
+    fn count(&mut self, person: PersonKey) -> Vec<Changed> {
+        let Measures { sight, counters, before, after, .. } = self;
+        before.sort_unstable();
+        after.sort_unstable();
+        differ(before, after, |cell, by| counters.add(sight.lens.definitions(), cell, person, by));
+        let (was, is) = (known(before), known(after));
+        let mut changed: Vec<Changed> = Vec::new();
+        differ(&was, &is, |(panel, measure, day, ..), _| {
+            let (panel, what) = (sight.words.text(*panel), (*measure, super::period::month_of(*day)));
+            match changed.iter_mut().find(|one| one.panel == panel) {
+                Some(one) => _ = one.what.insert(what),
+                None => changed.push(Changed { panel: panel.to_owned(), what: [what].into() }),
+            }
+        });
+        changed
+    }
+}
+
+/// Panel, measure, day, facility and what became of it.
+type Known = (u32, u32, i32, u32, Outcome);
+
+/// What everybody may know of cells, in order.
+fn known(cells: &[Cell]) -> Vec<Known> {
+    let all = cells.iter().filter(|cell| Cleared::NOTHING.covers(cell.labels));
+    let seen = |cell: &Cell| (cell.panel, cell.measure, cell.day, cell.facility, cell.ways.seen(Cleared::NOTHING));
+    let mut known: Vec<_> = all.map(seen).filter(|one| one.4 != Outcome::Void).collect();
+    known.sort_unstable();
+    known
+}
+
+/// What is only in one of two sorted lists: -1 in the first, 1 in the second.
+fn differ<T: Ord>(before: &[T], after: &[T], mut note: impl FnMut(&T, i64)) {
+    let (mut was, mut is) = (before.iter().peekable(), after.iter().peekable());
+    loop {
+        match (was.peek(), is.peek()) {
+            (None, None) => break,
+            (Some(one), Some(other)) if one == other => {
+                was.next();
+                is.next();
+            }
+            (Some(one), other) if other.is_none_or(|other| one < other) => {
+                note(one, -1);
+                was.next();
+            }
+            (_, Some(other)) => {
+                note(other, 1);
+                is.next();
+            }
+            (Some(_), None) => break,
+        }
+    }
+}
+
+/// Keeps to how much is kept; whether anything went. What is old goes by the time of the journal.
+fn bound(own: &mut Facts, now_ms: i64) -> bool {
+    let count = own.list.len();
+    let oldest_ms = now_ms.saturating_sub(KEPT_MS);
+    own.list.retain(|fact| fact.at_ms >= oldest_ms);
+    while own.list.len() > FACTS_MAX {
+        let oldest = own.list.iter().enumerate().min_by_key(|(_, fact)| fact.at_ms).map(|(at, _)| at);
+        oldest.into_iter().for_each(|at| _ = own.list.remove(at));
+    }
+    own.list.len() != count
+}
+
+fn write(transaction: &Transaction<'_>, origin: PersonKey, person: PersonKey, own: &Facts) -> Result<(), Error> {
+    if own.list.is_empty() {
+        transaction.prepare_cached("DELETE FROM measure_fact WHERE origin = ?1")?.execute([origin.0])?;
+        return Ok(());
+    }
+    let mut blob = Vec::new();
+    own.encode(&mut blob);
+    let oldest_ms = own.list.iter().map(|fact| fact.at_ms).min().unwrap_or_default();
+    let sql = "INSERT INTO measure_fact VALUES (?1, ?2, ?3, ?4, ?5)
+               ON CONFLICT DO UPDATE SET count = excluded.count, oldest_ms = excluded.oldest_ms, facts = excluded.facts";
+    transaction.prepare_cached(sql)?.execute(params![origin.0, person.0, own.list.len(), oldest_ms, blob])?;
+    Ok(())
+}

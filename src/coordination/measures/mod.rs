@@ -1,0 +1,50 @@
+//! The measures of coordinated care (C7): what a panel looks at month by month. Operational, not for submission.
+//!
+//! | file | what |
+//! |---|---|
+//! | `definition` | what is measured, as configured; `shipped.toml` are those that come with the gateway |
+//! | `words`, `fact`, `take` | what is kept of an event of a person: some fifty bytes |
+//! | `lens` | the definitions as they are held against facts |
+//! | `cell` | what became of somebody, for each who may know more or less of it |
+//! | `contribute` | facts of one person → what they add to the counters: a pure function |
+//! | `store`, `counting` | the counters, changed with each fact by the difference of before and after |
+//! | `recompute` | the same counters from all facts anew: they must be equal to the byte |
+//! | `series`, `hidden` | rates of a panel by month, quarter and year, as of a date; small ones are not told |
+//! | `people` | who is behind a rate |
+//! | `render` | Measure and MeasureReport |
+//! | `period` | months |
+//!
+//! Time never enters the counters: they are by the local date of the event that counts somebody in, and whoever asks says as of which date a window is over. Who looks after somebody
+//! is who did at that event, by the roster that was in force when it was folded; nothing is retroactive.
+mod cell;
+mod contribute;
+mod counting;
+mod definition;
+mod fact;
+mod hidden;
+mod lens;
+mod people;
+pub mod period;
+mod recompute;
+mod render;
+mod series;
+mod store;
+mod take;
+mod words;
+
+pub use cell::{Case, Cell, Outcome, WAYS_MAX, Ways};
+pub use contribute::Scratch;
+pub use counting::{Changed, KEPT_MS, Measures, TABLES, Updated, Viewer};
+pub use definition::{Clock, Definition, Options, Rate, Span0};
+pub use fact::{FACTS_MAX, Fact, Facts};
+pub use hidden::{SMALL, Shown, Span, spans};
+pub use lens::{CODE_LISTS_MAX, Lens, code_lists};
+pub use people::{Page, Someone};
+pub use recompute::{Difference, check, recompute, recount, tally};
+pub use render::{Report, measure, report, report_id};
+pub use series::{Feeds, Figures, MONTHS_MAX, Month, Observed, Reader, Wanted};
+pub use store::FACTS;
+pub use take::{Subject, day};
+
+/// The measures that come with the gateway.
+pub const SHIPPED: &str = include_str!("shipped.toml");

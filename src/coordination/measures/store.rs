@@ -1,0 +1,170 @@
+//! The tables, and how what one person adds comes into the counters.
+use super::cell::{Cell, Ways};
+use super::definition::Definition;
+use super::period::month_of;
+use crate::coordination::{Kind, PersonKey};
+use hashbrown::HashMap;
+use rusqlite::types::Value;
+use rusqlite::{Connection, Transaction, params};
+
+/// What belongs to persons, and moves with them. What has moved is noted until it has been counted.
+pub const FACTS: &str = "
+CREATE TABLE IF NOT EXISTS measure_fact (
+    origin BLOB NOT NULL UNIQUE, person BLOB NOT NULL, count INTEGER NOT NULL, oldest_ms INTEGER NOT NULL, facts BLOB NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS measure_fact_person ON measure_fact (person, origin);
+CREATE INDEX IF NOT EXISTS measure_fact_age ON measure_fact (oldest_ms, origin);
+CREATE TABLE IF NOT EXISTS measure_moved (origin BLOB PRIMARY KEY, person BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TRIGGER IF NOT EXISTS measure_moves AFTER UPDATE OF person ON measure_fact WHEN old.person <> new.person
+BEGIN INSERT OR IGNORE INTO measure_moved VALUES (old.origin, old.person); END;";
+
+/// The counters, which follow from the facts: by day, by facility and month, and whom a rate lists for anybody.
+pub(super) const COUNTERS: [(&str, &str); 3] = [
+    (
+        "measure_day",
+        "(panel INTEGER, measure INTEGER, day INTEGER, needed INTEGER, carried INTEGER, ways BLOB,
+          count INTEGER NOT NULL, PRIMARY KEY (panel, measure, day, needed, carried, ways)) STRICT, WITHOUT ROWID",
+    ),
+    (
+        "measure_place",
+        "(panel INTEGER, measure INTEGER, month INTEGER, facility INTEGER, needed INTEGER, carried INTEGER, count INTEGER NOT NULL,
+          PRIMARY KEY (panel, measure, month, facility, needed, carried)) STRICT, WITHOUT ROWID",
+    ),
+    (
+        "measure_case",
+        "(panel INTEGER, measure INTEGER, day INTEGER, person BLOB, count INTEGER NOT NULL, PRIMARY KEY (panel, measure, day, person)) STRICT, WITHOUT ROWID",
+    ),
+];
+
+/// What does not follow from the facts: which events came at all (code 0) and with which code that a measure asks for, known people or not; what the counters were made with; when a panel was told of.
+pub(super) const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS measure_feed (
+    month INTEGER, kind INTEGER, facility INTEGER, code INTEGER, known INTEGER NOT NULL, unknown INTEGER NOT NULL, suspect INTEGER NOT NULL,
+    PRIMARY KEY (month, kind, facility, code)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS measure_state (id INTEGER PRIMARY KEY CHECK (id = 0), fingerprint BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS measure_told (panel INTEGER PRIMARY KEY, day INTEGER NOT NULL) STRICT;";
+
+/// Makes the counters, in the database or beside it.
+pub(super) fn create(connection: &Connection, schema: &str) -> rusqlite::Result<()> {
+    for (name, columns) in COUNTERS {
+        connection.execute_batch(&format!("CREATE TABLE IF NOT EXISTS {schema}.{name} {columns};"))?;
+    }
+    Ok(())
+}
+
+type DayKey = (u32, u32, i32, u64, u64, Ways);
+type PlaceKey = (u32, u32, i32, u32, u64, u64);
+type CaseKey = (u32, u32, i32, PersonKey);
+
+/// What is to be added to the counters.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    days: HashMap<DayKey, i64>,
+    places: HashMap<PlaceKey, i64>,
+    cases: HashMap<CaseKey, i64>,
+    feeds: HashMap<(u32, Kind, i32, u32), [i64; 3]>,
+}
+
+impl Counters {
+    /// A cell of a person is there once more, or no more.
+    pub fn add(&mut self, definitions: &[Definition], cell: &Cell, person: PersonKey, by: i64) {
+        let Cell { panel, measure, day, facility, labels, ways } = *cell;
+        *self.days.entry((panel, measure, day, labels.0, labels.1, ways)).or_default() += by;
+        let key = (panel, measure, month_of(day), facility, labels.0, labels.1);
+        *self.places.entry(key).or_default() += by;
+        let lists = |definition: &Definition| ways.outcomes().any(|outcome| definition.lists(outcome));
+        if definitions.get(measure as usize).is_some_and(lists) {
+            *self.cases.entry((panel, measure, day, person)).or_default() += by;
+        }
+    }
+
+    /// An event came, or one with a code.
+    pub fn feed(&mut self, facility: u32, (kind, code): (Kind, u32), day: i32, (known, suspect): (bool, bool)) {
+        let counts = self.feeds.entry((facility, kind, month_of(day), code)).or_default();
+        counts[usize::from(!known)] += 1;
+        counts[2] += i64::from(suspect);
+    }
+
+    /// How much there is.
+    pub fn len(&self) -> usize {
+        self.days.len() + self.places.len() + self.cases.len()
+    }
+
+    /// Writes it. In order: pages are then written once.
+    pub fn flush(&mut self, connection: &Connection, schema: &str) -> rusqlite::Result<()> {
+        let mut days: Vec<_> = self.days.drain().filter(|(_, by)| *by != 0).collect();
+        days.sort_unstable();
+        let bits = u64::cast_signed;
+        let row = |((panel, measure, day, needed, carried, ways), by): &(DayKey, i64)| {
+            let labels = [*needed, *carried].map(bits);
+            let head = [i64::from(*panel), i64::from(*measure), i64::from(*day)];
+            let ways = Value::from(ways.encode());
+            (*by, head.into_iter().chain(labels).map(Value::from).chain([ways]).collect())
+        };
+        change(connection, &format!("{schema}.measure_day"), OF_DAY, days.iter().map(row))?;
+        let mut places: Vec<_> = self.places.drain().filter(|(_, by)| *by != 0).collect();
+        places.sort_unstable();
+        let row = |((panel, measure, month, facility, needed, carried), by): &(PlaceKey, i64)| {
+            let head = [i64::from(*panel), i64::from(*measure), i64::from(*month), i64::from(*facility)];
+            (*by, head.into_iter().chain([*needed, *carried].map(bits)).map(Value::from).collect())
+        };
+        change(connection, &format!("{schema}.measure_place"), OF_PLACE, places.iter().map(row))?;
+        let mut cases: Vec<_> = self.cases.drain().filter(|(_, by)| *by != 0).collect();
+        cases.sort_unstable();
+        let row = |((panel, measure, day, person), by): &(CaseKey, i64)| {
+            let head = [i64::from(*panel), i64::from(*measure), i64::from(*day)];
+            (*by, head.map(Value::from).into_iter().chain([Value::from(person.0.to_vec())]).collect())
+        };
+        change(connection, &format!("{schema}.measure_case"), OF_CASE, cases.iter().map(row))
+    }
+
+    /// Writes what came.
+    pub fn flush_feeds(&mut self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+        let mut feeds: Vec<_> = self.feeds.drain().collect();
+        feeds.sort_unstable_by_key(|((facility, kind, month, code), _)| (*month, *kind, *facility, *code));
+        let sql = "INSERT INTO measure_feed VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE SET
+                     known = known + excluded.known, unknown = unknown + excluded.unknown, suspect = suspect + excluded.suspect";
+        for ((facility, kind, month, code), [known, unknown, suspect]) in feeds {
+            let row = params![month, kind as i64, facility, code, known, unknown, suspect];
+            transaction.prepare_cached(sql)?.execute(row)?;
+        }
+        Ok(())
+    }
+}
+
+/// How a row of each is found.
+const OF_DAY: &str = "panel = ?1 AND measure = ?2 AND day = ?3 AND needed = ?4 AND carried = ?5 AND ways = ?6";
+const OF_PLACE: &str = "panel = ?1 AND measure = ?2 AND month = ?3 AND facility = ?4 AND needed = ?5 AND carried = ?6";
+const OF_CASE: &str = "panel = ?1 AND measure = ?2 AND day = ?3 AND person = ?4";
+
+type Row = Vec<Value>;
+
+/// Adds to the counts of a table; what comes to nothing goes.
+fn change(
+    connection: &Connection,
+    table: &str,
+    key: &str,
+    rows: impl Iterator<Item = (i64, Row)>,
+) -> rusqlite::Result<()> {
+    let columns = key.matches('?').count();
+    let values: Vec<String> = (1..=columns + 1).map(|place| format!("?{place}")).collect();
+    let add = format!(
+        "INSERT INTO {table} VALUES ({}) ON CONFLICT DO UPDATE SET count = count + excluded.count",
+        values.join(", ")
+    );
+    let gone = format!("DELETE FROM {table} WHERE {key} AND count = 0");
+    let less = format!("UPDATE {table} SET count = count + ?{} WHERE {key}", columns + 1);
+    for (by, mut row) in rows {
+        if by < 0 {
+            row.push(by.into());
+            connection.prepare_cached(&less)?.execute(rusqlite::params_from_iter(&row))?;
+            row.pop();
+            connection.prepare_cached(&gone)?.execute(rusqlite::params_from_iter(&row))?;
+        } else {
+            row.push(by.into());
+            connection.prepare_cached(&add)?.execute(rusqlite::params_from_iter(&row))?;
+        }
+    }
+    Ok(())
+}
