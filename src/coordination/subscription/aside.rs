@@ -102,20 +102,20 @@ pub fn is_behind(connection: &Connection, id: &str, person: &str, number: u64) -
         .query_row(params![id, person, number.cast_signed()], |row| row.get(0))
 }
 
-/// The event that is to be tried again now: of each person the first alone.
+/// The events that are to be tried again now, of each person the first alone, with whose they were when they were set aside; at most so many.
 ///
 /// # Errors
 /// A database that cannot be read.
-pub fn due(connection: &Connection, id: &str, now_ms: i64) -> rusqlite::Result<Option<u64>> {
-    let number: Option<i64> = connection
+pub fn due(connection: &Connection, id: &str, now_ms: i64, most: usize) -> rusqlite::Result<Vec<(u64, String)>> {
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    connection
         .prepare_cached(
-            "SELECT number FROM sink_aside AS one WHERE subscription = ?1 AND given_up = 0 AND due_ms <= ?2 AND NOT EXISTS
+            "SELECT number, person FROM sink_aside AS one WHERE subscription = ?1 AND given_up = 0 AND due_ms <= ?2 AND NOT EXISTS
                (SELECT 1 FROM sink_aside AS first WHERE first.subscription = one.subscription AND first.person = one.person AND first.number < one.number AND first.given_up = 0)
-             ORDER BY due_ms, number LIMIT 1",
+             ORDER BY due_ms, number LIMIT ?3",
         )?
-        .query_row(params![id, now_ms], |row| row.get(0))
-        .optional()?;
-    Ok(number.map(i64::unsigned_abs))
+        .query_map(params![id, now_ms, most], |row| Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get(1)?)))?
+        .collect()
 }
 
 /// How many wait, and how many were given up since a time.
@@ -190,7 +190,7 @@ mod tests {
         for one in [aside(3, "a", 50), aside(4, "a", 0), aside(7, "b", 40)] {
             put(&connection, "sink", &one).unwrap();
         }
-        let due = |now| due(&connection, "sink", now).unwrap();
+        let due = |now| due(&connection, "sink", now, 10).unwrap().first().map(|(number, _)| *number);
         assert_eq!((due(39), due(45), due(60)), (None, Some(7), Some(7)), "4 waits behind 3");
         let behind = |person, number| is_behind(&connection, "sink", person, number).unwrap();
         assert!(behind("a", 9) && behind("b", 9) && !behind("c", 9));

@@ -171,6 +171,8 @@ pub struct Untaken {
     pub status: Option<u16>,
     /// Whether it is that of an entry: the server is there, and has read it.
     pub is_of_entry: bool,
+    /// How long the server asks to be left alone, in an answer that is an error as a whole (`Retry-After`).
+    pub after: Option<Duration>,
     /// For people. Nothing of a patient.
     pub reason: String,
 }
@@ -185,17 +187,23 @@ pub async fn transaction_taken(response: reqwest::Response, count: usize) -> Res
     let json: Option<Said> = body.as_deref().and_then(|body| serde_json::from_slice(body).ok());
     if !status.is_success() {
         let reason = format!("HTTP {status}{}", issues(json.as_ref().and_then(|said| said.issue.as_ref())));
-        return Err(Untaken { status: Some(status.as_u16()), is_of_entry: false, reason });
+        let after = retry_after(&headers, SystemTime::now());
+        return Err(Untaken { status: Some(status.as_u16()), is_of_entry: false, after, reason });
     }
     let taken = Taken { status, headers, body: json, is_empty: false };
-    let unproven = |failure: Failure| Untaken { status: None, is_of_entry: false, reason: failure.reason().to_owned() };
+    let unproven = |failure: Failure| Untaken {
+        status: None,
+        is_of_entry: false,
+        after: None,
+        reason: failure.reason().to_owned(),
+    };
     for (at, entry) in proven(&taken, "transaction-response", count).map_err(unproven)?.iter().enumerate() {
         let said = entry.response.as_ref();
         let code = said.and_then(|response| response.status.as_deref()?.get(..3)?.parse::<u16>().ok()).unwrap_or(0);
         if !matches!(code, 200..=299 | 304) {
             let issue = said.and_then(|response| response.outcome.as_ref()).and_then(|outcome| outcome.issue.as_ref());
             let reason = format!("entry {at}: status {code}{}", issues(issue));
-            return Err(Untaken { status: Some(code), is_of_entry: true, reason });
+            return Err(Untaken { status: Some(code), is_of_entry: true, after: None, reason });
         }
     }
     Ok(())

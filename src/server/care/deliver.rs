@@ -270,6 +270,11 @@ impl Delivery {
 
     /// Writes down what came of it. Blocks.
     pub fn settle(&self, input: Input) -> Done {
+        self.settle_until(input, 0)
+    }
+
+    /// The same; nothing is sent before a moment, by which the endpoint asked to be left alone. Blocks.
+    pub fn settle_until(&self, input: Input, rests_until_ms: i64) -> Done {
         let now_ms = jiff::Timestamp::now().as_millisecond();
         let said = match (input == Input::Gone).then(|| self.switch_off(now_ms)) {
             None => None,
@@ -280,7 +285,8 @@ impl Delivery {
             }
         };
         let policy = &self.shared.options.subscriptions.policy;
-        let after = self.standing.after(input, self.wanted.1.channel.kind, now_ms, policy);
+        let mut after = self.standing.after(input, self.wanted.1.channel.kind, now_ms, policy);
+        after.due_ms = after.due_ms.max(rests_until_ms);
         if after.state != self.standing.state {
             tracing::info!(subscription = self.id, state = after.state.name(), "a subscription has another state");
         }
