@@ -11,12 +11,11 @@ use crate::coordination::PersonKey;
 use crate::coordination::card::Section;
 use crate::coordination::care_team::{self, Member, Team};
 use crate::coordination::loops::{self, Loop, State as LoopState};
-use crate::server::care::{CardEntry, Picture, Shared as Care, label_of, opened, status_of};
+use crate::server::care::{CardEntry, CardResource, Picture, Shared as Care, is_past, opened};
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::{Html, IntoResponse as _, Response};
 use maud::{Markup, html};
-use serde_json::Value;
 use std::sync::Arc;
 
 const TITLE: &str = "Patient card";
@@ -76,10 +75,10 @@ fn of_care(care: &Care, person: PersonKey) -> rusqlite::Result<(Vec<Loop>, Team)
 }
 
 fn head(care: &Care, picture: &Picture, team: &Team) -> Markup {
-    let patient = picture.resource("Patient", &picture.id);
+    let patient = picture.resource("Patient", &picture.id).map(CardResource::value);
     let snapshot = care.rosters.current();
     let about = snapshot.about(&picture.person);
-    let text = |name: &str| patient.and_then(|one| one[name].as_str()).unwrap_or_default().to_owned();
+    let text = |name: &str| patient.as_ref().and_then(|one| one[name].as_str()).unwrap_or_default().to_owned();
     let panels: Vec<String> = snapshot.memberships(&picture.person).map(|one| one.panel.id.clone()).collect();
     html! {
         h1 {
@@ -123,12 +122,12 @@ fn table(picture: &Picture, section: Section, title: &str) -> Markup {
     html! {
         section.card aria-label=(title) {
             h2 { (title) }
-            @if picture.more.contains(&section) { p.soft { "There are older ones that the card has no room for." } }
+            @if picture.more.contains(&section) { p.soft { "There are others, older or longer, that the card has no room for." } }
             @if rows.is_empty() { p.soft { "No feed told of any." } } @else {
                 div.scroll tabindex="0" role="region" aria-label=(title) {
                     table {
                         thead { tr { th scope="col" { "What" } th scope="col" { "State" } th scope="col" { "When" } th scope="col" { "Where" } th scope="col" { "Told by" } } }
-                        tbody { @for entry in rows { (row(entry, picture.resource(&entry.kind, &entry.id))) } }
+                        tbody { @for entry in rows { (row(entry, picture.of(entry))) } }
                     }
                 }
             }
@@ -136,14 +135,15 @@ fn table(picture: &Picture, section: Section, title: &str) -> Markup {
     }
 }
 
-fn row(entry: &CardEntry, resource: Option<&Value>) -> Markup {
-    let what = resource.map(label_of).unwrap_or_default();
-    let status = resource.map(status_of).unwrap_or_default();
+fn row(entry: &CardEntry, resource: Option<&CardResource>) -> Markup {
+    let what = resource.map(|one| one.label.as_str()).unwrap_or_default();
+    let status = resource.map(|one| one.state.as_str()).unwrap_or_default();
+    let is_past = resource.is_some_and(|one| is_past(one, jiff::Timestamp::now().as_millisecond()));
     html! {
         tr {
             th scope="row" { (what) @for label in &entry.labels { " " (state(Tone::Warn, label)) } }
-            td { (status) }
-            td { (time(entry.at_ms)) }
+            td { (status) @if is_past { " (past)" } }
+            td { @if let Some(at_ms) = entry.at_ms { (time(at_ms)) } }
             td { (entry.facility) }
             td { @for source in &entry.sources { div { a href=(format!("/messages/{}", source.seq)) { (source.feed) " " (source.control_id) } } } }
         }

@@ -36,6 +36,30 @@ impl IntoResponse for Resource {
     }
 }
 
+/// A resource that is written already.
+pub(super) struct Text(pub String);
+
+impl IntoResponse for Text {
+    fn into_response(self) -> Response {
+        ([(header::CONTENT_TYPE, MEDIA_TYPE)], self.0).into_response()
+    }
+}
+
+/// Writes an entry of a Bundle: a resource that is written already, and what stands behind it.
+pub(super) fn entry(out: &mut String, base: &str, (kind, id, json): (&str, &str, &str), behind: &str) {
+    if out.ends_with('}') {
+        out.push(',');
+    }
+    out.extend([
+        "{\"fullUrl\":",
+        &Value::from(format!("{base}/{kind}/{id}")).to_string(),
+        ",\"resource\":",
+        json,
+        behind,
+        "}",
+    ]);
+}
+
 /// What was found by a search, all of it.
 pub(super) fn searchset(entries: Vec<Value>) -> Value {
     let mut bundle = json!({ "resourceType": "Bundle", "type": "searchset", "total": entries.len() });

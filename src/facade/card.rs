@@ -1,20 +1,20 @@
 //! The card of a person: all of it (`$everything`), and by the ids that it has.
 use super::Shared;
 use super::access::Who;
-use super::answer::{Problem, Resource, blocking, searchset};
+use super::answer::{self, Problem, Resource, Text, blocking};
 use super::subscriptions::{now_ms, recipient};
-use crate::coordination::card::{Section, shown, was_shown};
+use crate::coordination::card::{Section, news, shown, was_shown};
 use crate::coordination::subscription::cache;
 use crate::coordination::work::telling;
 use crate::coordination::{PersonKey, lineage};
-use crate::privacy::audit::{Entry, Outcome};
+use crate::privacy::audit::{self, Entry, Outcome};
 use crate::privacy::{Reason, Recipient};
-use crate::server::care::{Picture, Seen, Shared as Care, picture};
+use crate::server::care::{CardResource, Picture, Seen, Shared as Care, picture};
 use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::sync::Arc;
 
 /// `GET Patient/[id]/$everything`
@@ -24,60 +24,84 @@ pub(super) async fn everything(
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
     body: Bytes,
-) -> Result<Resource, Problem> {
+) -> Result<Text, Problem> {
     unlimited(query.as_deref(), &body)?;
     blocking(move || {
         let care = &shared.care;
         let recipient = recipient(care, &who)?;
-        let person = person(care, recipient, &id)?.ok_or_else(Problem::not_found)?;
-        let picture = look(care, recipient, person, ("everything", now_ms()))?;
-        Ok(Resource::found(bundle(care.options.subscriptions.base(), &picture)))
+        let asked = Asked { what: "everything", now_ms: now_ms() };
+        let person = person(care, recipient, &id)?.ok_or_else(|| asked.unknown(care, recipient))?;
+        let picture = asked.look(care, recipient, person)?;
+        let all = picture.resources.iter();
+        asked.remember(care, recipient, picture.person, all);
+        Ok(Text(bundle(care.options.subscriptions.base(), &picture)))
     })
     .await
 }
 
-/// Refuses what would be a part: whoever asks for a year must not take all for it.
+/// Refuses what would be a part, and what is not served: whoever asks for a year must not take all for it.
 pub(super) fn unlimited(query: Option<&str>, body: &[u8]) -> Result<(), Problem> {
-    const PARTS: [&str; 5] = ["start", "end", "_since", "_type", "_count"];
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    let of_body = body["parameter"].as_array().into_iter().flatten().filter_map(|one| one["name"].as_str());
-    let of_query = query.unwrap_or_default().split('&').filter_map(|pair| pair.split('=').next());
-    match of_query.chain(of_body).find_map(|name| PARTS.into_iter().find(|part| *part == name)) {
-        Some(part) => {
-            let text = format!("`{part}` is not served here: all of the card is given, or nothing");
-            Err(Problem::new(StatusCode::BAD_REQUEST, "not-supported", text))
+    let refused = |text: String| Err(Problem::new(StatusCode::BAD_REQUEST, "not-supported", text));
+    let body: Value = match serde_json::from_slice(body) {
+        Ok(body) => body,
+        Err(_) if body.is_empty() => Value::Null,
+        Err(_) => return refused("the body is no JSON".into()),
+    };
+    let of_body =
+        body["parameter"].as_array().into_iter().flatten().map(|one| (one["name"].as_str().unwrap_or("?"), ""));
+    let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+    let of_query = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let is_served = |(name, value): &(&str, &str)| match *name {
+        "_format" => value.contains("json"),
+        "_pretty" => true,
+        _ => false,
+    };
+    match of_query.chain(of_body).find(|one| !is_served(one)) {
+        Some((name, _)) => {
+            let name: String = name.chars().filter(|one| one.is_ascii_alphanumeric() || "_-?".contains(*one)).collect();
+            refused(format!("`{name}` is not served here as it is asked: all of the card is given as JSON, or nothing"))
         }
         None => Ok(()),
     }
 }
 
-fn bundle(base: &str, picture: &Picture) -> Value {
+fn bundle(base: &str, picture: &Picture) -> String {
     let base = base.trim_end_matches('/');
-    let is_match = |kind: &str, id: &str| {
-        let own = matches!(kind, "Task" | "CareTeam" | "Provenance") || (kind == "Patient" && id == picture.id);
-        own || picture.entries.iter().any(|entry| entry.kind == kind && entry.id == id)
-    };
-    let entry = |resource: &Value| {
-        let (kind, id) = named(resource);
-        let mode = if is_match(kind, id) { "match" } else { "include" };
-        json!({ "fullUrl": format!("{base}/{kind}/{id}"), "resource": resource, "search": { "mode": mode } })
-    };
-    let mut bundle = searchset(picture.resources.iter().map(entry).collect());
-    let matches = picture.resources.iter().map(named).filter(|(kind, id)| is_match(kind, id)).count();
-    bundle["total"] = matches.into();
-    bundle
+    let mut is_match = vec![false; picture.resources.len()];
+    for place in picture.entries.iter().map(|entry| entry.at).chain([0]) {
+        if let Some(is_match) = is_match.get_mut(place) {
+            *is_match = true;
+        }
+    }
+    let own = |one: &CardResource| matches!(one.kind.as_str(), "Task" | "CareTeam" | "Provenance");
+    let (mut entries, mut matches) = (String::with_capacity(512 << 10), 0);
+    for (one, is_match) in picture.resources.iter().zip(is_match) {
+        let is_match = is_match || own(one);
+        matches += usize::from(is_match);
+        let mode = if is_match { ",\"search\":{\"mode\":\"match\"}" } else { ",\"search\":{\"mode\":\"include\"}" };
+        answer::entry(&mut entries, base, (&one.kind, &one.id, &one.json), mode);
+    }
+    format!("{{\"resourceType\":\"Bundle\",\"type\":\"searchset\",\"total\":{matches},\"entry\":[{entries}]}}")
 }
 
 /// A resource of a card: of the person by their id, else one that the recipient has been shown on it. None where it has not.
 pub(super) fn read(care: &Care, who: &Recipient, kind: &str, id: &str) -> Result<Option<Resource>, Problem> {
     let internal = |error: rusqlite::Error| Problem::internal(&error);
+    let asked = Asked { what: id, now_ms: now_ms() };
     let person = match PersonKey::parse(id).filter(|_| kind == "Patient") {
         Some(key) if is_known(care, key)? => Some(key),
         _ => was_shown(&care.database(), &who.id, kind, id).map_err(internal)?,
     };
-    let Some(person) = person else { return Ok(None) };
-    let picture = look(care, who, person, (id, now_ms()))?;
-    Ok(Some(Resource::found(picture.resource(kind, id).cloned().ok_or_else(Problem::not_found)?)))
+    let Some(person) = person else {
+        if kind == "Patient" {
+            asked.refuse(care, who)?;
+        }
+        return Ok(None);
+    };
+    let picture = asked.look(care, who, person)?;
+    let found = picture.resource(kind, id).ok_or_else(Problem::not_found)?;
+    asked.remember(care, who, picture.person, std::iter::once(found));
+    Ok(Some(Resource::found(found.value())))
 }
 
 /// Whom an id means: a person, or a Patient that the recipient has been told of or shown.
@@ -103,57 +127,90 @@ fn is_known(care: &Care, key: PersonKey) -> Result<bool, Problem> {
     Ok(care.rosters.current().has(&now))
 }
 
-/// What the recipient may see, written into the audit before it is shown; nothing where they may see nothing. Blocks.
-pub(super) fn look(
-    care: &Care,
-    recipient: &Recipient,
-    person: PersonKey,
-    (what, now_ms): (&str, i64),
-) -> Result<Picture, Problem> {
-    let seen = picture(care, recipient, person, now_ms).map_err(|error| Problem::internal(&error))?;
-    let (outcome, whose) = match &seen {
-        Seen::Picture(picture) => (Outcome::Disclosed, picture.person),
-        Seen::Withheld(reason) => (Outcome::Suppressed(*reason), person),
-        Seen::Nobody => (Outcome::Suppressed(Reason::Policy), person),
-    };
-    let event = telling::audit_id(&whose.0, &recipient.id, "card");
-    let whose_text = whose.to_string();
-    let entry = Entry {
-        id: telling::audit_id(&event, what, &format!("card|{now_ms}")),
-        at_ms: now_ms,
-        outcome,
-        recipient: &recipient.id,
-        purpose: &recipient.purpose,
-        person: &whose_text,
-        event,
-        subscription: None,
-        number: None,
-    };
-    care.audit(&[entry]).map_err(|error| Problem::internal(&error))?;
-    let Seen::Picture(picture) = seen else { return Err(Problem::not_found()) };
-    // It is shown all the same: what cannot be remembered can be asked for again.
-    if let Err(error) = remember(care, recipient, &picture, now_ms) {
-        tracing::warn!(%error, "what was shown of a card could not be remembered");
+/// What is asked of a card, and when.
+pub(super) struct Asked<'a> {
+    pub what: &'a str,
+    pub now_ms: i64,
+}
+
+impl Asked<'_> {
+    /// What the recipient may see, written into the audit before it is shown; nothing where they may see nothing. Blocks.
+    pub fn look(&self, care: &Care, recipient: &Recipient, person: PersonKey) -> Result<Picture, Problem> {
+        let seen = picture(care, recipient, person, self.now_ms).map_err(|error| Problem::internal(&error))?;
+        let (outcome, whose) = match &seen {
+            Seen::Picture(picture) => (Outcome::Disclosed, picture.person),
+            Seen::Withheld(reason) => (Outcome::Suppressed(*reason), person),
+            Seen::Nobody => (Outcome::Suppressed(Reason::Policy), person),
+        };
+        self.audit(care, recipient, (outcome, &whose.0, &whose.to_string()))
+            .map_err(|error| Problem::internal(&error))?;
+        let Seen::Picture(picture) = seen else { return Err(Problem::not_found()) };
+        Ok(*picture)
     }
-    Ok(*picture)
+
+    /// Nobody has that id. It takes as long as with the id of somebody whom the recipient does not look after, and is noted as that is: who has a number cannot try whether it is known.
+    pub fn refuse(&self, care: &Care, recipient: &Recipient) -> Result<(), Problem> {
+        let nobody = (Outcome::Suppressed(Reason::Policy), &[0; 16], "");
+        self.audit(care, recipient, nobody).map_err(|error| Problem::internal(&error))
+    }
+
+    /// The same, as an answer.
+    pub fn unknown(&self, care: &Care, recipient: &Recipient) -> Problem {
+        self.refuse(care, recipient).err().unwrap_or_else(Problem::not_found)
+    }
+
+    fn audit(
+        &self,
+        care: &Care,
+        recipient: &Recipient,
+        (outcome, whose, person): (Outcome, &[u8; 16], &str),
+    ) -> Result<(), audit::Error> {
+        let event = telling::audit_id(whose, &recipient.id, "card");
+        let entry = Entry {
+            id: telling::audit_id(&event, self.what, &format!("card|{}", self.now_ms)),
+            at_ms: self.now_ms,
+            outcome,
+            recipient: &recipient.id,
+            purpose: &recipient.purpose,
+            person,
+            event,
+            subscription: None,
+            number: None,
+        };
+        care.audit(&[entry])
+    }
+
+    /// What is shown can be read by whoever sees it. It is shown all the same where that fails: what cannot be remembered can be asked for again.
+    pub fn remember<'r>(
+        &self,
+        care: &Care,
+        recipient: &Recipient,
+        person: PersonKey,
+        resources: impl Iterator<Item = &'r CardResource>,
+    ) {
+        let write = || {
+            let connection = care.database();
+            let named = resources.map(|one| (one.kind.as_str(), one.id.as_str()));
+            let news = news(&connection, &recipient.id, person, named, self.now_ms)?;
+            // Whoever follows the journal is not waited for without need.
+            if news.is_empty() {
+                return Ok(());
+            }
+            let transaction = connection.unchecked_transaction()?;
+            shown(&transaction, &recipient.id, person, news.into_iter(), self.now_ms)?;
+            transaction.commit()
+        };
+        let written: rusqlite::Result<()> = write();
+        if let Err(error) = written {
+            tracing::warn!(%error, "what was shown of a card could not be remembered");
+        }
+    }
 }
 
-/// What was shown can be read by whoever saw it.
-fn remember(care: &Care, recipient: &Recipient, picture: &Picture, now_ms: i64) -> rusqlite::Result<()> {
-    let connection = care.database();
-    let transaction = connection.unchecked_transaction()?;
-    shown(&transaction, &recipient.id, picture.person, picture.resources.iter().map(named), now_ms)?;
-    transaction.commit()
-}
-
-/// Type and id of a resource.
-pub(super) fn named(resource: &Value) -> (&str, &str) {
-    let text = |name: &str| resource[name].as_str().unwrap_or_default();
-    (text("resourceType"), text("id"))
-}
-
-/// Whether an entry is of a section.
-pub(super) fn of(picture: &Picture, sections: &[Section]) -> Vec<usize> {
-    let own = picture.entries.iter().enumerate().filter(|(_, entry)| sections.contains(&entry.section));
-    own.map(|(at, _)| at).collect()
+/// Entries of sections.
+pub(super) fn of<'p>(
+    picture: &'p Picture,
+    sections: &[Section],
+) -> impl Iterator<Item = &'p crate::server::care::CardEntry> {
+    picture.entries.iter().filter(|entry| sections.contains(&entry.section))
 }

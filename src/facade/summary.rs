@@ -4,17 +4,17 @@
 //! is nothing: feeds tell of what they know.
 use super::Shared;
 use super::access::Who;
-use super::answer::{Problem, Resource, blocking};
-use super::card::{look, named, of, person, unlimited};
+use super::answer::{self, Problem, Text, blocking};
+use super::card::{Asked, of, person, unlimited};
 use super::subscriptions::{now_ms, recipient};
 use crate::coordination::PersonKey;
 use crate::coordination::card::Section;
-use crate::server::care::{Picture, label_of, status_of};
+use crate::server::care::{CardResource, Picture, is_past};
 use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
 use serde_json::{Value, json};
-use std::collections::{BTreeSet, HashMap};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Profiles of IPS.
@@ -94,86 +94,133 @@ pub(super) async fn summary(
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
     body: Bytes,
-) -> Result<Resource, Problem> {
+) -> Result<Text, Problem> {
     unlimited(query.as_deref(), &body)?;
     blocking(move || {
         let care = &shared.care;
         let recipient = recipient(care, &who)?;
-        let person = person(care, recipient, &id)?.ok_or_else(Problem::not_found)?;
-        let now_ms = now_ms();
-        let picture = look(care, recipient, person, ("summary", now_ms))?;
-        Ok(Resource::found(document(care.options.subscriptions.base(), (&who, &picture), now_ms)))
+        let asked = Asked { what: "summary", now_ms: now_ms() };
+        let person = person(care, recipient, &id)?.ok_or_else(|| asked.unknown(care, recipient))?;
+        let picture = asked.look(care, recipient, person)?;
+        let document = Document::of(&picture, &who, asked.now_ms);
+        let all = document.taken.iter().filter_map(|at| picture.resources.get(*at));
+        asked.remember(care, recipient, picture.person, all);
+        Ok(Text(document.text(care.options.subscriptions.base())))
     })
     .await
 }
 
 /// The document, as of a moment.
-fn document(base: &str, (who, picture): (&str, &Picture), now_ms: i64) -> Value {
-    let known: HashMap<(&str, &str), &Value> = picture.resources.iter().map(|one| (named(one), one)).collect();
-    let composition = composition(picture, &known, (who, now_ms));
-    let device = json!({
-        "resourceType": "Device", "id": DEVICE, "deviceName": [{ "name": "handoff", "type": "model-name" }],
-        "version": [{ "value": env!("CARGO_PKG_VERSION") }],
-    });
-    let mut wanted = vec![&composition];
-    let (mut taken, mut order) = (BTreeSet::new(), Vec::new());
-    while let Some(resource) = wanted.pop() {
-        let mut next = Vec::new();
-        for (kind, id) in references(resource) {
-            if let Some(found) = known.get(&(kind, id)).filter(|_| taken.insert((kind, id))) {
-                order.push(*found);
-                next.push(*found);
-            }
-        }
-        wanted.extend(next);
-    }
-    // Who told it, of what is there.
-    let is_there = |target: &&Value| {
-        target["reference"].as_str().and_then(|text| text.split_once('/')).is_some_and(|one| taken.contains(&one))
-    };
-    let provenances = picture.resources.iter().filter(|one| one["resourceType"] == "Provenance");
-    let provenances: Vec<Value> = provenances
-        .filter_map(|one| {
-            let targets: Vec<Value> = one["target"].as_array()?.iter().filter(is_there).cloned().collect();
-            let mut one = one.clone();
-            one["target"] = targets.into();
-            // Of those that a message tells itself some name people of whom nothing else is there.
-            let is_closed = references(&one).iter().all(|reference| taken.contains(reference));
-            let has_any = one["target"].as_array().is_some_and(|targets| !targets.is_empty());
-            (has_any && is_closed).then_some(one)
-        })
-        .collect();
-    let base = base.trim_end_matches('/');
-    let entry = |resource: &Value| {
-        let (kind, id) = named(resource);
-        json!({ "fullUrl": format!("{base}/{kind}/{id}"), "resource": resource })
-    };
-    let resources = [&composition].into_iter().chain(order).chain([&device]).chain(&provenances);
-    let id = id_of(&[who, "|", &picture.id, "|", &now_ms.to_string()]);
-    json!({
-        "resourceType": "Bundle",
-        "id": id,
-        "meta": { "profile": [format!("{PROFILES}Bundle-uv-ips")] },
-        "identifier": { "system": "urn:ietf:rfc:3986", "value": format!("urn:uuid:{id}") },
-        "type": "document",
-        "timestamp": instant(now_ms),
-        "entry": resources.map(entry).collect::<Vec<_>>(),
-    })
+struct Document<'p> {
+    picture: &'p Picture,
+    who: &'p str,
+    now_ms: i64,
+    composition: Value,
+    /// What it leads to, in the order in which it is found.
+    taken: Vec<usize>,
 }
 
-fn composition(picture: &Picture, known: &HashMap<(&str, &str), &Value>, (who, now_ms): (&str, i64)) -> Value {
-    let sections: Vec<Value> = PARTS.iter().map(|part| section(part, picture, known)).collect();
-    let patient = known.get(&("Patient", picture.id.as_str()));
-    let name = patient.map(|patient| name_of(patient)).unwrap_or_default();
+impl<'p> Document<'p> {
+    fn of(picture: &'p Picture, who: &'p str, now_ms: i64) -> Document<'p> {
+        let sections: Vec<(Value, Vec<usize>)> = PARTS.iter().map(|part| section(part, picture, now_ms)).collect();
+        // The person, and what the sections list.
+        let mut waiting: Vec<usize> = sections.iter().flat_map(|(_, rows)| rows).copied().collect();
+        waiting.push(0);
+        let mut known = vec![false; picture.resources.len()];
+        let mut taken = Vec::with_capacity(known.len());
+        while let Some(at) = waiting.pop() {
+            let Some(one) = picture.resources.get(at) else { continue };
+            if known.get_mut(at).is_some_and(|known| !std::mem::replace(known, true)) {
+                taken.push(at);
+                waiting.extend(&one.references);
+            }
+        }
+        let sections = sections.into_iter().map(|(section, _)| section).collect();
+        let composition = composition(picture, sections, (who, now_ms));
+        Document { picture, who, now_ms, composition, taken }
+    }
+
+    fn text(&self, base: &str) -> String {
+        let base = base.trim_end_matches('/');
+        let mut entries = String::with_capacity(512 << 10);
+        let own = |entries: &mut String, resource: &Value| {
+            let text = |name: &str| resource[name].as_str().unwrap_or_default();
+            answer::entry(entries, base, (text("resourceType"), text("id"), &resource.to_string()), "");
+        };
+        own(&mut entries, &self.composition);
+        for one in self.taken.iter().filter_map(|at| self.picture.resources.get(*at)) {
+            answer::entry(&mut entries, base, (&one.kind, &one.id, &one.json), "");
+        }
+        let device = json!({
+            "resourceType": "Device", "id": DEVICE, "deviceName": [{ "name": "handoff", "type": "model-name" }],
+            "version": [{ "value": env!("CARGO_PKG_VERSION") }],
+        });
+        own(&mut entries, &device);
+        for (one, json) in self.provenances() {
+            answer::entry(&mut entries, base, (&one.kind, &one.id, &json), "");
+        }
+        let id = id_of(&[self.who, "|", &self.picture.id, "|", &self.now_ms.to_string()]);
+        let mut head = json!({
+            "resourceType": "Bundle",
+            "id": id,
+            "identifier": { "system": "urn:ietf:rfc:3986", "value": format!("urn:uuid:{id}") },
+            "type": "document",
+            "timestamp": instant(self.now_ms),
+        });
+        profiled(&mut head, "Bundle-uv-ips", self.picture);
+        let head = head.to_string();
+        format!("{},\"entry\":[{entries}]}}", head.strip_suffix('}').unwrap_or_default())
+    }
+
+    /// Who told what is there.
+    fn provenances(&self) -> impl Iterator<Item = (&CardResource, Cow<'_, str>)> {
+        let mut is_there = vec![false; self.picture.resources.len()];
+        for at in &self.taken {
+            if let Some(is_there) = is_there.get_mut(*at) {
+                *is_there = true;
+            }
+        }
+        let all = self.picture.resources.iter().enumerate().filter(|(_, one)| one.kind == "Provenance");
+        all.filter_map(move |(at, one)| {
+            let there = |place: &usize| is_there.get(*place).is_some_and(|is_there| *is_there);
+            let others = one.references.iter().filter(|place| !one.targets.contains(place));
+            // Of those that a message tells itself some name people of whom nothing else is there.
+            if there(&at) || one.refers_outside || !others.clone().all(there) || !one.targets.iter().any(there) {
+                return None;
+            }
+            if one.targets.iter().all(there) {
+                return Some((one, Cow::Borrowed(one.json.as_str())));
+            }
+            let kept =
+                one.targets.iter().filter(|place| there(place)).filter_map(|place| self.picture.resources.get(*place));
+            let targets: Vec<Value> =
+                kept.map(|one| json!({ "reference": format!("{}/{}", one.kind, one.id) })).collect();
+            let mut value = one.value();
+            value["target"] = targets.into();
+            Some((one, Cow::Owned(value.to_string())))
+        })
+    }
+}
+
+/// What IPS asks of everybody: a name and when they were born. Who may not be told of both gets a document that does not say that it is one of IPS.
+fn profiled(resource: &mut Value, profile: &str, picture: &Picture) {
+    let patient = patient(picture);
+    if !name_of(&patient).is_empty() && patient["birthDate"].is_string() {
+        resource["meta"] = json!({ "profile": [format!("{PROFILES}{profile}")] });
+    }
+}
+
+fn patient(picture: &Picture) -> Value {
+    picture.resource("Patient", &picture.id).map(CardResource::value).unwrap_or_default()
+}
+
+fn composition(picture: &Picture, sections: Vec<Value>, (who, now_ms): (&str, i64)) -> Value {
+    let name = name_of(&patient(picture));
     let title = if name.is_empty() { "Patient summary".to_owned() } else { format!("Patient summary of {name}") };
-    let is_restricted = picture.resources.iter().any(|one| {
-        let marks = one["meta"]["security"].as_array().into_iter().flatten();
-        marks.filter_map(|mark| mark["code"].as_str()).any(|code| code == "R" || code == "V")
-    });
-    json!({
+    let is_restricted = picture.resources.iter().any(|one| one.is_restricted);
+    let mut composition = json!({
         "resourceType": "Composition",
         "id": id_of(&["composition|", who, "|", &picture.id, "|", &now_ms.to_string()]),
-        "meta": { "profile": [format!("{PROFILES}Composition-uv-ips")] },
         "text": { "status": "generated", "div": div(&format!("<p>{}</p>", escaped(&title))) },
         "status": "final",
         "type": { "coding": [{ "system": LOINC, "code": "60591-5", "display": "Patient summary Document" }] },
@@ -183,61 +230,69 @@ fn composition(picture: &Picture, known: &HashMap<(&str, &str), &Value>, (who, n
         "title": title,
         "confidentiality": if is_restricted { "R" } else { "N" },
         "section": sections,
-    })
+    });
+    profiled(&mut composition, "Composition-uv-ips", picture);
+    composition
 }
 
-fn section(part: &Part, picture: &Picture, known: &HashMap<(&str, &str), &Value>) -> Value {
+/// A section, and the places of what it lists.
+fn section(part: &Part, picture: &Picture, now_ms: i64) -> (Value, Vec<usize>) {
     let is_plan = part.sections.contains(&Section::Appointment);
     let may_see = part.sections.iter().any(|section| picture.sections.contains(section)) || (is_plan && picture.loops);
-    let mut rows: Vec<Shown> = Vec::new();
-    for at in of(picture, part.sections) {
-        let Some(entry) = picture.entries.get(at) else { continue };
-        let Some(resource) = known.get(&(entry.kind.as_str(), entry.id.as_str())) else { continue };
-        if is_plan && matches!(resource["status"].as_str(), Some("cancelled" | "noshow" | "entered-in-error")) {
-            continue;
-        }
-        // What was told by mistake is nobody's history.
-        if status_of(resource).split(", ").any(|state| state == "entered-in-error") {
-            continue;
-        }
-        let mut told: Vec<&str> = entry.sources.iter().map(|source| source.feed.as_str()).collect();
-        told.dedup();
-        let told = told.join(", ");
-        rows.push(Shown { resource, at_ms: Some(entry.at_ms), facility: &entry.facility, told });
-    }
-    rows.sort_by_key(|row| std::cmp::Reverse(row.at_ms));
-    if is_plan {
-        let own = picture.resources.iter().filter(|one| matches!(named(one).0, "Task" | "CareTeam"));
-        rows.extend(own.map(|resource| Shown { resource, at_ms: None, facility: "", told: String::new() }));
-    }
+    let has_more = part.sections.iter().any(|section| picture.more.contains(section));
+    let rows = rows(part, picture, now_ms);
     let mut section = json!({
         "title": part.title,
         "code": { "coding": [{ "system": LOINC, "code": part.loinc, "display": part.display }] },
     });
     if rows.is_empty() {
         // What was taken out leaves nothing by which that could be told.
-        let (code, text) = if may_see {
-            ("unavailable", "Nothing that may be shown here is known.")
-        } else {
-            ("withheld", "Not for this recipient.")
+        let (code, text) = match (may_see, has_more) {
+            (false, _) => ("withheld", "Not for this recipient."),
+            (true, true) => {
+                ("unavailable", "What is known is not shown here: it is older, or longer, than there is room for.")
+            }
+            (true, false) => ("unavailable", "Nothing that may be shown here is known."),
         };
         section["text"] = json!({ "status": "generated", "div": div(&format!("<p>{text}</p>")) });
         section["emptyReason"] = json!({ "coding": [{ "system": EMPTY, "code": code }], "text": text });
-        return section;
+        return (section, Vec::new());
     }
-    let has_more = part.sections.iter().any(|section| picture.more.contains(section));
     section["text"] = json!({ "status": "generated", "div": div(&table(part, &rows, has_more)) });
-    let reference = |row: &Shown<'_>| {
-        let (kind, id) = named(row.resource);
-        json!({ "reference": format!("{kind}/{id}") })
-    };
+    let reference = |row: &Shown<'_>| json!({ "reference": format!("{}/{}", row.resource.kind, row.resource.id) });
     section["entry"] = rows.iter().map(reference).collect();
-    section
+    (section, rows.iter().map(|row| row.at).collect())
+}
+
+/// What a section lists, the newest first; then what should happen, and who looks after the person.
+fn rows<'p>(part: &Part, picture: &'p Picture, now_ms: i64) -> Vec<Shown<'p>> {
+    let is_plan = part.sections.contains(&Section::Appointment);
+    let mut rows: Vec<Shown> = Vec::new();
+    for entry in of(picture, part.sections) {
+        let Some(resource) = picture.of(entry) else { continue };
+        // What stands no more, or is over, is no plan. What was told by mistake is nobody's history.
+        let is_over = matches!(resource.state.as_str(), "cancelled" | "noshow") || is_past(resource, now_ms);
+        if (is_plan && is_over) || resource.state.split(", ").any(|state| state == "entered-in-error") {
+            continue;
+        }
+        let mut told: Vec<&str> = entry.sources.iter().map(|source| source.feed.as_str()).collect();
+        told.dedup();
+        let told = told.join(", ");
+        rows.push(Shown { at: entry.at, resource, at_ms: entry.at_ms, facility: &entry.facility, told });
+    }
+    rows.sort_by_key(|row| std::cmp::Reverse(row.at_ms));
+    if is_plan {
+        let own =
+            picture.resources.iter().enumerate().filter(|(_, one)| matches!(one.kind.as_str(), "Task" | "CareTeam"));
+        rows.extend(own.map(|(at, resource)| Shown { at, resource, at_ms: None, facility: "", told: String::new() }));
+    }
+    rows
 }
 
 /// A row of a section.
 struct Shown<'p> {
-    resource: &'p Value,
+    at: usize,
+    resource: &'p CardResource,
     at_ms: Option<i64>,
     facility: &'p str,
     told: String,
@@ -246,7 +301,7 @@ struct Shown<'p> {
 fn table(part: &Part, rows: &[Shown<'_>], has_more: bool) -> String {
     let mut out = String::new();
     if has_more {
-        out += "<p>This is not all: there are older entries that are not shown.</p>";
+        out += "<p>This is not all: there are entries that are not shown, older or longer ones.</p>";
     }
     if !part.remark.is_empty() {
         out += &format!("<p>{}</p>", escaped(part.remark));
@@ -256,10 +311,8 @@ fn table(part: &Part, rows: &[Shown<'_>], has_more: bool) -> String {
     for row in rows {
         let date = row.at_ms.map(instant).unwrap_or_default();
         let date = date.get(..10).unwrap_or_default();
-        let what = label_of(row.resource);
-        let state = status_of(row.resource);
-        let cells =
-            [what.as_str(), &state, date, row.facility, &row.told].map(|cell| format!("<td>{}</td>", escaped(cell)));
+        let cells = [row.resource.label.as_str(), &row.resource.state, date, row.facility, &row.told]
+            .map(|cell| format!("<td>{}</td>", escaped(cell)));
         out += &format!("<tr>{}</tr>", cells.concat());
     }
     out + "</tbody></table>"
@@ -294,24 +347,6 @@ fn escaped(text: &str) -> String {
     out
 }
 
-/// Where a resource refers to, as type and id.
-fn references(value: &Value) -> Vec<(&str, &str)> {
-    let (mut found, mut waiting) = (Vec::new(), vec![value]);
-    let mut at = 0;
-    while let Some(value) = waiting.get(at).copied() {
-        at += 1;
-        match value {
-            Value::Array(items) => waiting.extend(items),
-            Value::Object(object) => {
-                found.extend(object.get("reference").and_then(Value::as_str).and_then(|text| text.split_once('/')));
-                waiting.extend(object.values());
-            }
-            _ => {}
-        }
-    }
-    found
-}
-
 /// An id that is made of these pieces.
 fn id_of(pieces: &[&str]) -> String {
     let bytes = crate::coordination::work::telling::audit_id(&[0; 16], "summary", &pieces.concat());
@@ -325,13 +360,15 @@ fn instant(ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::care::{label_of, status_of};
 
     #[test]
     fn what_people_wrote_is_text_and_nothing_else() {
         assert_eq!(escaped("a<script>&\"'\u{1}\n"), "a&lt;script&gt;&amp;&quot;&#39; ");
         let told = json!({ "resourceType": "Condition", "code": { "text": "<img onerror=x>" },
             "clinicalStatus": { "coding": [{ "code": "active" }] }, "verificationStatus": { "coding": [{ "code": "confirmed" }] } });
-        let row = Shown { resource: &told, at_ms: Some(0), facility: "A&B", told: "<b>".into() };
+        let resource = CardResource { label: label_of(&told), state: status_of(&told), ..CardResource::default() };
+        let row = Shown { at: 0, resource: &resource, at_ms: Some(0), facility: "A&B", told: "<b>".into() };
         let made = table(&PARTS[2], &[row], true);
         assert!(made.contains("&lt;img onerror=x&gt;") && made.contains("A&amp;B") && made.contains("&lt;b&gt;"));
         assert!(!made.contains("<img") && !made.contains("<b>"), "{made}");

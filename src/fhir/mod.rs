@@ -6,3 +6,4 @@ pub mod identity;
 pub mod json;
 pub mod requests;
 pub mod shape;
+pub mod tree;

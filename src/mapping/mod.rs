@@ -8,6 +8,7 @@
 //! | `compile` → `plan` | checked sources → flat arenas of nodes |
 //! | `execute` | a plan over a message |
 //! | [`explain`] | where every element came from |
+//! | `origin` | of which bytes of the message each resource was made |
 //! | [`usage`] | where every value of a message went, or why nowhere |
 //! | [`coverage`] | the same, added up over many messages |
 //! | [`layers`] | a site or a sender with ways of its own: which plan a message gets |
@@ -34,6 +35,7 @@ pub mod finding;
 pub mod folder;
 pub mod layers;
 pub mod listing;
+mod origin;
 mod plan;
 pub mod provenance;
 mod read;

@@ -13,6 +13,10 @@
 //!                      a consent permits it, recipient and label by name; or the roster does → yes
 //!                      else                                       → in clear and not in consent_required
 //! ```
+mod passage;
+
+pub use passage::{Carried, Glance, Passage, Places};
+
 use super::consent::{self, Asked, CONSENTS_MAX, Consent, RosterConsent, Said};
 use super::label::{Found, Labels, Set};
 use super::recipient::{DenyAction, FieldsProfile, MaxContent, Recipient, Unstructured};

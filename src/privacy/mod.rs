@@ -26,7 +26,7 @@ pub mod systems;
 pub mod visits;
 
 pub use consent::{Consent, RosterConsent};
-pub use gate::{Decision, Facts, Gate, Reason, Release, Shared};
+pub use gate::{Carried, Decision, Facts, Gate, Glance, Passage, Places, Reason, Release, Shared};
 pub use label::{Found, Label, Labels, Set};
 pub use recipient::{DenyAction, FieldsProfile, Key, MaxContent, Recipient, Unstructured};
 

@@ -32,6 +32,13 @@ pub struct Recipient {
     pub keys: Vec<Key>,
 }
 
+impl Recipient {
+    /// Whether it ever gets resources of a type.
+    pub fn has(&self, kind: &str) -> bool {
+        self.fields_profile == FieldsProfile::All || super::profile::has(kind)
+    }
+}
+
 /// A key that signs. `Debug` does not tell it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key(String);

@@ -19,10 +19,11 @@ mod links;
 mod object;
 mod tokens;
 
+pub(in crate::privacy) use tokens::Tokens;
+
 use super::label::{Labels, Set, TooDeep};
 use links::{Links, Reach};
 use serde_json::{Map, Value};
-use tokens::Tokens;
 
 /// Rounds until nothing changes: each but the last takes something out.
 const ROUNDS_MAX: usize = 10_000;
@@ -63,10 +64,7 @@ pub(super) struct Redaction<'l> {
 
 impl<'l> Redaction<'l> {
     pub fn new(labels: &'l Labels, cleared: Set, withhold_text: bool) -> Redaction<'l> {
-        let mut tokens = Tokens::default();
-        for name in labels.facilities(labels.every().without(cleared)) {
-            tokens.add_code(name);
-        }
+        let tokens = Tokens::of_facilities(labels, labels.every().without(cleared));
         Redaction {
             labels,
             cleared,

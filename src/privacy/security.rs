@@ -19,16 +19,21 @@ pub(super) fn mark(labels: &Labels, bundle: &mut Value) -> Result<Set, TooDeep> 
         let Some(resource) = entry.get_mut("resource") else { continue };
         let own = labels.of_value(resource)?;
         all = all.with(own);
-        if !own.is_empty()
-            && let Value::Object(resource) = resource
-        {
-            add(resource, codings(labels, own));
-        }
+        mark_one(labels, resource, own);
     }
     if let Value::Object(bundle) = bundle {
         add(bundle, codings(labels, all));
     }
     Ok(all)
+}
+
+/// Marks a resource that carries labels.
+pub(super) fn mark_one(labels: &Labels, resource: &mut Value, own: Set) {
+    if !own.is_empty()
+        && let Value::Object(resource) = resource
+    {
+        add(resource, codings(labels, own));
+    }
 }
 
 /// The level, then labels and policies. Without a label it is normal.

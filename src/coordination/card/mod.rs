@@ -15,10 +15,12 @@
 //! and a head stays for as long as there is an entry that is read with it. What a feed sent earlier (MSH-7) never takes the place of what it sent later, whenever it is received. An entry that was taken back stays as an empty row, so that
 //! what an earlier key of the same patient still has of it does not come back.
 pub mod message;
+mod shown;
 mod store;
 mod told;
 
 pub use message::{Group, Source, groups};
+pub use shown::news;
 pub use store::{Card, Row, TABLES, shown, was_shown};
 pub(super) use store::{forget, mark, settle, take};
 pub(super) use told::{Context, told};

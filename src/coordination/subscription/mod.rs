@@ -78,6 +78,11 @@ pub fn relative(resources: &[serde_json::Value]) -> Vec<serde_json::Value> {
     reference::linked(resources, reference::Form::Relative)
 }
 
+/// One of them, as compact JSON that stays JSON: `kind` tells the type of each that comes along by its id.
+pub fn relink<'k>(json: &str, kind: impl Fn(&str) -> Option<&'k str>) -> String {
+    reference::relinked(json, kind)
+}
+
 /// An id that is made of these pieces, and of nothing else.
 fn id_of(pieces: &[&[u8]]) -> String {
     reference::made_of(&NAMESPACE, pieces)

@@ -57,6 +57,50 @@ pub(super) fn linked(resources: &[Value], form: Form) -> Vec<Value> {
     all
 }
 
+/// What [`linked`] makes of one resource, `Type/ID` as the form, without a tree of it: `json` is compact, and `kind` tells the type of each resource of a translation by its id.
+pub(super) fn relinked<'k>(json: &str, kind: impl Fn(&str) -> Option<&'k str>) -> String {
+    // Between quotes that are not escaped, and before a colon, it can only be the name of a member.
+    const KEY: &str = "\"reference\":\"";
+    let mut out = String::with_capacity(json.len() + 64);
+    let mut rest = json;
+    while let Some(at) = rest.find(KEY) {
+        let (before, after) = (&rest[..at], &rest[at + KEY.len()..]);
+        let end = after.find('"').unwrap_or(after.len());
+        let (target, behind) = after.split_at(end);
+        out.push_str(before);
+        // One with an escape is of somebody else, and not at its end yet.
+        let id = target.strip_prefix("urn:uuid:").filter(|id| !id.contains('\\'));
+        match (id, id.and_then(&kind)) {
+            (Some(id), Some(kind)) => {
+                out.extend([KEY, kind, "/", id]);
+                rest = behind;
+            }
+            (Some(_), None) => rest = without(&mut out, behind.strip_prefix('"').unwrap_or_default()),
+            (None, _) => {
+                out.extend([KEY, target]);
+                rest = behind;
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Leaves a member out that `out` ends before; what comes behind it.
+fn without<'j>(out: &mut String, behind: &'j str) -> &'j str {
+    match (out.ends_with('{'), behind.strip_prefix(',')) {
+        (true, Some(next)) => next,
+        (true, None) => {
+            out.push_str("\"display\":\"not disclosed\"");
+            behind
+        }
+        (false, _) => {
+            out.truncate(out.trim_end_matches(',').len());
+            behind
+        }
+    }
+}
+
 fn link(resource: &mut Value, known: &BTreeMap<String, String>) {
     let mut waiting = vec![resource];
     while let Some(value) = waiting.pop() {
@@ -105,6 +149,12 @@ mod tests {
         assert_eq!(relative[2]["participant"][0]["individual"], json!({"display": "not disclosed"}));
         assert_eq!(relative[2]["participant"][1]["individual"], json!({"display": "X"}));
         assert_eq!(relative[2]["partOf"]["reference"], "Encounter/other");
+        let kinds = |of: &str| (of == id).then_some("Patient");
+        let same = |one: &Value| serde_json::from_str::<Value>(&relinked(&one.to_string(), kinds)).unwrap();
+        assert_eq!(resources.iter().map(same).collect::<Vec<_>>(), relative);
+        let others = json!({ "a": { "reference": "urn:uuid:gone", "display": "X \\\"reference\\\":\\\"urn:uuid:gone" }, "b": [{ "display": "X", "reference": "urn:uuid:gone" }],
+            "c": { "display": "X", "reference": "urn:uuid:gone", "type": "Y" }, "reference": "reference", "d": { "reference": format!("urn:uuid:{id}") } });
+        assert_eq!(same(&others), linked(&[others, resources[0].clone()], Form::Relative)[0]);
         let urns = linked(&resources, Form::Urn);
         assert_eq!(urns[2]["subject"]["reference"], format!("urn:uuid:{id}"));
         assert_eq!(urns[2]["serviceProvider"]["reference"], urn("Organization", "org.1"));

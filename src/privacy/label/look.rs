@@ -1,6 +1,7 @@
 //! Looking at an event and its Bundle: what they carry.
 use super::{Labels, Set};
-use serde_json::{Map, Value};
+use crate::fhir::tree::{Object, Tree};
+use serde_json::Value;
 
 /// So deep a Bundle may be nested.
 pub(in crate::privacy) const DEPTH_MAX: usize = 96;
@@ -103,28 +104,31 @@ impl Labels {
     }
 
     /// What any element of a resource or Bundle carries, without regard to types: every code, `meta.security`, names of facilities.
-    pub(in crate::privacy) fn of_value(&self, value: &Value) -> Result<Set, TooDeep> {
+    pub(in crate::privacy) fn of_value<T: Tree>(&self, value: &T) -> Result<Set, TooDeep> {
+        self.of_part(value, 0)
+    }
+
+    /// The same of what stands so deep in a Bundle.
+    pub(in crate::privacy) fn of_part<T: Tree>(&self, value: &T, depth: usize) -> Result<Set, TooDeep> {
         let mut set = Set::EMPTY;
-        let mut waiting = vec![(value, 0)];
+        let mut waiting = vec![(value, depth)];
         while let Some((value, depth)) = waiting.pop() {
             if depth > DEPTH_MAX {
                 return Err(TooDeep);
             }
-            match value {
-                Value::Object(object) => {
-                    set = set.with(self.of_object(object));
-                    waiting.extend(object.values().map(|value| (value, depth + 1)));
-                }
-                Value::Array(items) => waiting.extend(items.iter().map(|item| (item, depth + 1))),
-                _ => {}
+            if let Some(object) = value.object() {
+                set = set.with(self.of_object(object));
+                waiting.extend(object.members().map(|(_, value)| (value, depth + 1)));
+            } else if let Some(items) = value.list() {
+                waiting.extend(items.iter().map(|item| (item, depth + 1)));
             }
         }
         Ok(set)
     }
 
     /// What an object carries by itself, not by what it holds.
-    pub(in crate::privacy) fn of_object(&self, object: &Map<String, Value>) -> Set {
-        let text = |key: &str| object.get(key).and_then(Value::as_str);
+    pub(in crate::privacy) fn of_object<O: Object>(&self, object: &O) -> Set {
+        let text = |key: &str| object.get(key).and_then(Tree::text);
         let mut set = Set::EMPTY;
         if let Some(code) = text("code") {
             set = set.with(self.of_code(text("system").unwrap_or(""), code));
@@ -143,21 +147,21 @@ impl Labels {
     }
 
     /// What `meta.security` and `securityLabel` of a resource say.
-    fn of_security(&self, resource: &Map<String, Value>) -> Set {
-        let meta = resource.get("meta").and_then(|meta| meta.get("security")).and_then(Value::as_array);
-        let own = resource.get("securityLabel").and_then(Value::as_array).into_iter().flatten();
-        let own = own.filter_map(|concept| concept.get("coding").and_then(Value::as_array));
+    fn of_security<O: Object>(&self, resource: &O) -> Set {
+        let meta = resource.get("meta").and_then(|meta| meta.get("security")).and_then(Tree::list);
+        let own = resource.get("securityLabel").and_then(Tree::list).unwrap_or_default().iter();
+        let own = own.filter_map(|concept| concept.get("coding").and_then(Tree::list));
         meta.into_iter().chain(own).map(|codings| self.of_codings(codings)).fold(Set::EMPTY, Set::with)
     }
 
-    fn of_codings(&self, codings: &[Value]) -> Set {
-        let part = |coding: &Value, key| coding.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
-        let is = |coding: &Value, table: &str| part(coding, "system").ends_with(table);
+    fn of_codings<T: Tree>(&self, codings: &[T]) -> Set {
+        let is = |coding: &T, table: &str| coding.text_of("system").unwrap_or("").ends_with(table);
+        let code_of = |coding: &T| coding.text_of("code").unwrap_or("").to_owned();
         // What is restricted says more than how much.
-        let precise = codings.iter().any(|coding| is(coding, "v2-0717") && !part(coding, "code").is_empty());
+        let precise = codings.iter().any(|coding| is(coding, "v2-0717") && !code_of(coding).is_empty());
         let mut set = Set::EMPTY;
         for coding in codings {
-            let code = part(coding, "code");
+            let code = code_of(coding);
             let found = match code.as_str() {
                 "" => Set::EMPTY,
                 "R" if is(coding, "v3-Confidentiality") && precise => Set::EMPTY,
@@ -181,11 +185,11 @@ impl Labels {
     }
 
     /// An organization or location that is a labelled facility, or a labelled unit.
-    fn of_place(&self, object: &Map<String, Value>) -> Set {
-        let values = |key: &str| object.get(key).and_then(Value::as_array).into_iter().flatten();
-        let name = object.get("name").and_then(Value::as_str);
-        let aliases = values("alias").filter_map(Value::as_str);
-        let numbers = values("identifier").filter_map(|identifier| identifier.get("value").and_then(Value::as_str));
+    fn of_place<O: Object>(&self, object: &O) -> Set {
+        let values = |key: &str| object.get(key).and_then(Tree::list).unwrap_or_default().iter();
+        let name = object.get("name").and_then(Tree::text);
+        let aliases = values("alias").filter_map(Tree::text);
+        let numbers = values("identifier").filter_map(|identifier| identifier.text_of("value"));
         let names = name.into_iter().chain(aliases).chain(numbers);
         names.map(|name| self.of_facility(name).with(self.of_unit("", name))).fold(Set::EMPTY, Set::with)
     }

@@ -1,4 +1,5 @@
 //! Words of what went: they must stand nowhere else.
+use crate::privacy::label::{Labels, Set};
 use std::collections::BTreeSet;
 
 /// Of one Bundle. When there are more, the oldest stay: what they stand for is gone in any case.
@@ -11,13 +12,20 @@ const WITHIN_MIN: usize = 5;
 
 /// Codes and words, in small letters.
 #[derive(Default)]
-pub(super) struct Tokens {
+pub(in crate::privacy) struct Tokens {
     texts: BTreeSet<String>,
     /// Those that must stand alone.
     alone: BTreeSet<String>,
 }
 
 impl Tokens {
+    /// The names of the facilities of labels.
+    pub fn of_facilities(labels: &Labels, set: Set) -> Tokens {
+        let mut tokens = Tokens::default();
+        labels.facilities(set).for_each(|name| tokens.add_code(name));
+        tokens
+    }
+
     /// A code, with and without its dots.
     pub fn add_code(&mut self, code: &str) {
         let code = code.trim().to_lowercase();
@@ -65,6 +73,23 @@ impl Tokens {
     }
 }
 
+impl Tokens {
+    /// Whether any text of a resource may hold one of them, by the JSON of all of it: never false where one does.
+    pub fn may_be_in(&self, json: &str) -> bool {
+        if self.are_none() {
+            return false;
+        }
+        let json = json.to_lowercase();
+        let mut all = self.texts.iter().chain(&self.alone);
+        all.any(|token| !is_as_written(token) || json.contains(token.as_str()))
+    }
+}
+
+/// Whether a text stands in JSON as it is.
+fn is_as_written(text: &str) -> bool {
+    text.chars().all(|one| one.is_alphanumeric() || matches!(one, ' ' | '.' | '-' | '_' | '(' | ')' | ',' | ':'))
+}
+
 fn stands_alone(text: &str, token: &str) -> bool {
     text.match_indices(token).any(|(at, _)| {
         let before = text[..at].chars().next_back();
@@ -87,6 +112,11 @@ mod tests {
         for text in ["see f10.20", "F1020", "xF1020x", "B20", "(B20)", "an ALCOHOL DEPENDENCE, mild"] {
             assert!(tokens.are_in(text), "{text}");
         }
+        assert!(tokens.may_be_in(r#"{"a":"see f10.20"}"#) && tokens.may_be_in(r#"{"a":"AB20"}"#));
+        assert!(!tokens.may_be_in(r#"{"a":"alcohol","b":"dependence"}"#) && !Tokens::default().may_be_in("F10.20"));
+        let mut quoted = Tokens::default();
+        quoted.add_words("the \"house\"");
+        assert!(quoted.may_be_in("{}"), "it is written in another way there");
         for text in ["", "F10", "AB20", "B201", "R", "alcohol", "dependence"] {
             assert!(!tokens.are_in(text), "{text}");
         }

@@ -1,6 +1,5 @@
 //! What an event says in FHIR, for somebody: its message is translated again as it was translated when it came, and judged for them.
 use super::measuring::MeasureError;
-use crate::coordination::card::Group;
 use crate::coordination::care_team::Route;
 use crate::coordination::loops::{Outcome, OutcomeKind};
 use crate::coordination::options::Facilities;
@@ -10,9 +9,9 @@ use crate::coordination::work::telling::{Subject, Telling};
 use crate::coordination::work::{consents_now, labels_of, roster_consent};
 use crate::coordination::{PersonKey, lineage, loops, registry};
 use crate::delivery::{Plans, translated};
-use crate::facets::{Facets, uuid_text};
+use crate::facets::uuid_text;
 use crate::journal::{self, Item, Journal, Limits, Reader};
-use crate::mapping::{Context, Scratch};
+use crate::mapping::Scratch;
 use crate::privacy::recipient::MaxContent;
 use crate::privacy::{Consent, Facts, Found, Reason, Recipient, Release, visits};
 use rusqlite::Connection;
@@ -202,18 +201,22 @@ impl Contents {
         Ok(Ok(resources))
     }
 
-    /// What a card holds of messages, in FHIR; none where it cannot be translated.
-    pub(super) fn assembled(&self, group: &Group) -> Option<Value> {
-        let plan = self.plans.find(&Facets { plan: group.plan, listener: &group.listener, ..Facets::default() })?;
-        let received = jiff::Timestamp::from_millisecond(group.received_ms).ok().map(|time| time.to_string());
-        let mut scratch = lock(&self.scratches).pop().unwrap_or_default();
-        let done = plan.translate(&group.raw, &Context { received_at: received.as_deref() }, &mut scratch);
-        let bundle = done.ok().and_then(|()| serde_json::from_slice(scratch.bundle()).ok());
+    /// The plans that messages are translated with.
+    pub(super) fn plans(&self) -> &Plans {
+        &self.plans
+    }
+
+    /// A scratch to translate with, which is to be given back.
+    pub(super) fn scratch(&self) -> Scratch {
+        lock(&self.scratches).pop().unwrap_or_default()
+    }
+
+    /// For who translates next.
+    pub(super) fn give_back(&self, scratch: Scratch) {
         let mut scratches = lock(&self.scratches);
         if scratches.len() < SCRATCHES_MAX {
             scratches.push(scratch);
         }
-        bundle
     }
 
     /// A message in FHIR; none where the journal does not have it any more, or it cannot be translated.
@@ -226,13 +229,9 @@ impl Contents {
             items => items?,
         };
         let Some(Item::Record(_, record)) = items.into_iter().next() else { return Ok(None) };
-        let mut scratch = lock(&self.scratches).pop().unwrap_or_default();
+        let mut scratch = self.scratch();
         let bundle = translated(seq, record, &self.plans, &mut scratch);
-        let mut scratches = lock(&self.scratches);
-        if scratches.len() < SCRATCHES_MAX {
-            scratches.push(scratch);
-        }
-        drop(scratches);
+        self.give_back(scratch);
         Ok(bundle.and_then(|bundle| serde_json::from_slice(&bundle).ok()))
     }
 }

@@ -17,7 +17,7 @@ mod rosters;
 mod self_test;
 mod sink;
 
-pub use card::{CONTROL_ID, Entry as CardEntry, Picture, Seen, opened, picture};
+pub use card::{CONTROL_ID, Entry as CardEntry, Picture, Resource as CardResource, Seen, is_past, opened, picture};
 pub use content::{ContentError, Contents, Released};
 pub use disclose::{Disclosure, ReleaseError, released};
 pub use endpoint::Endpoints;
