@@ -4,6 +4,8 @@
 A message that gives no Bundle is a failure unless `tests/refused.txt` says why (and one listed there that does translate is a failure too, so that
 the list stays true). A line there names a file, or a message type (`PMU`) or event (`MFN^M13`) that nobody has mapped. The hostile ones of `torture`
 may be refused, with exit status 1; a crash or a hang never passes.
+
+With `--documents DIR` the pictures of patients are judged too ($summary, $everything) that the tests leave there: full ones, empty ones, redacted ones.
 """
 import argparse
 import concurrent.futures
@@ -17,6 +19,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CHUNK = 150  # Bundles a node process
 TIMEOUT_S = 60
+DOCUMENTS_MIN = 8  # that the tests leave; fewer, and some were not written
 
 
 def type_of(path):
@@ -75,6 +78,7 @@ def main():
     parser.add_argument("--mappings", help="a folder of mappings instead of those built in")
     parser.add_argument("--realm", help="with what a country adds, such as us")
     parser.add_argument("--types", default="", help="only these message types, such as VXU,RDE")
+    parser.add_argument("--documents", type=pathlib.Path, help="a folder of documents that the tests wrote")
     arguments = parser.parse_args()
     refused_file = ROOT / "tests" / "refused.txt"
     refused = {line.split()[0] for line in refused_file.read_text().splitlines() if line.strip() and not line.startswith("#")}
@@ -93,6 +97,12 @@ def main():
                 failures[name] = "gives no Bundle"
             elif lines and listed:
                 failures[name] = "translates, but tests/refused.txt says that it does not"
+        documents = sorted(arguments.documents.glob("*.json")) if arguments.documents else []
+        if arguments.documents and len(documents) < DOCUMENTS_MIN:
+            failures[str(arguments.documents)] = f"{len(documents)} documents, not {DOCUMENTS_MIN}: cargo test --test suite writes them"
+        for path in documents:
+            everything.append((f"document {path.name}", path, True))
+            bundles.append((f"document {path.name}", json.dumps(json.loads(path.read_text())).encode()))
         chunks = []
         for start in range(0, len(bundles), CHUNK):
             part = bundles[start:start + CHUNK]

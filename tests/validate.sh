@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Translates our fixtures and all messages of ../shared/cases, and has every Bundle judged by the strict validator of ../shared/tools.
-#   tests/validate.sh [BINARY [--mappings DIR] [--realm us] [--types VXU,RDE]]        default: target/release/handoff. Needs node, npm and python3.
+#   tests/validate.sh [BINARY [--mappings DIR] [--realm us] [--types VXU,RDE] [--documents DIR]]        default: target/release/handoff. Needs node, npm and python3.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

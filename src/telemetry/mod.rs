@@ -39,6 +39,7 @@ pub struct Telemetry {
     received: Family<Labels, Counter>,
     unmapped: Family<Labels, Counter>,
     unroutable: Family<Labels, Counter>,
+    oversized: Counter,
     refused: Family<Labels, Counter>,
     spans: Family<Labels, Counter>,
     stages: Times,
@@ -114,7 +115,7 @@ impl Telemetry {
         let times = || Times::new_with_constructor(Histogram::of_times);
         let (messages, received) = (Family::default(), Family::default());
         let (unmapped, unroutable, refused) = (Family::default(), Family::default(), Family::default());
-        let spans = Family::default();
+        let (spans, oversized) = (Family::default(), Counter::default());
         let (stages, deliveries) = (times(), times());
         let journal =
             JournalMeter { batch: Histogram::of_counts(), sync: Histogram::of_times(), queue: Gauge::default() };
@@ -127,6 +128,7 @@ impl Telemetry {
         describe(&mut registry, names::RECEIVED, Some(Unit::Bytes), &received);
         describe(&mut registry, names::UNMAPPED, None, &unmapped);
         describe(&mut registry, names::UNROUTABLE, None, &unroutable);
+        describe(&mut registry, names::OVERSIZED, None, &oversized);
         describe(&mut registry, names::REFUSED, None, &refused);
         describe(&mut registry, names::SPANS, None, &spans);
         describe(&mut registry, names::STAGE, Some(Unit::Seconds), &stages);
@@ -144,6 +146,7 @@ impl Telemetry {
             received,
             unmapped,
             unroutable,
+            oversized,
             refused,
             spans,
             stages,
@@ -209,6 +212,11 @@ impl Telemetry {
     /// Something that a loop asks of a role or an organisation, as the configuration names it, and that leads to nobody.
     pub fn unroutable(&self, to: &str) {
         self.unroutable.get_or_create_owned(&labels(&[(names::TO, to)])).inc();
+    }
+
+    /// Entries that are longer than a card of a patient has room for.
+    pub fn oversized(&self, count: u64) {
+        self.oversized.inc_by(count);
     }
 
     /// A sender that a listener did not let in. Looks the counter up: those few are no load, and one that comes again and again costs more by its handshake.
@@ -342,6 +350,7 @@ mod tests {
         telemetry.route("ehr");
         telemetry.unmapped_codes("adt", true, 1);
         telemetry.unroutable("role:pcp");
+        telemetry.oversized(3);
         telemetry.refused("adt", names::REFUSED_LIMIT);
         let known = series(&telemetry.render(&Figures {
             listeners: vec![("adt".into(), 3)],

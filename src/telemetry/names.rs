@@ -29,6 +29,8 @@ pub(super) const TAIL: Name =
     ("tail_reads", "Reads of routes, by result: hit (in memory), miss (from the journal, translated again)");
 pub(super) const UNROUTABLE: Name =
     ("unroutable", "What loops ask of somebody and that leads to nobody, by whom it was for");
+pub(super) const OVERSIZED: Name =
+    ("card_oversized", "Entries that messages told of and that are too long for the card of a patient");
 pub(super) const SPANS: Name = (
     "trace_spans",
     "Spans of traces, by result: sent, dropped (more than the collector takes), refused (by the collector, or it was out of reach for too long)",

@@ -193,7 +193,22 @@ pub(in crate::coordination) fn take(
         if grown & (1 << section.number()) != 0 {
             bound(transaction, (person, origin), section)?;
         }
+        if told.cut & (1 << section.number()) != 0 {
+            note_more(transaction, (person, origin), section)?;
+        }
     }
+    Ok(())
+}
+
+/// Notes that there is more of a section than is kept.
+fn note_more(
+    transaction: &Transaction<'_>,
+    (person, origin): (PersonKey, PersonKey),
+    section: Section,
+) -> rusqlite::Result<()> {
+    let sql = "INSERT OR IGNORE INTO card VALUES (?1, ?2, ?3, ?4, 0, 0, ?5, ?5, '', x'', 0, 1, ?5)";
+    let none = [0_u8; 16];
+    transaction.prepare_cached(sql)?.execute(params![person.0, origin.0, section.number(), MORE, none])?;
     Ok(())
 }
 
@@ -236,12 +251,7 @@ fn bound(
             is_cut |= is_open && length > 0 && section != Section::Head;
         }
     }
-    if is_cut {
-        let sql = "INSERT OR IGNORE INTO card VALUES (?1, ?2, ?3, ?4, 0, 0, ?5, ?5, '', x'', 0, 1, ?5)";
-        let none = [0_u8; 16];
-        transaction.prepare_cached(sql)?.execute(params![person.0, origin.0, section.number(), MORE, none])?;
-    }
-    Ok(())
+    if is_cut { note_more(transaction, (person, origin), section) } else { Ok(()) }
 }
 
 /// What is said later of a visit holds for all that was told of it.

@@ -60,6 +60,8 @@ pub(in crate::coordination) struct Told {
     pub pieces: Vec<Piece>,
     /// Entries that are too long.
     pub oversized: u64,
+    /// Bit n: an entry of the section of number n is too long, which may be told.
+    pub cut: u32,
     /// When its sender sent it, at the earliest and at the latest.
     pub sent_ms: (i64, i64),
 }
@@ -80,8 +82,8 @@ pub(in crate::coordination) fn told(reading: Reading<'_>, context: &Context<'_>)
         b"SIU" => found.appointment(),
         _ => {}
     }
-    let Finder { head, visit, pieces, oversized, .. } = found;
-    Some(Told { head, visit, pieces, oversized, sent_ms: context.sent_ms })
+    let Finder { head, visit, pieces, oversized, cut, .. } = found;
+    Some(Told { head, visit, pieces, oversized, cut, sent_ms: context.sent_ms })
 }
 
 struct Finder<'m, 'c> {
@@ -98,6 +100,7 @@ struct Finder<'m, 'c> {
     reduced: Vec<u8>,
     pieces: Vec<Piece>,
     oversized: u64,
+    cut: u32,
 }
 
 impl<'m, 'c> Finder<'m, 'c> {
@@ -123,8 +126,8 @@ impl<'m, 'c> Finder<'m, 'c> {
             part(&mut prefix, field(msh, number));
         }
         part(&mut prefix, field(pid, 18));
-        let (pieces, oversized) = (Vec::with_capacity(4), 0);
-        let mut found = Finder { reading, context, who, head, visit, pv1, prefix, reduced, pieces, oversized };
+        let (pieces, oversized, cut) = (Vec::with_capacity(4), 0, 0);
+        let mut found = Finder { reading, context, who, head, visit, pv1, prefix, reduced, pieces, oversized, cut };
         found.patient(pid);
         // Without its head nothing of it can be read.
         (!found.pieces.is_empty()).then_some(found)
@@ -353,6 +356,10 @@ impl<'m, 'c> Finder<'m, 'c> {
     fn push(&mut self, section: Section, plain: [u8; 16], at_ms: i64, body: Vec<u8>) {
         if body.len() > ENTRY_BYTES_MAX.min(section.limits().1) || self.pieces.len() >= ENTRIES_MAX {
             self.oversized += 1;
+            // That there was something in secret is not told.
+            if self.context.labels.is_empty() && section != Section::Head {
+                self.cut |= 1 << section.number();
+            }
             return;
         }
         let mut key = plain;

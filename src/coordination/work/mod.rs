@@ -250,6 +250,7 @@ impl Work {
         self.records_max = self.records_max.clamp(CONCERNED_MAX, LIMITS.records_max);
         // Once it is written: what is taken again after an error counts once.
         say(batch.unroutable);
+        telemetry().oversized(std::mem::take(&mut parts.oversized));
         self.parts = Some(parts);
         Ok(done)
     }

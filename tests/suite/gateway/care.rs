@@ -4,6 +4,7 @@ mod enveloped;
 mod escalated;
 mod group_written;
 mod interface;
+mod judged;
 mod listed;
 mod measured;
 mod merged;

@@ -4,15 +4,15 @@ use crate::validity;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Medication, allergy and results of the same stay.
-const PID: &str = "PID|1||00718243^^^SBMC&2.16.840.1.113883.19.5.1&ISO^MR~1EG4TE5MK73^^^CMS&2.16.840.1.113883.4.927&ISO^MC||OKAFOR^MARISOL^^^^^L||19510314|F\r";
+pub const PID: &str = "PID|1||00718243^^^SBMC&2.16.840.1.113883.19.5.1&ISO^MR~1EG4TE5MK73^^^CMS&2.16.840.1.113883.4.927&ISO^MC||OKAFOR^MARISOL^^^^^L||19510314|F\r";
 
-fn told(kind: &str, id: &str, rest: &str) -> String {
+pub fn told(kind: &str, id: &str, rest: &str) -> String {
     format!(
         "MSH|^~\\&|SBADT|SBMC|HANDOFF|LAKE|20260303101500-0500||{kind}|{id}|P|2.5.1\r{PID}PV1|1|I|4W^412^B^SBMC||||||||||||||||V20260302001^^^SBMC\r{rest}"
     )
 }
 
-fn others() -> [String; 4] {
+pub fn others() -> [String; 4] {
     [
         told("ADT^A08^ADT_A01", "SB000111", "AL1|1|DA|7980^Penicillin^RXNORM|SV|Hives\r"),
         told(
@@ -29,11 +29,11 @@ fn others() -> [String; 4] {
     ]
 }
 
-fn story() -> Vec<String> {
+pub fn story() -> Vec<String> {
     [M1].into_iter().map(str::to_owned).chain(others()).chain([M2, M3, M4, M5, M6].map(str::to_owned)).collect()
 }
 
-fn start(recipients: &str, messages: &[String]) -> (Care, String) {
+pub fn start(recipients: &str, messages: &[String]) -> (Care, String) {
     let care = Care::start("", recipients);
     care.send(&messages.iter().map(String::as_str).collect::<Vec<_>>());
     care.wait_until_read(messages.len() as u64);
@@ -42,21 +42,21 @@ fn start(recipients: &str, messages: &[String]) -> (Care, String) {
 }
 
 /// The id of the only person of whom there is a card.
-fn whose(care: &Care) -> String {
+pub fn whose(care: &Care) -> String {
     let sql = "SELECT DISTINCT lower(hex(person)) FROM card";
     let all: String = database(&care.gateway.data()).query_row(sql, [], |row| row.get(0)).unwrap();
     format!("{}-{}-{}-{}-{}", &all[..8], &all[8..12], &all[12..16], &all[16..20], &all[20..])
 }
 
-fn resources(bundle: &Value) -> Vec<&Value> {
+pub fn resources(bundle: &Value) -> Vec<&Value> {
     bundle["entry"].as_array().unwrap().iter().map(|entry| &entry["resource"]).collect()
 }
 
-fn key(resource: &Value) -> (String, String) {
+pub fn key(resource: &Value) -> (String, String) {
     (resource["resourceType"].as_str().unwrap().into(), resource["id"].as_str().unwrap().into())
 }
 
-fn of_kind<'v>(bundle: &'v Value, kind: &str) -> Vec<&'v Value> {
+pub fn of_kind<'v>(bundle: &'v Value, kind: &str) -> Vec<&'v Value> {
     resources(bundle).into_iter().filter(|one| one["resourceType"] == kind).collect()
 }
 
@@ -71,14 +71,18 @@ fn references<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
     }
 }
 
-/// By our own table and by the typed models; fullUrls are addresses here.
-fn is_valid(bundle: &Value) {
+/// By our own table and by the typed models; fullUrls are addresses here, and end as their resources are called.
+pub fn is_valid(bundle: &Value) {
+    for entry in bundle["entry"].as_array().unwrap() {
+        let (kind, id) = key(&entry["resource"]);
+        assert!(entry["fullUrl"].as_str().unwrap().ends_with(&format!("/{kind}/{id}")), "{entry}");
+    }
     let mistakes = validity::shaped(bundle).into_iter().filter(|one| !one.ends_with("is not the id of its resource"));
     assert_eq!(mistakes.collect::<Vec<_>>(), Vec::<String>::new());
 }
 
 /// Every reference of a Bundle leads to an entry of it.
-fn is_closed(bundle: &Value) {
+pub fn is_closed(bundle: &Value) {
     let entries = bundle["entry"].as_array().unwrap();
     let urls: BTreeSet<&str> = entries.iter().map(|entry| entry["fullUrl"].as_str().unwrap()).collect();
     assert_eq!(urls.len(), entries.len(), "each once");
@@ -91,6 +95,26 @@ fn is_closed(bundle: &Value) {
             assert!(urls.contains(format!("{base}/{reference}").as_str()), "{reference} of {kind}");
         }
     }
+}
+
+/// From which message (MSH-10) each entry comes, by `Type/id`.
+pub fn told_by(bundle: &Value) -> BTreeMap<String, Vec<String>> {
+    let mut told: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for one in of_kind(bundle, "Provenance") {
+        // Others are what messages tell themselves of who did what.
+        let Some(control) = one["entity"][0]["what"]["identifier"]["value"].as_str() else { continue };
+        for target in one["target"].as_array().unwrap() {
+            told.entry(target["reference"].as_str().unwrap().into()).or_default().push(control.into());
+        }
+    }
+    told
+}
+
+/// Kept for the validator of `tests/validate.sh`.
+pub fn for_judges(name: &str, bundle: &Value) {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ips");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join(format!("{name}.json")), bundle.to_string()).unwrap();
 }
 
 const CODES: [&str; 7] = ["10160-0", "48765-2", "11450-4", "30954-2", "46240-8", "18776-5", "11503-0"];
@@ -129,16 +153,7 @@ fn the_story_gives_a_summary_that_is_a_document() {
     assert!(problems.contains("SBADT|SBMC"), "{problems}");
     let name = of_kind(&summary, "Patient").into_iter().find(|one| one["id"] == person).unwrap();
     assert_eq!((name["name"][0]["family"].as_str(), name["birthDate"].as_str()), (Some("OKAFOR"), Some("1951-03-14")));
-    // From which message each entry comes.
-    let provenances = of_kind(&summary, "Provenance");
-    let mut told: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for one in provenances {
-        // Others are what messages tell themselves of who did what.
-        let Some(control) = one["entity"][0]["what"]["identifier"]["value"].as_str() else { continue };
-        for target in one["target"].as_array().unwrap() {
-            told.entry(target["reference"].as_str().unwrap().into()).or_default().push(control.into());
-        }
-    }
+    let told = told_by(&summary);
     for section in sections {
         for entry in section["entry"].as_array().unwrap() {
             let reference = entry["reference"].as_str().unwrap();
@@ -149,8 +164,11 @@ fn the_story_gives_a_summary_that_is_a_document() {
     let allergy = key(of_kind(&summary, "AllergyIntolerance")[0]).1;
     assert_eq!(told[&format!("AllergyIntolerance/{allergy}")], ["SB000111"]);
     assert!(!summary.to_string().contains("nobody keeps"));
-    std::fs::create_dir_all(concat!(env!("CARGO_TARGET_TMPDIR"), "/ips")).unwrap();
-    std::fs::write(concat!(env!("CARGO_TARGET_TMPDIR"), "/ips/story.json"), summary.to_string()).unwrap();
+    for_judges("story", &summary);
+    let everything = care.get("aco-cm", &format!("/fhir/Patient/{person}/$everything"));
+    is_closed(&everything);
+    is_valid(&everything);
+    for_judges("everything", &everything);
     care.gateway.stop();
 }
 
@@ -223,6 +241,7 @@ fn what_no_feed_tells_of_is_unavailable_and_what_is_not_to_be_seen_is_withheld()
         let summary = care.get(who, &format!("/fhir/Patient/{person}/$summary"));
         is_closed(&summary);
         is_valid(&summary);
+        for_judges(&format!("empty-{who}-summary"), &summary);
         let sections = resources(&summary)[0]["section"].as_array().unwrap().clone();
         sections.iter().map(|one| one["emptyReason"]["coding"][0]["code"].as_str().unwrap_or("-").to_owned()).collect()
     };
@@ -231,7 +250,7 @@ fn what_no_feed_tells_of_is_unavailable_and_what_is_not_to_be_seen_is_withheld()
     care.gateway.stop();
 }
 
-fn is_clean(what: &str, text: &str) {
+pub fn is_clean(what: &str, text: &str) {
     let lower = text.to_ascii_lowercase();
     for secret in ["f10.20", "alcohol", "lakerecov", "vlr001"] {
         assert!(!lower.contains(secret), "{secret} in {what}: {text}");

@@ -175,6 +175,53 @@ fn no_record_is_found_by_a_number_that_others_share_and_less_is_never_put_over_m
     care.gateway.stop();
 }
 
+/// A server that asks to be left alone is; what waited meanwhile goes there with the token of now, and says no more of the stay than it knows.
+#[test]
+fn a_server_rests_as_long_as_it_asks_and_gets_what_waited_with_the_token_of_now() {
+    let times = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (noted, open) = (Arc::clone(&times), Arc::new(AtomicUsize::new(0)));
+    let is_open = Arc::clone(&open);
+    let web = Web::start(move |request| {
+        noted.lock().unwrap().push(std::time::Instant::now());
+        match (request.earlier, is_open.load(Ordering::SeqCst)) {
+            (0, _) => ("429 Too Many Requests", "Retry-After: 2\r\n".into(), String::new()),
+            (_, 0) => says("401 Unauthorized"),
+            _ => taken(request),
+        }
+    });
+    let care = start(&web.address, "");
+    care.send(&[M1, M2, &super::pictured::others()[2]]);
+    let times = wait_for("a second attempt", || {
+        let times = times.lock().unwrap();
+        (times.len() >= 2).then(|| times.clone())
+    });
+    let rested = times[1] - times[0];
+    assert!(rested >= std::time::Duration::from_millis(1_900), "{rested:?}");
+    let file = care.gateway.folder().join("handoff.toml");
+    let care = care.kill_and_restart_after(|| {
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.replace("bearer = \"sesame\"", "bearer = \"open-sesame\"")).unwrap();
+        open.store(web.requests().len(), Ordering::SeqCst);
+    });
+    let all = wait_for("all three", || {
+        let all = web.requests();
+        let from = open.load(Ordering::SeqCst).min(all.len());
+        let after: Vec<Request> = all.into_iter().skip(from).collect();
+        (after.len() >= 3).then_some(after)
+    });
+    for request in &all {
+        assert!(request.head.to_ascii_lowercase().contains("authorization: bearer open-sesame"), "{}", request.head);
+    }
+    let kinds = |at: usize| -> Vec<String> {
+        let all = entries(&all[at].json());
+        all.into_iter().map(|(_, one)| one["resourceType"].as_str().unwrap().to_owned()).collect()
+    };
+    let has = |at: usize, kind: &str| kinds(at).iter().any(|one| one == kind);
+    assert!(has(0, "Encounter") && has(1, "Encounter"), "{:?}", kinds(0));
+    assert!(has(2, "Observation") && !has(2, "Encounter"), "{:?}", kinds(2));
+    care.gateway.stop();
+}
+
 #[test]
 fn it_does_not_start_without_a_policy() {
     let refused = |sink: &str, expected: &str| {
