@@ -102,19 +102,18 @@ pub fn is_behind(connection: &Connection, id: &str, person: &str, number: u64) -
         .query_row(params![id, person, number.cast_signed()], |row| row.get(0))
 }
 
-/// The events that are to be tried again now, of each person the first alone, with whose they were when they were set aside; at most so many.
+/// The events that are to be tried again now, of each person the first alone, with whose they were when they were set aside; all, for any of them may be what the others wait for, and no more than [`WAITING_MAX`] can be.
 ///
 /// # Errors
 /// A database that cannot be read.
-pub fn due(connection: &Connection, id: &str, now_ms: i64, most: usize) -> rusqlite::Result<Vec<(u64, String)>> {
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
+pub fn due(connection: &Connection, id: &str, now_ms: i64) -> rusqlite::Result<Vec<(u64, String)>> {
     connection
         .prepare_cached(
             "SELECT number, person FROM sink_aside AS one WHERE subscription = ?1 AND given_up = 0 AND due_ms <= ?2 AND NOT EXISTS
                (SELECT 1 FROM sink_aside AS first WHERE first.subscription = one.subscription AND first.person = one.person AND first.number < one.number AND first.given_up = 0)
-             ORDER BY due_ms, number LIMIT ?3",
+             ORDER BY due_ms, number",
         )?
-        .query_map(params![id, now_ms, most], |row| Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get(1)?)))?
+        .query_map(params![id, now_ms], |row| Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get(1)?)))?
         .collect()
 }
 
@@ -190,7 +189,7 @@ mod tests {
         for one in [aside(3, "a", 50), aside(4, "a", 0), aside(7, "b", 40)] {
             put(&connection, "sink", &one).unwrap();
         }
-        let due = |now| due(&connection, "sink", now, 10).unwrap().first().map(|(number, _)| *number);
+        let due = |now| due(&connection, "sink", now).unwrap().first().map(|(number, _)| *number);
         assert_eq!((due(39), due(45), due(60)), (None, Some(7), Some(7)), "4 waits behind 3");
         let behind = |person, number| is_behind(&connection, "sink", person, number).unwrap();
         assert!(behind("a", 9) && behind("b", 9) && !behind("c", 9));

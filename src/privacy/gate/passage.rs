@@ -97,7 +97,7 @@ impl Gate {
         let secret = self.labels.every().without(cleared);
         let mut names = Tokens::of_facilities(&self.labels, secret);
         for unit in self.labels.labels(secret).flat_map(|label| &label.units) {
-            names.add_code(unit.split_once('|').map_or(unit, |(_, unit)| unit));
+            names.add_name(unit.split_once('|').map_or(unit, |(_, unit)| unit));
         }
         Places(names)
     }

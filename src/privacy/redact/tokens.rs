@@ -2,7 +2,7 @@
 use crate::privacy::label::{Labels, Set};
 use std::collections::BTreeSet;
 
-/// Of one Bundle. When there are more, the oldest stay: what they stand for is gone in any case.
+/// What is noted while one Bundle is redacted. When there are more, the oldest stay: what they stand for is gone in any case. Names that the configuration has all count.
 const TOKENS_MAX: usize = 2000;
 /// Shorter codes and words are everybody's.
 const CODE_MIN: usize = 3;
@@ -16,18 +16,28 @@ pub(in crate::privacy) struct Tokens {
     texts: BTreeSet<String>,
     /// Those that must stand alone.
     alone: BTreeSet<String>,
+    /// How many of them were noted.
+    noted: usize,
 }
 
 impl Tokens {
     /// The names of the facilities of labels.
     pub fn of_facilities(labels: &Labels, set: Set) -> Tokens {
         let mut tokens = Tokens::default();
-        labels.facilities(set).for_each(|name| tokens.add_code(name));
+        labels.facilities(set).for_each(|name| tokens.add_name(name));
         tokens
     }
 
     /// A code, with and without its dots.
     pub fn add_code(&mut self, code: &str) {
+        if self.noted < TOKENS_MAX {
+            self.noted += 1;
+            self.add_name(code);
+        }
+    }
+
+    /// What the configuration calls by a name that tells something, with and without its dots: never left out for want of room.
+    pub fn add_name(&mut self, code: &str) {
         let code = code.trim().to_lowercase();
         let bare = code.replace('.', "");
         for code in [code, bare] {
@@ -43,18 +53,19 @@ impl Tokens {
     pub fn add_words(&mut self, words: &str) {
         let words = words.trim().to_lowercase();
         if words.chars().count() >= WORDS_MIN {
-            self.insert(words, false);
+            if self.noted < TOKENS_MAX {
+                self.noted += 1;
+                self.insert(words, false);
+            }
         }
     }
 
     fn insert(&mut self, text: String, alone: bool) {
-        if self.texts.len() + self.alone.len() < TOKENS_MAX {
-            if alone {
-                self.alone.insert(text)
-            } else {
-                self.texts.insert(text)
-            };
-        }
+        if alone {
+            self.alone.insert(text)
+        } else {
+            self.texts.insert(text)
+        };
     }
 
     /// Whether there are none.
@@ -85,9 +96,9 @@ impl Tokens {
     }
 }
 
-/// Whether a text stands in JSON as it is.
+/// Whether a text stands in JSON as it is: neither of our writers escapes anything else.
 fn is_as_written(text: &str) -> bool {
-    text.chars().all(|one| one.is_alphanumeric() || matches!(one, ' ' | '.' | '-' | '_' | '(' | ')' | ',' | ':'))
+    !text.chars().any(|one| matches!(one, '"' | '\\') || one.is_control())
 }
 
 fn stands_alone(text: &str, token: &str) -> bool {
@@ -101,6 +112,19 @@ fn stands_alone(text: &str, token: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_never_left_out_for_want_of_room() {
+        let mut tokens = Tokens::default();
+        for number in 0..=TOKENS_MAX {
+            tokens.add_name(&format!("PROGRAMME-{number}."));
+            tokens.add_code(&format!("CODE-{number}"));
+        }
+        tokens.add_name("LAKEPSY");
+        tokens.add_words("one word more");
+        assert!(tokens.are_in("seen at lakepsy") && tokens.may_be_in(r#"{"a":"LAKEPSY"}"#));
+        assert!(tokens.are_in("code-0") && !tokens.are_in("one word more"));
+    }
 
     #[test]
     fn codes_and_words_are_found_where_they_stand() {
@@ -117,6 +141,9 @@ mod tests {
         let mut quoted = Tokens::default();
         quoted.add_words("the \"house\"");
         assert!(quoted.may_be_in("{}"), "it is written in another way there");
+        let mut named = Tokens::default();
+        named.add_name("St. Mary's & Sons");
+        assert!(named.may_be_in(r#"{"a":"at ST. MARY'S & SONS"}"#) && !named.may_be_in("{}"));
         for text in ["", "F10", "AB20", "B201", "R", "alcohol", "dependence"] {
             assert!(!tokens.are_in(text), "{text}");
         }

@@ -198,9 +198,13 @@ fn references(value: Option<&Node<'_>>) -> Vec<String> {
     found
 }
 
-/// An Encounter of which nobody told how it is.
+/// An Encounter of which nobody told how it is, whether or not a mapping says something of it.
 fn unstated(text: &str) -> Option<String> {
-    let at = member(text, "status")?;
+    let Some(at) = member(text, "status") else {
+        let rest = text.strip_prefix('{')?;
+        let comma = if rest.starts_with('}') { "" } else { "," };
+        return Some(format!("{{\"status\":\"unknown\"{comma}{rest}"));
+    };
     Some(format!("{}\"unknown\"{}", text.get(..at.start)?, text.get(at.end..)?))
 }
 
@@ -257,4 +261,23 @@ fn segments(group: &Group, origins: Option<Vec<Vec<usize>>>) -> Option<Vec<Vec<u
         numbers
     };
     Some(origins.unwrap_or_default().iter().map(numbers).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unstated;
+
+    #[test]
+    fn a_visit_of_which_nobody_told_how_it_is_says_so() {
+        let unstated = |text: &str| unstated(text).unwrap();
+        assert_eq!(
+            unstated(r#"{"id":"a","status":"in-progress","class":{}}"#),
+            r#"{"id":"a","status":"unknown","class":{}}"#
+        );
+        assert_eq!(
+            unstated(r#"{"id":"a","class":{"status":"no"}}"#),
+            r#"{"status":"unknown","id":"a","class":{"status":"no"}}"#
+        );
+        assert_eq!(unstated("{}"), r#"{"status":"unknown"}"#);
+    }
 }

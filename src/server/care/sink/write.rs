@@ -30,9 +30,6 @@ use tokio::task::spawn_blocking;
 const CONFLICTS: u32 = 6;
 /// So long a server can ask to be left alone: what it says is no reason to tell nobody for a day.
 const REST_MAX: Duration = Duration::from_secs(3_600);
-/// Events that are due of which it is looked at whose they are now.
-const DUE_MAX: usize = 1_000;
-
 /// What came of sending an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Came {
@@ -64,7 +61,7 @@ pub(in super::super) fn due(shared: &Shared, id: &str, standing: &Standing, now_
 
 /// The event that is to be tried again now: of each patient the first alone.
 fn first_due(database: &Connection, id: &str, now_ms: i64) -> rusqlite::Result<Option<u64>> {
-    for (number, person) in aside::due(database, id, now_ms, DUE_MAX)? {
+    for (number, person) in aside::due(database, id, now_ms)? {
         if !is_behind(database, id, &person, number)? {
             return Ok(Some(number));
         }
@@ -184,7 +181,12 @@ impl Delivery {
         }
         let since_ms = now_ms;
         let fresh = Aside { number, person, status: 0, refusals: 0, since_ms, due_ms: 0, is_given_up: false };
+        let whose = fresh.person.clone();
         let mut one = known.unwrap_or(fresh);
+        // By whom it is now it was found to be behind, so by that key it has to be looked for.
+        if !whose.is_empty() {
+            one.person = whose;
+        }
         let (status, most) = match came {
             Came::Refused(status) => (status, policy.attempts_max),
             Came::Conflict(status) => (status, policy.attempts_max.saturating_mul(CONFLICTS)),
