@@ -103,7 +103,8 @@ pub(super) async fn summary(
         let person = person(care, recipient, &id)?.ok_or_else(|| asked.unknown(care, recipient))?;
         let picture = asked.look(care, recipient, person)?;
         let document = Document::of(&picture, &who, asked.now_ms);
-        let all = document.taken.iter().filter_map(|at| picture.resources.get(*at));
+        let shown = document.shown();
+        let all = shown.iter().filter_map(|at| picture.resources.get(*at));
         asked.remember(care, recipient, picture.person, all);
         Ok(Text(document.text(care.options.subscriptions.base())))
     })
@@ -156,7 +157,7 @@ impl<'p> Document<'p> {
             "version": [{ "value": env!("CARGO_PKG_VERSION") }],
         });
         own(&mut entries, &device);
-        for (one, json) in self.provenances() {
+        for (_, one, json) in self.provenances() {
             answer::entry(&mut entries, base, (&one.kind, &one.id, &json), "");
         }
         let id = id_of(&[self.who, "|", &self.picture.id, "|", &self.now_ms.to_string()]);
@@ -172,8 +173,13 @@ impl<'p> Document<'p> {
         format!("{},\"entry\":[{entries}]}}", head.strip_suffix('}').unwrap_or_default())
     }
 
-    /// Who told what is there.
-    fn provenances(&self) -> impl Iterator<Item = (&CardResource, Cow<'_, str>)> {
+    /// The places of all that it shows.
+    fn shown(&self) -> Vec<usize> {
+        self.taken.iter().copied().chain(self.provenances().map(|(at, ..)| at)).collect()
+    }
+
+    /// Who told what is there, with their places.
+    fn provenances(&self) -> impl Iterator<Item = (usize, &CardResource, Cow<'_, str>)> {
         let mut is_there = vec![false; self.picture.resources.len()];
         for at in &self.taken {
             if let Some(is_there) = is_there.get_mut(*at) {
@@ -189,7 +195,7 @@ impl<'p> Document<'p> {
                 return None;
             }
             if one.targets.iter().all(there) {
-                return Some((one, Cow::Borrowed(one.json.as_str())));
+                return Some((at, one, Cow::Borrowed(one.json.as_str())));
             }
             let kept =
                 one.targets.iter().filter(|place| there(place)).filter_map(|place| self.picture.resources.get(*place));
@@ -197,7 +203,7 @@ impl<'p> Document<'p> {
                 kept.map(|one| json!({ "reference": format!("{}/{}", one.kind, one.id) })).collect();
             let mut value = one.value();
             value["target"] = targets.into();
-            Some((one, Cow::Owned(value.to_string())))
+            Some((at, one, Cow::Owned(value.to_string())))
         })
     }
 }

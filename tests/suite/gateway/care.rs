@@ -12,6 +12,7 @@ mod pictured;
 mod posted;
 mod rebuilt;
 mod rekeyed;
+mod relabelled;
 mod reviewed;
 mod secrets;
 mod stated;
