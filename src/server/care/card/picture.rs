@@ -115,7 +115,10 @@ impl Picture {
 }
 
 /// What each entry of a group is about, by type and id, and which messages told it.
-pub(super) struct Told<'d>(Vec<((&'d str, &'d str), Section, Vec<&'d Source>)>);
+pub(super) struct Told<'d>(Vec<Entered<'d>>);
+
+/// Type and id of an entry, its section, and who told it.
+type Entered<'d> = ((&'d str, &'d str), Section, Vec<&'d Source>);
 
 impl<'d> Told<'d> {
     /// Which message told which entry, before anything is taken out.

@@ -46,12 +46,15 @@ pub(super) struct Drawn {
     aside: Vec<String>,
 }
 
+/// A plan by its hash and its listener, if it can be had.
+type Found = ([u8; 32], Vec<u8>, Option<Arc<Plan>>);
+
 /// The resources of a card.
 pub(super) struct Sheet<'s> {
     contents: &'s Contents,
     glance: Glance<'s>,
     scratch: Scratch,
-    plans: Vec<([u8; 32], Vec<u8>, Option<Arc<Plan>>)>,
+    plans: Vec<Found>,
     pieces: HashMap<Arc<str>, Rc<Piece>>,
 }
 
@@ -106,8 +109,7 @@ impl<'s> Sheet<'s> {
     }
 
     fn plan(&mut self, group: &Group) -> Option<Arc<Plan>> {
-        let is_same =
-            |(hash, listener, _): &&([u8; 32], Vec<u8>, _)| *hash == group.plan && *listener == group.listener;
+        let is_same = |(hash, listener, _): &&Found| *hash == group.plan && *listener == group.listener;
         if let Some((_, _, plan)) = self.plans.iter().find(is_same) {
             return plan.clone();
         }
