@@ -31,10 +31,10 @@ pub(super) async fn everything(
         let recipient = recipient(care, &who)?;
         let asked = Asked { what: "everything", now_ms: now_ms() };
         let person = person(care, recipient, &id)?.ok_or_else(|| asked.unknown(care, recipient))?;
-        let picture = asked.look(care, recipient, person)?;
-        let all = picture.resources.iter();
-        asked.remember(care, recipient, picture.person, all);
-        Ok(Text(bundle(care.options.subscriptions.base(), &picture)))
+        let base = care.options.subscriptions.base();
+        let (picture, text) = asked.look(care, recipient, person, |picture| bundle(base, picture))?;
+        asked.remember(care, recipient, picture.person, picture.resources.iter());
+        Ok(Text(text))
     })
     .await
 }
@@ -98,7 +98,7 @@ pub(super) fn read(care: &Care, who: &Recipient, kind: &str, id: &str) -> Result
         }
         return Ok(None);
     };
-    let picture = asked.look(care, who, person)?;
+    let (picture, ()) = asked.look(care, who, person, |_| ())?;
     let found = picture.resource(kind, id).ok_or_else(Problem::not_found)?;
     asked.remember(care, who, picture.person, std::iter::once(found));
     Ok(Some(Resource::found(found.value())))
@@ -134,18 +134,39 @@ pub(super) struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// What the recipient may see, written into the audit before it is shown; nothing where they may see nothing. Blocks.
-    pub fn look(&self, care: &Care, recipient: &Recipient, person: PersonKey) -> Result<Picture, Problem> {
+    /// What the recipient may see, and what is made of it while that is written into the audit; neither where it could not be, or where they may see nothing. Blocks.
+    pub fn look<T>(
+        &self,
+        care: &Care,
+        recipient: &Recipient,
+        person: PersonKey,
+        make: impl FnOnce(&Picture) -> T,
+    ) -> Result<(Picture, T), Problem> {
         let seen = picture(care, recipient, person, self.now_ms).map_err(|error| Problem::internal(&error))?;
         let (outcome, whose) = match &seen {
             Seen::Picture(picture) => (Outcome::Disclosed, picture.person),
             Seen::Withheld(reason) => (Outcome::Suppressed(*reason), person),
             Seen::Nobody => (Outcome::Suppressed(Reason::Policy), person),
         };
-        self.audit(care, recipient, (outcome, &whose.0, &whose.to_string()))
-            .map_err(|error| Problem::internal(&error))?;
-        let Seen::Picture(picture) = seen else { return Err(Problem::not_found()) };
-        Ok(*picture)
+        let whose_text = whose.to_string();
+        let audit =
+            || self.audit(care, recipient, (outcome, &whose.0, &whose_text)).map_err(|error| Problem::internal(&error));
+        let Seen::Picture(picture) = seen else {
+            audit()?;
+            return Err(Problem::not_found());
+        };
+        let (audited, made) = std::thread::scope(|scope| {
+            // It waits for the disk.
+            let audited = std::thread::Builder::new().name("audit".into()).spawn_scoped(scope, audit);
+            let made = make(&picture);
+            (audited.map(|thread| thread.join()), made)
+        });
+        match audited {
+            Ok(Ok(audited)) => audited?,
+            Ok(Err(_)) => return Err(Problem::internal(&"the audit panicked")),
+            Err(error) => return Err(Problem::internal(&error)),
+        }
+        Ok((*picture, made))
     }
 
     /// Nobody has that id. It takes as long as with the id of somebody whom the recipient does not look after, and is noted as that is: who has a number cannot try whether it is known.

@@ -101,12 +101,15 @@ pub(super) async fn summary(
         let recipient = recipient(care, &who)?;
         let asked = Asked { what: "summary", now_ms: now_ms() };
         let person = person(care, recipient, &id)?.ok_or_else(|| asked.unknown(care, recipient))?;
-        let picture = asked.look(care, recipient, person)?;
-        let document = Document::of(&picture, &who, asked.now_ms);
-        let shown = document.shown();
+        let base = care.options.subscriptions.base();
+        let (picture, (shown, text)) = asked.look(care, recipient, person, |picture| {
+            let document = Document::of(picture, &who, asked.now_ms);
+            let text = document.text(base);
+            (document.shown(), text)
+        })?;
         let all = shown.iter().filter_map(|at| picture.resources.get(*at));
         asked.remember(care, recipient, picture.person, all);
-        Ok(Text(document.text(care.options.subscriptions.base())))
+        Ok(Text(text))
     })
     .await
 }

@@ -125,7 +125,18 @@ pub fn child(parent_type: &str, name: &str) -> Option<&'static Element> {
 
 /// Splits the spelled-out name of a choice: `valueQuantity` → the element `value[x]` and its type `Quantity`.
 pub fn choice(parent_type: &str, name: &str) -> Option<(&'static Element, &'static TypeRef)> {
-    children(parent_type).iter().find_map(|element| {
+    choice_of(children(parent_type), name)
+}
+
+/// The one of some children that JSON spells so, with its type: by its own name, or a choice by its spelled-out name (`valueQuantity`).
+pub fn spelled(children: &'static [Element], name: &str) -> Option<(&'static Element, &'static TypeRef)> {
+    let plain = children.iter().find(|element| element.name == name).filter(|element| !element.is_choice());
+    let plain = plain.and_then(|element| Some((element, element.types.first()?)));
+    plain.or_else(|| choice_of(children, name))
+}
+
+fn choice_of(children: &'static [Element], name: &str) -> Option<(&'static Element, &'static TypeRef)> {
+    children.iter().find_map(|element| {
         let chosen = name.strip_prefix(element.name.strip_suffix("[x]")?)?;
         Some((element, element.types.iter().find(|known| spells(chosen, known.name))?))
     })

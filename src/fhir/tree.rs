@@ -248,7 +248,7 @@ impl<'de> Visitor<'de> for Reader {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Node<'de>, A::Error> {
-        let mut members: Vec<(Cow<'de, str>, Node<'de>)> = Vec::with_capacity(8);
+        let mut members: Vec<(Cow<'de, str>, Node<'de>)> = Vec::with_capacity(4);
         while let Some(Text(name)) = from.next_key()? {
             if name == NUMBER && members.is_empty() {
                 let Text(number) = from.next_value()?;

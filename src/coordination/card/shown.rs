@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 /// So long what was noted is fresh.
 const FRESH_MS: i64 = 86_400_000;
 
-/// Which of the resources of a person a recipient has not been shown lately: what [`super::shown`] would write.
+/// Which of the resources of a person a recipient has not been shown lately: what [`super::shown()`] would write.
 ///
 /// # Errors
 /// A database that cannot be read.

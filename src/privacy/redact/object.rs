@@ -129,6 +129,7 @@ impl Redaction<'_> {
         if depth > DEPTH_MAX {
             return Err(Failure::TooMuch);
         }
+        let children = shape::children(kind);
         let (mut lost, mut own_lost, mut failed) = (false, false, None);
         let mut beside: Vec<String> = Vec::new();
         object.retain(|key, value| {
@@ -137,7 +138,7 @@ impl Redaction<'_> {
                 return true;
             }
             let before = value.as_array().map(Vec::len);
-            let stays = match self.child(kind, key, value, depth) {
+            let stays = match self.child((kind, children), key, value, depth) {
                 Ok(stays) => stays,
                 Err(failure) => {
                     failed = Some(failure);
@@ -164,12 +165,16 @@ impl Redaction<'_> {
         Ok(!lost || (!own_lost && is_complete(kind, object)))
     }
 
-    fn child(&mut self, kind: &str, key: &str, value: &mut Value, depth: usize) -> Result<bool, Failure> {
+    fn child(
+        &mut self,
+        (kind, children): (&str, &'static [Element]),
+        key: &str,
+        value: &mut Value,
+        depth: usize,
+    ) -> Result<bool, Failure> {
         let name = key.strip_prefix('_').unwrap_or(key);
-        let plain = shape::child(kind, name).filter(|element| element.name == name && !element.is_choice());
-        let plain = plain.and_then(|element| Some((element, element.types.first()?)));
         // What R4 does not know cannot be judged.
-        let Some((element, of)) = plain.or_else(|| shape::choice(kind, name)) else { return Ok(false) };
+        let Some((element, of)) = shape::spelled(children, name) else { return Ok(false) };
         if key.starts_with('_') {
             return self.beside(value, depth);
         }

@@ -24,7 +24,7 @@ use crate::coordination::{Kind, PersonKey, lineage};
 use crate::facets::uuid_text;
 use crate::privacy::recipient::MaxContent;
 use crate::privacy::{Decision, Facts, Found, Labels, Reason, Recipient, Set, visits};
-use picture::{Collected, kinds, told};
+use picture::{Collected, Told, kinds};
 use rusqlite::Connection;
 use sheet::Sheet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,15 +76,19 @@ pub fn picture(shared: &Shared, recipient: &Recipient, person: PersonKey, now_ms
         let Some(drawn) = sheet.draw(group) else { continue };
         let pieces = view.shown(&mut sheet, (group, found), &drawn);
         let of = view.named(group);
-        shown.take(&of, (&codes(shared, found), &told(&of, &drawn)), pieces);
+        shown.take(&of, (&codes(shared, found), &Told::of(&of, &drawn)), pieces);
     }
     if loops {
-        shown.add(view.tasks(&mut sheet, (person, &id))?);
+        for task in view.tasks(&mut sheet, (person, &id))? {
+            shown.add(task);
+        }
     }
     if may_see(recipient, Section::Encounter) {
-        shown.add(view.team(&mut sheet, person)?);
+        for team in view.team(&mut sheet, person)? {
+            shown.add(team);
+        }
     }
-    let read = |value: &serde_json::Value| sheet.piece(&value.to_string());
+    let read = |text: &str| sheet.piece(text);
     let picture = shown.picture((person, id.clone()), (sections, more, loops), read);
     Ok(picture.map_or(Seen::Withheld(Reason::Failed), |picture| Seen::Picture(Box::new(picture))))
 }
@@ -107,9 +111,9 @@ pub fn opened(shared: &Shared, person: PersonKey) -> Result<Option<Picture>, Con
     for (group, found) in groups.iter().zip(judged) {
         let Some(drawn) = sheet.draw(group) else { continue };
         let pieces = drawn.pieces.iter().filter(|piece| !drawn.is_aside(piece)).cloned().collect();
-        shown.take(group, (&codes(shared, found), &told(group, &drawn)), pieces);
+        shown.take(group, (&codes(shared, found), &Told::of(group, &drawn)), pieces);
     }
-    let read = |value: &serde_json::Value| sheet.piece(&value.to_string());
+    let read = |text: &str| sheet.piece(text);
     Ok(shown.picture((person, uuid_text(&person.0)), (Section::ALL.to_vec(), more, true), read))
 }
 

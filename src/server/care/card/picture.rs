@@ -114,30 +114,38 @@ impl Picture {
     }
 }
 
-/// By type and id what an entry is about, and which messages told it.
-pub(super) type Told<'g> = BTreeMap<(String, String), (Section, Vec<&'g Source>)>;
+/// What each entry of a group is about, by type and id, and which messages told it.
+pub(super) struct Told<'d>(Vec<Entered<'d>>);
 
-/// Which message told which entry, before anything is taken out.
-pub(super) fn told<'g>(group: &'g Group, drawn: &Drawn) -> Told<'g> {
-    let of = |section: Section| group.sources.iter().filter(move |source| source.section == section);
-    let mut all = Told::new();
-    for (at, piece) in drawn.pieces.iter().enumerate() {
-        let Some(section) = section_of(group.section, &piece.kind) else { continue };
-        let own: Vec<&Source> = match &drawn.segments {
-            // By the segments of which it was made.
-            Some(segments) if section == Section::Condition => {
-                let numbers = segments.get(at).map(Vec::as_slice).unwrap_or_default();
-                numbers.iter().filter_map(|number| of(section).nth(*number)).collect()
-            }
-            // One message told all of them.
-            _ => of(section).take(1).collect(),
+/// Type and id of an entry, its section, and who told it.
+type Entered<'d> = ((&'d str, &'d str), Section, Vec<&'d Source>);
+
+impl<'d> Told<'d> {
+    /// Which message told which entry, before anything is taken out.
+    pub fn of(group: &'d Group, drawn: &'d Drawn) -> Told<'d> {
+        let of = |section: Section| group.sources.iter().filter(move |source| source.section == section);
+        let told = |(at, piece): (usize, &'d Rc<Piece>)| {
+            let section = section_of(group.section, &piece.kind)?;
+            // Of a visit that the card has no more its diagnoses still name the number.
+            of(section).next()?;
+            let own: Vec<&Source> = match &drawn.segments {
+                // By the segments of which it was made.
+                Some(segments) if section == Section::Condition => {
+                    let numbers = segments.get(at).map(Vec::as_slice).unwrap_or_default();
+                    numbers.iter().filter_map(|number| of(section).nth(*number)).collect()
+                }
+                // One message told all of them.
+                _ => of(section).take(1).collect(),
+            };
+            Some(((piece.kind.as_str(), piece.id.as_str()), section, own))
         };
-        // Of a visit that the card has no more its diagnoses still name the number.
-        if of(section).next().is_some() {
-            all.insert((piece.kind.clone(), piece.id.clone()), (section, own));
-        }
+        Told(drawn.pieces.iter().enumerate().filter_map(told).collect())
     }
-    all
+
+    fn get(&self, piece: &Piece) -> Option<(Section, &[&'d Source])> {
+        let found = self.0.iter().find(|(of, ..)| *of == (piece.kind.as_str(), piece.id.as_str()));
+        found.map(|(_, section, sources)| (*section, sources.as_slice()))
+    }
 }
 
 /// What has been shown so far.
@@ -145,43 +153,47 @@ pub(super) fn told<'g>(group: &'g Group, drawn: &Drawn) -> Told<'g> {
 pub(super) struct Collected {
     entries: Vec<Entry>,
     pieces: Vec<Rc<Piece>>,
-    known: BTreeSet<(String, String)>,
+    /// By id the types of those that are there.
+    known: HashMap<String, Vec<String>>,
 }
 
 impl Collected {
     /// Adds what is shown of a group, of which the labels are these.
     pub fn take(&mut self, group: &Group, (labels, told): (&[String], &Told<'_>), pieces: Vec<Rc<Piece>>) {
-        let keys: Vec<(String, String)> = pieces.iter().map(|one| (one.kind.clone(), one.id.clone())).collect();
         // What stood beside entries that may not be seen tells of them.
-        if !keys.iter().any(|key| told.contains_key(key)) {
+        if !pieces.iter().any(|piece| told.get(piece).is_some()) {
             return;
         }
-        for (key, piece) in keys.into_iter().zip(pieces) {
-            if let Some((section, sources)) = told.get(&key)
-                && !self.known.contains(&key)
-            {
+        for piece in pieces {
+            let (at, entry) = (self.pieces.len(), told.get(&piece));
+            if !self.add(piece) {
+                continue;
+            }
+            if let Some((section, sources)) = entry {
                 self.entries.push(Entry {
-                    section: *section,
-                    at: self.pieces.len(),
+                    section,
+                    at,
                     at_ms: sources.iter().map(|source| source.at_ms).max(),
                     facility: group.facility.clone(),
                     labels: labels.to_vec(),
                     sources: sources.iter().map(|source| (*source).clone()).collect(),
                 });
             }
-            if self.known.insert(key) {
-                self.pieces.push(piece);
-            }
         }
     }
 
-    /// Adds what no message told.
-    pub fn add(&mut self, pieces: impl IntoIterator<Item = Rc<Piece>>) {
-        for piece in pieces {
-            if self.known.insert((piece.kind.clone(), piece.id.clone())) {
-                self.pieces.push(piece);
+    /// Adds a resource; whether it was not there.
+    pub fn add(&mut self, piece: Rc<Piece>) -> bool {
+        if let Some(kinds) = self.known.get_mut(piece.id.as_str()) {
+            if kinds.contains(&piece.kind) {
+                return false;
             }
+            kinds.push(piece.kind.clone());
+        } else {
+            self.known.insert(piece.id.clone(), vec![piece.kind.clone()]);
         }
+        self.pieces.push(piece);
+        true
     }
 
     /// All of it, as the picture of a person; none where that cannot be looked at. `read` makes a piece of a resource of ours.
@@ -189,15 +201,15 @@ impl Collected {
         self,
         (person, id): (PersonKey, String),
         (sections, more, loops): (Vec<Section>, BTreeSet<Section>, bool),
-        mut read: impl FnMut(&Value) -> Option<Rc<Piece>>,
+        mut read: impl FnMut(&str) -> Option<Rc<Piece>>,
     ) -> Option<Picture> {
         let Collected { mut entries, pieces, .. } = self;
         let provenances = provenances(&id, &entries, &pieces);
         // The person first.
-        let mut all = vec![read(&patient(&id, &pieces))?];
+        let mut all = vec![read(&patient(&id, &pieces).to_string())?];
         entries.iter_mut().for_each(|entry| entry.at += all.len());
         all.extend(pieces);
-        all.extend(provenances.iter().filter_map(read));
+        all.extend(provenances.iter().filter_map(|one| read(one)));
         Some(Picture { person, id, entries, resources: resources(&all), sections, loops, more })
     }
 }
@@ -278,34 +290,37 @@ fn patient(id: &str, pieces: &[Rc<Piece>]) -> Value {
     whole
 }
 
-/// Of each message one that names what it told.
-fn provenances(person: &str, entries: &[Entry], pieces: &[Rc<Piece>]) -> Vec<Value> {
-    let mut all: BTreeMap<(u64, &str), (&Source, Vec<Value>)> = BTreeMap::new();
+/// Of each message one that names what it told, as JSON.
+fn provenances(person: &str, entries: &[Entry], pieces: &[Rc<Piece>]) -> Vec<String> {
+    let mut all: BTreeMap<(u64, &str), (&Source, Vec<usize>)> = BTreeMap::new();
     for one in entries {
-        let Some(piece) = pieces.get(one.at) else { continue };
-        let target = json!({ "reference": format!("{}/{}", piece.kind, piece.id) });
         for source in &one.sources {
-            let known = all.entry((source.seq, &source.control_id)).or_insert_with(|| (source, Vec::new()));
-            if !known.1.contains(&target) {
-                known.1.push(target.clone());
+            let (_, targets) = all.entry((source.seq, &source.control_id)).or_insert_with(|| (source, Vec::new()));
+            if !targets.contains(&one.at) {
+                targets.push(one.at);
             }
         }
     }
-    let provenance = |(source, targets): (&Source, Vec<Value>)| {
-        let id = version_5(&PROVENANCES, &[person.as_bytes(), b"|", &source.seq.to_be_bytes()]);
+    let quoted = |text: &str| Value::from(text).to_string();
+    let provenance = |(source, targets): (&Source, Vec<usize>)| {
+        let id = uuid_text(&version_5(&PROVENANCES, &[person.as_bytes(), b"|", &source.seq.to_be_bytes()]));
         let recorded = jiff::Timestamp::from_millisecond(source.received_ms).unwrap_or_default();
-        let mut provenance = json!({
-            "resourceType": "Provenance",
-            "id": uuid_text(&id),
-            "target": targets,
-            "recorded": format!("{recorded:.3}"),
-            "agent": [{ "who": { "display": source.feed } }],
-        });
-        if !source.control_id.is_empty() {
-            let identifier = json!({ "system": CONTROL_ID, "value": source.control_id });
-            provenance["entity"] = json!([{ "role": "source", "what": { "identifier": identifier } }]);
-        }
-        provenance
+        let targets = targets.iter().filter_map(|at| pieces.get(*at));
+        let target =
+            |piece: &Rc<Piece>| format!("{{\"reference\":{}}}", quoted(&format!("{}/{}", piece.kind, piece.id)));
+        let targets = targets.map(target).collect::<Vec<_>>().join(",");
+        let entity = if source.control_id.is_empty() {
+            String::new()
+        } else {
+            let value = quoted(&source.control_id);
+            format!(
+                ",\"entity\":[{{\"role\":\"source\",\"what\":{{\"identifier\":{{\"system\":\"{CONTROL_ID}\",\"value\":{value}}}}}}}]"
+            )
+        };
+        let feed = quoted(&source.feed);
+        format!(
+            "{{\"resourceType\":\"Provenance\",\"id\":\"{id}\",\"target\":[{targets}],\"recorded\":\"{recorded:.3}\",\"agent\":[{{\"who\":{{\"display\":{feed}}}}}]{entity}}}"
+        )
     };
     all.into_values().map(provenance).collect()
 }

@@ -7,8 +7,9 @@ use crate::facets::Facets;
 use crate::fhir::tree::{Node, Object as _, Tree, member};
 use crate::mapping::{Context, Plan, Scratch};
 use crate::privacy::{Carried, Gate, Glance};
-use hashbrown::HashMap;
-use serde_json::{Value, json};
+use hashbrown::{HashMap, HashSet};
+use serde_json::{Map, Value, json};
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -32,6 +33,8 @@ pub(super) struct Piece {
     pub ends: String,
     /// Marked as restricted, or more.
     pub is_restricted: bool,
+    /// The tree of it, once somebody needed one to change.
+    tree: OnceCell<Option<Value>>,
 }
 
 /// A group in FHIR.
@@ -43,12 +46,15 @@ pub(super) struct Drawn {
     aside: Vec<String>,
 }
 
+/// A plan by its hash and its listener, if it can be had.
+type Found = ([u8; 32], Vec<u8>, Option<Arc<Plan>>);
+
 /// The resources of a card.
 pub(super) struct Sheet<'s> {
     contents: &'s Contents,
     glance: Glance<'s>,
     scratch: Scratch,
-    plans: Vec<([u8; 32], Vec<u8>, Option<Arc<Plan>>)>,
+    plans: Vec<Found>,
     pieces: HashMap<Arc<str>, Rc<Piece>>,
 }
 
@@ -103,8 +109,7 @@ impl<'s> Sheet<'s> {
     }
 
     fn plan(&mut self, group: &Group) -> Option<Arc<Plan>> {
-        let is_same =
-            |(hash, listener, _): &&([u8; 32], Vec<u8>, _)| *hash == group.plan && *listener == group.listener;
+        let is_same = |(hash, listener, _): &&Found| *hash == group.plan && *listener == group.listener;
         if let Some((_, _, plan)) = self.plans.iter().find(is_same) {
             return plan.clone();
         }
@@ -140,17 +145,27 @@ impl Drawn {
     /// As a Bundle.
     pub fn bundle(&self) -> Option<Value> {
         let entry = |piece: &Rc<Piece>| {
-            let resource: Value = serde_json::from_str(&piece.json).ok()?;
-            Some(json!({ "fullUrl": format!("urn:uuid:{}", piece.id), "resource": resource }))
+            let mut entry = Map::with_capacity(2);
+            entry.insert("fullUrl".into(), format!("urn:uuid:{}", piece.id).into());
+            // Moved, not copied: `json!` copies what it is given.
+            entry.insert("resource".into(), piece.value()?);
+            Some(Value::Object(entry))
         };
         let entries = self.pieces.iter().map(entry).collect::<Option<Vec<_>>>()?;
-        Some(json!({ "resourceType": "Bundle", "type": "message", "entry": entries }))
+        let mut bundle = json!({ "resourceType": "Bundle", "type": "message" });
+        bundle.as_object_mut()?.insert("entry".into(), entries.into());
+        Some(bundle)
     }
 }
 
 const HEADER: &str = "MessageHeader";
 
 impl Piece {
+    /// A tree of it that can be changed.
+    pub fn value(&self) -> Option<Value> {
+        self.tree.get_or_init(|| serde_json::from_str(&self.json).ok()).clone()
+    }
+
     fn read(json: &Arc<str>, glance: &Glance<'_>) -> Option<Piece> {
         let node = Node::parse(json).ok()?;
         let text = |name: &str| node.text_of(name).unwrap_or_default().to_owned();
@@ -171,6 +186,7 @@ impl Piece {
                 String::new()
             },
             is_restricted: is_restricted(&node),
+            tree: OnceCell::new(),
             json: Arc::clone(json),
             kind,
             id,
@@ -218,9 +234,13 @@ fn aside(pieces: &[Rc<Piece>]) -> Vec<String> {
     };
     let (theirs, others): (Vec<&Rc<Piece>>, Vec<&Rc<Piece>>) = pieces.iter().partition(|one| is_theirs(one));
     // What the message is about is never aside, though nothing else may refer to it.
-    let is_kept = |url: &String| {
-        theirs.iter().any(|one| one.focus.contains(url)) || others.iter().any(|one| one.references.contains(url))
-    };
+    let kept: HashSet<&str> = theirs
+        .iter()
+        .flat_map(|one| &one.focus)
+        .chain(others.iter().flat_map(|one| &one.references))
+        .map(String::as_str)
+        .collect();
+    let is_kept = |url: &String| kept.contains(url.as_str());
     let gone = theirs.iter().flat_map(|one| &one.references).filter(|url| !is_kept(url));
     let gone = gone.filter_map(|url| url.strip_prefix("urn:uuid:")).map(str::to_owned);
     theirs.iter().map(|one| one.id.clone()).chain(gone).collect()

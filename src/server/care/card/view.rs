@@ -72,7 +72,7 @@ impl View<'_> {
         if piece.carried.labels.is_empty() {
             return Some(Rc::clone(piece));
         }
-        let mut resource: Value = serde_json::from_str(&piece.json).ok()?;
+        let mut resource = piece.value()?;
         self.shared.gate.mark(&mut resource, piece.carried.labels);
         sheet.piece(&resource.to_string())
     }

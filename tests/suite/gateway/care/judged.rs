@@ -199,3 +199,28 @@ fn a_day_that_is_forbidden_is_not_shown_with_the_days_around_it() {
     assert!(!after.contains("E11.9"), "{after}");
     care.gateway.stop();
 }
+
+/// A feed that is named for a unit that is a secret is not named, whatever it tells.
+#[test]
+fn a_feed_whose_name_tells_a_secret_is_not_named() {
+    let recipients = recipient("aco-cm", "full-resource", "")
+        + &recipient("cleared", "full-resource", "clear = [\"SUD\", \"R\", \"V\"]");
+    let rest = "[[coordination.label]]\ncode = \"DTX\"\nconf = \"R\"\nunits = [\"SBMC|DETOX\"]\n";
+    let recipients = recipients.replace("\"V\"]", "\"V\", \"DTX\"]");
+    let care = Care::start_with("", &recipients, rest);
+    let allergy = others()[0].replace("|SBADT|", "|DETOXADT|").replace("SB000111", "DETOX0111");
+    care.send(&[M1, &allergy]);
+    care.wait_until_read(2);
+    let person = whose(&care);
+    for (who, is_named) in [("aco-cm", false), ("cleared", true)] {
+        for bundle in judged(&care, ("feeds", who), &person) {
+            assert_eq!(of_kind(&bundle, "AllergyIntolerance").len(), 1, "{who}");
+            let told: Vec<&Value> =
+                ["Composition", "Provenance"].into_iter().flat_map(|kind| of_kind(&bundle, kind)).collect();
+            let told = json!(told).to_string();
+            assert_eq!(told.contains("DETOX"), is_named, "{who}: {told}");
+            assert!(told.contains("SBADT|SBMC"), "the other feed is");
+        }
+    }
+    care.gateway.stop();
+}
