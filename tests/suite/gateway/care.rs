@@ -6,6 +6,7 @@ mod group_written;
 mod interface;
 mod listed;
 mod measured;
+mod mended;
 mod merged;
 mod pictured;
 mod posted;
