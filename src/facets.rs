@@ -332,6 +332,11 @@ fn patient_key(message: Message<'_>) -> Option<u64> {
     patient(message).map(|(authority, number)| key(&[authority, number]))
 }
 
+/// What [`Facets::patient`] is of a number and who gave it (CX-1 and CX-4), as they stand in a message.
+pub fn patient_key_of(authority: &[u8], number: &[u8]) -> u64 {
+    key(&[authority, number])
+}
+
 /// Who gave the patient of a message its number, and the number.
 fn patient(message: Message<'_>) -> Option<(&[u8], &[u8])> {
     let pid = message.find(SegmentId(*b"PID"))?;

@@ -213,7 +213,7 @@ impl Fold {
 
     /// Where its place is.
     pub(super) fn give_back(&mut self, index: Index) {
-        self.index = index;
+        (self.index, self.parsed) = (index, true);
     }
 
     /// What has come of messages since the fold was opened.

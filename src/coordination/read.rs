@@ -6,7 +6,7 @@ mod told;
 
 pub(super) use candidates::{Candidate, candidates, matters};
 
-use super::event::{Identifier, Number, Patient};
+use super::event::{Identifier, Number, Patient, VisitKey};
 use crate::hl7::{Charset, Delimiters, Message, Precision, SegmentId, Span, Timestamp, decode_into, is_null};
 use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};
@@ -125,6 +125,11 @@ impl<'m> Reading<'m> {
         clean(bytes.get(start..end).filter(|_| found).unwrap_or_default())
     }
 
+    /// A component of a repetition as it stands, with its subcomponents.
+    pub fn whole(self, repetition: Span, component: usize) -> &'m [u8] {
+        self.message.bytes(self.message.part(repetition, self.delimiters.component, component))
+    }
+
     /// The bytes of a component of the first repetition of a field.
     pub fn bytes(self, segment: Option<usize>, field: usize, component: usize) -> &'m [u8] {
         segment.map_or(&[], |segment| self.part(self.message.field(segment, field), component, 1))
@@ -182,6 +187,15 @@ impl<'m> Reading<'m> {
         let authority = [2, 3].map(|component| self.bytes(segment, field, component));
         let authority = authority.into_iter().find(|part| !part.is_empty()).unwrap_or_default();
         (!value.is_empty()).then(|| Number { value, authority: self.decode(authority) })
+    }
+
+    /// The visit by its number (CX). Where nobody is said to have assigned the number, the sender has: locations change within a visit.
+    pub fn visit(self, segment: usize, field: usize) -> Option<VisitKey> {
+        let number = self.repetitions(segment, field).next()?;
+        let value = self.component(number, 1);
+        let authority = [1, 2].map(|part| self.part(number, 4, part)).into_iter().find(|part| !part.is_empty());
+        let authority = authority.unwrap_or_else(|| self.bytes(Some(self.header), 4, 1));
+        (!value.is_empty()).then(|| VisitKey { authority: self.decode(authority), number: value, weak: false })
     }
 
     /// A time; `None` where there is none, or one that does not even tell the day.

@@ -1,4 +1,5 @@
 //! Entries as messages again: as much of the message that told them as the mappings need to give the same resources.
+use super::body::parts;
 use super::{Card, Row, Section};
 use std::collections::BTreeMap;
 
@@ -323,17 +324,6 @@ impl<'r> Entry<'r> {
             segments: parts.collect(),
         })
     }
-}
-
-/// The parts of a body, until what is none.
-fn parts(body: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = body;
-    std::iter::from_fn(move || {
-        let (length, after) = rest.split_first_chunk::<2>()?;
-        let (part, after) = after.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
-        rest = after;
-        Some(part)
-    })
 }
 
 fn labels<'r>(rows: impl Iterator<Item = &'r Row>) -> (Vec<String>, Vec<String>) {

@@ -5,7 +5,7 @@
 //! with what somebody is notified of. So there is no second mapping, ids are those that notifications have, and the card outlives the journal.
 //!
 //! ```text
-//! card row    person, origin | section, key | at, seq | head, visit | labels | body
+//! card row    person, origin | section, key | at, seq | head, visit, stay | labels | body
 //! key         a hash of feed, patient number and the number or code by which the sender knows the entry: no two sources are ever taken for one
 //! body        parts of u16 length and bytes; of a head: MSH, PID, PD1, plan, listener
 //!             of an entry: its facility, visit, MSH-7, MSH-9, MSH-10, PID-18, place in the message, times of receipt, then EVN, PV1 and segments
@@ -14,16 +14,20 @@
 //! Of each section the newest entries stay, by number and by bytes; all of them together are [`CARD_BYTES_MAX`] at most. What they are read with has room of its own ([`HEADS_BYTES_MAX`]),
 //! and a head stays for as long as there is an entry that is read with it. What a feed sent earlier (MSH-7) never takes the place of what it sent later, whenever it is received. An entry that was taken back stays as an empty row, so that
 //! what an earlier key of the same patient still has of it does not come back.
+mod body;
+mod leave;
 pub mod message;
+mod panel;
 mod shown;
 mod store;
 mod told;
 
+pub(super) use leave::{Account, Head, drop_head, drop_of_account, drop_of_stay, heads_of, heads_of_number};
 pub use message::{Group, Source, groups};
 pub use shown::news;
 pub use store::{Card, Row, TABLES, shown, was_shown};
-pub(super) use store::{forget, mark, settle, take};
-pub(super) use told::{Context, told};
+pub(super) use store::{Of, forget, labels_of, mark, settle, take};
+pub(super) use told::{Context, number_key, told};
 
 /// Bytes of bodies of one person that are ever shown together, but for what they are read with: those of [`Section::limits`].
 pub const CARD_BYTES_MAX: usize = 32 << 10;

@@ -1,28 +1,33 @@
 //! The rows of cards.
 use super::told::{Piece, Told};
-use super::{CARD_BYTES_MAX, Section};
+use super::{CARD_BYTES_MAX, Section, leave, panel};
 use crate::coordination::{PersonKey, lineage};
 use crate::privacy::{Labels, Set};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-/// To be made when the database is opened. `labels`: codes of labels parted by blanks, then `/`, then those of the event as a whole. `card_shown`: what recipients have seen of cards,
-/// so that they can read it by id.
+/// To be made when the database is opened. `labels`: codes of labels parted by blanks, then `/`, then those of the event as a whole. `plain`: the key that it has where it is told
+/// openly, empty where that is `key`. `stay`: its visit, as labels of visits are kept. `card_shown`: what recipients have seen of cards, so that they can read it by id.
 pub const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS card (
     person BLOB NOT NULL, origin BLOB NOT NULL, section INTEGER NOT NULL, key BLOB NOT NULL, at_ms INTEGER NOT NULL, seq INTEGER NOT NULL, head BLOB NOT NULL,
-    visit BLOB NOT NULL, labels TEXT NOT NULL, body BLOB NOT NULL, sent_ms INTEGER NOT NULL, rank INTEGER NOT NULL, test BLOB NOT NULL,
+    visit BLOB NOT NULL, labels TEXT NOT NULL, body BLOB NOT NULL, sent_ms INTEGER NOT NULL, rank INTEGER NOT NULL, series BLOB NOT NULL,
+    plain BLOB NOT NULL, stay TEXT NOT NULL,
     PRIMARY KEY (person, origin, section, key)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS card_series ON card (series) WHERE section = 0 OR section = 7;
+CREATE INDEX IF NOT EXISTS card_secret ON card (person, stay) WHERE labels <> '';
 CREATE TABLE IF NOT EXISTS card_shown (
     recipient TEXT NOT NULL, type TEXT NOT NULL, id TEXT NOT NULL, person BLOB NOT NULL, shown_ms INTEGER NOT NULL,
     PRIMARY KEY (recipient, type, id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS card_shown_age ON card_shown (shown_ms);";
 
-/// Rows that are forgotten at once.
 /// The key of a row that says that open entries of a section were let go of.
 const MORE: [u8; 16] = [0xff; 16];
+const NONE: [u8; 16] = [0; 16];
+/// Rows that are forgotten at once.
 const FORGOTTEN_MAX: i64 = 10_000;
 /// Rows of one person that are looked at: those of as many keys of one and the same patient.
 const ROWS_MAX: i64 = 4_096;
@@ -48,8 +53,8 @@ pub struct Row {
     pub body: Vec<u8>,
     /// When its sender sent it (MSH-7), in milliseconds since 1970 (UTC).
     pub sent_ms: i64,
-    /// Which test it is of, hashed; zeros where it is no result.
-    pub test: [u8; 16],
+    /// What it is one of, hashed: the test of a result.
+    pub series: [u8; 16],
 }
 
 impl std::fmt::Debug for Row {
@@ -75,7 +80,7 @@ impl Card {
     pub fn read(connection: &Connection, person: PersonKey) -> rusqlite::Result<Card> {
         let person = lineage::root(connection, person)?;
         let sql =
-            "SELECT section, key, at_ms, seq, head, visit, labels, body, sent_ms, test FROM card WHERE person = ?1
+            "SELECT section, key, at_ms, seq, head, visit, labels, body, sent_ms, series FROM card WHERE person = ?1
                    ORDER BY seq DESC, section, key LIMIT ?2";
         let mut select = connection.prepare_cached(sql)?;
         let row = |row: &rusqlite::Row<'_>| {
@@ -91,7 +96,7 @@ impl Card {
                 labels: row.get(6)?,
                 body: row.get(7)?,
                 sent_ms: row.get(8)?,
-                test: row.get(9)?,
+                series: row.get(9)?,
             })
         };
         let rows = select.query_map(params![person.0, ROWS_MAX], row)?.collect::<rusqlite::Result<Vec<_>>>()?;
@@ -118,7 +123,7 @@ fn bounded(mut rows: Vec<Row>) -> Card {
     rows.sort_by_key(|row| (row.section, std::cmp::Reverse((row.at_ms, row.seq)), row.key));
     // Of each test the newest; as many as there are of that time.
     let mut newest: HashMap<[u8; 16], i64> = HashMap::new();
-    rows.retain(|row| row.section != Section::Result || *newest.entry(row.test).or_insert(row.at_ms) == row.at_ms);
+    rows.retain(|row| row.section != Section::Result || *newest.entry(row.series).or_insert(row.at_ms) == row.at_ms);
     let mut taken: BTreeMap<Section, (usize, usize)> = BTreeMap::new();
     // What entries are read with comes first in the order, and is judged by them.
     let (heads, mut rows): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| row.section == Section::Head);
@@ -147,68 +152,185 @@ fn fits(taken: &mut BTreeMap<Section, (usize, usize)>, row: &Row) -> bool {
     }
 }
 
+/// Whose something is, where it comes from and in which message, its labels and its stay.
+#[derive(Clone, Copy)]
+pub(in crate::coordination) struct Of<'o> {
+    /// Whose it is by now.
+    pub person: PersonKey,
+    /// For whom it is written.
+    pub origin: PersonKey,
+    pub seq: u64,
+    pub labels: &'o str,
+    /// The visit, as its labels are kept; empty where there is none.
+    pub stay: &'o str,
+}
+
+/// What is there of an entry.
+struct Known {
+    at_ms: i64,
+    head: [u8; 16],
+    labels: String,
+    length: usize,
+    sent_ms: i64,
+    rank: u8,
+    stay: String,
+    /// Of a result.
+    body: Vec<u8>,
+}
+
 /// Writes what a message told of a person, with the labels that it carries.
 ///
 /// # Errors
 /// A database that cannot be read or written.
-pub(in crate::coordination) fn take(
-    transaction: &Transaction<'_>,
-    origin: PersonKey,
-    (seq, labels): (u64, &str),
-    told: &Told,
-) -> rusqlite::Result<()> {
-    let person = lineage::root(transaction, origin)?;
-    let known = "UPDATE card SET at_ms = ?5, seq = ?6, head = ?7, visit = ?8, labels = ?9, body = ?10,
-                 sent_ms = ?11, rank = ?12, test = ?13
-                 WHERE person = ?1 AND origin = ?2 AND section = ?3 AND key = ?4
-                 AND (?12 > rank OR (?14 >= sent_ms AND NOT (?12 = 0 AND rank > 0)))
-                 RETURNING length(body)";
-    let mut update = transaction.prepare_cached(known)?;
-    let sql = "INSERT OR IGNORE INTO card VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
-    let mut insert = transaction.prepare_cached(sql)?;
+pub(in crate::coordination) fn take(transaction: &Transaction<'_>, of: Of<'_>, told: &Told) -> rusqlite::Result<()> {
     let mut grown = 0_u32;
-    for Piece { section, key, at_ms, body, rank, test } in &told.pieces {
-        let number = section.number();
-        let seq = seq.cast_signed();
-        // Entries of a section other than the head are read with one.
-        let head = if *section == Section::Head { [0; 16] } else { told.head };
-        let visit = if *section == Section::Head { [0; 16] } else { told.visit };
-        let (sent_ms, last_ms) = told.sent_ms;
-        let values = params![
-            person.0, origin.0, number, key, at_ms, seq, head, visit, labels, body, sent_ms, rank, test, last_ms
-        ];
-        let was: Option<i64> = update.query_row(values, |row| row.get(0)).optional()?;
-        // What takes the place of as much keeps what there is within bounds.
-        let is_new = was.is_none() && insert.execute(&values[..13])? == 1;
-        if is_new || was.is_some() {
-            grown |= 1 << number;
+    for piece in &told.pieces {
+        if write(transaction, of, told, piece)? {
+            grown |= 1 << piece.section.number();
         }
-        if *section == Section::Result {
-            let sql = "DELETE FROM card WHERE person = ?1 AND origin = ?2 AND section = ?3 AND test = ?4 AND at_ms <
-                         (SELECT max(at_ms) FROM card WHERE person = ?1 AND origin = ?2 AND section = ?3 AND test = ?4)";
-            transaction.prepare_cached(sql)?.execute(params![person.0, origin.0, number, test])?;
+        if piece.body.is_empty() {
+            leave::variants(transaction, of, (piece.section, &piece.plain), told.sent_ms.1)?;
         }
+    }
+    if let Some(list) = &told.list {
+        leave::unlisted(transaction, of, list, told.sent_ms.1)?;
+    }
+    if let Some(over) = told.over {
+        leave::over(transaction, of, (over, &told.visit), told.sent_ms.1)?;
     }
     for section in Section::ALL {
         if grown & (1 << section.number()) != 0 {
-            bound(transaction, (person, origin), section)?;
+            bound(transaction, (of.person, of.origin), section)?;
         }
         if told.cut & (1 << section.number()) != 0 {
-            note_more(transaction, (person, origin), section)?;
+            say_more(transaction, (of.person, of.origin), section)?;
         }
     }
     Ok(())
 }
 
-/// Notes that there is more of a section than is kept.
-fn note_more(
+fn known(
+    transaction: &Transaction<'_>,
+    of: Of<'_>,
+    section: Section,
+    key: &[u8; 16],
+) -> rusqlite::Result<Option<Known>> {
+    let sql =
+        "SELECT at_ms, head, labels, length(body), sent_ms, rank, stay, CASE section WHEN 7 THEN body ELSE x'' END
+               FROM card WHERE person = ?1 AND origin = ?2 AND section = ?3 AND key = ?4";
+    let row = |row: &rusqlite::Row<'_>| {
+        Ok(Known {
+            at_ms: row.get(0)?,
+            head: row.get(1)?,
+            labels: row.get(2)?,
+            length: row.get(3)?,
+            sent_ms: row.get(4)?,
+            rank: row.get(5)?,
+            stay: row.get(6)?,
+            body: row.get(7)?,
+        })
+    };
+    let mut select = transaction.prepare_cached(sql)?;
+    select.query_row(params![of.person.0, of.origin.0, section.number(), key], row).optional()
+}
+
+/// Writes an entry, unless what is there was sent later. Whether more room is taken than before.
+fn write(transaction: &Transaction<'_>, of: Of<'_>, told: &Told, piece: &Piece) -> rusqlite::Result<bool> {
+    let Piece { section, key, plain, at_ms, body, rank, series } = piece;
+    let (section, number) = (*section, section.number());
+    let (sent_ms, last_ms) = told.sent_ms;
+    let (seq, is_head) = (of.seq.cast_signed(), section == Section::Head);
+    // Entries of a section other than the head are read with one.
+    let (head, visit, stay) = if is_head { (&NONE, &NONE, "") } else { (&told.head, &told.visit, of.stay) };
+    let plain: &[u8] = if is_head || plain == key { &[] } else { plain };
+    let before = known(transaction, of, section, key)?;
+    let Some(before) = before else {
+        let sql = "INSERT INTO card VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+        let values = params![
+            of.person.0,
+            of.origin.0,
+            number,
+            key,
+            at_ms,
+            seq,
+            head,
+            visit,
+            of.labels,
+            body,
+            sent_ms,
+            rank,
+            series,
+            plain,
+            stay
+        ];
+        transaction.prepare_cached(sql)?.execute(values)?;
+        if section == Section::Result {
+            newest(transaction, of, series)?;
+        }
+        return Ok(true);
+    };
+    if *rank <= before.rank && (last_ms < before.sent_ms || (*rank == 0 && before.rank > 0)) {
+        return Ok(false);
+    }
+    let (mut body, mut labels) = (Cow::Borrowed(body.as_slice()), of.labels);
+    // Of a stay that is secret by now it stays, where the message does not say of which it is.
+    if stay.is_empty() && labels.is_empty() && !matches!(section, Section::Head | Section::Allergy) {
+        labels = &before.labels;
+    }
+    if section == Section::Result && before.head == *head && before.labels == labels {
+        let (merged, is_whole) = panel::merged(&before.body, before.rank, &body, *rank);
+        body = Cow::Owned(merged);
+        if !is_whole {
+            say_more(transaction, (of.person, of.origin), section)?;
+        }
+    }
+    let stay = if stay.is_empty() { before.stay.as_str() } else { stay };
+    let sql = "UPDATE card SET at_ms = ?5, seq = ?6, head = ?7, visit = ?8, labels = ?9, body = ?10, sent_ms = ?11, rank = ?12, series = ?13, stay = ?14
+               WHERE person = ?1 AND origin = ?2 AND section = ?3 AND key = ?4";
+    let values = params![
+        of.person.0,
+        of.origin.0,
+        number,
+        key,
+        at_ms,
+        seq,
+        head,
+        visit,
+        labels,
+        body,
+        sent_ms,
+        rank,
+        series,
+        stay
+    ];
+    transaction.prepare_cached(sql)?.execute(values)?;
+    if section == Section::Result && before.at_ms != *at_ms {
+        newest(transaction, of, series)?;
+    }
+    Ok(body.len() > before.length)
+}
+
+/// Of a test the newest stay.
+fn newest(transaction: &Transaction<'_>, of: Of<'_>, series: &[u8; 16]) -> rusqlite::Result<()> {
+    let sql = "SELECT max(at_ms), min(at_ms) FROM card INDEXED BY card_series WHERE section = 7 AND series = ?3 AND person = ?1 AND origin = ?2";
+    let whose = params![of.person.0, of.origin.0, series];
+    let (newest, oldest): (Option<i64>, Option<i64>) =
+        transaction.prepare_cached(sql)?.query_row(whose, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if newest != oldest {
+        let sql = "DELETE FROM card INDEXED BY card_series WHERE section = 7 AND series = ?3 AND person = ?1 AND origin = ?2 AND at_ms < ?4";
+        transaction.prepare_cached(sql)?.execute(params![of.person.0, of.origin.0, series, newest])?;
+    }
+    Ok(())
+}
+
+/// Says that a section is not all.
+fn say_more(
     transaction: &Transaction<'_>,
     (person, origin): (PersonKey, PersonKey),
     section: Section,
 ) -> rusqlite::Result<()> {
-    let sql = "INSERT OR IGNORE INTO card VALUES (?1, ?2, ?3, ?4, 0, 0, ?5, ?5, '', x'', 0, 1, ?5)";
-    let none = [0_u8; 16];
-    transaction.prepare_cached(sql)?.execute(params![person.0, origin.0, section.number(), MORE, none])?;
+    let sql = "INSERT OR IGNORE INTO card VALUES (?1, ?2, ?3, ?4, 0, 0, ?5, ?5, '', x'', 0, 1, ?5, x'', '')";
+    transaction.prepare_cached(sql)?.execute(params![person.0, origin.0, section.number(), MORE, NONE])?;
     Ok(())
 }
 
@@ -226,7 +348,8 @@ fn bound(
     if count <= count_max && bytes <= bytes_max {
         return Ok(());
     }
-    let sql = "SELECT key, length(body), labels = '' FROM card WHERE person = ?1 AND origin = ?2 AND section = ?3 AND key <> ?4 ORDER BY at_ms DESC, seq DESC, key";
+    let sql = "SELECT key, length(body), labels = '' FROM card WHERE person = ?1 AND origin = ?2 AND section = ?3 AND key <> ?4
+               ORDER BY length(body) = 0, at_ms DESC, seq DESC, key";
     let mut select = transaction.prepare_cached(sql)?;
     let rows = select.query_map(whose, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let rows: Vec<([u8; 16], usize, bool)> = rows.collect::<rusqlite::Result<_>>()?;
@@ -251,29 +374,32 @@ fn bound(
             is_cut |= is_open && length > 0 && section != Section::Head;
         }
     }
-    if is_cut { note_more(transaction, (person, origin), section) } else { Ok(()) }
+    if is_cut {
+        say_more(transaction, (person, origin), section)?;
+    }
+    Ok(())
 }
 
-/// What is said later of a visit holds for all that was told of it.
+/// What is said later of a visit holds for all that was told of it, by whichever feed. `visit`: zeros where it is not told by its feed.
 ///
 /// # Errors
 /// A database that cannot be read or written.
 pub(in crate::coordination) fn mark(
     transaction: &Transaction<'_>,
-    origin: PersonKey,
-    visit: &[u8; 16],
+    person: PersonKey,
+    (visit, stay): (&[u8; 16], &str),
     labels: (&Labels, Set, Set),
 ) -> rusqlite::Result<()> {
     let (names, all, whole) = labels;
-    if all.is_empty() || *visit == [0; 16] {
+    if all.is_empty() || (*visit == NONE && stay.is_empty()) {
         return Ok(());
     }
-    let person = lineage::root(transaction, origin)?;
-    // Whoever it was told of first: a visit is of one patient of one feed.
-    let sql = "SELECT origin, section, key, labels FROM card WHERE person = ?1 AND visit = ?2";
+    // Whoever it was told of first.
+    let sql = "SELECT origin, section, key, labels FROM card WHERE person = ?1 AND section <> 0
+               AND ((visit = ?2 AND ?2 <> ?4) OR (stay = ?3 AND ?3 <> ''))";
     let mut select = transaction.prepare_cached(sql)?;
     let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-    let rows = select.query_map(params![person.0, visit], row)?;
+    let rows = select.query_map(params![person.0, visit, stay, NONE], row)?;
     let rows: Vec<([u8; 16], u8, [u8; 16], String)> = rows.collect::<rusqlite::Result<_>>()?;
     let sql = "UPDATE card SET labels = ?5 WHERE person = ?1 AND origin = ?2 AND section = ?3 AND key = ?4";
     let mut update = transaction.prepare_cached(sql)?;
@@ -285,6 +411,31 @@ pub(in crate::coordination) fn mark(
         }
     }
     Ok(())
+}
+
+/// The labels that entries of a stay carry, all and those of events as a whole: they outlast what is kept of the stay elsewhere.
+///
+/// # Errors
+/// A database that cannot be read.
+pub(in crate::coordination) fn labels_of(
+    transaction: &Transaction<'_>,
+    person: PersonKey,
+    stay: &str,
+) -> rusqlite::Result<(Vec<String>, Vec<String>)> {
+    let (mut all, mut whole) = (Vec::new(), Vec::new());
+    if stay.is_empty() {
+        return Ok((all, whole));
+    }
+    let sql = "SELECT DISTINCT labels FROM card WHERE person = ?1 AND stay = ?2 AND labels <> ''";
+    let mut select = transaction.prepare_cached(sql)?;
+    let mut rows = select.query(params![person.0, stay])?;
+    while let Some(row) = rows.next()? {
+        let text = row.get_ref(0)?.as_str()?;
+        let (of_all, of_whole) = text.split_once('/').unwrap_or((text, text));
+        all.extend(of_all.split_whitespace().map(str::to_owned));
+        whole.extend(of_whole.split_whitespace().map(str::to_owned));
+    }
+    Ok((all, whole))
 }
 
 /// Labels as they are written: those found, and codes that are there.

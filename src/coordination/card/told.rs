@@ -1,4 +1,5 @@
 //! What a message says for the card: the segments of each entry, as they stand.
+use super::body::part;
 use super::{ENTRY_BYTES_MAX, Section};
 use crate::coordination::read::Reading;
 use crate::facets::Facets;
@@ -43,13 +44,31 @@ pub(in crate::coordination) struct Context<'c> {
 pub(in crate::coordination) struct Piece {
     pub section: Section,
     pub key: [u8; 16],
+    /// The key that it has where it is told openly.
+    pub plain: [u8; 16],
     pub at_ms: i64,
     /// Empty: it is not so any more.
     pub body: Vec<u8>,
     /// Of a result: 0 as long as it is preliminary, 1 final, 2 corrected or withdrawn. Else 1.
     pub rank: u8,
-    /// Of a result: the test, hashed.
-    pub test: [u8; 16],
+    /// What it is one of, hashed: of a result the test, of AL1 the list, of a head the number of the patient. Else zeros.
+    pub series: [u8; 16],
+}
+
+/// The list of AL1 that a message has: what the feed told so before and what is not in it is no more (2.10.4.1, snapshot mode, which AL1 is for; IAM says itself what is deleted).
+pub(in crate::coordination) struct List {
+    pub series: [u8; 16],
+    /// Plain keys of what is in it.
+    pub keys: Vec<[u8; 16]>,
+}
+
+/// What becomes of what was told of a visit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::coordination) enum Over {
+    /// It did not happen (A11, A38): nothing was diagnosed in it.
+    Cancelled,
+    /// It is deleted (A23), with all that its feed told of it.
+    Deleted,
 }
 
 /// All that a message says for the card.
@@ -58,6 +77,8 @@ pub(in crate::coordination) struct Told {
     /// The visit; zeros where there is none.
     pub visit: [u8; 16],
     pub pieces: Vec<Piece>,
+    pub list: Option<List>,
+    pub over: Option<Over>,
     /// Entries that are too long.
     pub oversized: u64,
     /// Bit n: an entry of the section of number n is too long, which may be told.
@@ -82,8 +103,8 @@ pub(in crate::coordination) fn told(reading: Reading<'_>, context: &Context<'_>)
         b"SIU" => found.appointment(),
         _ => {}
     }
-    let Finder { head, visit, pieces, oversized, cut, .. } = found;
-    Some(Told { head, visit, pieces, oversized, cut, sent_ms: context.sent_ms })
+    let Finder { head, visit, pieces, oversized, list, over, cut, .. } = found;
+    Some(Told { head, visit, pieces, list, over, oversized, cut, sent_ms: context.sent_ms })
 }
 
 struct Finder<'m, 'c> {
@@ -99,6 +120,8 @@ struct Finder<'m, 'c> {
     /// The visit, by no more than its numbers.
     reduced: Vec<u8>,
     pieces: Vec<Piece>,
+    list: Option<List>,
+    over: Option<Over>,
     oversized: u64,
     cut: u32,
 }
@@ -127,7 +150,9 @@ impl<'m, 'c> Finder<'m, 'c> {
         }
         part(&mut prefix, field(pid, 18));
         let (pieces, oversized, cut) = (Vec::with_capacity(4), 0, 0);
-        let mut found = Finder { reading, context, who, head, visit, pv1, prefix, reduced, pieces, oversized, cut };
+        let (list, over) = (None, None);
+        let mut found =
+            Finder { reading, context, who, head, visit, pv1, prefix, reduced, pieces, list, over, oversized, cut };
         found.patient(pid);
         // Without its head nothing of it can be read.
         (!found.pieces.is_empty()).then_some(found)
@@ -159,6 +184,8 @@ impl<'m, 'c> Finder<'m, 'c> {
             }
         }
         self.push(Section::Head, self.head, self.context.at_ms, body);
+        let number = self.context.facets.patient.map(number_key).unwrap_or_default();
+        self.pieces.iter_mut().for_each(|head| head.series = number);
     }
 
     fn visit_and_codes(&mut self) {
@@ -173,17 +200,22 @@ impl<'m, 'c> Finder<'m, 'c> {
             let at_ms = self.context.at_ms;
             self.entry((Section::Encounter, key), at_ms, evn, false, &segments, trigger == b"A23");
         }
-        // Whose they are is another matter in a merge.
-        if matches!(trigger, b"A18" | b"A30" | b"A34" | b"A40" | b"A43" | b"A45" | b"A50") {
+        // Whose they are is another matter in a merge or move.
+        if matches!(trigger, b"A18" | b"A30" | b"A34" | b"A40" | b"A43" | b"A44" | b"A45" | b"A47" | b"A50") {
             return;
         }
+        self.over = match trigger {
+            b"A11" | b"A38" => Some(Over::Cancelled),
+            b"A23" => Some(Over::Deleted),
+            _ => None,
+        };
         let mut at = 0;
         while at < reading.all().end {
             let id = reading.id(at);
             let mut next = at + 1;
             match &id {
-                b"DG1" => self.condition(at),
-                b"AL1" => self.allergy(at, &[at], 3, false),
+                // Of a visit that did not happen none are told.
+                b"DG1" if self.over.is_none() => self.condition(at),
                 b"IAM" => {
                     while next < reading.all().end && matches!(&reading.id(next), b"NTE" | b"IAR") {
                         next += 1;
@@ -196,6 +228,37 @@ impl<'m, 'c> Finder<'m, 'c> {
             }
             at = next;
         }
+        self.allergies();
+    }
+
+    /// AL1 tells all that the feed knows (snapshot mode).
+    fn allergies(&mut self) {
+        let reading = self.reading;
+        let series = key(&self.who, &[b"AL1 list"]);
+        let (mut keys, mut is_whole, mut is_any) = (Vec::new(), true, false);
+        for al1 in reading.segments(reading.all(), b"AL1") {
+            is_any = true;
+            let named = [1, 2].iter().any(|component| !reading.bytes(Some(al1), 3, *component).is_empty());
+            if named {
+                keys.push(self.allergen(al1, 3));
+                let from = self.pieces.len();
+                self.allergy(al1, &[al1], 3, false);
+                self.pieces.iter_mut().skip(from).for_each(|piece| piece.series = series);
+            } else {
+                // `AL1|1||""` alone: none any more. What is not understood takes nothing away.
+                is_whole &= reading.field(al1, 3).starts_with(b"\"\"");
+            }
+        }
+        if is_any && is_whole && self.pieces.len() < ENTRIES_MAX {
+            self.list = Some(List { series, keys });
+        }
+    }
+
+    /// The plain key of an allergy, by its code or its number.
+    fn allergen(&self, segment: usize, by: usize) -> [u8; 16] {
+        let part = |component| self.reading.bytes(Some(segment), by, component);
+        let value = [part(1), part(2)].into_iter().find(|value| !value.is_empty()).unwrap_or_default();
+        key(&self.who, &[b"AL1", value, part(3)])
     }
 
     fn condition(&mut self, dg1: usize) {
@@ -210,17 +273,15 @@ impl<'m, 'c> Finder<'m, 'c> {
 
     fn allergy(&mut self, segment: usize, segments: &[usize], by: usize, gone: bool) {
         let reading = self.reading;
-        let part = |component| reading.bytes(Some(segment), by, component);
-        let value = [part(1), part(2)].into_iter().find(|value| !value.is_empty());
-        let Some(value) = value else { return };
-        let known_by = key(&self.who, &[b"AL1", value, part(3)]);
-        self.entry((Section::Allergy, known_by), self.context.at_ms, None, true, segments, gone);
+        let is_known = |by| [1, 2].iter().any(|component| !reading.bytes(Some(segment), by, *component).is_empty());
+        if !is_known(by) {
+            return;
+        }
+        let at_ms = self.context.at_ms;
+        self.entry((Section::Allergy, self.allergen(segment, by)), at_ms, None, true, segments, gone);
         // What is deleted by its number was told by its code, where AL1 told it.
-        let code = |component| reading.bytes(Some(segment), 3, component);
-        let value = [code(1), code(2)].into_iter().find(|value| !value.is_empty());
-        if let Some(value) = value.filter(|_| gone && by != 3) {
-            let known_by = key(&self.who, &[b"AL1", value, code(3)]);
-            self.entry((Section::Allergy, known_by), self.context.at_ms, None, true, segments, true);
+        if gone && by != 3 && is_known(3) {
+            self.entry((Section::Allergy, self.allergen(segment, 3)), at_ms, None, true, segments, true);
         }
     }
 
@@ -281,7 +342,7 @@ impl<'m, 'c> Finder<'m, 'c> {
         };
         let from = self.pieces.len();
         self.entry((Section::Result, key), at_ms, None, true, &segments, false);
-        self.pieces.iter_mut().skip(from).for_each(|piece| (piece.rank, piece.test) = (rank, test));
+        self.pieces.iter_mut().skip(from).for_each(|piece| (piece.rank, piece.series) = (rank, test));
     }
 
     fn order(&mut self, group: &[usize]) {
@@ -308,8 +369,17 @@ impl<'m, 'c> Finder<'m, 'c> {
         let field = |number, component| reading.bytes(Some(txa), number, component);
         let number = [field(12, 1), field(12, 3), field(16, 1)].into_iter().find(|number| !number.is_empty());
         let number = number.unwrap_or_else(|| reading.field(reading.header(), 10));
-        let key = key(&self.who, &[b"TXA", number, field(12, 2)]);
-        self.entry((Section::Document, key), self.context.at_ms, None, true, &[txa], false);
+        let known_by = key(&self.who, &[b"TXA", number, field(12, 2)]);
+        let at_ms = self.context.at_ms;
+        self.entry((Section::Document, known_by), at_ms, None, true, &[txa], false);
+        // What is replaced is current no more.
+        let parent = [field(13, 1), field(13, 3)].into_iter().find(|number| !number.is_empty());
+        let Some(parent) = parent.filter(|_| matches!(self.context.trigger, b"T09" | b"T10")) else { return };
+        let by = [field(13, 2), field(12, 2)].into_iter().find(|by| !by.is_empty()).unwrap_or_default();
+        let replaced = key(&self.who, &[b"TXA", parent, by]);
+        if replaced != known_by {
+            self.entry((Section::Document, replaced), at_ms, None, true, &[txa], true);
+        }
     }
 
     fn appointment(&mut self) {
@@ -362,16 +432,24 @@ impl<'m, 'c> Finder<'m, 'c> {
             }
             return;
         }
+        let piece = |key, body| Piece { section, key, plain, at_ms, body, rank: 1, series: [0; 16] };
         let mut key = plain;
         if section != Section::Head && !self.context.labels.is_empty() {
             // Beside what was told openly, and never in its place: an allergy does not go from the card of those who may not know where it was told again.
             key = self::key(&plain, &[b"labels", self.context.labels.as_bytes()]);
             if body.is_empty() {
-                self.pieces.push(Piece { section, key: plain, at_ms, body: Vec::new(), rank: 1, test: [0; 16] });
+                self.pieces.push(piece(plain, Vec::new()));
             }
         }
-        self.pieces.push(Piece { section, key, at_ms, body, rank: 1, test: [0; 16] });
+        self.pieces.push(piece(key, body));
     }
+}
+
+/// What heads of one number of a patient have in common, whichever feed told them: `patient` is that of the facets.
+pub(in crate::coordination) fn number_key(patient: u64) -> [u8; 16] {
+    let mut key = *b"________number__";
+    key[..8].copy_from_slice(&patient.to_le_bytes());
+    key
 }
 
 /// The key of a visit, and a PV1 that holds nothing but its numbers: class, visit, begin where there is no number, alternate.
@@ -401,13 +479,6 @@ fn in_utf8(header: &[u8], separator: u8) -> Vec<u8> {
         *field = b"UNICODE UTF-8";
     }
     fields.join(&separator)
-}
-
-/// A part of a body. Longer ones than can be told make the body too long anyway.
-fn part(out: &mut Vec<u8>, bytes: &[u8]) {
-    let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
-    out.extend_from_slice(&length.to_be_bytes());
-    out.extend_from_slice(bytes);
 }
 
 /// A hash of some parts, told apart by their lengths.

@@ -10,6 +10,7 @@ mod store;
 pub use put::{PutError, check, put};
 pub use render::{NPI, care_team, reference};
 pub use route::{Route, Routing, addressed, route};
+pub(super) use store::forget_visit;
 pub use store::{Lasting, MEMBERS_MAX, TABLES, prune, take, take_lasting, visits_of};
 
 use crate::coordination::PersonKey;

@@ -244,6 +244,17 @@ pub fn prune(transaction: &Transaction<'_>, before_ms: i64, most: usize) -> rusq
     Ok(())
 }
 
+/// A visit was somebody else's: who took part in it does not look after the person.
+pub(in crate::coordination) fn forget_visit(
+    transaction: &Transaction<'_>,
+    person: PersonKey,
+    visit: &str,
+) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM care_member WHERE person = ?1 AND source = 'visit' AND visit = ?2";
+    transaction.prepare_cached(sql)?.execute(params![person.0, visit])?;
+    Ok(())
+}
+
 /// Replaces what people said through the API.
 pub(super) fn replace(
     transaction: &Transaction<'_>,

@@ -283,14 +283,9 @@ impl Course {
     }
 }
 
-/// The visit by PV1-19. Where nobody is said to have assigned the number, the sender has: locations change within a visit.
+/// The visit by PV1-19.
 fn numbered(reading: Reading<'_>, within: Range<usize>) -> Option<VisitKey> {
-    let pv1 = reading.find(within, b"PV1")?;
-    let number = reading.repetitions(pv1, 19).next()?;
-    let value = reading.component(number, 1);
-    let authority = [1, 2].map(|part| reading.part(number, 4, part)).into_iter().find(|part| !part.is_empty());
-    let authority = authority.unwrap_or_else(|| reading.bytes(Some(reading.header()), 4, 1));
-    (!value.is_empty()).then(|| VisitKey { authority: reading.decode(authority), number: value, weak: false })
+    reading.visit(reading.find(within, b"PV1")?, 19)
 }
 
 /// What stands for the number of a visit that has none: a hash, as the person is part of it.

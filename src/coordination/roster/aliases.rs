@@ -104,7 +104,7 @@ impl Aliases {
     }
 
     /// Whose a number is.
-    pub(super) fn find(&self, system: &str, value: &str) -> Option<Alias> {
+    pub(in crate::coordination) fn find(&self, system: &str, value: &str) -> Option<Alias> {
         self.known.get(&Number(system, value)).copied()
     }
 

@@ -205,7 +205,7 @@ impl Snapshot {
     }
 
     /// Who of the rosters has an identifier, sorted.
-    pub(super) fn owners(&self, system: &str, value: &str) -> Vec<PersonKey> {
+    pub(in crate::coordination) fn owners(&self, system: &str, value: &str) -> Vec<PersonKey> {
         having(self, system, value).into_iter().map(|person| self.key(person)).collect()
     }
 

@@ -50,6 +50,7 @@ pub use rows::{RosterError, Rows};
 pub use score::Part;
 pub use snapshot::{Membership, Snapshot};
 pub use strangers::Strangers;
+pub(super) use systems::{Keyed, of_message as keyed};
 pub use systems::{MBI, of_uri as system_of_uri, to_message as identifier_of};
 
 #[cfg(test)]

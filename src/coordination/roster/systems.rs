@@ -56,10 +56,10 @@ pub(super) fn has_dashes(system: &str) -> bool {
 }
 
 /// An identifier as it is looked up: its system, and its value as it is compared.
-pub(super) type Keyed = (String, String);
+pub(in crate::coordination) type Keyed = (String, String);
 
 /// Each way to look up the identifiers of a message, without placeholders.
-pub(super) fn of_message(identifiers: &[Identifier]) -> Vec<Keyed> {
+pub(in crate::coordination) fn of_message(identifiers: &[Identifier]) -> Vec<Keyed> {
     let mut found: Vec<Keyed> = Vec::new();
     for identifier in identifiers.iter().take(IDENTIFIERS_MAX) {
         let universal = identifier.universal.trim();

@@ -86,6 +86,7 @@ impl Batch<'_> {
                         self.parts.measures.prune(transaction, facets.received_ms)?;
                     }
                     let events = self.parts.fold.message(transaction, *seq, &facets, &record.raw)?;
+                    self.leaves(transaction, (&facets, &record.raw))?;
                     events.iter().try_for_each(|event| self.happened(transaction, event))?;
                     let silent = self.parts.fold.silent();
                     if let Some(silent) = &silent {
@@ -108,8 +109,10 @@ impl Batch<'_> {
         if entry.what.kind() == registry::Kind::Roster {
             self.listed(transaction, entry)?;
         }
+        let people = self.decided_before(entry);
         let Parts { registered, aliases, .. } = &mut *self.parts;
-        registered.take(transaction, entry, &self.options.subscriptions, (aliases, &self.snapshot))
+        registered.take(transaction, entry, &self.options.subscriptions, (aliases, &self.snapshot))?;
+        self.decided(transaction, entry, people)
     }
 
     fn happened(&mut self, transaction: &Transaction<'_>, event: &Event) -> Result<(), Error> {

@@ -6,7 +6,7 @@ use crate::coordination::fold::Silent;
 use crate::coordination::loops::{self, Definition, Loop};
 use crate::coordination::read::Reading;
 use crate::coordination::sensitivity::{self, Said, visit_text};
-use crate::coordination::{Event, PersonKey};
+use crate::coordination::{Event, PersonKey, lineage};
 use crate::facets::{Facets, Outcome};
 use crate::hl7::{Index, transcode};
 use crate::privacy::{Found, Labels, visits};
@@ -21,13 +21,8 @@ impl Batch<'_> {
         (seq, facets, raw): (u64, &Facets<'_>, &[u8]),
         (events, silent): (&[Event], Option<&Silent>),
     ) -> Result<(), Error> {
-        // What could not be translated when it came is told to nobody.
         let Some(index) = self.parts.fold.parsed() else { return Ok(()) };
-        let done = if matches!(facets.outcome, Outcome::Received | Outcome::Translated) {
-            self.carded(transaction, (seq, facets, raw), (events, silent), &index)
-        } else {
-            Ok(())
-        };
+        let done = self.carded(transaction, (seq, facets, raw), (events, silent), &index);
         self.parts.fold.give_back(index);
         done
     }
@@ -42,19 +37,26 @@ impl Batch<'_> {
         let text = transcode(raw);
         let is_transcoded = matches!(text, Cow::Owned(_));
         let Some(reading) = Reading::new(index.message(&text)) else { return Ok(()) };
+        let Some(pid) = reading.find(reading.all(), b"PID") else { return Ok(()) };
+        self.mark_others(transaction, reading)?;
         let matched = match events.first() {
             Some(event) => self.find(&event.patient),
-            None => match reading.find(reading.all(), b"PID") {
-                Some(pid) => self.find(&reading.patient(pid)),
-                None => return Ok(()),
-            },
+            None => self.find(&reading.patient(pid)),
         };
         let Some(origin) = matched.person() else { return Ok(()) };
+        let person = lineage::root(transaction, origin).map_err(Error::database)?;
         let visit = events.iter().find_map(|event| event.visit.as_ref());
         let visit = visit.or(silent.and_then(|silent| silent.visit.as_ref())).map(visit_text).unwrap_or_default();
         let sender = || reading.text(Some(reading.header()), 4, 1);
         let facility = events.first().map(|event| event.facility.clone());
         let facility = facility.or(silent.map(|silent| silent.facility.clone())).unwrap_or_else(sender);
+        let found = self.found(transaction, reading, (person, &facility, &visit))?;
+        // Whatever else becomes of the message.
+        self.mark(transaction, person, ([0; 16], &visit), found)?;
+        // What could not be translated when it came is told to nobody.
+        if !matches!(facets.outcome, Outcome::Received | Outcome::Translated) {
+            return Ok(());
+        }
         let zone = self.options.facilities.zone(&facility);
         let received_ms = facets.received_ms;
         let sent = reading.time(Some(reading.header()), 7, 1, zone);
@@ -64,7 +66,6 @@ impl Batch<'_> {
         let at_ms = events.first().map_or(sent_ms.0, |event| event.at_ms);
         let evn = reading.find(reading.all(), b"EVN");
         let trigger = if facets.event.is_empty() { reading.bytes(evn, 1, 1) } else { facets.event };
-        let found = self.found(transaction, reading, (&facility, &visit))?;
         let text = card::settle(self.gate.labels(), found.all, found.whole);
         let context = Context {
             facets,
@@ -78,8 +79,11 @@ impl Batch<'_> {
             labels: &text,
         };
         let Some(told) = told(reading, &context) else { return Ok(()) };
-        card::take(transaction, origin, (seq, &text), &told).map_err(Error::database)?;
-        self.mark(transaction, origin, &told.visit, found)?;
+        let of = card::Of { person, origin, seq, labels: &text, stay: &visit };
+        card::take(transaction, of, &told).map_err(Error::database)?;
+        if visit.is_empty() {
+            self.mark(transaction, person, (told.visit, ""), found)?;
+        }
         let Parts { oversized, .. } = &mut *self.parts;
         *oversized += told.oversized;
         Ok(())
@@ -90,7 +94,7 @@ impl Batch<'_> {
         &self,
         transaction: &Transaction<'_>,
         reading: Reading<'_>,
-        (facility, visit): (&str, &str),
+        (person, facility, visit): (PersonKey, &str, &str),
     ) -> Result<Found, Error> {
         let all = reading.all();
         let feed = [3, 4].map(|field| reading.text(Some(reading.header()), field, 1)).join("|");
@@ -100,6 +104,10 @@ impl Batch<'_> {
         if !visit.is_empty() {
             earlier = visits::labels_of(transaction, visit).map_err(Error::database)?;
             of_whole = visits::labels_of(transaction, &whole(visit)).map_err(Error::database)?;
+            // What is kept of the stay is let go of one day; what the card has of it is not.
+            let (on_card, on_card_whole) = card::labels_of(transaction, person, visit).map_err(Error::database)?;
+            earlier.extend(on_card);
+            of_whole.extend(on_card_whole);
         }
         let labels = self.gate.labels();
         let mut found = sensitivity::found(labels, &self.options.facilities, said, &earlier);
@@ -108,14 +116,34 @@ impl Batch<'_> {
         Ok(found)
     }
 
+    /// Of a message about several patients each visit is as secret as the message.
+    fn mark_others(&mut self, transaction: &Transaction<'_>, reading: Reading<'_>) -> Result<(), Error> {
+        let all = reading.all();
+        if reading.segments(all.clone(), b"PID").nth(1).is_none() {
+            return Ok(());
+        }
+        let facility = reading.text(Some(reading.header()), 4, 1);
+        let found = self.found(transaction, reading, (PersonKey([0; 16]), &facility, ""))?;
+        for pid in reading.segments(all.clone(), b"PID") {
+            let end = reading.segments(pid + 1..all.end, b"PID").next().unwrap_or(all.end);
+            let visit = reading.find(pid..end, b"PV1").and_then(|pv1| reading.visit(pv1, 19));
+            if let (Some(visit), Some(key)) = (visit, self.find(&reading.patient(pid)).person()) {
+                let person = lineage::root(transaction, key).map_err(Error::database)?;
+                self.mark(transaction, person, ([0; 16], &visit_text(&visit)), found)?;
+            }
+        }
+        Ok(())
+    }
+
     fn mark(
         &self,
         transaction: &Transaction<'_>,
-        origin: PersonKey,
-        visit: &[u8; 16],
+        person: PersonKey,
+        (visit, stay): ([u8; 16], &str),
         found: Found,
     ) -> Result<(), Error> {
-        card::mark(transaction, origin, visit, (self.gate.labels(), found.all, found.whole)).map_err(Error::database)
+        let labels = (self.gate.labels(), found.all, found.whole);
+        card::mark(transaction, person, (&visit, stay), labels).map_err(Error::database)
     }
 }
 

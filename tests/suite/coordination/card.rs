@@ -173,12 +173,13 @@ fn a_flood_stays_within_bounds_and_the_newest_stay() {
     let mut world = World::new();
     for at in 0..200 {
         let visit = format!("PV1|1|I|4W^{}||||9990002021^HALVERSEN^INGRID||||||||||||V{at}^^^SBMC\r", "x".repeat(80));
-        let mut codes = String::new();
+        let (mut codes, mut allergies) = (String::new(), String::new());
         for code in 0..4 {
             codes += &format!("DG1|{code}||I{at}.{code}^{}^I10C|||F\r", "y".repeat(60));
-            codes += &format!("AL1|{code}|DA|{at}{code}^{}^L|SV\r", "z".repeat(60));
+            allergies += &format!("IAM|{code}|DA|{at}{code}^{}^L|SV||A|A{at}{code}^SBMC\r", "z".repeat(60));
         }
         world.receive(&message("ADT^A08^ADT_A01", at, &format!("EVN|A08|20260310\r{PID}{visit}{codes}")), AT);
+        world.receive(&message("ADT^A60^ADT_A60", 4_000 + at, &format!("EVN|A60|20260310\r{PID}{allergies}")), AT);
         let lab = format!("{PID}OBR|1|||{at}-0^Test^LN|||20260310{:02}00\rOBX|1|NM|{at}-0^Test^LN||{at}|mg\r", at % 24);
         world.receive(&message("ORU^R01^ORU_R01", 1_000 + at, &lab), AT);
         let order = format!("{PID}ORC|NW|RX{at}^SBMC\rRXE|^^^20260310||{at}^Drug^L|10||mg\r");

@@ -9,7 +9,7 @@ use handoff::coordination::roster::kept::KeepError;
 use handoff::coordination::subscription::resource::Subscription;
 use handoff::coordination::subscription::topic::Topics;
 use handoff::coordination::work::{PRUNE_EVERY, Work};
-use handoff::facets::Facets;
+use handoff::facets::{Facets, Outcome};
 use handoff::hl7::Index;
 use handoff::journal::{Directory, Durability, Journal, Options as JournalOptions, Reader, Record};
 use jiff::{Timestamp, ToSpan};
@@ -79,19 +79,24 @@ impl World {
     }
 
     fn receive_at(&mut self, raw: &str, received_ms: i64) {
-        self.take(raw.replace('\n', "\r").into_bytes(), received_ms);
+        self.take(raw.replace('\n', "\r").into_bytes(), received_ms, Outcome::Received);
+    }
+
+    /// One that could not be translated when it came.
+    pub fn receive_untranslated(&mut self, raw: &str, at: &str) {
+        self.take(raw.as_bytes().to_vec(), ms(at), Outcome::Untranslated);
     }
 
     /// One that is no UTF-8.
     pub fn receive_bytes(&mut self, raw: Vec<u8>, at: &str) {
-        self.take(raw, ms(at));
+        self.take(raw, ms(at), Outcome::Received);
     }
 
-    fn take(&mut self, raw: Vec<u8>, received_ms: i64) {
+    fn take(&mut self, raw: Vec<u8>, received_ms: i64, outcome: Outcome) {
         let mut index = Index::new();
         let message = index.parse(&raw).ok().map(|()| index.message(&raw));
         let mut facets = Vec::new();
-        Facets::of(&raw, message, b"adt", received_ms).encode(&mut facets);
+        Facets { outcome, ..Facets::of(&raw, message, b"adt", received_ms) }.encode(&mut facets);
         let record = Arc::new(Record { received_ms, facets, raw, ack: Vec::new() });
         let journal = &self.journal;
         self.runtime.block_on(async { journal.append(record, |_| {}).await.await }).unwrap();
@@ -107,6 +112,13 @@ impl World {
         let what = What::Put { kind: Kind::Subscription, id: id.into(), body };
         let head = self.reader.head();
         self.registry.say(|| head, ms(at), "aco-cm", what).unwrap();
+        self.read();
+    }
+
+    /// Somebody says something.
+    pub fn say(&mut self, what: What, at: &str) {
+        let head = self.reader.head();
+        self.registry.say(|| head, ms(at), "ops", what).unwrap();
         self.read();
     }
 

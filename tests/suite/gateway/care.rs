@@ -7,6 +7,7 @@ mod interface;
 mod judged;
 mod listed;
 mod measured;
+mod mended;
 mod merged;
 mod pictured;
 mod posted;

@@ -1,0 +1,304 @@
+//! What leaves cards as it turns out to be another patient's: what was told under a number that is told apart again (A37) or moved (A43), or that somebody said is not theirs, of an account
+//! (A44) or a visit (A45) that is moved, and under a number that was another one's by mistake (A47).
+//!
+//! Whose a number is say the rosters of that place of the journal, and messages; so the same leaves when the journal is read again. Where nobody can tell whom something is moved to, it is on
+//! no card. It does not go over to the card of whom it is moved to: their messages tell of them.
+use super::Error;
+use super::batch::Batch;
+use crate::coordination::card::{self, Account, Head};
+use crate::coordination::event::{Identifier, Patient};
+use crate::coordination::read::Reading;
+use crate::coordination::registry::{self, Entry};
+use crate::coordination::roster::reviews::Verdict;
+use crate::coordination::roster::{Aliases, Keyed, keyed};
+use crate::coordination::sensitivity::visit_text;
+use crate::coordination::{PersonKey, care_team, lineage};
+use crate::facets::{Facets, patient_key_of};
+use crate::hl7::transcode;
+use rusqlite::Transaction;
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+/// Types of numbers of patients (CX-5), the one that they are known by first.
+const PREFERRED: [&str; 3] = ["MR", "PI", "PT"];
+
+impl Batch<'_> {
+    /// Takes off cards what the message says is another's; before it is learned from.
+    pub(super) fn leaves(
+        &mut self,
+        transaction: &Transaction<'_>,
+        (facets, raw): (&Facets<'_>, &[u8]),
+    ) -> Result<(), Error> {
+        if facets.code != b"ADT" || !matches!(facets.event, b"" | b"A37" | b"A43" | b"A44" | b"A45" | b"A47") {
+            return Ok(());
+        }
+        let Some(index) = self.parts.fold.parsed() else { return Ok(()) };
+        let text = transcode(raw);
+        let done = match Reading::new(index.message(&text)) {
+            Some(reading) => self.left(transaction, facets, reading),
+            None => Ok(()),
+        };
+        self.parts.fold.give_back(index);
+        done
+    }
+
+    fn left(&mut self, transaction: &Transaction<'_>, facets: &Facets<'_>, reading: Reading<'_>) -> Result<(), Error> {
+        let evn = reading.find(reading.all(), b"EVN");
+        let trigger = if facets.event.is_empty() { reading.bytes(evn, 1, 1) } else { facets.event };
+        if trigger == b"A37" {
+            return self.parted(transaction, reading);
+        }
+        if !matches!(trigger, b"A43" | b"A44" | b"A45" | b"A47") {
+            return Ok(());
+        }
+        let all = reading.all();
+        for mrg in reading.segments(all.clone(), b"MRG") {
+            let Some(pid) = reading.segments(0..mrg, b"PID").last() else { continue };
+            let end = reading.segments(mrg + 1..all.end, b"MRG").next().unwrap_or(all.end);
+            self.moved_on(transaction, reading, trigger, (pid, mrg, end))?;
+        }
+        Ok(())
+    }
+
+    /// Two patients are told apart: what came under the number of one of them leaves the card of the other.
+    fn parted(&mut self, transaction: &Transaction<'_>, reading: Reading<'_>) -> Result<(), Error> {
+        let mut pids = reading.segments(reading.all(), b"PID");
+        let (Some(first), Some(second)) = (pids.next(), pids.next()) else { return Ok(()) };
+        let sides = [first, second].map(|pid| keyed(&reading.identifiers(pid, 3)));
+        // By what the rosters alone say of them.
+        let nothing = Aliases::default();
+        let alike = [first, second].map(|pid| self.snapshot.find(&reading.patient(pid), &nothing).person());
+        let mut people = BTreeSet::new();
+        for (pid, side) in [first, second].into_iter().zip(&sides) {
+            people.extend(self.find(&reading.patient(pid)).person().map(|key| key.0));
+            people.extend(self.named(side));
+            people.extend(self.told_by(transaction, reading, (pid, 3))?);
+        }
+        for head in self.heads(transaction, people)? {
+            let owner = lineage::known_as(transaction, head.head.origin).map_err(Error::database)?;
+            let Some(other) = self.other_side(transaction, owner, (&sides, alike))? else { continue };
+            let own = &sides[1 - other];
+            // What names the person, too, was told of the person.
+            if meet(&head.names, &sides[other]) && !meet(&head.names, own) && !self.is_theirs(owner, &head.names) {
+                self.drop_head(transaction, &head.head)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Which side of an unlink somebody is not: the other one has a number that the rosters know as theirs, or that is told with such a one, or else their name and birth.
+    fn other_side(
+        &self,
+        transaction: &Transaction<'_>,
+        owner: PersonKey,
+        (sides, alike): (&[Vec<Keyed>; 2], [Option<PersonKey>; 2]),
+    ) -> Result<Option<usize>, Error> {
+        let mut is_own = [0, 1].map(|side| self.is_theirs(owner, &sides[side]));
+        if is_own == [false, false] {
+            for head in self.heads(transaction, BTreeSet::from([owner.0]))? {
+                let of_owner = lineage::known_as(transaction, head.head.origin).map_err(Error::database)? == owner;
+                for side in [0, 1].into_iter().filter(|_| of_owner && self.is_theirs(owner, &head.names)) {
+                    is_own[side] |= meet(&head.names, &sides[side]) && !meet(&head.names, &sides[1 - side]);
+                }
+            }
+        }
+        if is_own == [false, false] {
+            is_own = alike.map(|one| one == Some(owner));
+        }
+        Ok(match is_own {
+            [true, false] => Some(1),
+            [false, true] => Some(0),
+            _ => None,
+        })
+    }
+
+    /// What was told under a number, of an account or of a visit is of another patient, or of one who is known by another number.
+    fn moved_on(
+        &mut self,
+        transaction: &Transaction<'_>,
+        reading: Reading<'_>,
+        trigger: &[u8],
+        (pid, mrg, end): (usize, usize, usize),
+    ) -> Result<(), Error> {
+        let from_field = if reading.identifiers(mrg, 1).is_empty() { 4 } else { 1 };
+        let (from, to) = (keyed(&reading.identifiers(mrg, from_field)), keyed(&reading.identifiers(pid, 3)));
+        let is_number = matches!(trigger, b"A43" | b"A47");
+        // From one account to another of the same patient.
+        if !is_number && meet(&from, &to) {
+            return Ok(());
+        }
+        // The number that is moved says nothing of whom it is moved to.
+        let mut patient = reading.patient(pid);
+        let others = |one: &Identifier| !meet(&keyed(std::slice::from_ref(one)), &from);
+        if patient.identifiers.iter().any(others) {
+            patient.identifiers.retain(others);
+        }
+        let target = self.find(&patient).person();
+        let target = target.map(|target| lineage::root(transaction, target)).transpose().map_err(Error::database)?;
+        let mut people = self.named(&from);
+        people.extend(self.told_by(transaction, reading, (mrg, from_field))?);
+        if is_number {
+            // A43 names the number on both sides beside those of whom it was and is; A47 the one before and the one after.
+            let is_both = |one: &Keyed| to.contains(one) == (trigger == b"A43");
+            let some: Vec<Keyed> = from.iter().filter(|one| is_both(one)).cloned().collect();
+            let moved = if some.is_empty() && trigger == b"A43" { from } else { some };
+            return self.renumbered(transaction, (people, target), &moved);
+        }
+        let mut owners = BTreeSet::new();
+        for key in people {
+            owners.insert(lineage::root(transaction, PersonKey(key)).map_err(Error::database)?.0);
+        }
+        for owner in owners.into_iter().map(PersonKey).filter(|owner| Some(*owner) != target) {
+            let stays = if trigger == b"A44" {
+                let field =
+                    |segment, field| Account::of(reading.field(segment, field), reading.segment(reading.header()));
+                let Some(account) = field(mrg, 3).or_else(|| field(pid, 18)) else { continue };
+                card::drop_of_account(transaction, owner, &account).map_err(Error::database)?
+            } else {
+                let stays = visits(reading, mrg..end);
+                let dropped = stays.iter().try_for_each(|stay| card::drop_of_stay(transaction, owner, stay));
+                dropped.map_err(Error::database)?;
+                stays
+            };
+            let forgotten = stays.iter().try_for_each(|stay| care_team::forget_visit(transaction, owner, stay));
+            forgotten.map_err(Error::database)?;
+        }
+        Ok(())
+    }
+
+    /// Numbers are of another patient: what was told under them leaves every card but theirs, and nothing is learned from messages of before.
+    fn renumbered(
+        &mut self,
+        transaction: &Transaction<'_>,
+        (people, target): (BTreeSet<[u8; 16]>, Option<PersonKey>),
+        numbers: &[Keyed],
+    ) -> Result<(), Error> {
+        for head in self.heads(transaction, people)? {
+            if meet(&head.known_by, numbers) && Some(head.head.person) != target {
+                self.drop_head(transaction, &head.head)?;
+            }
+        }
+        for (system, value) in numbers {
+            let learned = self.parts.aliases.find(system, value).and_then(|alias| alias.person);
+            let Some(learned) = learned else { continue };
+            if Some(lineage::root(transaction, learned).map_err(Error::database)?) != target {
+                self.parts.aliases.forget(transaction, system, value).map_err(Error::database)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whom a decision that takes effect may be about: those whose its numbers have been.
+    pub(super) fn decided_before(&self, entry: &Entry) -> BTreeSet<[u8; 16]> {
+        let verdict = verdict(entry);
+        verdict.map(|verdict| self.named(&verdict.identifiers)).unwrap_or_default()
+    }
+
+    /// Takes off cards what was told under the numbers of a decision and is somebody else's by it.
+    pub(super) fn decided(
+        &mut self,
+        transaction: &Transaction<'_>,
+        entry: &Entry,
+        people: BTreeSet<[u8; 16]>,
+    ) -> Result<(), Error> {
+        let Some(verdict) = verdict(entry) else { return Ok(()) };
+        for head in self.heads(transaction, people)? {
+            let owner = lineage::known_as(transaction, head.head.origin).map_err(Error::database)?;
+            if meet(&head.names, &verdict.identifiers) && self.find(&head.patient).person() != Some(owner) {
+                self.drop_head(transaction, &head.head)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Everybody whose one of these numbers is, by the rosters or as was learned.
+    fn named(&self, numbers: &[Keyed]) -> BTreeSet<[u8; 16]> {
+        let mut people = BTreeSet::new();
+        for (system, value) in numbers {
+            people.extend(self.snapshot.owners(system, value).iter().map(|key| key.0));
+            people.extend(self.parts.aliases.find(system, value).and_then(|alias| alias.person).map(|key| key.0));
+        }
+        people
+    }
+
+    /// Everybody on whose card something is told under one of the numbers of a field, however they were found.
+    fn told_by(
+        &self,
+        transaction: &Transaction<'_>,
+        reading: Reading<'_>,
+        (segment, field): (usize, usize),
+    ) -> Result<BTreeSet<[u8; 16]>, Error> {
+        let mut people = BTreeSet::new();
+        for number in reading.repetitions(segment, field) {
+            let number = card::number_key(patient_key_of(reading.whole(number, 4), reading.whole(number, 1)));
+            let heads = card::heads_of_number(transaction, &number).map_err(Error::database)?;
+            people.extend(heads.iter().map(|head| head.origin.0));
+        }
+        Ok(people)
+    }
+
+    /// Whether the rosters know one of these numbers as that of somebody.
+    fn is_theirs(&self, person: PersonKey, numbers: &[Keyed]) -> bool {
+        numbers.iter().any(|(system, value)| self.snapshot.owners(system, value).contains(&person))
+    }
+
+    /// The heads of cards, by what they name.
+    fn heads(&self, transaction: &Transaction<'_>, people: BTreeSet<[u8; 16]>) -> Result<Vec<Named>, Error> {
+        let mut roots = BTreeSet::new();
+        for key in people {
+            roots.insert(lineage::root(transaction, PersonKey(key)).map_err(Error::database)?.0);
+        }
+        let mut all = Vec::new();
+        for key in roots {
+            let heads = card::heads_of(transaction, PersonKey(key)).map_err(Error::database)?;
+            all.extend(heads.into_iter().filter_map(Named::of));
+        }
+        Ok(all)
+    }
+
+    fn drop_head(&self, transaction: &Transaction<'_>, head: &Head) -> Result<(), Error> {
+        for stay in card::drop_head(transaction, head).map_err(Error::database)? {
+            care_team::forget_visit(transaction, head.person, &stay).map_err(Error::database)?;
+        }
+        Ok(())
+    }
+}
+
+/// A head, and whom it names.
+struct Named {
+    head: Head,
+    patient: Patient,
+    names: Vec<Keyed>,
+    /// The number by which its sender knows the patient.
+    known_by: Vec<Keyed>,
+}
+
+impl Named {
+    fn of(head: Head) -> Option<Named> {
+        let patient = head.read(|reading, pid| reading.patient(pid))?;
+        let all = &patient.identifiers;
+        let preferred = PREFERRED.iter().find_map(|kind| all.iter().find(|one| one.kind == *kind));
+        let chosen: Option<&Identifier> = preferred.or_else(|| all.iter().find(|one| one.kind != "SS"));
+        let known_by = keyed(chosen.map(std::slice::from_ref).unwrap_or_default());
+        Some(Named { names: keyed(all), known_by, head, patient })
+    }
+}
+
+fn verdict(entry: &Entry) -> Option<Verdict> {
+    if entry.what.kind() != registry::Kind::MatchDecision {
+        return None;
+    }
+    Verdict::parse(entry.what.id(), entry.what.body()?)
+}
+
+fn meet(some: &[Keyed], others: &[Keyed]) -> bool {
+    some.iter().any(|one| others.contains(one))
+}
+
+/// The visits that a move names: MRG-5, PV1-19.
+fn visits(reading: Reading<'_>, within: Range<usize>) -> BTreeSet<String> {
+    let pv1 = reading.find(within.clone(), b"PV1");
+    let fields = [Some((within.start, 5)), pv1.map(|pv1| (pv1, 19))];
+    let visits = fields.into_iter().flatten().filter_map(|(segment, field)| reading.visit(segment, field));
+    visits.map(|visit| visit_text(&visit)).collect()
+}
