@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Writes the messages of the story into a folder, with times that lead up to now: nobody is told of what is older than max_event_age.
-#   examples/care/messages.sh FOLDER
+# With DAYS, all of it happened so many days before.
+#   examples/care/messages.sh FOLDER [DAYS]
 set -euo pipefail
 
-folder=${1:?usage: messages.sh FOLDER}
+folder=${1:?usage: messages.sh FOLDER [DAYS]}
+days=${2:-0}
 mkdir -p "$folder"
-at() { date -u -d "$1" +%Y%m%d%H%M%S+0000; }
+at() { date -u -d "$1 $days days ago" +%Y%m%d%H%M%S+0000; }
 now=$(at now) admitted=$(at '60 hours ago') discharged=$(at '50 hours ago') visited=$(at '1 hour ago') consult=$(at '8 days')
 
 hospital='00718243^^^SBMC&2.16.840.1.113883.19.5.1&ISO^MR'
