@@ -9,9 +9,10 @@
 //!     → one cell for each panel that the person was in at that event
 //! ```
 use super::cell::{Case, Cell, Outcome, WAYS_MAX, Ways};
-use super::definition::{Clock, Definition};
-use super::fact::{Coded, Damaged, Fact, Facts, WEAK};
+use super::definition::{Clock, Definition, Rate};
+use super::fact::{Coded, Damaged, Fact, Facts, LEFT, WEAK};
 use super::lens::{Compiled, Fit, Lens};
+use super::period::month_of;
 use crate::coordination::Kind;
 use crate::coordination::loops::Span;
 
@@ -20,7 +21,10 @@ use crate::coordination::loops::Span;
 pub struct Scratch {
     facts: Facts,
     gone: Vec<bool>,
+    /// Places of those that were not taken back, by time.
+    order: Vec<usize>,
     kinds: u32,
+    cases: Vec<Case>,
 }
 
 impl Scratch {
@@ -54,7 +58,7 @@ impl Scratch {
 
     /// In the order of the journal, those of one message by their keys as they are read, and without what was taken back.
     fn settle(&mut self) {
-        let Scratch { facts, gone, kinds } = self;
+        let Scratch { facts, gone, order, kinds, .. } = self;
         facts.list.sort_by_key(|fact| fact.seq);
         gone.clear();
         gone.resize(facts.list.len(), false);
@@ -63,6 +67,23 @@ impl Scratch {
             take_back(facts, gone);
         }
         end_as(facts, gone, *kinds);
+        share_labels(facts);
+        order.clear();
+        order.extend((0..facts.list.len()).filter(|at| gone.get(*at) == Some(&false)));
+        order.sort_by_key(|at| facts.list.get(*at).map(|fact| (fact.at_ms, fact.seq)));
+    }
+}
+
+/// What a visit turned out to be it was all along: what is told of it later marks what was told before.
+fn share_labels(facts: &mut Facts) {
+    for at in 0..facts.list.len() {
+        let Some(Fact { visit: visit @ 1.., whole, all: all @ 1.., .. }) = facts.list.get(at).copied() else {
+            continue;
+        };
+        for other in facts.list.iter_mut().filter(|other| other.visit == visit) {
+            other.whole |= whole;
+            other.all |= all;
+        }
     }
 }
 
@@ -188,6 +209,7 @@ struct Came {
     labels: (u64, u64),
     at_ms: i64,
     clock_ms: i64,
+    visit: u64,
 }
 
 impl Came {
@@ -213,52 +235,81 @@ impl Came {
     }
 }
 
-/// What became of it for each who may know more or less, and when what closed it came.
-fn ways(came: &mut [Came]) -> (Ways, [Option<i64>; WAYS_MAX]) {
+/// What became of it for each who may know more or less, and when what closed it came, of which visit.
+fn ways(came: &mut [Came]) -> (Ways, [(Option<i64>, u64); WAYS_MAX]) {
     came.sort_by_key(Came::rank);
-    let (mut ways, mut closed_ms) = (Ways::default(), [None; WAYS_MAX]);
+    let (mut ways, mut closed) = (Ways::default(), [(None, 0); WAYS_MAX]);
     for one in came.iter() {
         let within = |other: &&Came| other.labels.0 & !one.labels.0 == 0 && other.labels.1 & !one.labels.1 == 0;
         // In time by inference: one that says so itself is as good, for whoever may know of it.
         let told = || came.iter().filter(|other| other.what == What::Closed(false, Link::Told)).find(within);
         let best = if one.what == What::Closed(false, Link::Inferred) { told().unwrap_or(one) } else { one };
         if let Some(place) = ways.push(one.labels, best.outcome())
-            && let Some(closed_ms) = closed_ms.get_mut(place)
+            && let Some(closed) = closed.get_mut(place)
         {
-            *closed_ms = matches!(best.what, What::Closed(..)).then_some(best.clock_ms);
+            *closed = (matches!(best.what, What::Closed(..)).then_some(best.clock_ms), best.visit);
         }
         if one.labels == (0, 0) {
             break;
         }
     }
-    (ways, closed_ms)
+    (ways, closed)
 }
 
 impl Lens {
-    /// What the facts of one person, which stand in `scratch`, add: each once for each time that they were counted in.
-    pub fn cases(&self, scratch: &mut Scratch, mut each: impl FnMut(Case)) {
+    /// What the facts of one person, which stand in `scratch`, are of one measure: each once for each time that they were counted in.
+    pub fn cases(&self, scratch: &mut Scratch, measure: usize, each: impl FnMut(Case)) {
         scratch.settle();
-        for (measure, (definition, compiled)) in (0..).zip(self.definitions().iter().zip(&self.compiled)) {
-            if compiled.open.iter().all(|fit| fit.kinds & scratch.kinds == 0) {
-                continue;
-            }
-            let person = Person { lens: self, definition, compiled, facts: &scratch.facts, gone: &scratch.gone };
-            person.cases(measure, &mut each);
+        self.settled(scratch, measure, each);
+    }
+
+    fn settled(&self, scratch: &Scratch, measure: usize, mut each: impl FnMut(Case)) {
+        let (Some(definition), Some(compiled)) = (self.definitions().get(measure), self.compiled.get(measure)) else {
+            return;
+        };
+        if compiled.open.iter().any(|fit| fit.kinds & scratch.kinds != 0) {
+            let Scratch { facts, gone, order, .. } = scratch;
+            let person = Person { lens: self, definition, compiled, facts, gone, order };
+            person.cases(u32::try_from(measure).unwrap_or(u32::MAX), &mut each);
         }
     }
 
-    /// The same as cells, one for each panel.
+    /// What they add to the counters: the cases of all measures, one for each panel.
     pub fn contributions(&self, scratch: &mut Scratch, mut each: impl FnMut(Cell)) {
-        self.cases(scratch, |case| {
-            let definition = self.definitions().get(case.cell.measure as usize);
-            let of = definition.map_or(&[][..], |definition| definition.panels.as_slice());
-            for panel in self.panels(case.panels) {
-                if of.is_empty() || self.is_one_of(*panel, of) {
-                    each(Cell { panel: *panel, ..case.cell });
+        scratch.settle();
+        let (mut cases, mut seen) = (std::mem::take(&mut scratch.cases), Vec::new());
+        for (measure, definition) in self.definitions().iter().enumerate() {
+            cases.clear();
+            self.settled(scratch, measure, |case| cases.push(case));
+            // Whom everybody may know of counts as somebody in the case that everybody may know of, whatever else there is.
+            if cases.len() > 1 {
+                cases.sort_by_key(|case| (case.cell.labels != (0, 0), case.cell.day));
+            }
+            seen.clear();
+            for case in &cases {
+                for panel in self.panels(case.panels) {
+                    if definition.panels.is_empty() || self.is_one_of(*panel, &definition.panels) {
+                        let first = first(&mut seen, *panel, month_of(case.cell.day));
+                        each(Cell { panel: *panel, first, ..case.cell });
+                    }
                 }
             }
-        });
+        }
+        scratch.cases = cases;
     }
+}
+
+/// Whether a case of a panel and month is the first in its month (1), quarter (2) or year (3) behind those that were seen.
+fn first(seen: &mut Vec<(u32, i32)>, panel: u32, month: i32) -> u8 {
+    let is = |length: i32| {
+        let same = |known: &(u32, i32)| known.0 == panel && known.1.div_euclid(length) == month.div_euclid(length);
+        !seen.iter().any(same)
+    };
+    let first = if is(12) { 3 } else { u8::from(is(1)) + u8::from(is(3)) };
+    if first > 0 {
+        seen.push((panel, month));
+    }
+    first
 }
 
 /// The facts of a person under one measure.
@@ -268,6 +319,7 @@ struct Person<'a> {
     compiled: &'a Compiled,
     facts: &'a Facts,
     gone: &'a [bool],
+    order: &'a [usize],
 }
 
 impl Person<'_> {
@@ -279,7 +331,12 @@ impl Person<'_> {
         // Those of now whose visit or referral may come again.
         let mut counted: Vec<(usize, i32)> = Vec::new();
         let mut came = Vec::new();
-        for (at, opener) in self.alive() {
+        let opens = self.compiled.open.iter().fold(0, |all, fit| all | fit.kinds);
+        // By time, as what came first may be told of last.
+        for (at, opener) in self.order.iter().filter_map(|at| Some((*at, self.facts.list.get(*at)?))) {
+            if opens >> opener.kind & 1 == 0 {
+                continue;
+            }
             let fitting =
                 self.compiled.open.iter().filter_map(|fit| Some((fit, self.lens.fits(fit, opener, self.facts)?)));
             let Some((open, labels)) = fitting.min_by_key(|(_, labels)| labels.count_ones()) else { continue };
@@ -294,10 +351,12 @@ impl Person<'_> {
             counted.push((at, opener.day));
             self.closings(at, opener, open, &mut came);
             self.exclusions(opener, &mut came);
-            let (ways, closed_ms) = ways(&mut came);
+            let (ways, closed) = ways(&mut came);
             let (day, facility) = (opener.day, opener.facility);
-            let cell = Cell { panel: 0, measure, day, facility, labels: (labels, opener.all), ways };
-            each(Case { cell, at_ms: opener.at_ms, panels: opener.panels, closed_ms });
+            let cell = Cell { panel: 0, measure, day, facility, labels: (labels, opener.all), ways, first: 0 };
+            let (closed_ms, visits) = (closed.map(|closed| closed.0), closed.map(|closed| closed.1));
+            let Fact { at_ms, panels, visit, .. } = *opener;
+            each(Case { cell, at_ms, panels, closed_ms, visit, visits });
         }
     }
 
@@ -329,15 +388,15 @@ impl Person<'_> {
             labels: (fact.whole, fact.all),
             at_ms: fact.at_ms,
             clock_ms: fact.at_ms,
+            visit: fact.visit,
         }));
     }
 
     /// What excludes them: it came in the window.
     fn exclusions(&self, opener: &Fact, came: &mut Vec<Came>) {
-        let exclude = self.compiled.exclude;
-        if exclude == 0 {
-            return;
-        }
+        // Who is in no roster any more may have been seen, and nobody knows.
+        let left = if self.definition.rate == Rate::Share { 1 << LEFT } else { 0 };
+        let exclude = self.compiled.exclude | left;
         let in_window = |fact: &Fact| match self.definition.due.0 {
             Span::Days(days) => fact.day - opener.day <= i32::from(days),
             Span::Ms(ms) => fact.at_ms - opener.at_ms <= ms,
@@ -349,7 +408,8 @@ impl Person<'_> {
             let other = fact.kind != Kind::Admission as u8 || is_other(opener, fact);
             if begun && other {
                 let at_ms = if is_death { fact.at_ms.saturating_add(LAST_MS) } else { fact.at_ms };
-                came.push(Came { what: What::Excluded, labels: (fact.whole, fact.all), at_ms, clock_ms: fact.at_ms });
+                let labels = (fact.whole, fact.all);
+                came.push(Came { what: What::Excluded, labels, at_ms, clock_ms: fact.at_ms, visit: fact.visit });
             }
         }
     }
@@ -394,7 +454,7 @@ impl Person<'_> {
         }
         let clock_ms = if definition.clock == Clock::Event { fact.at_ms } else { fact.received_ms };
         let what = What::Closed(late, link);
-        Some(Came { what, labels: (labels, fact.all), at_ms: fact.at_ms, clock_ms })
+        Some(Came { what, labels: (labels, fact.all), at_ms: fact.at_ms, clock_ms, visit: fact.visit })
     }
 
     /// Whether it comes in time (`false`), or late; none where it is no use any more, or too early.
