@@ -180,8 +180,8 @@ impl World {
     fn is_sound(&self) {
         let (_, differences) = measures::check(&self.connection, self.measures.lens()).unwrap();
         assert_eq!(differences, []);
-        for table in ["measure_day", "measure_place", "measure_case"] {
-            let sql = format!("SELECT count(*) FROM {table} WHERE count < 1");
+        for (table, count) in [("measure_day", "count"), ("measure_place", "count"), ("measure_case", "measures")] {
+            let sql = format!("SELECT count(*) FROM {table} WHERE {count} < 1");
             assert_eq!(self.connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap(), 0, "{table}");
         }
     }

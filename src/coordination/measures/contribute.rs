@@ -9,180 +9,14 @@
 //!     → one cell for each panel that the person was in at that event
 //! ```
 use super::cell::{Case, Cell, Outcome, WAYS_MAX, Ways};
+use super::counting::ALL;
 use super::definition::{Clock, Definition, Rate};
-use super::fact::{Coded, Damaged, Fact, Facts, LEFT, WEAK};
+use super::fact::{Fact, Facts, LEFT, WEAK};
 use super::lens::{Compiled, Fit, Lens};
 use super::period::month_of;
+use super::settle::{BEGINS, ENDS, LAST_MS, Scratch, one, taken_back};
 use crate::coordination::Kind;
 use crate::coordination::loops::Span;
-
-/// Room that is used again from person to person.
-#[derive(Debug, Default)]
-pub struct Scratch {
-    facts: Facts,
-    gone: Vec<bool>,
-    /// Places of those that were not taken back, by time.
-    order: Vec<usize>,
-    kinds: u32,
-    cases: Vec<Case>,
-}
-
-impl Scratch {
-    /// The facts, to be filled.
-    pub fn facts(&mut self) -> &mut Facts {
-        self.facts.clear();
-        &mut self.facts
-    }
-
-    /// One more, the newest.
-    pub(super) fn add(&mut self, fact: Fact, codes: &[Coded], acting: &[u64]) {
-        self.facts.push(fact, codes, acting);
-    }
-
-    /// More of the same person, as they are kept; how many.
-    pub(super) fn more(&mut self, blob: &[u8]) -> Result<u64, Damaged> {
-        let before = self.facts.list.len();
-        self.facts.decode(blob)?;
-        Ok((self.facts.list.len() - before) as u64)
-    }
-
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.facts.list.len()
-    }
-
-    /// Whether one of them is of that message.
-    pub(super) fn has(&self, seq: u64) -> bool {
-        self.facts.list.iter().any(|fact| fact.seq == seq)
-    }
-
-    /// In the order of the journal, those of one message by their keys as they are read, and without what was taken back.
-    fn settle(&mut self) {
-        let Scratch { facts, gone, order, kinds, .. } = self;
-        facts.list.sort_by_key(|fact| fact.seq);
-        gone.clear();
-        gone.resize(facts.list.len(), false);
-        *kinds = facts.list.iter().fold(0, |all, fact| all | 1_u32.checked_shl(fact.kind.into()).unwrap_or(0));
-        if *kinds & TAKING_BACK != 0 {
-            take_back(facts, gone);
-        }
-        end_as(facts, gone, *kinds);
-        share_labels(facts);
-        order.clear();
-        order.extend((0..facts.list.len()).filter(|at| gone.get(*at) == Some(&false)));
-        order.sort_by_key(|at| facts.list.get(*at).map(|fact| (fact.at_ms, fact.seq)));
-    }
-}
-
-/// What a visit turned out to be it was all along: what is told of it later marks what was told before.
-fn share_labels(facts: &mut Facts) {
-    for at in 0..facts.list.len() {
-        let Some(Fact { visit: visit @ 1.., whole, all: all @ 1.., .. }) = facts.list.get(at).copied() else {
-            continue;
-        };
-        for other in facts.list.iter_mut().filter(|other| other.visit == visit) {
-            other.whole |= whole;
-            other.all |= all;
-        }
-    }
-}
-
-/// Marks what was taken back.
-fn take_back(facts: &mut Facts, gone: &mut [bool]) {
-    for at in 0..facts.list.len() {
-        let Some(back) = facts.list.get(at).copied() else { break };
-        let takes = taken_back(back.kind);
-        if takes == 0 {
-            continue;
-        }
-        // From the last on: what a later begin has made another stay of the same number is not meant.
-        let mut begun_ms = i64::MIN;
-        for (earlier, gone) in facts.list.iter_mut().zip(gone.iter_mut()).take(at).rev() {
-            if *gone || !is_of(&back, earlier) {
-                continue;
-            }
-            let begins = BEGINS >> earlier.kind & 1 == 1;
-            if takes >> earlier.kind & 1 == 1 && (takes & ENDS == 0 || begun_ms <= earlier.at_ms) {
-                if back.kind == Kind::AppointmentChanged as u8 {
-                    earlier.start = back.start;
-                } else {
-                    *gone = true;
-                }
-            }
-            if begins {
-                begun_ms = begun_ms.max(earlier.at_ms);
-            }
-        }
-    }
-}
-
-/// A stay that began as an observation and ended as a stay was one all along.
-fn end_as(facts: &mut Facts, gone: &[bool], kinds: u32) {
-    facts.list.iter_mut().for_each(|fact| fact.ended_as = 0);
-    if kinds & one(Kind::Admission) == 0 || kinds & one(Kind::Discharge) == 0 {
-        return;
-    }
-    let is = |fact: &Fact, kind: Kind| fact.kind == kind as u8 && fact.visit != 0;
-    for at in 0..facts.list.len() {
-        let Some(end) = facts.list.get(at).copied() else { break };
-        if !is(&end, Kind::Discharge) || gone.get(at).copied().unwrap_or(true) {
-            continue;
-        }
-        for fact in facts.list.iter_mut().filter(|fact| is(fact, Kind::Admission) && fact.visit == end.visit) {
-            if fact.at_ms <= end.at_ms && fact.ended_as == 0 {
-                fact.ended_as = end.class;
-            }
-        }
-    }
-}
-
-const fn one(kind: Kind) -> u32 {
-    1 << kind as u32
-}
-
-/// Kinds that change what was said before.
-const TAKING_BACK: u32 = one(Kind::AdmissionCancelled)
-    | one(Kind::DischargeCancelled)
-    | one(Kind::TransferCancelled)
-    | one(Kind::DocumentCancelled)
-    | one(Kind::AppointmentCancelled)
-    | one(Kind::AppointmentNoShow)
-    | one(Kind::AppointmentChanged);
-
-const BEGINS: u32 = one(Kind::Admission) | one(Kind::EdVisit) | one(Kind::OutpatientVisit);
-const ENDS: u32 = one(Kind::Discharge) | one(Kind::EdDischarge);
-
-/// What is left of a day at its first moment.
-const LAST_MS: i64 = 86_399_999;
-
-/// What an event of a kind takes back.
-fn taken_back(kind: u8) -> u32 {
-    let is = |one: Kind| kind == one as u8;
-    if is(Kind::AdmissionCancelled) {
-        BEGINS | ENDS
-    } else if is(Kind::DischargeCancelled) {
-        ENDS
-    } else if is(Kind::TransferCancelled) {
-        one(Kind::Transfer)
-    } else if is(Kind::DocumentCancelled) {
-        one(Kind::Document)
-    } else if is(Kind::AppointmentCancelled) || is(Kind::AppointmentNoShow) || is(Kind::AppointmentChanged) {
-        one(Kind::AppointmentBooked)
-    } else {
-        0
-    }
-}
-
-/// Whether what is taken back is that.
-fn is_of(back: &Fact, earlier: &Fact) -> bool {
-    if back.appointment.is_some() || earlier.appointment.is_some() {
-        back.appointment.same(earlier.appointment)
-    } else if back.kind == Kind::DocumentCancelled as u8 {
-        back.document.same(earlier.document)
-    } else {
-        back.visit != 0 && back.visit == earlier.visit
-    }
-}
 
 /// How sure it is that a fact is of that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -274,11 +108,34 @@ impl Lens {
         }
     }
 
-    /// What they add to the counters: the cases of all measures, one for each panel.
-    pub fn contributions(&self, scratch: &mut Scratch, mut each: impl FnMut(Cell)) {
+    /// The measures that a new fact may change, by their bits: those that ask for its kind or for what it changes of other facts. It is the newest, and carries no label.
+    pub(super) fn touched(&self, fact: &Fact) -> u64 {
+        if fact.kind == LEFT || fact.referral.is_some() {
+            return ALL;
+        }
+        let kind = 1_u32 << (fact.kind & 31);
+        let mut kinds = kind | taken_back(fact.kind);
+        // A stay begins again, ends as another, or none of it was.
+        if kinds & (BEGINS | ENDS) != 0 {
+            kinds |= ENDS | one(Kind::Admission);
+        }
+        let touches = |compiled: &Compiled| {
+            let opens = compiled.open.iter().fold(0, |all, fit| all | fit.kinds);
+            let asked = opens | compiled.closers | compiled.void | compiled.exclude;
+            // Whoever acts in a visit may be who links two others to it.
+            asked & kinds != 0 || (fact.visit != 0 && compiled.close.iter().any(|fit| fit.same_visit))
+        };
+        (0..).zip(&self.compiled).filter(|(_, one)| touches(one)).fold(0, |all, (bit, _)| all | 1 << (bit & 63))
+    }
+
+    /// What they add to the counters: the cases of some measures, by their bits, one for each panel.
+    pub fn contributions(&self, scratch: &mut Scratch, of: u64, mut each: impl FnMut(Cell)) {
         scratch.settle();
         let (mut cases, mut seen) = (std::mem::take(&mut scratch.cases), Vec::new());
         for (measure, definition) in self.definitions().iter().enumerate() {
+            if of >> (measure & 63) & 1 == 0 {
+                continue;
+            }
             cases.clear();
             self.settled(scratch, measure, |case| cases.push(case));
             // Whom everybody may know of counts as somebody in the case that everybody may know of, whatever else there is.
@@ -369,9 +226,11 @@ impl Person<'_> {
             } else {
                 opener.visit != 0 && opener.visit == earlier.visit && !opener.referral.is_some()
             };
-            let another = ENDS >> opener.kind & 1 == 1
-                && self.alive().any(|(_, fact)| fact.at_ms <= opener.at_ms && begins_again(earlier, fact));
-            (same && !another) || (self.definition.once && (opener.day - day).abs() <= self.definition.late_days())
+            let another = || {
+                ENDS >> opener.kind & 1 == 1
+                    && self.alive().any(|(_, fact)| fact.at_ms <= opener.at_ms && begins_again(earlier, fact))
+            };
+            (same && !another()) || (self.definition.once && (opener.day - day).abs() <= self.definition.late_days())
         })
     }
 
@@ -416,8 +275,15 @@ impl Person<'_> {
 
     /// What closes it.
     fn closings(&self, at: usize, opener: &Fact, open: &Fit, came: &mut Vec<Came>) {
+        let late = self.definition.late_days() + 1;
+        let other = self.definition.other_visit;
+        let of_referral = opener.referral.is_some() && opener.kind != Kind::Result as u8 && !other;
         for (place, fact) in self.alive() {
-            if self.compiled.closers >> fact.kind & 1 == 0 || fact.day - opener.day > self.definition.late_days() + 1 {
+            if self.compiled.closers >> fact.kind & 1 == 0 || fact.day - opener.day > late {
+                continue;
+            }
+            // Asked first, as of many orders and results each pair is looked at.
+            if of_referral && fact.referral.is_some() && !opener.referral.same(fact.referral) {
                 continue;
             }
             for close in &self.compiled.close {

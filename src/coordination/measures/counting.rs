@@ -1,12 +1,12 @@
 //! The counters at work: each event of somebody of the rosters changes them by what the person added before and adds after.
 use super::cell::{Cell, Outcome};
-use super::contribute::Scratch;
 use super::definition::Options;
 use super::fact::{FACTS_MAX, Facts};
 use super::lens::Lens;
 use super::members;
 use super::recompute::recompute;
 use super::secrets;
+use super::settle::Scratch;
 use super::store::{self, Counters};
 use super::take::{Sight, Subject, Taken, day};
 use super::waiting::{self, Waiting};
@@ -21,6 +21,9 @@ use std::collections::BTreeSet;
 
 /// The tables, but for [`super::FACTS`], which stands where rows move with persons.
 pub const TABLES: [&str; 5] = [words::TABLES, store::TABLES, waiting::TABLES, members::TABLES, secrets::TABLES];
+
+/// Every measure.
+pub(super) const ALL: u64 = u64::MAX;
 
 /// Facts are kept for so long by the time of the journal, 26 months: two more than can be asked for.
 pub const KEPT_MS: i64 = 800 * 86_400_000;
@@ -99,6 +102,8 @@ pub struct Measures {
     scratch: Scratch,
     before: Vec<Cell>,
     after: Vec<Cell>,
+    /// The measures that are looked at, by their bits.
+    touched: u64,
     pub(super) waiting: Waiting,
 }
 
@@ -129,6 +134,7 @@ impl Measures {
             scratch: Scratch::default(),
             before: Vec::new(),
             after: Vec::new(),
+            touched: ALL,
         })
     }
 
@@ -202,6 +208,12 @@ impl Measures {
         let person = lineage::root(transaction, origin)?;
         let mut own = Facts::default();
         self.read(transaction, person, Some((origin, &mut own)))?;
+        let oldest_ms = received_ms.saturating_sub(KEPT_MS);
+        let goes =
+            own.list.len() >= FACTS_MAX || own.list.iter().chain([&taken.fact]).any(|fact| fact.at_ms < oldest_ms);
+        // What other facts become of it is not looked for where it goes beyond its own kind.
+        let far = goes || taken.fact.all != 0 || self.scratch.has(taken.fact.seq);
+        self.touched = if far { ALL } else { self.sight.lens.touched(&taken.fact) };
         self.evaluate(true);
         // Of one message, of another key of theirs: their order is that of the keys.
         let tied = own.list.len() < self.scratch.len() && self.scratch.has(taken.fact.seq);
@@ -215,6 +227,7 @@ impl Measures {
         }
         self.evaluate(false);
         let changed = self.count(person);
+        self.touched = ALL;
         if self.counters.len() > WAITING_MAX {
             self.flush(transaction)?;
         }
@@ -316,18 +329,19 @@ impl Measures {
     }
 
     fn evaluate(&mut self, before: bool) {
-        let Measures { sight, scratch, before: was, after: is, .. } = self;
+        let Measures { sight, scratch, before: was, after: is, touched, .. } = self;
         let out = if before { was } else { is };
         out.clear();
-        sight.lens.contributions(scratch, |cell| out.push(cell));
+        sight.lens.contributions(scratch, *touched, |cell| out.push(cell));
     }
 
     /// Counts the difference of before and after; what it changed of panels, as far as everybody may know.
     fn count(&mut self, person: PersonKey) -> Vec<Changed> {
-        let Measures { sight, counters, before, after, .. } = self;
+        let Measures { sight, counters, before, after, touched, .. } = self;
+        counters.list(sight.lens.definitions(), person, [before, after], *touched);
         before.sort_unstable();
         after.sort_unstable();
-        differ(before, after, |cell, by| counters.add(sight.lens.definitions(), cell, person, by));
+        differ(before, after, |cell, by| counters.add(cell, by));
         let (was, is) = (known(before), known(after));
         let mut changed: Vec<Changed> = Vec::new();
         differ(&was, &is, |(panel, measure, day, ..), _| {

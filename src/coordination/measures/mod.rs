@@ -6,6 +6,7 @@
 //! | `words`, `fact`, `take` | what is kept of an event of a person: some fifty bytes |
 //! | `lens` | the definitions as they are held against facts |
 //! | `cell` | what became of somebody, for each who may know more or less of it |
+//! | `settle` | facts of one person in order, without what was taken back |
 //! | `contribute` | facts of one person → what they add to the counters: a pure function |
 //! | `store`, `counting` | the counters, changed with each fact by the difference of before and after |
 //! | `recompute` | the same counters from all facts anew: they must be equal to the byte |
@@ -33,13 +34,13 @@ mod recompute;
 mod render;
 mod secrets;
 mod series;
+mod settle;
 mod store;
 mod take;
 mod waiting;
 mod words;
 
 pub use cell::{Case, Cell, Outcome, WAYS_MAX, Ways};
-pub use contribute::Scratch;
 pub use counting::{Changed, KEPT_MS, Measures, TABLES, Updated, Viewer};
 pub use definition::{Clock, Definition, Options, Rate, Span0};
 pub use fact::{FACTS_MAX, Fact, Facts};
@@ -51,6 +52,7 @@ pub use recompute::{Difference, check, recompute, recount, tally};
 pub use render::{Report, is_of_panel, measure, report, report_id};
 pub use secrets::{Names, keep as keep_secrets};
 pub use series::{Feeds, Figures, MONTHS_MAX, Month, Observed, Reader, Wanted};
+pub use settle::Scratch;
 pub use store::FACTS;
 pub use take::{Subject, day};
 pub use waiting::Due;

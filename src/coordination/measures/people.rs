@@ -1,11 +1,11 @@
 //! Who is behind a rate, by the day on which they were counted in: people for whom it has not happened in time, or, where fewer are better, for whom it has.
 use super::cell::{Case, Outcome};
-use super::contribute::Scratch;
 use super::counting::Cleared;
 use super::definition::Definition;
 use super::period::first_day;
 use super::secrets::{self, Names};
 use super::series::{Reader, Wanted};
+use super::settle::Scratch;
 use super::take::day as date;
 use super::words::Sort;
 use crate::coordination::PersonKey;
@@ -69,7 +69,8 @@ impl Reader {
     ) -> Result<(Vec<Someone>, Next), E> {
         let Some(panel) = self.words.find(Sort::Panel, wanted.panel) else { return Ok((Vec::new(), None)) };
         let sql = "SELECT day, person FROM measure_case
-                   WHERE panel = ?1 AND measure = ?2 AND day <= ?4 AND (day, person) > (?3, ?5) ORDER BY day, person LIMIT ?6";
+                   WHERE panel = ?1 AND day <= ?4 AND (day, person) > (?3, ?5) AND measures & ?2 <> 0 ORDER BY day, person LIMIT ?6";
+        let bit = (1_u64 << (wanted.measure & 63)).cast_signed();
         let first = first_day(wanted.months.0);
         let last = first_day(wanted.months.1 + 1) - 1;
         // Before everybody of the first day.
@@ -78,7 +79,7 @@ impl Reader {
             .filter(|(day, _)| *day >= first)
             .map_or((first - 1, vec![0xff; 17]), |(day, key)| (day, key.0.to_vec()));
         let mut select = connection.prepare_cached(sql)?;
-        let rows = select.query_map(params![panel, wanted.measure, after_day, last, after, LOOKED_MAX + 1], |row| {
+        let rows = select.query_map(params![panel, bit, after_day, last, after, LOOKED_MAX + 1], |row| {
             Ok((row.get::<_, i32>(0)?, PersonKey(row.get(1)?)))
         })?;
         let rows: Vec<_> = rows.collect::<rusqlite::Result<_>>()?;

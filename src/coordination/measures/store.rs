@@ -19,7 +19,7 @@ CREATE TRIGGER IF NOT EXISTS measure_moves AFTER UPDATE OF person ON measure_fac
 BEGIN INSERT OR IGNORE INTO measure_moved VALUES (old.origin, old.person); END;";
 
 /// The counters, which follow from the facts: by day, with how many people that is at least (each counts once in a month, a quarter and a year, where they were counted in first); by
-/// facility and month; and whom a rate lists for anybody.
+/// facility and month; and whom rates list for anybody, by the bits of the measures.
 pub(super) const COUNTERS: [(&str, &str); 3] = [
     (
         "measure_day",
@@ -34,7 +34,7 @@ pub(super) const COUNTERS: [(&str, &str); 3] = [
     ),
     (
         "measure_case",
-        "(panel INTEGER, measure INTEGER, day INTEGER, person BLOB, count INTEGER NOT NULL, PRIMARY KEY (panel, measure, day, person)) STRICT, WITHOUT ROWID",
+        "(panel INTEGER, day INTEGER, person BLOB, measures INTEGER NOT NULL, PRIMARY KEY (panel, day, person)) STRICT, WITHOUT ROWID",
     ),
 ];
 
@@ -61,20 +61,35 @@ pub(super) fn create(connection: &Connection, schema: &str) -> rusqlite::Result<
 
 type DayKey = (u32, u32, i32, u64, u64, Ways);
 type PlaceKey = (u32, u32, i32, u32, u64, u64);
-type CaseKey = (u32, u32, i32, PersonKey);
+type CaseKey = (u32, i32, PersonKey);
+/// Measures that have been looked at, and which of them list somebody.
+type Listed = (u64, u64);
 
 /// What is to be added to the counters.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     days: HashMap<DayKey, [i64; 4]>,
     places: HashMap<PlaceKey, i64>,
-    cases: HashMap<CaseKey, i64>,
+    cases: HashMap<CaseKey, Listed>,
     feeds: HashMap<(u32, Kind, i32, u32), [i64; 3]>,
 }
 
 impl Counters {
-    /// A cell of a person is there once more, or no more.
-    pub fn add(&mut self, definitions: &[Definition], cell: &Cell, person: PersonKey, by: i64) {
+    /// Nobody is listed by some measures where these cells are; then by those cells that are.
+    pub fn list(&mut self, definitions: &[Definition], person: PersonKey, cells: [&[Cell]; 2], looked_at: u64) {
+        for (cells, is) in cells.into_iter().zip([false, true]) {
+            for cell in cells {
+                let lists = |definition: &Definition| cell.ways.outcomes().any(|outcome| definition.lists(outcome));
+                let listed = is && definitions.get(cell.measure as usize).is_some_and(lists);
+                let bits = self.cases.entry((cell.panel, cell.day, person)).or_default();
+                bits.0 |= looked_at;
+                bits.1 = if is { bits.1 } else { bits.1 & !looked_at } | u64::from(listed) << (cell.measure & 63);
+            }
+        }
+    }
+
+    /// A cell is there once more, or no more.
+    pub fn add(&mut self, cell: &Cell, by: i64) {
         let Cell { panel, measure, day, facility, labels, ways, first } = *cell;
         let counts = self.days.entry((panel, measure, day, labels.0, labels.1, ways)).or_default();
         for (of, count) in (0..).zip(counts) {
@@ -82,10 +97,6 @@ impl Counters {
         }
         let key = (panel, measure, month_of(day), facility, labels.0, labels.1);
         *self.places.entry(key).or_default() += by;
-        let lists = |definition: &Definition| ways.outcomes().any(|outcome| definition.lists(outcome));
-        if definitions.get(measure as usize).is_some_and(lists) {
-            *self.cases.entry((panel, measure, day, person)).or_default() += by;
-        }
     }
 
     /// An event came, or one with a code.
@@ -119,13 +130,30 @@ impl Counters {
             ([*by], head.into_iter().chain([*needed, *carried].map(bits)).map(Value::from).collect())
         };
         change(connection, &format!("{schema}.measure_place"), OF_PLACE, places.iter().map(row))?;
-        let mut cases: Vec<_> = self.cases.drain().filter(|(_, by)| *by != 0).collect();
+        let mut cases: Vec<_> = self.cases.drain().collect();
         cases.sort_unstable();
-        let row = |((panel, measure, day, person), by): &(CaseKey, i64)| {
-            let head = [i64::from(*panel), i64::from(*measure), i64::from(*day)];
-            ([*by], head.map(Value::from).into_iter().chain([Value::from(person.0.to_vec())]).collect())
-        };
-        change(connection, &format!("{schema}.measure_case"), OF_CASE, cases.iter().map(row))
+        let table = format!("{schema}.measure_case");
+        let add = format!(
+            "INSERT INTO {table} VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET measures = measures & ?5 | excluded.measures"
+        );
+        let less = format!("UPDATE {table} SET measures = measures & ?4 WHERE {OF_CASE}");
+        let gone = format!("DELETE FROM {table} WHERE {OF_CASE} AND measures = 0");
+        for ((panel, day, person), (looked_at, listed)) in &cases {
+            let others = (!looked_at).cast_signed();
+            if *listed != 0 {
+                connection.prepare_cached(&add)?.execute(params![
+                    panel,
+                    day,
+                    person.0,
+                    listed.cast_signed(),
+                    others
+                ])?;
+            } else {
+                connection.prepare_cached(&less)?.execute(params![panel, day, person.0, others])?;
+                connection.prepare_cached(&gone)?.execute(params![panel, day, person.0])?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes what came.
@@ -145,7 +173,7 @@ impl Counters {
 /// How a row of each is found.
 const OF_DAY: &str = "panel = ?1 AND measure = ?2 AND day = ?3 AND needed = ?4 AND carried = ?5 AND ways = ?6";
 const OF_PLACE: &str = "panel = ?1 AND measure = ?2 AND month = ?3 AND facility = ?4 AND needed = ?5 AND carried = ?6";
-const OF_CASE: &str = "panel = ?1 AND measure = ?2 AND day = ?3 AND person = ?4";
+const OF_CASE: &str = "panel = ?1 AND day = ?2 AND person = ?3";
 
 type Row = Vec<Value>;
 

@@ -302,3 +302,38 @@ fn the_pages_show_rates_and_the_trend() {
     assert_eq!(viewer.get("/measures/nobody").status, 404);
     care.gateway.stop();
 }
+
+#[test]
+fn a_roster_that_leaves_somebody_out_changes_no_month_that_is_over() {
+    let care = start(&recipient("aco-cm", "id-only", ""));
+    // Discharged yesterday: nobody has seen her yet.
+    let day = |ago: i64| {
+        let then = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC) - jiff::Span::new().days(ago);
+        (then.strftime("%Y%m%d").to_string(), then.strftime("%Y-%m").to_string())
+    };
+    let message = M2.replace("20260302", &day(4).0).replace("20260305", &day(1).0);
+    let sent = send(&care, 0, &[message]);
+    let of_now = |measure: &str| {
+        let path = format!("panels/aco-lakeshore/measures/{measure}/people?from={}&to={}", day(2).1, day(0).1);
+        care.operate("operator", "GET", &path, None).json()["people"].as_array().unwrap().len()
+    };
+    let members = || figures(&care, "viewer", "ed-visits", "")["denominator"].clone();
+    assert_eq!((of_now("visit-7"), of_now("engagement"), members()), (1, 1, json!(OTHERS + 2)));
+    // Without her, and without one who came this month.
+    let without: String = roster().split_inclusive('\n').filter(|row| !row.contains(",OKAFOR,")).collect();
+    care.write_roster(&without);
+    let read = care.operate("operator", "POST", "rosters/reload", None).json()["rosters"][0].clone();
+    assert_eq!((&read["state"], &read["dropped"]), (&"accepted".into(), &1.into()), "{read}");
+    // Whether somebody saw her nobody will hear: she is excluded, and whom to call no more.
+    wait_for("her to be gone", || (of_now("visit-7") == 0 && of_now("engagement") == 0).then_some(()));
+    assert_eq!(members(), OTHERS + 2, "she was a member then");
+    // Nor when all is made anew of the journal.
+    let (code, said) = command(care.gateway.folder(), &["measures", "recompute", "--check"]);
+    assert_eq!(code, Some(0), "{said}");
+    let care = care.kill_and_make_anew();
+    care.wait_until_read(sent as u64);
+    wait_for("the same months", || {
+        (figures(&care, "viewer", "ed-visits", "")["denominator"] == OTHERS + 2).then_some(())
+    });
+    care.gateway.stop();
+}
