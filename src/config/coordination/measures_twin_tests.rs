@@ -383,7 +383,7 @@ impl Person<'_> {
     }
 
     fn became(&self, definition: &Definition, open: &Pattern, opener: &Seen) -> Became {
-        let mut came: Vec<(u8, i64, Became, i64)> = Vec::new();
+        let mut came: Vec<(u8, i64, Became, bool)> = Vec::new();
         let event = &opener.told.event;
         for seen in self.all.iter().filter(|seen| self.visible(seen)) {
             let other = &seen.told.event;
@@ -399,7 +399,7 @@ impl Person<'_> {
                 let at_ms = if dies { other.at_ms + 86_399_999 } else { other.at_ms };
                 let counts = !seen.told.left || definition.rate == Rate::Share;
                 if within && after && stays && counts {
-                    came.push((0, at_ms, Became::Excluded, i64::MAX));
+                    came.push((0, at_ms, Became::Excluded, !seen.labels.is_empty()));
                 }
             }
             let visible = |close: &&Pattern| self.cleared || !coded_in_secret(self.world, close, other);
@@ -408,10 +408,12 @@ impl Person<'_> {
             }
         }
         // What comes first in time; else late, told before inferred.
-        let in_time = came.iter().filter(|one| one.0 == 0).min_by_key(|one| (one.1, one.2 == Became::Excluded, one.2));
-        let told = came.iter().any(|one| one.2 == Became::Met);
+        let in_time = came.iter().filter(|one| one.0 == 0);
+        let in_time = in_time.min_by_key(|one| (one.1, one.2 == Became::Excluded, one.2));
+        // One that says so itself is as good, for everybody who may know of the first.
+        let told = |secret: bool| came.iter().any(|one| one.2 == Became::Met && one.3 <= secret);
         match in_time {
-            Some((_, _, Became::MetInferred, _)) if told => Became::Met,
+            Some((_, _, Became::MetInferred, secret)) if told(*secret) => Became::Met,
             Some((_, _, became, _)) => *became,
             None => came.iter().map(|one| one.2).min().unwrap_or(Became::Missing),
         }
@@ -423,7 +425,7 @@ impl Person<'_> {
         (open, close): (&Pattern, &Pattern),
         opener: &Seen,
         seen: &Seen,
-    ) -> Option<(u8, i64, Became, i64)> {
+    ) -> Option<(u8, i64, Became, bool)> {
         let (event, other) = (&opener.told.event, &seen.told.event);
         let itself = opener.told.order == seen.told.order;
         if itself && !close.same_visit {
@@ -491,7 +493,7 @@ impl Person<'_> {
             (true, true) => Became::Late,
             (true, false) => Became::LateInferred,
         };
-        Some((u8::from(late), other.at_ms, became, 0))
+        Some((u8::from(late), other.at_ms, became, !seen.labels.is_empty()))
     }
 
     /// Whether it says of what it is; none where it is of something else, or may be.
@@ -746,7 +748,7 @@ fn of_more_than_is_kept_the_newest_stays() {
         visit: u8::try_from(number % 3).unwrap(),
         hours: i64::try_from(number * 7_919 % 2_300).unwrap(),
         late_hours: 9,
-        again: number % 2 == 0,
+        again: number.is_multiple_of(2),
     };
     for number in 0..FACTS_MAX + 60 {
         let mut event = event_of(&step(number));

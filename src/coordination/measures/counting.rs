@@ -147,7 +147,7 @@ impl Measures {
     pub fn came(&mut self, event: &Event, known: bool) {
         let zone = self.sight.lens.setting().zone(&event.facility, &[]);
         let day = day(event.at_ms, &zone);
-        let facility = self.sight.facility(&event.facility);
+        let facility = self.sight.place(&event.facility, known);
         let counts = (known, event.time_suspect);
         self.counters.feed(facility, (event.kind, 0), day, counts);
         for code in self.sight.asked(event) {

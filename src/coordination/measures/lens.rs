@@ -298,7 +298,7 @@ impl Fit {
         };
         let kinds = pattern.kinds.iter().fold(0, |all, kind| all | bit(*kind));
         Fit {
-            kinds: if kinds == 0 { u32::MAX & !(1 << LEFT) } else { kinds },
+            kinds: if kinds == 0 { !(1 << LEFT) } else { kinds },
             same_visit: pattern.same_visit,
             care_team: pattern.provider.care_team,
             panel_org: pattern.provider.panel_org,

@@ -55,9 +55,12 @@ impl Sight {
         number
     }
 
-    /// The word of a facility.
-    pub fn facility(&mut self, key: &str) -> u32 {
-        self.word(Sort::Facility, key)
+    /// The word of a facility; of one that is not configured and that only strangers tell of none, as anything can stand there.
+    pub fn place(&mut self, key: &str, known: bool) -> u32 {
+        if known || self.lens.setting().facilities.by_key.contains_key(key) {
+            return self.word(Sort::Facility, key);
+        }
+        self.words.find(Sort::Facility, key).unwrap_or(0)
     }
 
     /// The word for what somebody of the care team did.
