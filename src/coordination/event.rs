@@ -305,10 +305,13 @@ pub struct Code {
     pub system: String,
     /// The code.
     pub code: String,
-    /// Of an observation, its value where that is a number or a code (OBX-5).
+    /// Of an observation, its value where that is a number or a code (OBX-5); of the principal diagnosis [`PRINCIPAL`].
     #[serde(default, skip_serializing_if = "is_empty")]
     pub value: String,
 }
+
+/// What stands as the value of the principal diagnosis of a message.
+pub const PRINCIPAL: &str = "principal";
 
 /// A document (TXA).
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

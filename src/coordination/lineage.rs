@@ -89,7 +89,10 @@ pub(super) fn unlink(transaction: &Transaction<'_>, one: PersonKey, other: Perso
 }
 
 /// Other rosters know a person by another key, who is not known by the old one any more: all that is kept under the old key is the new one's.
-pub(super) fn rename(transaction: &Transaction<'_>, old: PersonKey, new: PersonKey) -> rusqlite::Result<()> {
+///
+/// # Errors
+/// A database that cannot be read or written.
+pub fn rename(transaction: &Transaction<'_>, old: PersonKey, new: PersonKey) -> rusqlite::Result<()> {
     let (before, before_new) = (root(transaction, old)?, root(transaction, new)?);
     // What a sender says next of who looks after them takes the place of what it said before.
     let sql = "UPDATE care_member SET origin = ?3 WHERE person = ?1 AND origin = ?2";
@@ -114,7 +117,10 @@ pub(super) fn rename(transaction: &Transaction<'_>, old: PersonKey, new: PersonK
 }
 
 /// Keys that are somebody's own again get back what was written under them.
-pub(super) fn restore(transaction: &Transaction<'_>, is_back: impl Fn(&PersonKey) -> bool) -> rusqlite::Result<()> {
+///
+/// # Errors
+/// A database that cannot be read or written.
+pub fn restore(transaction: &Transaction<'_>, is_back: impl Fn(&PersonKey) -> bool) -> rusqlite::Result<()> {
     let mut select = transaction.prepare("SELECT origin FROM person_edge WHERE renamed = 1 ORDER BY origin")?;
     let keys = select.query_map([], |row| row.get(0).map(PersonKey))?;
     let back = keys.filter(|key| key.as_ref().map_or(true, &is_back));

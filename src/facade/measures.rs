@@ -4,7 +4,7 @@ use super::access::Who;
 use super::answer::{Problem, Resource, blocking, searchset};
 use super::subscriptions::{now_ms, recipient};
 use crate::coordination::measures::period::parse_month;
-use crate::coordination::measures::{Report, measure, report};
+use crate::coordination::measures::{Report, is_of_panel, measure, report};
 use crate::server::care::{Asked, MeasureError, Shared as Care};
 use axum::Extension;
 use axum::extract::rejection::QueryRejection;
@@ -38,8 +38,8 @@ fn months(period: &str) -> Option<(i32, i32)> {
 /// The reports of a panel of the recipient and a period: of one measure, or of all.
 fn reports(care: &Care, who: &str, (panel, of, period): (&str, Option<&str>, &str)) -> Result<Vec<Value>, Problem> {
     let recipient = recipient(care, who)?;
-    let months = months(period).filter(|_| recipient.panels.iter().any(|own| own == panel));
-    let (first, last) = months.ok_or_else(Problem::not_found)?;
+    let panel = recipient.panels.iter().find(|own| is_of_panel(panel, own)).ok_or_else(Problem::not_found)?.as_str();
+    let (first, last) = months(period).ok_or_else(Problem::not_found)?;
     let asked = Asked {
         panel,
         measure: of,
@@ -57,7 +57,7 @@ fn reports(care: &Care, who: &str, (panel, of, period): (&str, Option<&str>, &st
     let base = care.topics.base();
     let of = |rates: &crate::server::care::Rates| {
         let span = rates.spans.iter().find(|span| span.name == period)?;
-        report(&Report { base, panel, definition: &rates.definition, span, as_of: measured.as_of })
+        Some(report(&Report { base, panel, definition: &rates.definition, span, as_of: measured.as_of }))
     };
     Ok(measured.rates.iter().filter_map(of).collect())
 }
@@ -119,7 +119,10 @@ mod tests {
         assert_eq!(months("2026-03"), Some((january + 2, january + 2)));
         assert_eq!((months("2026-Q1"), months("2026")), (Some((january, january + 2)), Some((january, january + 11))));
         assert_eq!(["", "2026-Q5", "2026-Q", "26", "2026-13", "x-Q1"].map(months), [None; 6]);
-        assert_eq!(report_id("a.b", "visit-7", "2026-Q1").as_deref(), Some("a.b.visit-7.2026-Q1"));
-        assert_eq!(report_id(&"p".repeat(64), "visit-7", "2026"), None);
+        assert_eq!(report_id("a.b", "visit-7", "2026-Q1"), "a.b.visit-7.2026-Q1");
+        let (long, most) = ("p".repeat(64), "m".repeat(40));
+        let id = report_id(&long, &most, "2026-Q1");
+        assert!(id.len() <= 64 && is_of_panel(id.split('.').next().unwrap(), &long), "{id}");
+        assert!(!is_of_panel(id.split('.').next().unwrap(), "other") && is_of_panel("a", "a"));
     }
 }

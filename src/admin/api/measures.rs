@@ -115,7 +115,9 @@ pub(in super::super) async fn people(
         };
         let behind = care.behind(&asked, Page { after, most }).map_err(refused)?;
         let people = behind.people.iter().map(|one| one.person.to_string()).collect::<Vec<_>>().join(" ");
-        noted!(look = true, token = %who, panel, measure, people, "people behind a measure read")?;
+        let (from, to) = (month_text(behind.months.0), month_text(behind.months.1));
+        let (recipient, after) = (wanted.recipient.unwrap_or_default(), wanted.after.unwrap_or_default());
+        noted!(look = true, token = %who, panel, measure, from, to, after, recipient, people, "people behind a measure read")?;
         Ok(Json(listed(&panel, &behind)))
     })
     .await
@@ -171,8 +173,7 @@ pub(crate) fn rate_of(span: &Span, rate: Rate) -> Option<f64> {
 fn span(span: &Span, rate: Rate) -> Value {
     let figures = &span.shown;
     let (events, unknown, suspect) = span.events;
-    let hidden =
-        figures.denominator.is_none() || (figures.numerator.is_none() && span.observed.name() != "not-observable");
+    let hidden = span.complete && (figures.denominator.is_none() || (figures.numerator.is_none() && span.known));
     json!({
         "period": span.name,
         "complete": span.complete,

@@ -27,6 +27,7 @@
 //! | `event` | names of events, joined by a bar; not in `when` |
 //! | `class`, `disposition`, `disposition_not`, `trigger` | lists |
 //! | `loinc`, `loinc_not`, `icd10_prefix`, `codes` (`"CPT|1111F"`), `value_min` | what is coded |
+//! | `icd10_principal` | true: only the principal diagnosis counts (DG1-15 1, else the first final one) |
 //! | `completion`, `facility_type` | of a document; of the place |
 //! | `same_visit`, `starts_within`, `provider` | only in `close` |
 use super::super::problem::Document;
@@ -335,6 +336,7 @@ fn pattern(section: Section<'_>, place: Place) -> Pattern {
         loinc: texts("loinc"),
         loinc_not: texts("loinc_not"),
         icd10_prefix: texts("icd10_prefix"),
+        icd10_principal: section.boolean("icd10_principal").unwrap_or(false),
         codes: codes(&section),
         value_min: section.decimal("value_min", -SCORE_MAX, SCORE_MAX),
         completion: texts("completion"),
@@ -368,6 +370,9 @@ fn together(section: &Section<'_>, found: &Pattern) {
     }
     if found.starts_within.is_some() && !about(&[Kind::AppointmentBooked, Kind::AppointmentChanged]) {
         section.wrong("starts_within is about appointments: give event = \"appointment-booked\", or remove it");
+    }
+    if found.icd10_principal && found.icd10_prefix.is_empty() {
+        section.wrong("icd10_principal is about a diagnosis: give its beginning in icd10_prefix");
     }
     if found.value_min.is_some() && found.loinc.is_empty() {
         section.wrong("value_min is about an observation: give its code in loinc");

@@ -1,13 +1,14 @@
 //! A million members over 24 months: how long counting all anew takes, how long a question takes, and what an event costs.
 //!
 //! `cargo test --release --lib a_million_members_over_two_years -- --ignored --nocapture`
-use super::tests::{PANEL, World, happening_of};
+use super::tests::{PANEL, World, anybody, happening_of};
 use crate::coordination::PersonKey;
 use crate::coordination::measures::period::parse_month;
 use crate::coordination::measures::{self, Page, Viewer, Wanted, spans};
 use rusqlite::params;
 use std::time::Instant;
 
+/// Unless `HANDOFF_MEMBERS` says otherwise.
 const MEMBERS: u32 = 1_000_000;
 /// People whose facts the others have too.
 const KINDS_OF_PEOPLE: u32 = 5_000;
@@ -24,6 +25,7 @@ fn key(number: u32) -> PersonKey {
 #[test]
 #[ignore = "a million members take minutes"]
 fn a_million_members_over_two_years() {
+    let members = std::env::var("HANDOFF_MEMBERS").ok().and_then(|members| members.parse().ok()).unwrap_or(MEMBERS);
     let folder = tempfile::tempdir().unwrap();
     let mut world = World::at(&folder.path().join("coordination.sqlite"));
     let started = Instant::now();
@@ -40,7 +42,7 @@ fn a_million_members_over_two_years() {
     );
     let copy = "INSERT INTO measure_fact SELECT ?1, ?1, count, oldest_ms, facts FROM measure_fact WHERE origin = ?2";
     let transaction = world.connection.transaction().unwrap();
-    for number in KINDS_OF_PEOPLE..MEMBERS {
+    for number in KINDS_OF_PEOPLE..members {
         transaction
             .prepare_cached(copy)
             .unwrap()
@@ -52,7 +54,7 @@ fn a_million_members_over_two_years() {
         .connection
         .query_row("SELECT sum(count), sum(length(facts)) FROM measure_fact", [], |row| Ok((row.get(0)?, row.get(1)?)))
         .unwrap();
-    println!("{facts} facts of {MEMBERS} members, {:.0} bytes each", bytes as f64 / facts as f64);
+    println!("{facts} facts of {members} members, {:.0} bytes each", bytes as f64 / facts as f64);
 
     let started = Instant::now();
     let counted = measures::tally(&world.connection, world.measures.lens()).unwrap();
@@ -76,7 +78,7 @@ fn a_million_members_over_two_years() {
         let mut told = 0;
         for (measure, definition) in reader.definitions().iter().enumerate() {
             let wanted = Wanted { panel: PANEL, measure, months, as_of: 20_900, viewer: Viewer::Everything };
-            let all = reader.series(&world.connection, &wanted, &feeds, &|_| u64::from(MEMBERS)).unwrap();
+            let all = reader.series(&world.connection, &wanted, &feeds, &|_| u64::from(members)).unwrap();
             told += spans(&all, definition.rate).len();
         }
         println!("question {round}: {told} rates of all measures over 24 months in {:.1?}", started.elapsed());
@@ -84,7 +86,7 @@ fn a_million_members_over_two_years() {
     let measure = reader.measure("visit-7").unwrap().0;
     let wanted = Wanted { panel: PANEL, measure, months, as_of: 20_900, viewer: Viewer::Everything };
     let started = Instant::now();
-    let (people, _) = reader.people(&world.connection, &wanted, Page { after: None, most: 50 }).unwrap();
+    let (people, _) = reader.people(&world.connection, &wanted, Page { after: None, most: 50 }, &mut anybody).unwrap();
     println!("{} people behind a rate in {:.1?}", people.len(), started.elapsed());
     let size = std::fs::metadata(folder.path().join("coordination.sqlite")).unwrap().len();
     println!("database {} MB", size / 1_000_000);

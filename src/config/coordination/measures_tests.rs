@@ -172,18 +172,24 @@ impl World {
         let measure = reader.measure(measure).unwrap().0;
         let as_of = day_of(date(2026, 12, 1));
         let wanted = Wanted { panel: PANEL, measure, months: (march, march), as_of, viewer };
-        let (found, _) = reader.people(&self.connection, &wanted, Page { after: None, most: 50 }).unwrap();
+        let (found, _) =
+            reader.people(&self.connection, &wanted, Page { after: None, most: 50 }, &mut anybody).unwrap();
         found.into_iter().map(|one| (one.person, one.outcome)).collect()
     }
 
     fn is_sound(&self) {
         let (_, differences) = measures::check(&self.connection, self.measures.lens()).unwrap();
         assert_eq!(differences, []);
-        for table in ["measure_day", "measure_place", "measure_case"] {
-            let sql = format!("SELECT count(*) FROM {table} WHERE count < 1");
+        for (table, count) in [("measure_day", "count"), ("measure_place", "count"), ("measure_case", "measures")] {
+            let sql = format!("SELECT count(*) FROM {table} WHERE {count} < 1");
             assert_eq!(self.connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap(), 0, "{table}");
         }
     }
+}
+
+/// For whom anybody may be told of.
+pub fn anybody(_: PersonKey, _: i64, _: &measures::Names) -> Result<bool, crate::coordination::store::Error> {
+    Ok(true)
 }
 
 fn number(text: &str) -> Number {
@@ -559,7 +565,7 @@ fn merges_move_what_was_counted_and_unlinks_give_it_back() {
 #[test]
 fn what_is_not_cleared_is_not_counted() {
     let mut world = World::new();
-    let ill = Event { codes: vec![code("DG1-3", "I10C", "F33.2", "")], ..discharge() };
+    let ill = Event { codes: vec![code("DG1-3", "I10C", "F33.2", "principal")], ..discharge() };
     world.found = Found { all: world.labels.of("PSY").unwrap(), whole: Set::EMPTY };
     world.all(&[ill]);
     let rate = |world: &World, measure: &str, viewer| {
@@ -633,10 +639,13 @@ fn what_excludes_in_secret_leaves_the_case_in_as_missing() {
         ..now(Kind::EdVisit, "SBMC", "2026-03-20T09:00:00-04:00")
     };
     world.all(&[emergency]);
-    let stay = Event { visit: visit("E7^SBMC"), ..readmission("SBMC", "2026-03-20T11:00:00-04:00") };
-    assert_eq!(world.secret("SUD", &stay), []);
-    let visits = |viewer| world.month("ed-visits", date(2026, 12, 1), viewer).figures.numerator;
-    assert_eq!((visits(Viewer::Unlabelled), visits(Viewer::Everything)), (1, 0));
+    let stay = |number| Event { visit: visit(number), ..readmission("SBMC", "2026-03-20T11:00:00-04:00") };
+    assert_eq!(world.secret("SUD", &stay("V7^SBMC")), []);
+    let visits = |world: &World, viewer| world.month("ed-visits", date(2026, 12, 1), viewer).figures.numerator;
+    assert_eq!((visits(&world, Viewer::Unlabelled), visits(&world, Viewer::Everything)), (1, 0));
+    // Under the same number it is of the same visit, all of which is a secret from there on; that it goes is told to nobody.
+    assert_eq!(world.secret("SUD", &stay("E7^SBMC")), []);
+    assert_eq!((visits(&world, Viewer::Unlabelled), visits(&world, Viewer::Everything)), (0, 0));
     world.is_sound();
 }
 
@@ -681,6 +690,151 @@ fn who_was_seen_before_she_came_back_was_seen() {
     ]);
     assert_eq!((world.rate("visit-7"), world.figures("visit-7").excluded), ((1, 1), 0));
     world.is_sound();
+}
+
+#[test]
+fn who_left_the_rosters_is_not_missed() {
+    let mut world = World::new();
+    world.all(&[discharge()]);
+    let left = |world: &mut World, at: &str| {
+        let transaction = world.connection.transaction().unwrap();
+        let changed = world.measures.left(&transaction, MARISOL, &[PANEL], (world.seq, ms(at))).unwrap();
+        assert_eq!(world.measures.left(&transaction, THIRD, &[PANEL], (world.seq, ms(at))).unwrap(), [], "nobody");
+        world.measures.flush(&transaction).unwrap();
+        transaction.commit().unwrap();
+        changed
+    };
+    let changed = left(&mut world, "2026-03-10T08:00:00-04:00");
+    let of = |id: &str| u32::try_from(world.reader().measure(id).unwrap().0).unwrap();
+    assert!(changed[0].what.contains(&(of("visit-7"), parse_month("2026-03").unwrap())), "{changed:?}");
+    for measure in ["visit-7", "visit-14", "engagement", "readmission-30"] {
+        let figures = world.figures(measure);
+        assert_eq!((figures.denominator, figures.excluded), (0, 1), "{measure}");
+        assert_eq!(world.people(measure), [], "{measure}");
+    }
+    // The 48 hours and the two days were over before.
+    assert_eq!((world.rate("home-health-48h"), world.rate("discharge-information")), ((0, 1), (0, 1)));
+    world.is_sound();
+    // Whoever was seen before was seen.
+    let mut world = World::new();
+    world.all(&[discharge(), practice_visit("2026-03-09T10:24:00-04:00")]);
+    left(&mut world, "2026-03-10T08:00:00-04:00");
+    assert_eq!((world.rate("visit-7"), world.rate("readmission-30")), ((1, 1), (0, 0)));
+    world.is_sound();
+}
+
+#[test]
+fn the_first_in_time_is_the_beginning() {
+    let mut world = World::new();
+    let phq =
+        |value: &str, at| Event { codes: vec![code("OBX-3", "LN", "44261-6", value)], ..now(Kind::Result, "CHFM", at) };
+    // What was taken in March is told after what was taken in May.
+    world.all(&[phq("11", "2026-05-07T09:00:00-04:00"), phq("20", "2026-03-12T09:00:00-04:00")]);
+    assert_eq!(world.rate("phq-9-response"), (0, 1), "one beginning, in March");
+    world.all(&[phq("10", "2026-05-20T09:00:00-04:00")]);
+    assert_eq!(world.rate("phq-9-response"), (1, 1), "half of twenty, not of eleven");
+    world.is_sound();
+}
+
+#[test]
+fn a_stay_is_for_what_is_its_principal_diagnosis() {
+    let of = |codes: Vec<Code>| {
+        let mut world = World::new();
+        world.all(&[Event { codes, ..discharge() }]);
+        world.is_sound();
+        world.rate("bh-visit-7").1
+    };
+    let [hip, low] = ["S72.0", "F32.9"].map(|text| code("DG1-3", "I10C", text, ""));
+    let principal = |one: &Code| Code { value: "principal".into(), ..one.clone() };
+    assert_eq!(of(vec![principal(&hip), low.clone()]), 0);
+    assert_eq!(of(vec![hip.clone(), principal(&low)]), 1);
+    assert_eq!(of(vec![low.clone(), hip]), 0, "none is");
+}
+
+#[test]
+fn what_a_visit_turns_out_to_be_it_was_all_along() {
+    let mut world = World::new();
+    let stay = |kind, at| Event { visit: visit("E5^SBMC"), class: "EMER".into(), ..now(kind, "SBMC", at) };
+    world.all(&[stay(Kind::EdVisit, "2026-03-03T09:00:00-05:00")]);
+    let visits = |world: &World, viewer| world.month("ed-visits", date(2026, 12, 1), viewer).figures.numerator;
+    assert_eq!(visits(&world, Viewer::Unlabelled), 1);
+    world.secret("SUD", &stay(Kind::EdDischarge, "2026-03-03T12:00:00-05:00"));
+    assert_eq!((visits(&world, Viewer::Unlabelled), visits(&world, Viewer::Everything)), (0, 1));
+    assert_eq!(world.people_of("ed-visits", Viewer::Unlabelled), []);
+    world.is_sound();
+    // By a message of which no event came: who is behind it is judged by that too.
+    world.all(&[Event { visit: visit("E6^SBMC"), ..stay(Kind::EdVisit, "2026-03-09T09:00:00-04:00") }]);
+    assert_eq!(world.people_of("ed-visits", Viewer::Unlabelled), [(MARISOL, Outcome::Missing)]);
+    let transaction = world.connection.transaction().unwrap();
+    let text = crate::coordination::sensitivity::visit_text(&visit("E6^SBMC").unwrap());
+    measures::keep_secrets(&transaction, &text, (&["SUD"], &["SUD"]), ms("2026-03-10T09:00:00-04:00")).unwrap();
+    transaction.commit().unwrap();
+    assert_eq!(world.people_of("ed-visits", Viewer::Unlabelled), []);
+    assert_eq!(world.people_of("ed-visits", Viewer::Everything).len(), 2);
+}
+
+#[test]
+fn one_who_comes_often_is_one_of_a_month_a_quarter_and_a_year() {
+    let mut world = World::new();
+    let there = |number: u32, at: &str| Event {
+        visit: visit(&format!("E{number}^SBMC")),
+        class: "EMER".into(),
+        ..now(Kind::EdVisit, "SBMC", at)
+    };
+    for day in 10..25 {
+        world.all(&[there(day, &format!("2026-03-{day}T09:00:00-04:00"))]);
+    }
+    let of = |world: &World, viewer| {
+        let month = world.month("ed-visits", date(2026, 12, 1), viewer);
+        (month.figures.numerator, month.people.map(|people| people.numerator))
+    };
+    assert_eq!(of(&world, Viewer::Everything), (15, [1; 3]));
+    // She was there in February as well, in January in secret: that makes no difference for whoever does not know.
+    world.all(&[there(1, "2026-02-10T09:00:00-05:00")]);
+    assert_eq!(of(&world, Viewer::Everything), (15, [1, 0, 0]));
+    world.take(&there(2, "2026-03-20T09:00:00-04:00"), OTHER, &[]);
+    assert_eq!(of(&world, Viewer::Unlabelled), (16, [2, 1, 1]));
+    let sud = world.labels.of("SUD").unwrap();
+    world.found = Found { all: sud, whole: sud };
+    world.take(&there(3, "2026-01-20T09:00:00-05:00"), OTHER, &[]);
+    assert_eq!(of(&world, Viewer::Unlabelled), (16, [2, 1, 1]));
+    world.is_sound();
+}
+
+#[test]
+fn changes_of_a_day_are_told_when_it_is_over() {
+    let mut world = World::new();
+    let note = |world: &mut World, changed: &[Changed], at: &str| {
+        let transaction = world.connection.transaction().unwrap();
+        world.measures.note(&transaction, changed, ms(at)).unwrap();
+        transaction.commit().unwrap();
+    };
+    let due = |world: &mut World, at: &str| {
+        let transaction = world.connection.transaction().unwrap();
+        let due = world.measures.due(&transaction, ms(at)).unwrap();
+        transaction.commit().unwrap();
+        due
+    };
+    let discharged = world.take(&discharge(), MARISOL, &[]);
+    note(&mut world, &discharged, "2026-03-05T15:22:04-05:00");
+    let seen = world.take(&practice_visit("2026-03-06T09:00:00-05:00"), MARISOL, &[]);
+    note(&mut world, &seen, "2026-03-05T23:59:59-05:00");
+    assert_eq!(world.measures.next_ms(), Some(ms("2026-03-06T00:00:00-05:00")));
+    assert_eq!(due(&mut world, "2026-03-06T00:00:00-05:00"), None, "not before it is over");
+    // A restart in between.
+    let options = world.options.clone();
+    world.measures = Measures::open(&world.connection, &options.measures, &setting(&options)).unwrap();
+    let told = due(&mut world, "2026-03-06T00:00:01-05:00").unwrap();
+    assert_eq!((told.updated.panel.as_str(), told.updated.at_ms), (PANEL, ms("2026-03-06T00:00:00-05:00")));
+    let measures: Vec<&str> = told.updated.reports.iter().map(|(measure, _)| measure.as_str()).collect();
+    // Of the discharge, and of the visit.
+    assert!(["admission-notice", "visit-7", "engagement"].iter().all(|one| measures.contains(one)), "{measures:?}");
+    assert!(told.updated.reports.iter().all(|(_, month)| month == "2026-03"));
+    assert_eq!((due(&mut world, "2026-03-20T00:00:00-04:00"), world.measures.next_ms()), (None, None));
+    // A clock that was set back: the day was told, so it is the one behind it.
+    note(&mut world, &discharged, "2026-03-05T12:00:00-05:00");
+    assert_eq!(world.measures.next_ms(), Some(ms("2026-03-07T00:00:00-05:00")));
+    assert_eq!(due(&mut world, "2026-03-08T00:00:00-05:00").unwrap().day, told.day + 1);
 }
 
 #[test]
@@ -760,7 +914,7 @@ fn hours_are_hours() {
     let measure = reader.measure("home-health-48h").unwrap().0;
     let as_of = day_of(date(2026, 12, 1));
     let wanted = Wanted { panel: PANEL, measure, months: (march, march), as_of, viewer: Viewer::Everything };
-    let (found, _) = reader.people(&world.connection, &wanted, Page { after: None, most: 5 }).unwrap();
+    let (found, _) = reader.people(&world.connection, &wanted, Page { after: None, most: 5 }, &mut anybody).unwrap();
     assert_eq!(found[0].due_day, day_of(date(2026, 3, 7)));
 }
 
@@ -924,7 +1078,7 @@ fn happening(step: &Step) -> Event {
     event.disposition = ["01", "06", "02"][usize::from(step.visit)].into();
     event.participants = vec![person("attending", if step.again { BAPTISTE } else { HALVERSEN })];
     event.codes = match kind {
-        Kind::Discharge => vec![code("DG1-3", "I10C", "F33.2", "")],
+        Kind::Discharge => vec![code("DG1-3", "I10C", "F33.2", "principal")],
         Kind::Document => vec![code("TXA-2", "LN", "18842-5", "")],
         Kind::ServiceCoded => vec![code("FT1-25", "C4", "1111F", "")],
         Kind::ReferralRequested => vec![code("OBR-4", "LN", "57133-1", "")],
@@ -1027,3 +1181,6 @@ proptest! {
         world.is_sound();
     }
 }
+
+#[path = "measures_twin_tests.rs"]
+mod twin;

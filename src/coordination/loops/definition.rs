@@ -139,6 +139,8 @@ pub struct Pattern {
     pub loinc_not: Vec<String>,
     /// A diagnosis that begins so (ICD-10).
     pub icd10_prefix: Vec<String>,
+    /// As the principal diagnosis.
+    pub icd10_principal: bool,
     /// One of these codes: system and code.
     pub codes: Vec<(String, String)>,
     /// Of the code in `loinc`, a value of at least that.

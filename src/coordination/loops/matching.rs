@@ -2,7 +2,7 @@
 use super::definition::{Pattern, Provider};
 use super::model::{Loop, same_number};
 use super::{Given, Setting};
-use crate::coordination::event::{Code, Participant};
+use crate::coordination::event::{Code, PRINCIPAL, Participant};
 use crate::coordination::options::is_npi;
 use crate::coordination::{Event, Kind};
 
@@ -52,7 +52,9 @@ fn coded(pattern: &Pattern, event: &Event) -> bool {
     let unwanted = |code: &Code| loinc(code) && pattern.loinc_not.contains(&code.code);
     let other = pattern.loinc_not.is_empty() || (!event.codes.is_empty() && !event.codes.iter().any(unwanted));
     let diagnosis = |code: &Code| {
-        code.field == "DG1-3" && pattern.icd10_prefix.iter().any(|prefix| code.code.starts_with(prefix.as_str()))
+        code.field == "DG1-3"
+            && (!pattern.icd10_principal || code.value == PRINCIPAL)
+            && pattern.icd10_prefix.iter().any(|prefix| code.code.starts_with(prefix.as_str()))
     };
     let diagnosed = pattern.icd10_prefix.is_empty() || event.codes.iter().any(diagnosis);
     let named =

@@ -159,6 +159,8 @@ pub struct Cell {
     pub labels: (u64, u64),
     /// What became of it.
     pub ways: Ways,
+    /// Of all cases of the person in this panel and measure that the same may know of the first in its month (1), its quarter (2), its year (3), or not (0).
+    pub first: u8,
 }
 
 /// One time that somebody was counted in, for drill-down.
@@ -172,6 +174,10 @@ pub struct Case {
     pub panels: u32,
     /// When what closed it came, by the clock of the measure; by the place in `ways`.
     pub closed_ms: [Option<i64>; WAYS_MAX],
+    /// The visit that counted them in, hashed.
+    pub visit: u64,
+    /// Those of what became of it; by the place in `ways`.
+    pub visits: [u64; WAYS_MAX],
 }
 
 #[cfg(test)]

@@ -9,159 +9,14 @@
 //!     → one cell for each panel that the person was in at that event
 //! ```
 use super::cell::{Case, Cell, Outcome, WAYS_MAX, Ways};
-use super::definition::{Clock, Definition};
-use super::fact::{Coded, Damaged, Fact, Facts, WEAK};
+use super::counting::ALL;
+use super::definition::{Clock, Definition, Rate};
+use super::fact::{Fact, Facts, LEFT, WEAK};
 use super::lens::{Compiled, Fit, Lens};
+use super::period::month_of;
+use super::settle::{BEGINS, ENDS, LAST_MS, Scratch, one, taken_back};
 use crate::coordination::Kind;
 use crate::coordination::loops::Span;
-
-/// Room that is used again from person to person.
-#[derive(Debug, Default)]
-pub struct Scratch {
-    facts: Facts,
-    gone: Vec<bool>,
-    kinds: u32,
-}
-
-impl Scratch {
-    /// The facts, to be filled.
-    pub fn facts(&mut self) -> &mut Facts {
-        self.facts.clear();
-        &mut self.facts
-    }
-
-    /// One more, the newest.
-    pub(super) fn add(&mut self, fact: Fact, codes: &[Coded], acting: &[u64]) {
-        self.facts.push(fact, codes, acting);
-    }
-
-    /// More of the same person, as they are kept; how many.
-    pub(super) fn more(&mut self, blob: &[u8]) -> Result<u64, Damaged> {
-        let before = self.facts.list.len();
-        self.facts.decode(blob)?;
-        Ok((self.facts.list.len() - before) as u64)
-    }
-
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.facts.list.len()
-    }
-
-    /// Whether one of them is of that message.
-    pub(super) fn has(&self, seq: u64) -> bool {
-        self.facts.list.iter().any(|fact| fact.seq == seq)
-    }
-
-    /// In the order of the journal, those of one message by their keys as they are read, and without what was taken back.
-    fn settle(&mut self) {
-        let Scratch { facts, gone, kinds } = self;
-        facts.list.sort_by_key(|fact| fact.seq);
-        gone.clear();
-        gone.resize(facts.list.len(), false);
-        *kinds = facts.list.iter().fold(0, |all, fact| all | 1_u32.checked_shl(fact.kind.into()).unwrap_or(0));
-        if *kinds & TAKING_BACK != 0 {
-            take_back(facts, gone);
-        }
-        end_as(facts, gone, *kinds);
-    }
-}
-
-/// Marks what was taken back.
-fn take_back(facts: &mut Facts, gone: &mut [bool]) {
-    for at in 0..facts.list.len() {
-        let Some(back) = facts.list.get(at).copied() else { break };
-        let takes = taken_back(back.kind);
-        if takes == 0 {
-            continue;
-        }
-        // From the last on: what a later begin has made another stay of the same number is not meant.
-        let mut begun_ms = i64::MIN;
-        for (earlier, gone) in facts.list.iter_mut().zip(gone.iter_mut()).take(at).rev() {
-            if *gone || !is_of(&back, earlier) {
-                continue;
-            }
-            let begins = BEGINS >> earlier.kind & 1 == 1;
-            if takes >> earlier.kind & 1 == 1 && (takes & ENDS == 0 || begun_ms <= earlier.at_ms) {
-                if back.kind == Kind::AppointmentChanged as u8 {
-                    earlier.start = back.start;
-                } else {
-                    *gone = true;
-                }
-            }
-            if begins {
-                begun_ms = begun_ms.max(earlier.at_ms);
-            }
-        }
-    }
-}
-
-/// A stay that began as an observation and ended as a stay was one all along.
-fn end_as(facts: &mut Facts, gone: &[bool], kinds: u32) {
-    facts.list.iter_mut().for_each(|fact| fact.ended_as = 0);
-    if kinds & one(Kind::Admission) == 0 || kinds & one(Kind::Discharge) == 0 {
-        return;
-    }
-    let is = |fact: &Fact, kind: Kind| fact.kind == kind as u8 && fact.visit != 0;
-    for at in 0..facts.list.len() {
-        let Some(end) = facts.list.get(at).copied() else { break };
-        if !is(&end, Kind::Discharge) || gone.get(at).copied().unwrap_or(true) {
-            continue;
-        }
-        for fact in facts.list.iter_mut().filter(|fact| is(fact, Kind::Admission) && fact.visit == end.visit) {
-            if fact.at_ms <= end.at_ms && fact.ended_as == 0 {
-                fact.ended_as = end.class;
-            }
-        }
-    }
-}
-
-const fn one(kind: Kind) -> u32 {
-    1 << kind as u32
-}
-
-/// Kinds that change what was said before.
-const TAKING_BACK: u32 = one(Kind::AdmissionCancelled)
-    | one(Kind::DischargeCancelled)
-    | one(Kind::TransferCancelled)
-    | one(Kind::DocumentCancelled)
-    | one(Kind::AppointmentCancelled)
-    | one(Kind::AppointmentNoShow)
-    | one(Kind::AppointmentChanged);
-
-const BEGINS: u32 = one(Kind::Admission) | one(Kind::EdVisit) | one(Kind::OutpatientVisit);
-const ENDS: u32 = one(Kind::Discharge) | one(Kind::EdDischarge);
-
-/// What is left of a day at its first moment.
-const LAST_MS: i64 = 86_399_999;
-
-/// What an event of a kind takes back.
-fn taken_back(kind: u8) -> u32 {
-    let is = |one: Kind| kind == one as u8;
-    if is(Kind::AdmissionCancelled) {
-        BEGINS | ENDS
-    } else if is(Kind::DischargeCancelled) {
-        ENDS
-    } else if is(Kind::TransferCancelled) {
-        one(Kind::Transfer)
-    } else if is(Kind::DocumentCancelled) {
-        one(Kind::Document)
-    } else if is(Kind::AppointmentCancelled) || is(Kind::AppointmentNoShow) || is(Kind::AppointmentChanged) {
-        one(Kind::AppointmentBooked)
-    } else {
-        0
-    }
-}
-
-/// Whether what is taken back is that.
-fn is_of(back: &Fact, earlier: &Fact) -> bool {
-    if back.appointment.is_some() || earlier.appointment.is_some() {
-        back.appointment.same(earlier.appointment)
-    } else if back.kind == Kind::DocumentCancelled as u8 {
-        back.document.same(earlier.document)
-    } else {
-        back.visit != 0 && back.visit == earlier.visit
-    }
-}
 
 /// How sure it is that a fact is of that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -188,6 +43,7 @@ struct Came {
     labels: (u64, u64),
     at_ms: i64,
     clock_ms: i64,
+    visit: u64,
 }
 
 impl Came {
@@ -213,52 +69,104 @@ impl Came {
     }
 }
 
-/// What became of it for each who may know more or less, and when what closed it came.
-fn ways(came: &mut [Came]) -> (Ways, [Option<i64>; WAYS_MAX]) {
+/// What became of it for each who may know more or less, and when what closed it came, of which visit.
+fn ways(came: &mut [Came]) -> (Ways, [(Option<i64>, u64); WAYS_MAX]) {
     came.sort_by_key(Came::rank);
-    let (mut ways, mut closed_ms) = (Ways::default(), [None; WAYS_MAX]);
+    let (mut ways, mut closed) = (Ways::default(), [(None, 0); WAYS_MAX]);
     for one in came.iter() {
         let within = |other: &&Came| other.labels.0 & !one.labels.0 == 0 && other.labels.1 & !one.labels.1 == 0;
         // In time by inference: one that says so itself is as good, for whoever may know of it.
         let told = || came.iter().filter(|other| other.what == What::Closed(false, Link::Told)).find(within);
         let best = if one.what == What::Closed(false, Link::Inferred) { told().unwrap_or(one) } else { one };
         if let Some(place) = ways.push(one.labels, best.outcome())
-            && let Some(closed_ms) = closed_ms.get_mut(place)
+            && let Some(closed) = closed.get_mut(place)
         {
-            *closed_ms = matches!(best.what, What::Closed(..)).then_some(best.clock_ms);
+            *closed = (matches!(best.what, What::Closed(..)).then_some(best.clock_ms), best.visit);
         }
         if one.labels == (0, 0) {
             break;
         }
     }
-    (ways, closed_ms)
+    (ways, closed)
 }
 
 impl Lens {
-    /// What the facts of one person, which stand in `scratch`, add: each once for each time that they were counted in.
-    pub fn cases(&self, scratch: &mut Scratch, mut each: impl FnMut(Case)) {
+    /// What the facts of one person, which stand in `scratch`, are of one measure: each once for each time that they were counted in.
+    pub fn cases(&self, scratch: &mut Scratch, measure: usize, each: impl FnMut(Case)) {
         scratch.settle();
-        for (measure, (definition, compiled)) in (0..).zip(self.definitions().iter().zip(&self.compiled)) {
-            if compiled.open.iter().all(|fit| fit.kinds & scratch.kinds == 0) {
-                continue;
-            }
-            let person = Person { lens: self, definition, compiled, facts: &scratch.facts, gone: &scratch.gone };
-            person.cases(measure, &mut each);
+        self.settled(scratch, measure, each);
+    }
+
+    fn settled(&self, scratch: &Scratch, measure: usize, mut each: impl FnMut(Case)) {
+        let (Some(definition), Some(compiled)) = (self.definitions().get(measure), self.compiled.get(measure)) else {
+            return;
+        };
+        if compiled.open.iter().any(|fit| fit.kinds & scratch.kinds != 0) {
+            let Scratch { facts, gone, order, .. } = scratch;
+            let person = Person { lens: self, definition, compiled, facts, gone, order };
+            person.cases(u32::try_from(measure).unwrap_or(u32::MAX), &mut each);
         }
     }
 
-    /// The same as cells, one for each panel.
-    pub fn contributions(&self, scratch: &mut Scratch, mut each: impl FnMut(Cell)) {
-        self.cases(scratch, |case| {
-            let definition = self.definitions().get(case.cell.measure as usize);
-            let of = definition.map_or(&[][..], |definition| definition.panels.as_slice());
-            for panel in self.panels(case.panels) {
-                if of.is_empty() || self.is_one_of(*panel, of) {
-                    each(Cell { panel: *panel, ..case.cell });
+    /// The measures that a new fact may change, by their bits: those that ask for its kind or for what it changes of other facts. It is the newest, and carries no label.
+    pub(super) fn touched(&self, fact: &Fact) -> u64 {
+        if fact.kind == LEFT || fact.referral.is_some() {
+            return ALL;
+        }
+        let kind = 1_u32 << (fact.kind & 31);
+        let mut kinds = kind | taken_back(fact.kind);
+        // A stay begins again, ends as another, or none of it was.
+        if kinds & (BEGINS | ENDS) != 0 {
+            kinds |= ENDS | one(Kind::Admission);
+        }
+        let touches = |compiled: &Compiled| {
+            let opens = compiled.open.iter().fold(0, |all, fit| all | fit.kinds);
+            let asked = opens | compiled.closers | compiled.void | compiled.exclude;
+            // Whoever acts in a visit may be who links two others to it.
+            asked & kinds != 0 || (fact.visit != 0 && compiled.close.iter().any(|fit| fit.same_visit))
+        };
+        (0..).zip(&self.compiled).filter(|(_, one)| touches(one)).fold(0, |all, (bit, _)| all | 1 << (bit & 63))
+    }
+
+    /// What they add to the counters: the cases of some measures, by their bits, one for each panel.
+    pub fn contributions(&self, scratch: &mut Scratch, of: u64, mut each: impl FnMut(Cell)) {
+        scratch.settle();
+        let (mut cases, mut seen) = (std::mem::take(&mut scratch.cases), Vec::new());
+        for (measure, definition) in self.definitions().iter().enumerate() {
+            if of >> (measure & 63) & 1 == 0 {
+                continue;
+            }
+            cases.clear();
+            self.settled(scratch, measure, |case| cases.push(case));
+            // Whom everybody may know of counts as somebody in the case that everybody may know of, whatever else there is.
+            if cases.len() > 1 {
+                cases.sort_by_key(|case| (case.cell.labels != (0, 0), case.cell.day));
+            }
+            seen.clear();
+            for case in &cases {
+                for panel in self.panels(case.panels) {
+                    if definition.panels.is_empty() || self.is_one_of(*panel, &definition.panels) {
+                        let first = first(&mut seen, *panel, month_of(case.cell.day));
+                        each(Cell { panel: *panel, first, ..case.cell });
+                    }
                 }
             }
-        });
+        }
+        scratch.cases = cases;
     }
+}
+
+/// Whether a case of a panel and month is the first in its month (1), quarter (2) or year (3) behind those that were seen.
+fn first(seen: &mut Vec<(u32, i32)>, panel: u32, month: i32) -> u8 {
+    let is = |length: i32| {
+        let same = |known: &(u32, i32)| known.0 == panel && known.1.div_euclid(length) == month.div_euclid(length);
+        !seen.iter().any(same)
+    };
+    let first = if is(12) { 3 } else { u8::from(is(1)) + u8::from(is(3)) };
+    if first > 0 {
+        seen.push((panel, month));
+    }
+    first
 }
 
 /// The facts of a person under one measure.
@@ -268,6 +176,7 @@ struct Person<'a> {
     compiled: &'a Compiled,
     facts: &'a Facts,
     gone: &'a [bool],
+    order: &'a [usize],
 }
 
 impl Person<'_> {
@@ -279,7 +188,12 @@ impl Person<'_> {
         // Those of now whose visit or referral may come again.
         let mut counted: Vec<(usize, i32)> = Vec::new();
         let mut came = Vec::new();
-        for (at, opener) in self.alive() {
+        let opens = self.compiled.open.iter().fold(0, |all, fit| all | fit.kinds);
+        // By time, as what came first may be told of last.
+        for (at, opener) in self.order.iter().filter_map(|at| Some((*at, self.facts.list.get(*at)?))) {
+            if opens >> opener.kind & 1 == 0 {
+                continue;
+            }
             let fitting =
                 self.compiled.open.iter().filter_map(|fit| Some((fit, self.lens.fits(fit, opener, self.facts)?)));
             let Some((open, labels)) = fitting.min_by_key(|(_, labels)| labels.count_ones()) else { continue };
@@ -294,10 +208,12 @@ impl Person<'_> {
             counted.push((at, opener.day));
             self.closings(at, opener, open, &mut came);
             self.exclusions(opener, &mut came);
-            let (ways, closed_ms) = ways(&mut came);
+            let (ways, closed) = ways(&mut came);
             let (day, facility) = (opener.day, opener.facility);
-            let cell = Cell { panel: 0, measure, day, facility, labels: (labels, opener.all), ways };
-            each(Case { cell, at_ms: opener.at_ms, panels: opener.panels, closed_ms });
+            let cell = Cell { panel: 0, measure, day, facility, labels: (labels, opener.all), ways, first: 0 };
+            let (closed_ms, visits) = (closed.map(|closed| closed.0), closed.map(|closed| closed.1));
+            let Fact { at_ms, panels, visit, .. } = *opener;
+            each(Case { cell, at_ms, panels, closed_ms, visit, visits });
         }
     }
 
@@ -310,9 +226,11 @@ impl Person<'_> {
             } else {
                 opener.visit != 0 && opener.visit == earlier.visit && !opener.referral.is_some()
             };
-            let another = ENDS >> opener.kind & 1 == 1
-                && self.alive().any(|(_, fact)| fact.at_ms <= opener.at_ms && begins_again(earlier, fact));
-            (same && !another) || (self.definition.once && (opener.day - day).abs() <= self.definition.late_days())
+            let another = || {
+                ENDS >> opener.kind & 1 == 1
+                    && self.alive().any(|(_, fact)| fact.at_ms <= opener.at_ms && begins_again(earlier, fact))
+            };
+            (same && !another()) || (self.definition.once && (opener.day - day).abs() <= self.definition.late_days())
         })
     }
 
@@ -329,15 +247,15 @@ impl Person<'_> {
             labels: (fact.whole, fact.all),
             at_ms: fact.at_ms,
             clock_ms: fact.at_ms,
+            visit: fact.visit,
         }));
     }
 
     /// What excludes them: it came in the window.
     fn exclusions(&self, opener: &Fact, came: &mut Vec<Came>) {
-        let exclude = self.compiled.exclude;
-        if exclude == 0 {
-            return;
-        }
+        // Who is in no roster any more may have been seen, and nobody knows.
+        let left = if self.definition.rate == Rate::Share { 1 << LEFT } else { 0 };
+        let exclude = self.compiled.exclude | left;
         let in_window = |fact: &Fact| match self.definition.due.0 {
             Span::Days(days) => fact.day - opener.day <= i32::from(days),
             Span::Ms(ms) => fact.at_ms - opener.at_ms <= ms,
@@ -349,15 +267,23 @@ impl Person<'_> {
             let other = fact.kind != Kind::Admission as u8 || is_other(opener, fact);
             if begun && other {
                 let at_ms = if is_death { fact.at_ms.saturating_add(LAST_MS) } else { fact.at_ms };
-                came.push(Came { what: What::Excluded, labels: (fact.whole, fact.all), at_ms, clock_ms: fact.at_ms });
+                let labels = (fact.whole, fact.all);
+                came.push(Came { what: What::Excluded, labels, at_ms, clock_ms: fact.at_ms, visit: fact.visit });
             }
         }
     }
 
     /// What closes it.
     fn closings(&self, at: usize, opener: &Fact, open: &Fit, came: &mut Vec<Came>) {
+        let late = self.definition.late_days() + 1;
+        let other = self.definition.other_visit;
+        let of_referral = opener.referral.is_some() && opener.kind != Kind::Result as u8 && !other;
         for (place, fact) in self.alive() {
-            if self.compiled.closers >> fact.kind & 1 == 0 || fact.day - opener.day > self.definition.late_days() + 1 {
+            if self.compiled.closers >> fact.kind & 1 == 0 || fact.day - opener.day > late {
+                continue;
+            }
+            // Asked first, as of many orders and results each pair is looked at.
+            if of_referral && fact.referral.is_some() && !opener.referral.same(fact.referral) {
                 continue;
             }
             for close in &self.compiled.close {
@@ -394,7 +320,7 @@ impl Person<'_> {
         }
         let clock_ms = if definition.clock == Clock::Event { fact.at_ms } else { fact.received_ms };
         let what = What::Closed(late, link);
-        Some(Came { what, labels: (labels, fact.all), at_ms: fact.at_ms, clock_ms })
+        Some(Came { what, labels: (labels, fact.all), at_ms: fact.at_ms, clock_ms, visit: fact.visit })
     }
 
     /// Whether it comes in time (`false`), or late; none where it is no use any more, or too early.

@@ -1,13 +1,16 @@
 //! The counters at work: each event of somebody of the rosters changes them by what the person added before and adds after.
 use super::cell::{Cell, Outcome};
-use super::contribute::Scratch;
 use super::definition::Options;
 use super::fact::{FACTS_MAX, Facts};
 use super::lens::Lens;
+use super::members;
 use super::recompute::recompute;
+use super::secrets;
+use super::settle::Scratch;
 use super::store::{self, Counters};
-use super::take::{Sight, Subject, day};
-use super::words::{self, Sort, Words};
+use super::take::{Sight, Subject, Taken, day};
+use super::waiting::{self, Waiting};
+use super::words::{self, Words};
 use crate::coordination::loops::Setting;
 use crate::coordination::store::Error;
 use crate::coordination::{Event, Kind, PersonKey, lineage};
@@ -17,7 +20,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// The tables, but for [`super::FACTS`], which stands where rows move with persons.
-pub const TABLES: [&str; 2] = [words::TABLES, store::TABLES];
+pub const TABLES: [&str; 5] = [words::TABLES, store::TABLES, waiting::TABLES, members::TABLES, secrets::TABLES];
+
+/// Every measure.
+pub(super) const ALL: u64 = u64::MAX;
 
 /// Facts are kept for so long by the time of the journal, 26 months: two more than can be asked for.
 pub const KEPT_MS: i64 = 800 * 86_400_000;
@@ -40,7 +46,7 @@ pub struct Changed {
 pub struct Updated {
     /// The panel.
     pub panel: String,
-    /// When what changed them was received.
+    /// When the day was over on which what changed them was received.
     pub at_ms: i64,
     /// Measures, each with its month `2026-03`.
     pub reports: Vec<(String, String)>,
@@ -96,6 +102,9 @@ pub struct Measures {
     scratch: Scratch,
     before: Vec<Cell>,
     after: Vec<Cell>,
+    /// The measures that are looked at, by their bits.
+    touched: u64,
+    pub(super) waiting: Waiting,
 }
 
 impl Measures {
@@ -119,11 +128,13 @@ impl Measures {
             transaction.commit()?;
         }
         Ok(Measures {
+            waiting: Waiting::open(connection, setting)?,
             sight: Sight { words, lens },
             counters: Counters::default(),
             scratch: Scratch::default(),
             before: Vec::new(),
             after: Vec::new(),
+            touched: ALL,
         })
     }
 
@@ -136,7 +147,7 @@ impl Measures {
     pub fn came(&mut self, event: &Event, known: bool) {
         let zone = self.sight.lens.setting().zone(&event.facility, &[]);
         let day = day(event.at_ms, &zone);
-        let facility = self.sight.facility(&event.facility);
+        let facility = self.sight.place(&event.facility, known);
         let counts = (known, event.time_suspect);
         self.counters.feed(facility, (event.kind, 0), day, counts);
         for code in self.sight.asked(event) {
@@ -156,7 +167,7 @@ impl Measures {
         subject: &Subject<'_>,
     ) -> Result<Vec<Changed>, Error> {
         if matches!(event.kind, Kind::IdentityMerge | Kind::Unlink) {
-            self.settle(transaction)?;
+            return self.settle(transaction);
         }
         let Some(taken) = self.sight.fact(event, subject) else { return Ok(Vec::new()) };
         if taken.fact.has(super::fact::TEAM) {
@@ -164,14 +175,50 @@ impl Measures {
             let team = self.sight.team();
             self.counters.feed(taken.fact.facility, (event.kind, team), day, (true, false));
         }
+        self.add(transaction, origin, &taken, event.received_ms)
+    }
+
+    /// Somebody of the panels is in no roster from a time on, behind that message; nothing where nothing is kept of them that could still be waited for.
+    ///
+    /// # Errors
+    /// A database that cannot be read or written.
+    pub fn left(
+        &mut self,
+        transaction: &Transaction<'_>,
+        origin: PersonKey,
+        panels: &[&str],
+        (seq, at_ms): (u64, i64),
+    ) -> Result<Vec<Changed>, Error> {
+        let sql = "SELECT 1 FROM measure_fact WHERE person = ?1 LIMIT 1";
+        let person = lineage::root(transaction, origin)?;
+        if transaction.prepare_cached(sql)?.query_row([person.0], |_| Ok(())).optional()?.is_none() {
+            return Ok(Vec::new());
+        }
+        let taken = self.sight.left(panels, seq, at_ms);
+        self.add(transaction, origin, &taken, at_ms)
+    }
+
+    fn add(
+        &mut self,
+        transaction: &Transaction<'_>,
+        origin: PersonKey,
+        taken: &Taken,
+        received_ms: i64,
+    ) -> Result<Vec<Changed>, Error> {
         let person = lineage::root(transaction, origin)?;
         let mut own = Facts::default();
         self.read(transaction, person, Some((origin, &mut own)))?;
+        let oldest_ms = received_ms.saturating_sub(KEPT_MS);
+        let goes =
+            own.list.len() >= FACTS_MAX || own.list.iter().chain([&taken.fact]).any(|fact| fact.at_ms < oldest_ms);
+        // What other facts become of it is not looked for where it goes beyond its own kind.
+        let far = goes || taken.fact.all != 0 || self.scratch.has(taken.fact.seq);
+        self.touched = if far { ALL } else { self.sight.lens.touched(&taken.fact) };
         self.evaluate(true);
         // Of one message, of another key of theirs: their order is that of the keys.
         let tied = own.list.len() < self.scratch.len() && self.scratch.has(taken.fact.seq);
         own.push(taken.fact, &taken.codes, &taken.acting);
-        if bound(&mut own, event.received_ms) || tied {
+        if bound(&mut own, received_ms) || tied {
             write(transaction, origin, person, &own)?;
             self.read(transaction, person, None)?;
         } else {
@@ -180,17 +227,20 @@ impl Measures {
         }
         self.evaluate(false);
         let changed = self.count(person);
+        self.touched = ALL;
         if self.counters.len() > WAITING_MAX {
             self.flush(transaction)?;
         }
-        Ok(changed)
+        // What goes with a secret that nobody may know of is no news.
+        Ok(if taken.fact.whole == 0 { changed } else { Vec::new() })
     }
 
     /// Rows of facts have moved from one person to another: what each of them added is taken out, and what they add now put in.
     ///
     /// # Errors
     /// A database that cannot be read or written.
-    pub fn settle(&mut self, transaction: &Transaction<'_>) -> Result<(), Error> {
+    pub fn settle(&mut self, transaction: &Transaction<'_>) -> Result<Vec<Changed>, Error> {
+        let mut changed = Vec::new();
         let sql = "SELECT person FROM measure_moved UNION SELECT fact.person FROM measure_moved JOIN measure_fact AS fact USING (origin)";
         let people: Vec<[u8; 16]> =
             transaction.prepare_cached(sql)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
@@ -209,17 +259,22 @@ impl Measures {
             self.evaluate(true);
             self.read(transaction, person, None)?;
             self.evaluate(false);
-            self.count(person);
+            together(&mut changed, self.count(person));
         }
         transaction.prepare_cached("DELETE FROM measure_moved")?.execute([])?;
-        if self.counters.len() > WAITING_MAX { self.flush(transaction) } else { Ok(()) }
+        if self.counters.len() > WAITING_MAX {
+            self.flush(transaction)?;
+        }
+        Ok(changed)
     }
 
     /// Lets go of facts that are older than is kept, of some keys at once.
     ///
     /// # Errors
     /// A database that cannot be read or written.
-    pub fn prune(&mut self, transaction: &Transaction<'_>, now_ms: i64) -> Result<(), Error> {
+    pub fn prune(&mut self, transaction: &Transaction<'_>, now_ms: i64) -> Result<Vec<Changed>, Error> {
+        secrets::prune(transaction, now_ms.saturating_sub(KEPT_MS))?;
+        let mut changed = Vec::new();
         let sql = "SELECT origin, person FROM measure_fact WHERE oldest_ms < ?1 ORDER BY oldest_ms, origin LIMIT ?2";
         let before_ms = now_ms.saturating_sub(KEPT_MS);
         let old: Vec<(PersonKey, PersonKey)> = transaction
@@ -234,9 +289,9 @@ impl Measures {
             write(transaction, origin, person, &own)?;
             self.read(transaction, person, None)?;
             self.evaluate(false);
-            self.count(person);
+            together(&mut changed, self.count(person));
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// Writes what has changed since the last time. Must come before the transaction is committed.
@@ -247,16 +302,6 @@ impl Measures {
         self.sight.words.flush(transaction)?;
         self.counters.flush_feeds(transaction)?;
         Ok(self.counters.flush(transaction, "main")?)
-    }
-
-    /// Whether a panel is to be told of on a day: once.
-    ///
-    /// # Errors
-    /// A database that cannot be read or written.
-    pub fn tells(&self, transaction: &Transaction<'_>, panel: &str, day: i32) -> Result<bool, Error> {
-        let Some(number) = self.sight.words.find(Sort::Panel, panel) else { return Ok(false) };
-        let sql = "INSERT INTO measure_told VALUES (?1, ?2) ON CONFLICT DO UPDATE SET day = excluded.day WHERE day < excluded.day";
-        Ok(transaction.prepare_cached(sql)?.execute(params![number, day])? > 0)
     }
 
     /// Reads the facts of a person; those of one of their keys also aside.
@@ -284,18 +329,19 @@ impl Measures {
     }
 
     fn evaluate(&mut self, before: bool) {
-        let Measures { sight, scratch, before: was, after: is, .. } = self;
+        let Measures { sight, scratch, before: was, after: is, touched, .. } = self;
         let out = if before { was } else { is };
         out.clear();
-        sight.lens.contributions(scratch, |cell| out.push(cell));
+        sight.lens.contributions(scratch, *touched, |cell| out.push(cell));
     }
 
     /// Counts the difference of before and after; what it changed of panels, as far as everybody may know.
     fn count(&mut self, person: PersonKey) -> Vec<Changed> {
-        let Measures { sight, counters, before, after, .. } = self;
+        let Measures { sight, counters, before, after, touched, .. } = self;
+        counters.list(sight.lens.definitions(), person, [before, after], *touched);
         before.sort_unstable();
         after.sort_unstable();
-        differ(before, after, |cell, by| counters.add(sight.lens.definitions(), cell, person, by));
+        differ(before, after, |cell, by| counters.add(cell, by));
         let (was, is) = (known(before), known(after));
         let mut changed: Vec<Changed> = Vec::new();
         differ(&was, &is, |(panel, measure, day, ..), _| {
@@ -306,6 +352,16 @@ impl Measures {
             }
         });
         changed
+    }
+}
+
+/// Adds what has changed to what had.
+fn together(all: &mut Vec<Changed>, more: Vec<Changed>) {
+    for one in more {
+        match all.iter_mut().find(|known| known.panel == one.panel) {
+            Some(known) => known.what.extend(one.what),
+            None => all.push(one),
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! What is kept of an event for the measures: about fifty bytes, in which nothing of the patient stands. Visits, referrals and documents are hashes.
 //!
 //! ```text
-//! blob: version 1, then facts
+//! blob: version 2, then facts; in version 1 each diagnosis counts as the principal one, and a code is word × 2 + has value
 //! fact: seq v · kind u8 · flags u8 · present u16 · at z (ms since 2020) · received − at z · days u8 (of the two dates, against UTC, + 4 each) · facility v
 //!       then what is present, in the order of its bits:
 //!       class v · disposition v · trigger v · completion v · panels v · whole v, all v (labels) · visit u64 · four numbers, each u64 u32 ·
-//!       start − at z, its day u8 · count u8 of codes (word × 2 + has value v, labels v, value z) · count u8 of NPIs (v)
+//!       start − at z, its day u8 · count u8 of codes (word × 4 + principal × 2 + has value v, labels v, value z) · count u8 of NPIs (v)
 //! v: LEB128, z: the same of a zigzag; others little-endian
 //! ```
 use super::super::event::Number;
@@ -17,7 +17,7 @@ pub const CODES_MAX: usize = 12;
 /// Of those who took part.
 pub const ACTING_MAX: usize = 8;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// 2020-01-01.
 const BASE_MS: i64 = 1_577_836_800_000;
 const DAY_MS: i64 = 86_400_000;
@@ -34,6 +34,9 @@ pub const PARTIAL: u8 = 8;
 pub const STALE: u8 = 16;
 /// It had codes, whether they are kept or not.
 pub const CODED: u8 = 32;
+
+/// The kind of what no message told: they are in no roster from there on, and nobody hears of what happens to them.
+pub const LEFT: u8 = 31;
 
 /// A number and who assigned it, hashed; 0 is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -85,6 +88,8 @@ pub struct Coded {
     pub labels: u64,
     /// In thousandths.
     pub value: Option<i64>,
+    /// Of the principal diagnosis.
+    pub principal: bool,
 }
 
 /// An event as measures see it.
@@ -197,9 +202,9 @@ impl Facts {
     /// # Errors
     /// What is not of this form.
     pub fn decode(&mut self, blob: &[u8]) -> Result<(), Damaged> {
-        let Some((&VERSION, mut rest)) = blob.split_first() else { return Err(Damaged) };
+        let Some((version @ 1..=VERSION, mut rest)) = blob.split_first() else { return Err(Damaged) };
         while !rest.is_empty() {
-            self.read(&mut rest).ok_or(Damaged)?;
+            self.read(&mut rest, *version).ok_or(Damaged)?;
         }
         Ok(())
     }
@@ -238,7 +243,8 @@ impl Facts {
         if !codes.is_empty() {
             out.push(u8::try_from(codes.len()).unwrap_or(u8::MAX));
             for code in codes {
-                varint(out, u64::from(code.word) << 1 | u64::from(code.value.is_some()));
+                let flags = u64::from(code.principal) << 1 | u64::from(code.value.is_some());
+                varint(out, u64::from(code.word) << 2 | flags);
                 varint(out, code.labels);
                 code.value.into_iter().for_each(|value| varint(out, zigzag(value)));
             }
@@ -249,7 +255,7 @@ impl Facts {
         }
     }
 
-    fn read(&mut self, rest: &mut &[u8]) -> Option<()> {
+    fn read(&mut self, rest: &mut &[u8], version: u8) -> Option<()> {
         let seq = take_varint(rest)?;
         let [kind, flags, low, high] = take(rest)?;
         let present = u16::from_le_bytes([low, high]);
@@ -291,7 +297,8 @@ impl Facts {
                 let word = take_varint(rest)?;
                 let labels = take_varint(rest)?;
                 let value = if word & 1 == 1 { Some(unzigzag(take_varint(rest)?)) } else { None };
-                self.codes.push(Coded { word: u32::try_from(word >> 1).ok()?, labels, value });
+                let (word, principal) = if version == 1 { (word >> 1, true) } else { (word >> 2, word & 2 != 0) };
+                self.codes.push(Coded { word: u32::try_from(word).ok()?, labels, value, principal });
             }
         }
         if is(13) {
@@ -401,13 +408,13 @@ mod tests {
         fn what_is_written_reads_back(
             all in proptest::collection::vec((
                 fact(),
-                proptest::collection::vec((any::<u32>(), any::<u64>(), any::<Option<i64>>()), 0..CODES_MAX),
+                proptest::collection::vec((any::<u32>(), any::<u64>(), any::<Option<i64>>(), any::<bool>()), 0..CODES_MAX),
                 proptest::collection::vec(any::<u64>(), 0..ACTING_MAX),
             ), 0..5)
         ) {
             let mut facts = Facts::default();
             for (fact, codes, acting) in &all {
-                let codes: Vec<_> = codes.iter().map(|(word, labels, value)| Coded { word: *word, labels: *labels, value: *value }).collect();
+                let codes: Vec<_> = codes.iter().map(|(word, labels, value, principal)| Coded { word: *word, labels: *labels, value: *value, principal: *principal }).collect();
                 facts.push(*fact, &codes, acting);
             }
             let (mut blob, mut read) = (Vec::new(), Facts::default());

@@ -1,11 +1,15 @@
 //! Which figures are told: none that stands for one to ten people, and none from which such a one could be worked out.
 //!
-//! A month tells a count that is 0 or at least [`SMALL`], where what is left of its whole is so too: of 30 discharges 24 visits are not told, as 6 would be missing. A quarter is told
-//! where that holds of it and of all its months together that are not; a year, of all that are told neither by themselves nor in a quarter. So what is told never depends on
-//! which months were asked for, and no sum less its parts gives one away; nor does a sum of what is hidden that leaves one of it fewer than three values. Counts beside a rate are told of a quarter or year only where all its months tell them.
+//! A month is told when all its windows are over: before that the answers of two days would tell of one day. It tells a count that is 0 or stands for at least [`SMALL`] people,
+//! where what is left of its whole does so too: of 30 discharges 24 visits are not told, as 6 would be missing. A quarter is told where that holds of it and of all its months together
+//! that are not; a year, of all that are told neither by themselves nor in a quarter. So what is told never depends on which months were asked for, and no sum less its parts
+//! gives one away; nor does a sum of what is hidden that leaves one of it fewer than three values. Counts beside a rate are told of a quarter or year only where all its months tell them.
 //!
-//! What counts is cases, not people: one who comes fifteen times is fifteen. And each measure is hidden by itself: whoever joins measures of one panel whose people are the same
-//! can work out how many were excluded, died or left of their own will, and whoever stores the answers of two days, what changed between them.
+//! How many people stand behind a sum of counts is known as a lower bound that can be added up: somebody counts once in a month, in a quarter and in a year, where they were counted in
+//! first. So whoever comes fifteen times is one, and of few who come often more is hidden than must be.
+//!
+//! Each measure is hidden by itself: whoever joins measures of one panel whose people are the same can work out how many were excluded, died or left of their own will; and what comes
+//! later than its window still changes a month that was told.
 use super::definition::Rate;
 use super::period::month_text;
 use super::series::{Figures, Month, Observed};
@@ -24,7 +28,9 @@ pub struct Span {
     pub shown: Shown,
     /// Whether it could have been seen.
     pub observed: Observed,
-    /// Whether all windows are over.
+    /// Whether all of that could be seen of every month; where it could not, what happened is not known.
+    pub known: bool,
+    /// Whether all windows are over: before that nothing is told.
     pub complete: bool,
     /// Events of the kinds that the measure uses; of them of nobody known, and with a time that cannot be.
     pub events: (u64, u64, u64),
@@ -50,42 +56,42 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// All of it, for those who may look at each.
-    pub fn all(figures: &Figures) -> Shown {
-        Shown {
-            denominator: Some(figures.denominator),
-            numerator: Some(figures.numerator),
-            inferred: Some(figures.inferred),
-            late: Some(figures.late),
-            excluded: Some(figures.excluded),
-            pending: Some(figures.pending),
-            pending_met: Some(figures.pending_met),
-        }
-    }
-
-    fn of(figures: &Figures, rate: Rate) -> Shown {
-        let part = |of: Option<u64>, value: u64, whole: u64| {
-            of.and_then(|_| tell(value)).filter(|_| !is_small(whole.saturating_sub(value)))
+    /// Of counts, and how many people these are.
+    fn of(figures: &Figures, people: &Figures, rate: Rate) -> Shown {
+        let tell = |count: fn(&Figures) -> u64| tell(count(figures), count(people));
+        // Both of it and of what is left of its whole.
+        let part = |of: Option<u64>, count: fn(&Figures) -> u64, rest: fn(&Figures) -> u64| {
+            of.and_then(|_| tell(count)).filter(|_| tell(rest).is_some())
         };
         let (denominator, numerator) = match rate {
             // Members are counted in rosters, which are no secret to whoever has them.
-            Rate::PerThousand => (Some(figures.denominator), tell(figures.numerator)),
+            Rate::PerThousand => (Some(figures.denominator), tell(|of| of.numerator)),
             Rate::Share => {
-                let denominator = tell(figures.denominator);
-                (denominator, part(denominator, figures.numerator, figures.denominator))
+                let denominator = tell(|of| of.denominator);
+                (denominator, part(denominator, |of| of.numerator, Figures::missed))
             }
         };
-        let pending = tell(figures.pending);
+        let pending = tell(|of| of.pending);
         Shown {
             denominator,
             numerator,
-            inferred: part(numerator, figures.inferred, figures.numerator),
-            late: part(numerator, figures.late, figures.missed()),
+            inferred: part(numerator, |of| of.inferred, |of| of.numerator.saturating_sub(of.inferred)),
+            late: part(numerator, |of| of.late, |of| of.missed().saturating_sub(of.late)),
             // Beside what is hidden it would tell it: another measure of the same people tells both together.
-            excluded: numerator.and(denominator).and_then(|_| tell(figures.excluded)),
+            excluded: numerator.and(denominator).and_then(|_| tell(|of| of.excluded)),
             pending,
-            pending_met: part(pending, figures.pending_met, figures.pending),
+            pending_met: part(pending, |of| of.pending_met, |of| of.pending.saturating_sub(of.pending_met)),
         }
+    }
+
+    /// What may be told of windows that are still open.
+    fn open(figures: &Figures, rate: Rate) -> Shown {
+        Shown { denominator: Some(figures.denominator).filter(|_| rate == Rate::PerThousand), ..Shown::default() }
+    }
+
+    /// Without what is not known of what could not be seen.
+    fn unseen(self) -> Shown {
+        Shown { numerator: None, inferred: None, late: None, pending_met: None, ..self }
     }
 
     /// The rate, in thousandths of a percent, or of visits by thousand members in a year.
@@ -98,29 +104,26 @@ impl Shown {
     }
 }
 
-fn is_small(count: u64) -> bool {
-    (1..SMALL).contains(&count)
-}
-
-fn tell(count: u64) -> Option<u64> {
-    (!is_small(count)).then_some(count)
+fn tell(count: u64, people: u64) -> Option<u64> {
+    (count == 0 || people >= SMALL).then_some(count)
 }
 
 /// The months with what may be told of them, then the whole quarters and the whole years among them.
 pub fn spans(months: &[Month], rate: Rate) -> Vec<Span> {
     let mut all: Vec<Span> = Vec::new();
     for one in months {
-        let shown = if one.observed == Observed::Not && rate == Rate::Share {
-            // Who was counted in is told; that nothing happened to them is not known.
-            Shown { numerator: None, inferred: None, late: None, pending_met: None, ..Shown::of(&one.figures, rate) }
-        } else {
-            Shown::of(&one.figures, rate)
+        // Who was counted in is told; that nothing happened to them is not known.
+        let known = rate == Rate::PerThousand || !is_unseen(one);
+        let shown = match one.complete {
+            true => Shown::of(&one.figures, &one.people[0], rate),
+            false => Shown::open(&one.figures, rate),
         };
         all.push(Span {
             name: month_text(one.month),
             months: (one.month, one.month),
-            shown,
+            shown: if known { shown } else { shown.unseen() },
             observed: one.observed,
+            known,
             complete: one.complete,
             events: one.events,
         });
@@ -135,7 +138,8 @@ pub fn spans(months: &[Month], rate: Rate) -> Vec<Span> {
     all
 }
 
-/// Whether the sum of what is hidden leaves one of it fewer than three values, by the bounds that it is known to have: three of at most ten that are thirty are ten each.
+/// Whether the sum of what is hidden leaves one of it fewer than three values, by the bounds that it is known to have: three of at most ten that are thirty are ten each. Where few come
+/// often there may be more than ten, which nobody who is told the sum knows.
 fn is_pinned(hidden: &[&Month], count: fn(&Month) -> u64, bounds: impl Fn(&Month) -> (u64, u64)) -> bool {
     let (mut sum, mut least, mut most) = (0, 0, 0);
     for one in hidden {
@@ -156,65 +160,105 @@ fn wholes(months: &[Month], length: i32) -> impl Iterator<Item = &[Month]> {
     months.windows(size).filter(move |window| window.first().is_some_and(|first| first.month % length == 0))
 }
 
-fn span(whole: &[Month], told: &[Span], rate: Rate, length: i32) -> Span {
-    let first = whole.first().map_or(0, |one| one.month);
-    let last = first + length - 1;
-    let within: Vec<&Span> = told.iter().filter(|span| span.months.0 >= first && span.months.1 <= last).collect();
-    let mut sum = Figures::default();
-    whole.iter().for_each(|one| sum.add(&one.figures));
-    // What is neither told by itself nor in a quarter, by what is asked of a span.
-    let hidden = |is_told: fn(&Shown) -> bool| -> Vec<&Month> {
+/// Months of a quarter or year, and what is told within.
+struct Whole<'a> {
+    months: &'a [Month],
+    within: Vec<&'a Span>,
+    rate: Rate,
+    /// Who was counted in first in the quarter, or in the year.
+    level: usize,
+}
+
+impl Whole<'_> {
+    fn sum<'m>(&self, of: impl IntoIterator<Item = &'m Month>) -> (Figures, Figures) {
+        let (mut figures, mut people) = (Figures::default(), Figures::default());
+        for one in of {
+            figures.add(&one.figures);
+            people.add(&one.people[self.level]);
+        }
+        (figures, people)
+    }
+
+    /// What of some months may be told by itself.
+    fn shown<'m>(&self, of: impl IntoIterator<Item = &'m Month>) -> Shown {
+        let (figures, people) = self.sum(of);
+        Shown::of(&figures, &people, self.rate)
+    }
+
+    /// Months of which something is told neither by themselves nor in a quarter.
+    fn hidden(&self, is_told: fn(&Shown) -> bool) -> Vec<&Month> {
         let known = |month: i32| {
-            within.iter().any(|span| is_told(&span.shown) && span.months.0 <= month && month <= span.months.1)
+            self.within.iter().any(|span| is_told(&span.shown) && span.months.0 <= month && month <= span.months.1)
         };
-        whole.iter().filter(|one| !known(one.month)).collect()
-    };
-    let rest = |is_told: fn(&Shown) -> bool| {
-        let mut rest = Figures::default();
-        hidden(is_told).iter().for_each(|one| rest.add(&one.figures));
-        rest
-    };
-    let observed = whole.iter().map(|one| one.observed).reduce(Observed::and).unwrap_or(Observed::Not);
-    let seen = whole.iter().all(|one| one.observed != Observed::Not);
-    let own = Shown::of(&sum, rate);
-    let of_rest = Shown::of(&rest(|shown| shown.denominator.is_some()), rate);
-    let denominator = own.denominator.filter(|_| of_rest.denominator.is_some()).filter(|_| {
-        let hidden = hidden(|shown| shown.denominator.is_some());
-        rate == Rate::PerThousand || !is_pinned(&hidden, |one| one.figures.denominator, |_| (1, SMALL - 1))
-    });
-    let of_rest = Shown::of(&rest(|shown| shown.numerator.is_some()), rate);
-    let numerator = own
-        .numerator
-        .filter(|_| denominator.is_some() && of_rest.numerator.is_some() && (seen || rate == Rate::PerThousand))
-        .filter(|_| {
-            let bounds = |one: &Month| match (rate, one.figures.denominator) {
-                (Rate::PerThousand, _) => (1, SMALL - 1),
-                (Rate::Share, whole) if is_small(whole) => (0, SMALL - 1),
-                (Rate::Share, whole) => (1, whole.saturating_sub(1)),
-            };
-            !is_pinned(&hidden(|shown| shown.numerator.is_some()), |one| one.figures.numerator, bounds)
-        });
-    let by_month = |field: fn(&Shown) -> Option<u64>| -> Option<u64> {
-        let months = within.iter().filter(|span| span.months.0 == span.months.1);
+        self.months.iter().filter(|one| !known(one.month)).collect()
+    }
+
+    fn denominator(&self) -> Option<u64> {
+        let told = self.shown(self.months).denominator?;
+        let rest = self.hidden(|shown| shown.denominator.is_some());
+        self.shown(rest.iter().copied()).denominator?;
+        let bounds = |one: &Month| (1, (SMALL - 1).max(one.figures.denominator));
+        let pinned = || is_pinned(&rest, |one| one.figures.denominator, bounds);
+        (self.rate == Rate::PerThousand || !pinned()).then_some(told)
+    }
+
+    fn numerator(&self) -> Option<u64> {
+        let told = self.shown(self.months).numerator?;
+        let rest = self.hidden(|shown| shown.numerator.is_some());
+        self.shown(rest.iter().copied()).numerator?;
+        let is_hidden = |one: &Month| tell(one.figures.denominator, one.people[0].denominator).is_none();
+        let few = SMALL - 1;
+        let bounds = |one: &Month| match self.rate {
+            Rate::PerThousand => (1, few.max(one.figures.numerator)),
+            Rate::Share if is_hidden(one) => (0, few.max(one.figures.denominator)),
+            Rate::Share => (1, one.figures.denominator.saturating_sub(1)),
+        };
+        (!is_pinned(&rest, |one| one.figures.numerator, bounds)).then_some(told)
+    }
+
+    /// What all months tell.
+    fn by_month(&self, field: fn(&Shown) -> Option<u64>) -> Option<u64> {
+        let months = self.within.iter().filter(|span| span.months.0 == span.months.1);
         months.map(|span| field(&span.shown)).sum()
-    };
+    }
+
+    fn told(&self) -> Shown {
+        let denominator = self.denominator();
+        Shown {
+            denominator,
+            numerator: denominator.and_then(|_| self.numerator()),
+            inferred: self.by_month(|shown| shown.inferred),
+            late: self.by_month(|shown| shown.late),
+            excluded: self.by_month(|shown| shown.excluded),
+            pending: self.by_month(|shown| shown.pending),
+            pending_met: self.by_month(|shown| shown.pending_met),
+        }
+    }
+}
+
+/// Whether nobody told of a month what happened; where nobody was counted in there is nothing to be told.
+fn is_unseen(one: &Month) -> bool {
+    one.observed == Observed::Not && one.figures != Figures::default()
+}
+
+fn span(months: &[Month], told: &[Span], rate: Rate, length: i32) -> Span {
+    let first = months.first().map_or(0, |one| one.month);
+    let last = first + length - 1;
+    let within = told.iter().filter(|span| span.months.0 >= first && span.months.1 <= last).collect();
+    let whole = Whole { months, within, rate, level: if length == 12 { 2 } else { 1 } };
+    let complete = months.iter().all(|one| one.complete);
+    let shown = if complete { whole.told() } else { Shown::open(&whole.sum(months).0, rate) };
+    let known = rate == Rate::PerThousand || !months.iter().any(is_unseen);
     let events =
-        whole.iter().fold((0, 0, 0), |all, one| (all.0 + one.events.0, all.1 + one.events.1, all.2 + one.events.2));
+        months.iter().fold((0, 0, 0), |all, one| (all.0 + one.events.0, all.1 + one.events.1, all.2 + one.events.2));
     let year = first.div_euclid(12);
     Span {
         name: if length == 12 { year.to_string() } else { format!("{year}-Q{}", first.rem_euclid(12) / 3 + 1) },
         months: (first, last),
-        shown: Shown {
-            denominator,
-            numerator,
-            inferred: by_month(|shown| shown.inferred),
-            late: by_month(|shown| shown.late),
-            excluded: by_month(|shown| shown.excluded),
-            pending: by_month(|shown| shown.pending),
-            pending_met: by_month(|shown| shown.pending_met),
-        },
-        observed,
-        complete: whole.iter().all(|one| one.complete),
+        shown: if known { shown } else { shown.unseen() },
+        observed: Observed::together(months),
+        known,
+        complete,
         events,
     }
 }
@@ -225,8 +269,16 @@ mod tests {
     use proptest::prelude::*;
 
     fn month(month: i32, denominator: u64, numerator: u64) -> Month {
-        let figures = Figures { denominator, numerator, ..Figures::default() };
-        Month { month, figures, observed: Observed::Wholly, complete: true, events: (0, 0, 0) }
+        of_people(month, Figures { denominator, numerator, ..Figures::default() })
+    }
+
+    /// Each of them somebody else.
+    fn of_people(month: i32, figures: Figures) -> Month {
+        Month { month, figures, people: [figures; 3], observed: Observed::Wholly, complete: true, events: (0, 0, 0) }
+    }
+
+    fn is_small(count: u64) -> bool {
+        (1..SMALL).contains(&count)
     }
 
     fn told(figures: &[(u64, u64)]) -> Vec<(String, Option<u64>, Option<u64>)> {
@@ -264,9 +316,65 @@ mod tests {
     fn what_is_excluded_is_hidden_beside_what_is() {
         let shown = |denominator, numerator| {
             let figures = Figures { excluded: 12, ..month(2026 * 12, denominator, numerator).figures };
-            spans(&[Month { figures, ..month(2026 * 12, 0, 0) }], Rate::Share)[0].shown.excluded
+            spans(&[of_people(2026 * 12, figures)], Rate::Share)[0].shown.excluded
         };
         assert_eq!((shown(30, 15), shown(30, 24), shown(9, 3)), (Some(12), None, None));
+    }
+
+    #[test]
+    fn who_comes_often_is_one() {
+        let of = |figures: Figures, people: [Figures; 3]| Month { people, ..of_people(2026 * 12, figures) };
+        let shown = |months: &[Month], rate| spans(months, rate).last().unwrap().shown;
+        let figures = |denominator, numerator| Figures { denominator, numerator, ..Figures::default() };
+        // Fifteen visits of one, thirty discharges of eleven of whom one was seen fifteen times.
+        assert_eq!(shown(&[of(figures(100, 15), [figures(1, 1); 3])], Rate::PerThousand).numerator, None);
+        assert_eq!(shown(&[of(figures(100, 15), [figures(11, 11); 3])], Rate::PerThousand).numerator, Some(15));
+        let often = shown(&[of(figures(30, 15), [figures(11, 1); 3])], Rate::Share);
+        assert_eq!((often.denominator, often.numerator), (Some(30), None));
+        assert_eq!(shown(&[of(figures(30, 15), [figures(22, 11); 3])], Rate::Share).numerator, Some(15));
+        assert_eq!(shown(&[of(figures(30, 15), [figures(21, 11); 3])], Rate::Share).numerator, None, "ten are missing");
+        // The same eight in each month of a quarter are eight.
+        let same = [
+            of_people(2026 * 12, figures(8, 0)),
+            of_people(2026 * 12 + 1, figures(8, 0)),
+            of_people(2026 * 12 + 2, figures(8, 0)),
+        ];
+        assert_eq!(shown(&same, Rate::Share).denominator, Some(24));
+        let again = |one: Month| Month { people: [figures(8, 0), figures(0, 0), figures(0, 0)], ..one };
+        assert_eq!(shown(&[same[0], again(same[1]), again(same[2])], Rate::Share).denominator, None);
+    }
+
+    #[test]
+    fn what_is_not_over_is_not_told() {
+        let open = Month { complete: false, ..month(2026 * 12, 40, 20) };
+        assert_eq!(spans(&[open], Rate::Share)[0].shown, Shown::default());
+        let all = spans(
+            &[month(2026 * 12, 40, 20), month(2026 * 12 + 1, 40, 20), Month { month: 2026 * 12 + 2, ..open }],
+            Rate::Share,
+        );
+        assert_eq!((all[1].shown.numerator, all[3].shown, all[3].complete), (Some(20), Shown::default(), false));
+        let members = spans(&[open], Rate::PerThousand)[0].shown;
+        assert_eq!((members.denominator, members.numerator), (Some(40), None));
+    }
+
+    #[test]
+    fn what_could_be_seen_is_weighed_by_who_was_counted_in() {
+        let of = |at: i32, whole: u64, observed| Month { observed, ..month(2026 * 12 + at, whole, 0) };
+        let both = [of(0, 100, Observed::Wholly), of(1, 100, Observed::Wholly), of(2, 100, Observed::Not)];
+        assert_eq!(Observed::together(&both), Observed::Partly(666));
+        let back: Vec<_> = both.iter().rev().copied().collect();
+        assert_eq!(Observed::together(&back), Observed::Partly(666), "in whatever order");
+        let quarter = &spans(&both, Rate::Share)[3];
+        assert_eq!((quarter.known, quarter.shown.denominator, quarter.shown.numerator), (false, Some(300), None));
+        // Nobody was counted in where nothing was seen.
+        let none = [of(0, 100, Observed::Wholly), of(1, 100, Observed::Wholly), of(2, 0, Observed::Not)];
+        let quarter = &spans(&none, Rate::Share)[3];
+        assert_eq!((quarter.known, quarter.observed, quarter.shown.numerator), (true, Observed::Wholly, Some(0)));
+        assert_eq!(Observed::together(&[of(0, 0, Observed::Not)]), Observed::Not);
+        assert_eq!(
+            Observed::together(&[of(0, 9, Observed::Partly(500)), of(1, 1, Observed::Not)]),
+            Observed::Partly(450)
+        );
     }
 
     #[test]

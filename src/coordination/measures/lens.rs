@@ -1,6 +1,6 @@
 //! The definitions, as they are held against facts: texts have become words, and each word is asked once which of the lists it stands in.
 use super::definition::{Definition, Options};
-use super::fact::{CODED, Coded, Fact, Facts, TEAM};
+use super::fact::{CODED, Coded, Fact, Facts, LEFT, TEAM};
 use super::words::{Sort, Words};
 use crate::coordination::Kind;
 use crate::coordination::loops::{FINISHED, Pattern, Setting, Span, same_system};
@@ -239,7 +239,11 @@ impl Lens {
                 named.map(|code| code.labels).min_by_key(|labels| (labels.count_ones(), *labels))
             }
         };
-        Some(found(fit.loinc, &enough)? | found(fit.diagnosis, &|_| true)? | found(fit.codes, &|_| true)?)
+        Some(
+            found(fit.loinc, &enough)?
+                | found(fit.diagnosis, &|code| code.principal || !fit.pattern.icd10_principal)?
+                | found(fit.codes, &|_| true)?,
+        )
     }
 
     /// The value of what a pattern asks for by its LOINC code.
@@ -294,7 +298,7 @@ impl Fit {
         };
         let kinds = pattern.kinds.iter().fold(0, |all, kind| all | bit(*kind));
         Fit {
-            kinds: if kinds == 0 { u32::MAX } else { kinds },
+            kinds: if kinds == 0 { !(1 << LEFT) } else { kinds },
             same_visit: pattern.same_visit,
             care_team: pattern.provider.care_team,
             panel_org: pattern.provider.panel_org,
@@ -361,7 +365,7 @@ pub fn code_lists(options: &Options) -> usize {
 fn fingerprint(options: &Options, setting: &Setting) -> [u8; 32] {
     let mut sha = Sha256::new();
     // Changes with what facts become of the same definitions.
-    sha.update(b"measures 2");
+    sha.update(b"measures 3");
     sha.update(format!("{:?}", options.definitions));
     for (key, facility) in &setting.facilities.by_key {
         sha.update(format!("{key:?} {:?} {:?}", facility.npi, facility.kind));

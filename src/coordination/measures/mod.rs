@@ -6,11 +6,15 @@
 //! | `words`, `fact`, `take` | what is kept of an event of a person: some fifty bytes |
 //! | `lens` | the definitions as they are held against facts |
 //! | `cell` | what became of somebody, for each who may know more or less of it |
+//! | `settle` | facts of one person in order, without what was taken back |
 //! | `contribute` | facts of one person → what they add to the counters: a pure function |
 //! | `store`, `counting` | the counters, changed with each fact by the difference of before and after |
 //! | `recompute` | the same counters from all facts anew: they must be equal to the byte |
 //! | `series`, `hidden` | rates of a panel by month, quarter and year, as of a date; small ones are not told |
 //! | `people` | who is behind a rate |
+//! | `members` | how many members a panel had in a month, by the roster of then |
+//! | `waiting` | what changed on a day, until subscribers are told of it |
+//! | `secrets` | labels that a visit has got since |
 //! | `render` | Measure and MeasureReport |
 //! | `period` | months |
 //!
@@ -23,28 +27,35 @@ mod definition;
 mod fact;
 mod hidden;
 mod lens;
+mod members;
 mod people;
 pub mod period;
 mod recompute;
 mod render;
+mod secrets;
 mod series;
+mod settle;
 mod store;
 mod take;
+mod waiting;
 mod words;
 
 pub use cell::{Case, Cell, Outcome, WAYS_MAX, Ways};
-pub use contribute::Scratch;
 pub use counting::{Changed, KEPT_MS, Measures, TABLES, Updated, Viewer};
 pub use definition::{Clock, Definition, Options, Rate, Span0};
 pub use fact::{FACTS_MAX, Fact, Facts};
 pub use hidden::{SMALL, Shown, Span, spans};
 pub use lens::{CODE_LISTS_MAX, Lens, code_lists};
-pub use people::{Page, Someone};
+pub use members::{count, keep as keep_members, kept as kept_members, uncounted};
+pub use people::{May, Page, Someone};
 pub use recompute::{Difference, check, recompute, recount, tally};
-pub use render::{Report, measure, report, report_id};
+pub use render::{Report, is_of_panel, measure, report, report_id};
+pub use secrets::{Names, keep as keep_secrets};
 pub use series::{Feeds, Figures, MONTHS_MAX, Month, Observed, Reader, Wanted};
+pub use settle::Scratch;
 pub use store::FACTS;
 pub use take::{Subject, day};
+pub use waiting::Due;
 
 /// The measures that come with the gateway.
 pub const SHIPPED: &str = include_str!("shipped.toml");

@@ -1,7 +1,8 @@
 //! The counters from all facts anew: what the counters must be, however they came to be.
-use super::contribute::Scratch;
+use super::counting::ALL;
 use super::lens::Lens;
 use super::series::Reader;
+use super::settle::Scratch;
 use super::store::{COUNTERS, Counters, create};
 use crate::coordination::PersonKey;
 use crate::coordination::store::Error;
@@ -31,8 +32,12 @@ pub fn recompute(connection: &Connection, lens: &Lens, schema: &str) -> Result<u
         connection.execute_batch(&format!("DELETE FROM {schema}.{name};"))?;
     }
     let mut counters = Counters::default();
+    let mut cells = Vec::new();
     let count = each(connection, |person, scratch| {
-        lens.contributions(scratch, |cell| counters.add(lens.definitions(), &cell, person, 1));
+        cells.clear();
+        lens.contributions(scratch, ALL, |cell| cells.push(cell));
+        cells.iter().for_each(|cell| counters.add(cell, 1));
+        counters.list(lens.definitions(), person, [&[], &cells], ALL);
         if counters.len() > CHUNK {
             counters.flush(connection, schema)?;
         }
@@ -75,7 +80,7 @@ pub fn recount(
 pub fn tally(connection: &Connection, lens: &Lens) -> Result<u64, Error> {
     let mut cells = 0_u64;
     let count = each(connection, |_, scratch| {
-        lens.contributions(scratch, |_| cells += 1);
+        lens.contributions(scratch, ALL, |_| cells += 1);
         Ok(())
     })?;
     std::hint::black_box(cells);

@@ -1,8 +1,8 @@
 //! Measures and their rates in FHIR R4: `Measure` as what a report refers to, `MeasureReport` as the summary of a panel and a month, quarter or year.
 use super::definition::{Definition, Rate};
+use super::fact::hash;
 use super::hidden::Span;
 use super::period::{date_of, first_day};
-use super::series::Observed;
 use serde_json::{Value, json};
 
 const POPULATION: &str = "http://terminology.hl7.org/CodeSystem/measure-population";
@@ -25,10 +25,20 @@ pub struct Report<'a> {
     pub as_of: i32,
 }
 
-/// `aco-lakeshore.visit-7.2026-03`; none where that is too long for an id of FHIR.
-pub fn report_id(panel: &str, measure: &str, period: &str) -> Option<String> {
+/// `aco-lakeshore.visit-7.2026-03`; where that is too long for an id of FHIR, a hash stands for the panel.
+pub fn report_id(panel: &str, measure: &str, period: &str) -> String {
     let id = format!("{panel}.{measure}.{period}");
-    (id.len() <= ID_MAX).then_some(id)
+    if id.len() <= ID_MAX { id } else { format!("{}.{measure}.{period}", short(panel)) }
+}
+
+/// Whether what stands in the id of a report for its panel is that one.
+pub fn is_of_panel(part: &str, panel: &str) -> bool {
+    part == panel || part == short(panel)
+}
+
+/// Fifteen characters, which leave room for the longest id of a measure.
+fn short(panel: &str) -> String {
+    format!("p{:014x}", hash(&[panel]) >> 8)
 }
 
 /// What a measure is, as far as somebody reads it.
@@ -54,19 +64,20 @@ pub fn measure(definition: &Definition, base: &str) -> Value {
     })
 }
 
-/// The figures of a panel. What is hidden is masked; what could not be seen is unknown.
-pub fn report(report: &Report<'_>) -> Option<Value> {
+/// The figures of a panel. What is hidden is masked, what could not be seen unknown, and what is not over temporarily unknown.
+pub fn report(report: &Report<'_>) -> Value {
     let Report { base, panel, definition, span, as_of } = *report;
     let figures = &span.shown;
     let whole = |parts: [Option<u64>; 3]| parts.into_iter().sum::<Option<u64>>();
-    let missing = if span.observed == Observed::Not { "unknown" } else { "masked" };
+    let masked = if span.complete { "masked" } else { "temp-unknown" };
+    let missing = if span.known { masked } else { "unknown" };
     let mut populations = vec![];
     if definition.rate == Rate::Share {
         let initial = whole([figures.denominator, figures.excluded, figures.pending]);
-        populations.push(population("initial-population", initial, "masked"));
-        populations.push(population("denominator-exclusion", figures.excluded, "masked"));
+        populations.push(population("initial-population", initial, masked));
+        populations.push(population("denominator-exclusion", figures.excluded, masked));
     }
-    populations.push(population("denominator", figures.denominator, "masked"));
+    populations.push(population("denominator", figures.denominator, masked));
     populations.push(population("numerator", figures.numerator, missing));
     let stratum = |name: &str, code: &str, count: Option<u64>| json!({ "value": { "text": name }, "population": [population(code, count, missing)] });
     let mut group = json!({ "population": populations });
@@ -83,9 +94,9 @@ pub fn report(report: &Report<'_>) -> Option<Value> {
             ],
         }]);
     }
-    Some(json!({
+    json!({
         "resourceType": "MeasureReport",
-        "id": report_id(panel, &definition.id, &span.name)?,
+        "id": report_id(panel, &definition.id, &span.name),
         "status": if span.complete { "complete" } else { "pending" },
         "type": "summary",
         "measure": format!("{base}/Measure/{}", definition.id),
@@ -97,7 +108,7 @@ pub fn report(report: &Report<'_>) -> Option<Value> {
         },
         "improvementNotation": improvement(definition),
         "group": [group],
-    }))
+    })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "rates are small")]
@@ -112,9 +123,10 @@ fn score(definition: &Definition, span: &Span) -> Value {
             json!({ "value": value, "unit": unit, "system": "http://unitsofmeasure.org", "code": code })
         }
         None => {
-            let reason = match (span.observed, span.shown.denominator) {
-                (Observed::Not, _) => "unknown",
-                (_, Some(0)) => "not-applicable",
+            let reason = match span.shown.denominator {
+                _ if !span.known => "unknown",
+                _ if !span.complete => "temp-unknown",
+                Some(0) => "not-applicable",
                 _ => "masked",
             };
             json!({ "extension": [absent(reason)] })

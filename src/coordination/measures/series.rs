@@ -61,6 +61,19 @@ impl Figures {
         self.pending_met += other.pending_met;
     }
 
+    /// With so many of whom that became, whose windows are over or not.
+    fn count(&mut self, outcome: Outcome, over: bool, count: u64) {
+        let add = |to: &mut u64, is: bool| *to += if is { count } else { 0 };
+        let counts = outcome.counts();
+        add(&mut self.excluded, outcome == Outcome::Excluded);
+        add(&mut self.denominator, counts && over);
+        add(&mut self.pending, counts && !over);
+        add(&mut self.numerator, outcome.is_met() && over);
+        add(&mut self.pending_met, outcome.is_met() && !over);
+        add(&mut self.inferred, outcome == Outcome::MetInferred && over);
+        add(&mut self.late, matches!(outcome, Outcome::Late | Outcome::LateInferred) && over);
+    }
+
     /// Those for whom it has not happened in time.
     pub fn missed(&self) -> u64 {
         self.denominator.saturating_sub(self.numerator)
@@ -88,13 +101,18 @@ impl Observed {
         }
     }
 
-    /// Of two spans together.
+    /// Of months together, each by how many were counted in.
     #[must_use]
-    pub fn and(self, other: Observed) -> Observed {
-        match (self, other) {
-            (Observed::Wholly, Observed::Wholly) => Observed::Wholly,
-            (Observed::Not, Observed::Not) => Observed::Not,
-            (one, other) => Observed::Partly((one.share() + other.share()) / 2),
+    pub fn together(months: &[Month]) -> Observed {
+        let counted = |one: &Month| one.figures.denominator + one.figures.excluded + one.figures.pending;
+        let all: u64 = months.iter().map(counted).sum();
+        let weight = |one: &Month| if all == 0 { 1 } else { counted(one) };
+        let seen: u64 = months.iter().map(|one| u64::from(one.observed.share()) * weight(one)).sum();
+        let whole: u64 = months.iter().map(|one| 1000 * weight(one)).sum();
+        match seen {
+            0 => Observed::Not,
+            seen if seen == whole => Observed::Wholly,
+            seen => Observed::Partly(u32::try_from(seen * 1000 / whole).unwrap_or(1000)),
         }
     }
 
@@ -114,6 +132,8 @@ pub struct Month {
     pub month: i32,
     /// Its counts.
     pub figures: Figures,
+    /// How many people these are at least: of the month, and of its quarter and its year those who were counted in first in this month.
+    pub people: [Figures; 3],
     /// Whether it could have been seen.
     pub observed: Observed,
     /// Whether all windows are over.
@@ -193,15 +213,16 @@ impl Reader {
         let (first, last) = wanted.months;
         let panel = self.words.find(Sort::Panel, wanted.panel);
         let cleared = Cleared::of(wanted.viewer, self.lens.labels());
-        let mut figures: BTreeMap<i32, Figures> = (first..=last).map(|month| (month, Figures::default())).collect();
+        let mut figures: BTreeMap<i32, [Figures; 4]> =
+            (first..=last).map(|month| (month, Default::default())).collect();
         let mut places: HashMap<i32, Vec<(u32, u64)>> = HashMap::new();
         if let Some(panel) = panel {
             self.days(connection, (panel, wanted, cleared), definition, &mut figures)?;
             places = self.places(connection, (panel, wanted, cleared))?;
         }
-        let month = |(month, mut figures): (i32, Figures)| {
+        let month = |(month, [mut figures, mut people @ ..]): (i32, [Figures; 4])| {
             if definition.rate == Rate::PerThousand {
-                figures.numerator = figures.denominator;
+                people.iter_mut().chain([&mut figures]).for_each(|one| one.numerator = one.denominator);
                 // Of a month that is not over so many as its days that are.
                 let (first, next) = (first_day(month), first_day(month + 1));
                 let past = (wanted.as_of - definition.days() - first).clamp(0, next - first);
@@ -219,7 +240,7 @@ impl Reader {
             );
             let events = feeds.events(&definition.kinds(), (month, until));
             let complete = last_day + definition.days() < wanted.as_of;
-            Month { month, figures, observed, complete, events }
+            Month { month, figures, people, observed, complete, events }
         };
         Ok(figures.into_iter().map(month).collect())
     }
@@ -229,9 +250,9 @@ impl Reader {
         connection: &Connection,
         (panel, wanted, cleared): (u32, &Wanted<'_>, Cleared),
         definition: &Definition,
-        figures: &mut BTreeMap<i32, Figures>,
+        figures: &mut BTreeMap<i32, [Figures; 4]>,
     ) -> rusqlite::Result<()> {
-        let sql = "SELECT day, needed, carried, ways, count FROM measure_day
+        let sql = "SELECT day, needed, carried, ways, count, of_month, of_quarter, of_year FROM measure_day
                    WHERE panel = ?1 AND measure = ?2 AND day BETWEEN ?3 AND ?4";
         let mut select = connection.prepare_cached(sql)?;
         let days = (first_day(wanted.months.0), first_day(wanted.months.1 + 1) - 1);
@@ -243,18 +264,11 @@ impl Reader {
                 continue;
             }
             let outcome = Ways::decode(row.get_ref(3)?.as_blob().unwrap_or_default()).seen(cleared);
-            let count = row.get::<_, i64>(4)?.unsigned_abs();
             let Some(month) = figures.get_mut(&month_of(day)) else { continue };
             let over = day.saturating_add(definition.days()) < wanted.as_of;
-            let add = |to: &mut u64, is: bool| *to += if is { count } else { 0 };
-            let counts = outcome.counts();
-            add(&mut month.excluded, outcome == Outcome::Excluded);
-            add(&mut month.denominator, counts && over);
-            add(&mut month.pending, counts && !over);
-            add(&mut month.numerator, outcome.is_met() && over);
-            add(&mut month.pending_met, outcome.is_met() && !over);
-            add(&mut month.inferred, outcome == Outcome::MetInferred && over);
-            add(&mut month.late, matches!(outcome, Outcome::Late | Outcome::LateInferred) && over);
+            for (column, figures) in (4..).zip(month) {
+                figures.count(outcome, over, row.get::<_, i64>(column)?.unsigned_abs());
+            }
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use super::period::month_of;
 use crate::coordination::{Kind, PersonKey};
 use hashbrown::HashMap;
 use rusqlite::types::Value;
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 /// What belongs to persons, and moves with them. What has moved is noted until it has been counted.
 pub const FACTS: &str = "
@@ -18,12 +18,14 @@ CREATE TABLE IF NOT EXISTS measure_moved (origin BLOB PRIMARY KEY, person BLOB N
 CREATE TRIGGER IF NOT EXISTS measure_moves AFTER UPDATE OF person ON measure_fact WHEN old.person <> new.person
 BEGIN INSERT OR IGNORE INTO measure_moved VALUES (old.origin, old.person); END;";
 
-/// The counters, which follow from the facts: by day, by facility and month, and whom a rate lists for anybody.
+/// The counters, which follow from the facts: by day, with how many people that is at least (each counts once in a month, a quarter and a year, where they were counted in first); by
+/// facility and month; and whom rates list for anybody, by the bits of the measures.
 pub(super) const COUNTERS: [(&str, &str); 3] = [
     (
         "measure_day",
         "(panel INTEGER, measure INTEGER, day INTEGER, needed INTEGER, carried INTEGER, ways BLOB,
-          count INTEGER NOT NULL, PRIMARY KEY (panel, measure, day, needed, carried, ways)) STRICT, WITHOUT ROWID",
+          count INTEGER NOT NULL, of_month INTEGER NOT NULL, of_quarter INTEGER NOT NULL, of_year INTEGER NOT NULL,
+          PRIMARY KEY (panel, measure, day, needed, carried, ways)) STRICT, WITHOUT ROWID",
     ),
     (
         "measure_place",
@@ -32,22 +34,26 @@ pub(super) const COUNTERS: [(&str, &str); 3] = [
     ),
     (
         "measure_case",
-        "(panel INTEGER, measure INTEGER, day INTEGER, person BLOB, count INTEGER NOT NULL, PRIMARY KEY (panel, measure, day, person)) STRICT, WITHOUT ROWID",
+        "(panel INTEGER, day INTEGER, person BLOB, measures INTEGER NOT NULL, PRIMARY KEY (panel, day, person)) STRICT, WITHOUT ROWID",
     ),
 ];
 
-/// What does not follow from the facts: which events came at all (code 0) and with which code that a measure asks for, known people or not; what the counters were made with; when a panel was told of.
+/// What does not follow from the facts: which events came at all (code 0) and with which code that a measure asks for, known people or not; what the counters were made with.
 pub(super) const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS measure_feed (
     month INTEGER, kind INTEGER, facility INTEGER, code INTEGER, known INTEGER NOT NULL, unknown INTEGER NOT NULL, suspect INTEGER NOT NULL,
     PRIMARY KEY (month, kind, facility, code)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS measure_state (id INTEGER PRIMARY KEY CHECK (id = 0), fingerprint BLOB NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS measure_told (panel INTEGER PRIMARY KEY, day INTEGER NOT NULL) STRICT;";
+CREATE TABLE IF NOT EXISTS measure_state (id INTEGER PRIMARY KEY CHECK (id = 0), fingerprint BLOB NOT NULL) STRICT;";
 
-/// Makes the counters, in the database or beside it.
+/// Makes the counters, in the database or beside it, anew where they have other columns.
 pub(super) fn create(connection: &Connection, schema: &str) -> rusqlite::Result<()> {
     for (name, columns) in COUNTERS {
+        let sql = format!("SELECT sql FROM {schema}.sqlite_schema WHERE name = ?1");
+        let made: Option<String> = connection.query_row(&sql, [name], |row| row.get(0)).optional()?;
+        if made.is_some_and(|made| !made.ends_with(columns)) {
+            connection.execute_batch(&format!("DROP TABLE {schema}.{name};"))?;
+        }
         connection.execute_batch(&format!("CREATE TABLE IF NOT EXISTS {schema}.{name} {columns};"))?;
     }
     Ok(())
@@ -55,28 +61,42 @@ pub(super) fn create(connection: &Connection, schema: &str) -> rusqlite::Result<
 
 type DayKey = (u32, u32, i32, u64, u64, Ways);
 type PlaceKey = (u32, u32, i32, u32, u64, u64);
-type CaseKey = (u32, u32, i32, PersonKey);
+type CaseKey = (u32, i32, PersonKey);
+/// Measures that have been looked at, and which of them list somebody.
+type Listed = (u64, u64);
 
 /// What is to be added to the counters.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    days: HashMap<DayKey, i64>,
+    days: HashMap<DayKey, [i64; 4]>,
     places: HashMap<PlaceKey, i64>,
-    cases: HashMap<CaseKey, i64>,
+    cases: HashMap<CaseKey, Listed>,
     feeds: HashMap<(u32, Kind, i32, u32), [i64; 3]>,
 }
 
 impl Counters {
-    /// A cell of a person is there once more, or no more.
-    pub fn add(&mut self, definitions: &[Definition], cell: &Cell, person: PersonKey, by: i64) {
-        let Cell { panel, measure, day, facility, labels, ways } = *cell;
-        *self.days.entry((panel, measure, day, labels.0, labels.1, ways)).or_default() += by;
+    /// Nobody is listed by some measures where these cells are; then by those cells that are.
+    pub fn list(&mut self, definitions: &[Definition], person: PersonKey, cells: [&[Cell]; 2], looked_at: u64) {
+        for (cells, is) in cells.into_iter().zip([false, true]) {
+            for cell in cells {
+                let lists = |definition: &Definition| cell.ways.outcomes().any(|outcome| definition.lists(outcome));
+                let listed = is && definitions.get(cell.measure as usize).is_some_and(lists);
+                let bits = self.cases.entry((cell.panel, cell.day, person)).or_default();
+                bits.0 |= looked_at;
+                bits.1 = if is { bits.1 } else { bits.1 & !looked_at } | u64::from(listed) << (cell.measure & 63);
+            }
+        }
+    }
+
+    /// A cell is there once more, or no more.
+    pub fn add(&mut self, cell: &Cell, by: i64) {
+        let Cell { panel, measure, day, facility, labels, ways, first } = *cell;
+        let counts = self.days.entry((panel, measure, day, labels.0, labels.1, ways)).or_default();
+        for (of, count) in (0..).zip(counts) {
+            *count += if of <= first { by } else { 0 };
+        }
         let key = (panel, measure, month_of(day), facility, labels.0, labels.1);
         *self.places.entry(key).or_default() += by;
-        let lists = |definition: &Definition| ways.outcomes().any(|outcome| definition.lists(outcome));
-        if definitions.get(measure as usize).is_some_and(lists) {
-            *self.cases.entry((panel, measure, day, person)).or_default() += by;
-        }
     }
 
     /// An event came, or one with a code.
@@ -93,10 +113,10 @@ impl Counters {
 
     /// Writes it. In order: pages are then written once.
     pub fn flush(&mut self, connection: &Connection, schema: &str) -> rusqlite::Result<()> {
-        let mut days: Vec<_> = self.days.drain().filter(|(_, by)| *by != 0).collect();
+        let mut days: Vec<_> = self.days.drain().filter(|(_, by)| *by != [0; 4]).collect();
         days.sort_unstable();
         let bits = u64::cast_signed;
-        let row = |((panel, measure, day, needed, carried, ways), by): &(DayKey, i64)| {
+        let row = |((panel, measure, day, needed, carried, ways), by): &(DayKey, [i64; 4])| {
             let labels = [*needed, *carried].map(bits);
             let head = [i64::from(*panel), i64::from(*measure), i64::from(*day)];
             let ways = Value::from(ways.encode());
@@ -107,16 +127,33 @@ impl Counters {
         places.sort_unstable();
         let row = |((panel, measure, month, facility, needed, carried), by): &(PlaceKey, i64)| {
             let head = [i64::from(*panel), i64::from(*measure), i64::from(*month), i64::from(*facility)];
-            (*by, head.into_iter().chain([*needed, *carried].map(bits)).map(Value::from).collect())
+            ([*by], head.into_iter().chain([*needed, *carried].map(bits)).map(Value::from).collect())
         };
         change(connection, &format!("{schema}.measure_place"), OF_PLACE, places.iter().map(row))?;
-        let mut cases: Vec<_> = self.cases.drain().filter(|(_, by)| *by != 0).collect();
+        let mut cases: Vec<_> = self.cases.drain().collect();
         cases.sort_unstable();
-        let row = |((panel, measure, day, person), by): &(CaseKey, i64)| {
-            let head = [i64::from(*panel), i64::from(*measure), i64::from(*day)];
-            (*by, head.map(Value::from).into_iter().chain([Value::from(person.0.to_vec())]).collect())
-        };
-        change(connection, &format!("{schema}.measure_case"), OF_CASE, cases.iter().map(row))
+        let table = format!("{schema}.measure_case");
+        let add = format!(
+            "INSERT INTO {table} VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET measures = measures & ?5 | excluded.measures"
+        );
+        let less = format!("UPDATE {table} SET measures = measures & ?4 WHERE {OF_CASE}");
+        let gone = format!("DELETE FROM {table} WHERE {OF_CASE} AND measures = 0");
+        for ((panel, day, person), (looked_at, listed)) in &cases {
+            let others = (!looked_at).cast_signed();
+            if *listed != 0 {
+                connection.prepare_cached(&add)?.execute(params![
+                    panel,
+                    day,
+                    person.0,
+                    listed.cast_signed(),
+                    others
+                ])?;
+            } else {
+                connection.prepare_cached(&less)?.execute(params![panel, day, person.0, others])?;
+                connection.prepare_cached(&gone)?.execute(params![panel, day, person.0])?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes what came.
@@ -136,34 +173,35 @@ impl Counters {
 /// How a row of each is found.
 const OF_DAY: &str = "panel = ?1 AND measure = ?2 AND day = ?3 AND needed = ?4 AND carried = ?5 AND ways = ?6";
 const OF_PLACE: &str = "panel = ?1 AND measure = ?2 AND month = ?3 AND facility = ?4 AND needed = ?5 AND carried = ?6";
-const OF_CASE: &str = "panel = ?1 AND measure = ?2 AND day = ?3 AND person = ?4";
+const OF_CASE: &str = "panel = ?1 AND day = ?2 AND person = ?3";
 
 type Row = Vec<Value>;
 
-/// Adds to the counts of a table; what comes to nothing goes.
-fn change(
+/// Adds to the counts of a table, of which the first says how many there are; what comes to nothing goes.
+fn change<const N: usize>(
     connection: &Connection,
     table: &str,
     key: &str,
-    rows: impl Iterator<Item = (i64, Row)>,
+    rows: impl Iterator<Item = ([i64; N], Row)>,
 ) -> rusqlite::Result<()> {
     let columns = key.matches('?').count();
-    let values: Vec<String> = (1..=columns + 1).map(|place| format!("?{place}")).collect();
-    let add = format!(
-        "INSERT INTO {table} VALUES ({}) ON CONFLICT DO UPDATE SET count = count + excluded.count",
-        values.join(", ")
-    );
+    let names = ["count", "of_month", "of_quarter", "of_year"].into_iter().take(N);
+    let values: Vec<String> = (1..=columns + N).map(|place| format!("?{place}")).collect();
+    let more: Vec<String> = names.clone().map(|name| format!("{name} = {name} + excluded.{name}")).collect();
+    let add =
+        format!("INSERT INTO {table} VALUES ({}) ON CONFLICT DO UPDATE SET {}", values.join(", "), more.join(", "));
+    let less: Vec<String> =
+        (columns + 1..).zip(names).map(|(place, name)| format!("{name} = {name} + ?{place}")).collect();
+    let less = format!("UPDATE {table} SET {} WHERE {key}", less.join(", "));
     let gone = format!("DELETE FROM {table} WHERE {key} AND count = 0");
-    let less = format!("UPDATE {table} SET count = count + ?{} WHERE {key}", columns + 1);
     for (by, mut row) in rows {
-        if by < 0 {
-            row.push(by.into());
-            connection.prepare_cached(&less)?.execute(rusqlite::params_from_iter(&row))?;
-            row.pop();
-            connection.prepare_cached(&gone)?.execute(rusqlite::params_from_iter(&row))?;
-        } else {
-            row.push(by.into());
+        row.extend(by.map(Value::from));
+        if by.first().is_some_and(|by| *by > 0) {
             connection.prepare_cached(&add)?.execute(rusqlite::params_from_iter(&row))?;
+        } else {
+            connection.prepare_cached(&less)?.execute(rusqlite::params_from_iter(&row))?;
+            row.truncate(columns);
+            connection.prepare_cached(&gone)?.execute(rusqlite::params_from_iter(&row))?;
         }
     }
     Ok(())

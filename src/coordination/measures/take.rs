@@ -2,7 +2,7 @@
 use super::fact::{self, ACTING_MAX, CODES_MAX, Coded, Fact, Numbered, hash};
 use super::lens::Lens;
 use super::words::{Sort, Words};
-use crate::coordination::event::Code;
+use crate::coordination::event::{Code, PRINCIPAL};
 use crate::coordination::loops::{acting, value};
 use crate::coordination::sensitivity::visit_text;
 use crate::coordination::{Event, Kind};
@@ -55,9 +55,12 @@ impl Sight {
         number
     }
 
-    /// The word of a facility.
-    pub fn facility(&mut self, key: &str) -> u32 {
-        self.word(Sort::Facility, key)
+    /// The word of a facility; of one that is not configured and that only strangers tell of none, as anything can stand there.
+    pub fn place(&mut self, key: &str, known: bool) -> u32 {
+        if known || self.lens.setting().facilities.by_key.contains_key(key) {
+            return self.word(Sort::Facility, key);
+        }
+        self.words.find(Sort::Facility, key).unwrap_or(0)
     }
 
     /// The word for what somebody of the care team did.
@@ -153,6 +156,14 @@ impl Sight {
         Some(Taken { fact, codes, acting })
     }
 
+    /// That somebody of these panels is in no roster from a time on.
+    pub fn left(&mut self, panels: &[&str], seq: u64, at_ms: i64) -> Taken {
+        let of: Vec<String> = panels.iter().map(|panel| (*panel).to_owned()).collect();
+        let day = day(at_ms, &self.lens.setting().zone("", &of));
+        let fact = Fact { seq, kind: fact::LEFT, at_ms, received_ms: at_ms, day, received_day: day, ..Fact::default() };
+        Taken { fact, codes: Vec::new(), acting: Vec::new() }
+    }
+
     /// The codes that are kept: those that a measure asks for first. Of a result no others: most of what a laboratory sends is of no measure.
     fn codes(&mut self, event: &Event, labels: &Labels) -> Vec<Coded> {
         let mut found: Vec<(bool, Coded)> = Vec::new();
@@ -166,13 +177,15 @@ impl Sight {
             let set = labels.of_code(&code.system, &code.code).with(labels.of_code("", &code.value));
             #[expect(clippy::cast_possible_truncation, reason = "what is larger is no score")]
             let value = value(code).map(|value| (value * 1000.0).round() as i64);
-            let coded = Coded { word, labels: self.bits(labels, set), value };
+            let principal = sort == Sort::Diagnosis && code.value == PRINCIPAL;
+            let coded = Coded { word, labels: self.bits(labels, set), value, principal };
             match found.iter_mut().find(|(_, known)| known.word == word) {
                 _ if word == 0 => {}
                 // A test that is ordered by the code of what is observed says its value only there.
                 Some((_, known)) => {
                     known.labels |= coded.labels;
                     known.value = known.value.or(value);
+                    known.principal |= principal;
                 }
                 None => found.push((asked, coded)),
             }

@@ -9,6 +9,8 @@ pub(super) const TABLES: &str =
 
 /// Words that are told apart: more than all of ICD-10-CM. What comes beyond them counts as nothing said.
 pub const WORDS_MAX: usize = 1 << 18;
+/// Of them so many are for what configuration and standards name, however many codes and places senders make up.
+const RESERVED: usize = 1 << 14;
 
 /// What a word is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +66,8 @@ pub struct Words {
     /// A letter for the sort, then the text; the first is word 1.
     texts: Vec<Box<str>>,
     written: usize,
+    /// It was said that there is no room.
+    full: bool,
 }
 
 impl Words {
@@ -94,7 +98,17 @@ impl Words {
         if let Some(number) = self.numbers.get(whole.as_str()) {
             return (*number, false);
         }
-        if self.texts.len() >= WORDS_MAX {
+        let most = match sort {
+            Sort::Diagnosis | Sort::Code | Sort::Facility => WORDS_MAX - RESERVED,
+            _ => WORDS_MAX,
+        };
+        if self.texts.len() >= most {
+            if !std::mem::replace(&mut self.full, true) {
+                tracing::warn!(
+                    words = self.texts.len(),
+                    "measures have no room for more codes and facilities: others count as none"
+                );
+            }
             return (0, false);
         }
         (self.push(whole.into()), true)
@@ -137,5 +151,24 @@ impl Words {
         let number = self.len();
         self.numbers.insert(text, number);
         number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_senders_make_up_leaves_room_for_what_is_configured() {
+        let mut words = Words::default();
+        for number in 0..WORDS_MAX + 10 {
+            words.intern(if number % 2 == 0 { Sort::Facility } else { Sort::Code }, &format!("|{number}"));
+        }
+        assert_eq!(words.len() as usize, WORDS_MAX - RESERVED);
+        assert_eq!(words.intern(Sort::Diagnosis, "I10C|F33.2"), (0, false));
+        for (sort, text) in [(Sort::Panel, "aco"), (Sort::Panels, "aco"), (Sort::Class, "IMP"), (Sort::Label, "SUD")] {
+            let (number, is_new) = words.intern(sort, text);
+            assert!(is_new && words.word(number) == Some((sort, text)), "{text}");
+        }
     }
 }

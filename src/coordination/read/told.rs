@@ -1,6 +1,6 @@
 //! What a message tells of the patient, of those who took part, of what was coded and of confidentiality. Built only for messages that become an event.
 use super::{Reading, valued};
-use crate::coordination::event::{Code, Confidentiality, Participant, Patient};
+use crate::coordination::event::{Code, Confidentiality, PRINCIPAL, Participant, Patient};
 use crate::hl7::Span;
 use sha2::{Digest, Sha256};
 use std::ops::Range;
@@ -180,11 +180,16 @@ impl Reading<'_> {
     /// What was coded in a part of the message, and for the visit as a whole.
     pub fn codes(self, part: &Range<usize>, whole: Range<usize>) -> Vec<Code> {
         let mut found = Vec::new();
+        let principal = self.principal(part, whole.clone());
         for segment in self.union(part, whole) {
             let id = self.id(segment);
             let of_part = if part.contains(&segment) { &CODES[..] } else { &[] };
             for (_, field, name) in CODES_OF_VISIT.iter().chain(of_part).filter(|(name, ..)| **name == id) {
-                let value = if *name == "OBX-3" { self.observed(segment) } else { String::new() };
+                let value = match *name {
+                    "OBX-3" => self.observed(segment),
+                    "DG1-3" if principal == Some(segment) => PRINCIPAL.to_owned(),
+                    _ => String::new(),
+                };
                 for span in self.repetitions(segment, *field) {
                     // The code and the one that says the same in another system.
                     for first in [1, 4] {
@@ -205,6 +210,21 @@ impl Reading<'_> {
             }
         }
         found
+    }
+
+    /// The DG1 of the principal diagnosis (v2.5.1, 6.5.2): that of priority 1 (DG1-15); where none has a priority, the first final one (DG1-6 `F`), else the first. For what somebody was
+    /// admitted (`A`) is not what it turned out to be: it counts where nothing else is told.
+    fn principal(self, part: &Range<usize>, whole: Range<usize>) -> Option<usize> {
+        let all = || self.union(part, whole.clone()).filter(|segment| self.id(*segment) == *b"DG1");
+        let is = |segment: &usize, field: usize, value: &[u8]| self.bytes(Some(*segment), field, 1) == value;
+        let settled = || all().filter(|segment| !is(segment, 6, b"A"));
+        if settled().next().is_none() {
+            return all().next();
+        }
+        if settled().any(|segment| !is(&segment, 15, b"")) {
+            return settled().find(|segment| is(segment, 15, b"1"));
+        }
+        settled().find(|segment| is(segment, 6, b"F")).or_else(|| settled().next())
     }
 
     /// OBX-5 where it is a number or a code; texts are content of the record, and not kept.
@@ -322,8 +342,8 @@ mod tests {
         assert_eq!(
             shown,
             [
-                "DG1-3 I10C F33.2 ",
-                "DG1-3 I9C 296.33 ",
+                "DG1-3 I10C F33.2 principal",
+                "DG1-3 I9C 296.33 principal",
                 "OBR-4 LN 44249-1 ",
                 "OBR-24  CH ",
                 "OBX-3 LN 44261-6 14",
@@ -334,6 +354,20 @@ mod tests {
                 "OBX-3 LN 48766-0 "
             ]
         );
+    }
+
+    #[test]
+    fn one_diagnosis_is_the_principal_one() {
+        let of = |segments: &[&str]| {
+            let codes = reading(segments, |message| message.codes(&(1..1), message.all()));
+            codes.into_iter().filter(|code| code.value == PRINCIPAL).map(|code| code.code).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&["DG1|1||A||", "DG1|2||B||"]), ["A"]);
+        assert_eq!(of(&["DG1|1||A|||W", "DG1|2||B|||F"]), ["B"], "the first final one");
+        assert_eq!(of(&["DG1|1||A|||A", "DG1|2||B|||W"]), ["B"], "not why they came");
+        assert_eq!(of(&["DG1|1||A|||A"]), ["A"], "unless that is all");
+        assert_eq!(of(&["DG1|1||A|||F|||||||||2", "DG1|2||B|||F|||||||||1"]), ["B"]);
+        assert!(of(&["DG1|1||A|||F|||||||||2", "DG1|2||B|||F|||||||||3"]).is_empty());
     }
 
     #[test]

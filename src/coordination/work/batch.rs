@@ -14,7 +14,7 @@ use crate::coordination::store::Place;
 use crate::coordination::subscription::filter::Candidate;
 use crate::coordination::subscription::store::Told;
 use crate::coordination::subscription::topic::Trigger;
-use crate::coordination::{Event, Options, PersonKey, lineage};
+use crate::coordination::{Event, Options, PersonKey, lineage, measures};
 use crate::facets::{Facets, uuid_text};
 use crate::journal::Item;
 use crate::privacy::{Found, Gate, visits};
@@ -33,6 +33,8 @@ pub(super) struct Batch<'w> {
     pub snapshot: Arc<Snapshot>,
     pub parts: &'w mut Parts,
     pub anew_ms: Option<i64>,
+    /// To where time has come.
+    pub now_ms: i64,
     /// Events of people of the rosters.
     pub concerned: usize,
     /// Entries of the registry that were taken.
@@ -83,7 +85,8 @@ impl Batch<'_> {
                     self.comes(transaction, Before::Message(*seq), facets.received_ms)?;
                     if seq.is_multiple_of(PRUNE_EVERY) {
                         self.prune(transaction, facets.received_ms).map_err(Error::database)?;
-                        self.parts.measures.prune(transaction, facets.received_ms)?;
+                        let changed = self.parts.measures.prune(transaction, facets.received_ms)?;
+                        self.note(transaction, &changed)?;
                     }
                     let events = self.parts.fold.message(transaction, *seq, &facets, &record.raw)?;
                     self.leaves(transaction, (&facets, &record.raw))?;
@@ -251,7 +254,12 @@ impl Batch<'_> {
     ) -> Result<(), Error> {
         let (labels, at) = (self.gate.labels(), Some(received_ms));
         visits::add(transaction, visit, labels, found.all, at).map_err(Error::database)?;
-        visits::add(transaction, &whole(visit), labels, found.whole, at).map_err(Error::database)
+        visits::add(transaction, &whole(visit), labels, found.whole, at).map_err(Error::database)?;
+        if found.all.is_empty() && found.whole.is_empty() {
+            return Ok(());
+        }
+        let names = (&labels.names(found.whole)[..], &labels.names(found.all)[..]);
+        measures::keep_secrets(transaction, visit, names, received_ms).map_err(Error::database)
     }
 
     fn tell_event(

@@ -53,6 +53,7 @@ impl Batch<'_> {
         );
         self.snapshot = Arc::clone(&self.parts.listed.snapshot);
         self.rename(transaction, &before.snapshot)?;
+        self.measure_rosters(transaction, &before.snapshot, (entry.after_seq, entry.at_ms))?;
         for taken in in_force.news(&before.in_force) {
             self.tell_list(transaction, entry, taken)?;
         }

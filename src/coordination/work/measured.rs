@@ -3,15 +3,16 @@ use super::telling::Subject;
 use super::{Batch, Error};
 use crate::coordination::care_team::Member;
 use crate::coordination::event::Code;
-use crate::coordination::measures::period::month_text;
-use crate::coordination::measures::{Changed, Updated, day, report_id};
+use crate::coordination::measures::{Changed, Due, keep_members, report_id};
+use crate::coordination::roster::Snapshot;
 use crate::coordination::subscription::filter::Candidate;
 use crate::coordination::subscription::store::Told;
 use crate::coordination::subscription::topic::Trigger;
-use crate::coordination::{Event, PersonKey, measures};
+use crate::coordination::{Event, PersonKey, lineage, measures};
 use crate::fhir::identity::version_5;
 use crate::privacy::Found;
 use rusqlite::Transaction;
+use std::sync::Arc;
 
 /// The namespace of the ids of what panels are told of, a UUID of our own.
 const UPDATES: [u8; 16] =
@@ -29,30 +30,33 @@ impl Batch<'_> {
         let panels: Vec<&str> = members.iter().map(|member| member.panel).collect();
         let subject = measures::Subject { panels: &panels, team, found, labels: self.gate.labels() };
         let changed = self.parts.measures.take(transaction, event, key, &subject)?;
-        changed.iter().try_for_each(|one| self.tell_measures(transaction, event, one))
+        self.note(transaction, &changed)
     }
 
-    /// Once on each day of receipt, by the date of the panel: that its figures are others.
-    fn tell_measures(&mut self, transaction: &Transaction<'_>, event: &Event, changed: &Changed) -> Result<(), Error> {
-        let panel = changed.panel.as_str();
-        let measures = &self.parts.measures;
-        let Some(known) = self.options.rosters.panels.iter().find(|known| known.id == panel) else { return Ok(()) };
-        let day = day(event.received_ms, &known.zone);
-        if !measures.tells(transaction, panel, day)? {
-            return Ok(());
+    /// Figures have changed: subscribers are told of it when the day is over.
+    pub(super) fn note(&mut self, transaction: &Transaction<'_>, changed: &[Changed]) -> Result<(), Error> {
+        Ok(self.parts.measures.note(transaction, changed, self.now_ms)?)
+    }
+
+    /// What changed on days that were over before a moment is told, and when the last of them was.
+    pub(super) fn tell_measures(&mut self, transaction: &Transaction<'_>, to_ms: i64) -> Result<Option<i64>, Error> {
+        let mut last_ms = None;
+        while let Some(due) = self.parts.measures.due(transaction, to_ms)? {
+            last_ms = Some(due.updated.at_ms);
+            if self.options.rosters.panels.iter().any(|known| known.id == due.updated.panel) {
+                self.tell_day(transaction, due)?;
+            }
         }
-        let definitions = measures.lens().definitions();
-        let what = changed
-            .what
-            .iter()
-            .filter_map(|(place, month)| Some((definitions.get(*place as usize)?.id.clone(), month_text(*month))));
-        let updated = Updated { panel: panel.to_owned(), at_ms: event.received_ms, reports: what.collect() };
-        let code = |(measure, _): &(String, String)| Code {
-            field: "measure".into(),
-            code: measure.clone(),
-            ..Code::default()
-        };
-        let codes: Vec<_> = updated.reports.iter().map(code).collect();
+        Ok(last_ms)
+    }
+
+    fn tell_day(&mut self, transaction: &Transaction<'_>, due: Due) -> Result<(), Error> {
+        let Due { day, updated } = due;
+        let (panel, at_ms) = (updated.panel.clone(), updated.at_ms);
+        let mut named: Vec<&str> = updated.reports.iter().map(|(measure, _)| measure.as_str()).collect();
+        named.dedup();
+        let code = |measure: &str| Code { field: "measure".into(), code: measure.to_owned(), ..Code::default() };
+        let codes: Vec<_> = named.into_iter().map(code).collect();
         let candidate = Candidate {
             trigger: Trigger::MeasureUpdated,
             v2_event: "",
@@ -61,26 +65,52 @@ impl Batch<'_> {
             class: "",
             codes: &codes,
             people: &[],
-            panels: &[panel],
+            panels: &[&panel],
             labels: &[],
-            received_ms: event.received_ms,
+            received_ms: at_ms,
         };
-        let id =
-            |(measure, month): &(String, String)| Some(format!("MeasureReport/{}", report_id(panel, measure, month)?));
+        let id = |(measure, month): &(String, String)| format!("MeasureReport/{}", report_id(&panel, measure, month));
         let told = Told {
             event: version_5(&UPDATES, &[panel.as_bytes(), b"|", day.to_string().as_bytes()]),
-            seq: event.seq,
-            at_ms: event.received_ms,
-            received_ms: event.received_ms,
+            seq: 0,
+            at_ms,
+            received_ms: at_ms,
             trigger: Trigger::MeasureUpdated,
             v2_event: String::new(),
-            focus: updated.reports.iter().filter_map(id).collect(),
+            focus: updated.reports.iter().map(id).collect(),
         };
         self.tell_panel(transaction, &candidate, &told, Subject::Measures(updated))
     }
 
     /// Rosters have given people other keys.
     pub(super) fn moved(&mut self, transaction: &Transaction<'_>) -> Result<(), Error> {
-        Ok(self.parts.measures.settle(transaction)?)
+        let changed = self.parts.measures.settle(transaction)?;
+        self.note(transaction, &changed)
+    }
+
+    /// Other rosters are in force behind a message: months that are over are counted by those that were, and of who is in none any more nobody hears.
+    pub(super) fn measure_rosters(
+        &mut self,
+        transaction: &Transaction<'_>,
+        before: &Snapshot,
+        (seq, at_ms): (u64, i64),
+    ) -> Result<(), Error> {
+        let after = Arc::clone(&self.snapshot);
+        if before.fingerprint() == after.fingerprint() {
+            return Ok(());
+        }
+        for panel in &self.options.rosters.panels {
+            keep_members(transaction, (&panel.id, &panel.zone), before, at_ms).map_err(Error::database)?;
+        }
+        for key in before.keys().filter(|key| !after.has(key)) {
+            // Who goes on under another key, or was merged into somebody who is there, has not left.
+            if after.has(&lineage::root(transaction, key).map_err(Error::database)?) {
+                continue;
+            }
+            let panels: Vec<&str> = before.memberships(&key).map(|one| one.panel.id.as_str()).collect();
+            let changed = self.parts.measures.left(transaction, key, &panels, (seq, at_ms))?;
+            self.note(transaction, &changed)?;
+        }
+        Ok(())
     }
 }

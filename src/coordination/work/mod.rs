@@ -192,7 +192,8 @@ impl Work {
     /// A database that cannot be written.
     pub fn advance(&mut self, now_ms: i64) -> Result<Progress, Error> {
         let to_ms = now_ms.saturating_sub(BEHIND_MS);
-        if self.parts()?.tracker.next_ms().is_none_or(|next| next >= to_ms) {
+        let parts = self.parts()?;
+        if parts.tracker.next_ms().into_iter().chain(parts.measures.next_ms()).all(|next| next >= to_ms) {
             return Ok(Progress::default());
         }
         let place = self.store.place()?.unwrap_or(Place { next: 1, ..Place::default() });
@@ -202,6 +203,8 @@ impl Work {
             clock.fired(tracker.take_fired());
             let taken = outcomes.len().max(1);
             batch.outcomes(transaction, outcomes, Found::default())?;
+            let told_ms = batch.tell_measures(transaction, to_ms)?;
+            batch.parts.clock.fired(told_ms);
             Ok((place, taken))
         })
     }
@@ -234,6 +237,7 @@ impl Work {
             snapshot,
             parts: &mut parts,
             anew_ms,
+            now_ms: 0,
             concerned: 0,
             said: 0,
             told: 0,

@@ -78,7 +78,10 @@ impl Batch<'_> {
         let outcomes = tracker.advance(transaction, to_ms).map_err(Error::database)?;
         // Whoever reads the journal again does these here as well.
         tracker.take_fired();
-        self.outcomes(transaction, outcomes, Found::default())
+        self.outcomes(transaction, outcomes, Found::default())?;
+        self.tell_measures(transaction, to_ms)?;
+        self.now_ms = to_ms;
+        Ok(())
     }
 
     /// Lets go of some of what is kept long enough when a message was received.

@@ -98,8 +98,8 @@ fn overview(panel: &str, measured: &Measured) -> Markup {
                                 td { (last.name) }
                                 td.right { (rate(last, rates.definition.rate)) }
                                 td.right { @if let Some(before) = before { (rate(before, rates.definition.rate)) } @else { span.none { "—" } } }
-                                td.right { (figure(last.shown.denominator)) }
-                                td { (observed(last.observed)) }
+                                td.right { (figure(last, last.shown.denominator)) }
+                                td { (observed(last)) }
                             } @else {
                                 td colspan="5" { span.none { "no month is complete" } }
                             }
@@ -176,19 +176,19 @@ fn table(panel: &str, rates: &Rates, may_look: bool) -> Markup {
                                 @if may_look {
                                     a href=(format!("/measures/{panel}/{}?from={}&to={}", definition.id, month_text(span.months.0), month_text(span.months.1))) { (span.name) }
                                 } @else { (span.name) }
-                                @if !span.complete { " " span.soft { "so far" } }
+                                @if !span.complete { " " span.soft { "not over" } }
                             }
                             td.right { (rate(span, definition.rate)) }
-                            td.right { @if span.observed == Observed::Not && !by_thousand { span.none { "—" } } @else { (figure(span.shown.numerator)) } }
-                            td.right { (figure(span.shown.denominator)) }
+                            td.right { @if span.known { (figure(span, span.shown.numerator)) } @else { span.none { "—" } } }
+                            td.right { (figure(span, span.shown.denominator)) }
                             @if !by_thousand {
-                                td.right { (figure(span.shown.inferred)) }
-                                td.right { (figure(span.shown.late)) }
-                                td.right { (figure(span.shown.pending)) }
-                                td.right { (figure(span.shown.excluded)) }
+                                td.right { (figure(span, span.shown.inferred)) }
+                                td.right { (figure(span, span.shown.late)) }
+                                td.right { (figure(span, span.shown.pending)) }
+                                td.right { (figure(span, span.shown.excluded)) }
                             }
                             td.right { (unmatched(span)) }
-                            td { (observed(span.observed)) }
+                            td { (observed(span)) }
                         }
                     }
                 }
@@ -197,19 +197,20 @@ fn table(panel: &str, rates: &Rates, may_look: bool) -> Markup {
     }
 }
 
-fn figure(value: Option<u64>) -> Markup {
+fn figure(span: &Span, value: Option<u64>) -> Markup {
     match value {
         Some(value) => html! { (count(value)) },
+        None if !span.complete => html! { span.none title="Told when all of it is over" { "—" } },
         None => html! { span.none title="Stands for one to ten, or would give such a one away" { "hidden" } },
     }
 }
 
 fn rate(span: &Span, rate: Rate) -> Markup {
-    match (span.shown.rate(rate), span.observed) {
-        (_, Observed::Not) => html! { span.none { "not observable" } },
-        (Some(value), _) => html! { (rate_text(value, rate)) },
-        (None, _) if span.shown.denominator == Some(0) => html! { span.none { "—" } },
-        (None, _) => html! { span.none { "hidden" } },
+    match span.shown.rate(rate) {
+        _ if span.observed == Observed::Not || !span.known => html! { span.none { "not observable" } },
+        Some(value) => html! { (rate_text(value, rate)) },
+        None if !span.complete || span.shown.denominator == Some(0) => html! { span.none { "—" } },
+        None => html! { span.none { "hidden" } },
     }
 }
 
@@ -226,10 +227,14 @@ fn unmatched(span: &Span) -> Markup {
     html! { @if all == 0 { span.none { "—" } } @else { (rate_text(unknown * 100_000 / all, Rate::Share)) } }
 }
 
-fn observed(observed: Observed) -> Markup {
-    match observed {
+fn observed(span: &Span) -> Markup {
+    match span.observed {
         Observed::Wholly => state(Tone::Good, "wholly"),
-        Observed::Partly(share) => html! { (state(Tone::Warn, "partly")) " " span.soft { (share / 10) " %" } },
+        // Of three two thirds: a share tells of how many it is one.
+        Observed::Partly(share) if span.shown.denominator.is_some() => {
+            html! { (state(Tone::Warn, "partly")) " " span.soft { (share / 10) " %" } }
+        }
+        Observed::Partly(_) => state(Tone::Warn, "partly"),
         Observed::Not => state(Tone::Bad, "not at all"),
     }
 }

@@ -52,9 +52,9 @@ pub(in super::super) async fn page(
     })
     .await?;
     let people = behind.people.iter().map(|one| one.person.to_string()).collect::<Vec<_>>().join(" ");
-    noted!(look = true, user = %session.who, panel, measure, people, "people behind a measure read")?;
-    let title = behind.definition.title.clone();
     let (from, to) = (month_text(behind.months.0), month_text(behind.months.1));
+    noted!(look = true, user = %session.who, panel, measure, from, to, after = wanted.after, people, "people behind a measure read")?;
+    let title = behind.definition.title.clone();
     let content = html! {
         p.crumbs { a href="/measures" { (TITLE) } " · " a href=(format!("/measures/{panel}#{measure}")) { (panel) } }
         h1 { (title) }

@@ -42,7 +42,7 @@ pub(super) fn chart(rates: &Rates) -> Markup {
             }
             @for (at, (span, value)) in months.iter().zip(&values).enumerate() {
                 @if let Some(value) = value {
-                    circle class=(if span.complete { "dot" } else { "dot open" }) cx=(x(at)) cy=(y(*value)) r="4" { title { (span.name) ": " (super::rate_text(*value, rate)) } }
+                    circle.dot cx=(x(at)) cy=(y(*value)) r="4" { title { (span.name) ": " (super::rate_text(*value, rate)) } }
                 }
                 @if months.len() <= 12 || at % 3 == 0 {
                     text.axis x=(x(at)) y=(HEIGHT - 6) text-anchor=(if at == 0 { "start" } else { "middle" }) { (span.name) }

@@ -2,15 +2,15 @@
 use super::Shared;
 use crate::coordination::measures::period::{day_of, month_of, parse_month};
 use crate::coordination::measures::{
-    Definition, MONTHS_MAX, Month, Outcome, Page, Rate, Reader, Report, Someone, Span, Updated, Viewer, Wanted, report,
-    spans,
+    self, Definition, MONTHS_MAX, Month, Names, Outcome, Page, Rate, Reader, Report, Someone, Span, Updated, Viewer,
+    Wanted, report, spans,
 };
-use crate::coordination::roster::Snapshot;
+use crate::coordination::roster::Panel;
+use crate::coordination::roster::options::Form;
 use crate::coordination::work::{consents_now, roster_consent};
 use crate::coordination::{PersonKey, lineage, registry, store};
 use crate::facets::uuid_text;
-use crate::privacy::audit::{Entry, Outcome as Audited};
-use crate::privacy::{Decision, Facts, Found, Labels, Reason, Recipient, Set, audit};
+use crate::privacy::{Consent, Decision, Facts, Found, Labels, Recipient, Set};
 use jiff::Timestamp;
 use rusqlite::Connection;
 use serde_json::Value;
@@ -42,31 +42,37 @@ pub enum MeasureError {
     /// Consents.
     #[error(transparent)]
     Registry(#[from] registry::Error),
-    /// The audit.
-    #[error("audit: {0}")]
-    Audit(#[from] audit::Error),
 }
 
-/// Words and definitions, and a connection of their own: nobody who delivers waits for who asks.
-pub(super) struct Reading(Mutex<(Reader, Connection, Option<Members>)>);
+/// Those who ask, and those who deliver: none of them waits for the others.
+pub(super) struct Reading {
+    asked: Mutex<Source>,
+    delivered: Mutex<Source>,
+}
 
-/// Member-months of a panel that were counted last, by the roster that they were counted of.
+/// Words and definitions, and a connection of their own.
+struct Source {
+    reader: Reader,
+    connection: Connection,
+    members: Option<Members>,
+}
+
+/// Member-months of a panel that were counted last, by the roster and the merges that they were counted of.
 struct Members {
-    roster: [u8; 32],
-    panel: String,
-    months: (i32, i32),
+    of: ([u8; 32], i64, String, (i32, i32)),
     counts: Vec<u64>,
 }
 
 impl Reading {
-    pub fn new(options: &crate::coordination::Options, connection: Connection) -> Reading {
-        let reader = Reader::new(&options.measures, &crate::coordination::work::setting(options));
-        Reading(Mutex::new((reader, connection, None)))
+    pub fn new(options: &crate::coordination::Options, connections: [Connection; 2]) -> Reading {
+        let source = |connection| {
+            let reader = Reader::new(&options.measures, &crate::coordination::work::setting(options));
+            Mutex::new(Source { reader, connection, members: None })
+        };
+        let [asked, delivered] = connections.map(source);
+        Reading { asked, delivered }
     }
 }
-
-/// Who was looked at, whether it was let through, and for what.
-type Look = (String, Result<(), Reason>, String);
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -144,13 +150,19 @@ impl Shared {
     /// # Errors
     /// A [`MeasureError`].
     pub fn measured(&self, asked: &Asked<'_>) -> Result<Measured, MeasureError> {
+        self.measured_by(&self.measures.asked, asked)
+    }
+
+    fn measured_by(&self, source: &Mutex<Source>, asked: &Asked<'_>) -> Result<Measured, MeasureError> {
         let (months, as_of) = self.months(asked)?;
         let recipient = self.asking(asked)?;
-        let mut reading = self.measures.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (reader, connection, members) = &mut *reading;
-        reader.refresh(connection)?;
+        let mut source = source.lock().unwrap_or_else(PoisonError::into_inner);
+        let Source { reader, connection, members } = &mut *source;
+        // One state of the database for all of an answer.
+        let reading = connection.transaction()?;
+        reader.refresh(&reading)?;
         // What closes something may come a year later.
-        let feeds = reader.feeds(connection, (months.0, month_of(as_of)))?;
+        let feeds = reader.feeds(&reading, (months.0, month_of(as_of)))?;
         let places = match asked.measure {
             Some(id) => vec![reader.measure(id).ok_or(MeasureError::NoMeasure)?.0],
             None => (0..reader.definitions().len()).collect(),
@@ -158,7 +170,7 @@ impl Shared {
         let of = |place: &usize| reader.definitions().get(*place).filter(|one| is_of(one, asked.panel)).cloned();
         let wanted: Vec<_> = places.iter().filter_map(|place| Some((*place, of(place)?))).collect();
         if wanted.iter().any(|(_, one)| one.rate == Rate::PerThousand) {
-            self.count_members(asked.panel, months, members);
+            self.count_members(&reading, asked.panel, months, members)?;
         }
         let of_month = |month: i32| {
             let at = usize::try_from(month - months.0).unwrap_or(usize::MAX);
@@ -168,22 +180,23 @@ impl Shared {
         for (measure, definition) in wanted {
             let viewer = viewer(asked, recipient, self.gate.labels());
             let wanted = Wanted { panel: asked.panel, measure, months, as_of, viewer };
-            let exact = reader.series(connection, &wanted, &feeds, &of_month)?;
+            let exact = reader.series(&reading, &wanted, &feeds, &of_month)?;
             rates.push(Rates { spans: spans(&exact, definition.rate), definition, exact });
         }
         Ok(Measured { months, as_of, rates })
     }
 
-    /// Who is behind a rate. Of a recipient each is judged by the gate, with the consents of now, and audited; what is withheld is audited too.
+    /// Who is behind a rate. Of a recipient each is judged by the gate, with the consents of now: what it would be told, and no more.
     ///
     /// # Errors
     /// A [`MeasureError`].
     pub fn behind(&self, asked: &Asked<'_>, page: Page) -> Result<Behind, MeasureError> {
         let (months, as_of) = self.months(asked)?;
         let recipient = self.asking(asked)?;
-        let mut reading = self.measures.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (reader, connection, _) = &mut *reading;
-        reader.refresh(connection)?;
+        let mut source = self.measures.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let Source { reader, connection, .. } = &mut *source;
+        let reading = connection.transaction()?;
+        reader.refresh(&reading)?;
         let id = asked.measure.ok_or(MeasureError::NoMeasure)?;
         let (measure, definition) = reader.measure(id).ok_or(MeasureError::NoMeasure)?;
         if !is_of(definition, asked.panel) {
@@ -192,21 +205,16 @@ impl Shared {
         let definition = definition.clone();
         let viewer = viewer(asked, recipient, self.gate.labels());
         let wanted = Wanted { panel: asked.panel, measure, months, as_of, viewer };
-        let (mut people, next) = reader.people(connection, &wanted, page)?;
-        if let Some(recipient) = recipient {
-            let mut entries = Vec::new();
-            let mut kept = Vec::new();
-            for one in people {
-                let verdict = self.judge(connection, asked, recipient, &one)?;
-                let looked = format!("measure|{id}|{}|{}", one.day, asked.now_ms);
-                entries.push((uuid_text(&one.person.0), verdict, looked));
-                if verdict.is_ok() {
-                    kept.push(one);
-                }
+        let mut known: Option<(PersonKey, Option<Vec<Consent>>)> = None;
+        let mut may = |person: PersonKey, at_ms: i64, labels: &Names| -> Result<bool, MeasureError> {
+            let Some(recipient) = recipient else { return Ok(true) };
+            if known.as_ref().is_none_or(|(last, _)| *last != person) {
+                known = Some((person, self.consents(&reading, person)?));
             }
-            self.audit_looks(recipient, &entries, asked.now_ms)?;
-            people = kept;
-        }
+            let Some((_, Some(consents))) = &known else { return Ok(false) };
+            self.may(&reading, (asked, recipient), (person, at_ms, labels), consents)
+        };
+        let (people, next) = reader.people(&reading, &wanted, page, &mut may)?;
         Ok(Behind { months, as_of, definition, people, next })
     }
 
@@ -216,92 +224,85 @@ impl Shared {
     /// A [`MeasureError`].
     pub fn reports(&self, updated: &Updated, recipient: &str) -> Result<Vec<Value>, MeasureError> {
         let mut found = Vec::new();
-        for (id, month) in &updated.reports {
-            let months = (parse_month(month), parse_month(month));
-            let asked = Asked {
+        let now_ms = Timestamp::now().as_millisecond();
+        for of_one in updated.reports.chunk_by(|one, other| one.0 == other.0) {
+            let mut asked = Asked {
                 panel: &updated.panel,
-                measure: Some(id),
-                months,
+                measure: of_one.first().map(|(id, _)| id.as_str()),
+                months: (None, None),
                 everything: true,
                 recipient: Some(recipient),
-                now_ms: Timestamp::now().as_millisecond(),
+                now_ms,
             };
-            let measured = match self.measured(&asked) {
+            // What is older than can be asked for is no report any more.
+            let this = self.months(&asked)?.0.1;
+            let months = of_one.iter().filter_map(|(_, month)| parse_month(month));
+            let first = months.filter(|month| (this - MONTHS_MAX + 1..=this).contains(month)).min();
+            let Some(first) = first else { continue };
+            asked.months = (Some(first), Some(this));
+            let measured = match self.measured_by(&self.measures.delivered, &asked) {
                 Err(MeasureError::NoMeasure | MeasureError::Months) => continue,
                 measured => measured?,
             };
             let Measured { rates, as_of, .. } = measured;
-            found.extend(rates.iter().filter_map(|rates| {
-                let span = rates.spans.iter().find(|span| span.name == *month)?;
-                let (base, panel) = (self.topics.base(), updated.panel.as_str());
-                report(&Report { base, panel, definition: &rates.definition, span, as_of })
-            }));
+            let (base, panel) = (self.topics.base(), updated.panel.as_str());
+            for Rates { definition, spans, .. } in &rates {
+                let is = |span: &&Span| of_one.iter().any(|(_, month)| *month == span.name);
+                let report = |span: &Span| report(&Report { base, panel, definition, span, as_of });
+                found.extend(spans.iter().filter(is).map(report));
+            }
         }
         Ok(found)
     }
 
-    /// Whether a recipient may be told of somebody's case now.
-    fn judge(
-        &self,
-        connection: &Connection,
-        asked: &Asked<'_>,
-        recipient: &Recipient,
-        one: &Someone,
-    ) -> Result<Result<(), Reason>, MeasureError> {
-        let Some(same) = lineage::same(connection, one.person)? else { return Ok(Err(Reason::Failed)) };
-        let id = uuid_text(&one.person.0);
+    /// What was said of consent for a person, under whatever key; none where it is not known.
+    fn consents(&self, connection: &Connection, person: PersonKey) -> Result<Option<Vec<Consent>>, MeasureError> {
+        let Some(same) = lineage::same(connection, person)? else { return Ok(None) };
+        let id = uuid_text(&person.0);
         let mut consents = Vec::new();
         for key in &same {
-            let Some(mut theirs) = consents_now(&self.registry, &uuid_text(&key.0))? else {
-                return Ok(Err(Reason::Failed));
-            };
+            let Some(mut theirs) = consents_now(&self.registry, &uuid_text(&key.0))? else { return Ok(None) };
             theirs.iter_mut().for_each(|consent| id.clone_into(&mut consent.patient));
             consents.extend(theirs);
         }
+        Ok(Some(consents))
+    }
+
+    /// Whether a recipient may be told of what carries these labels now.
+    fn may(
+        &self,
+        connection: &Connection,
+        (asked, recipient): (&Asked<'_>, &Recipient),
+        (person, at_ms, names): (PersonKey, i64, &Names),
+        consents: &[Consent],
+    ) -> Result<bool, MeasureError> {
         let snapshot = self.rosters.current();
+        let same = lineage::same(connection, person)?.unwrap_or_default();
         let memberships =
             same.iter().flat_map(|key| snapshot.memberships(key)).filter(|one| one.panel.id == asked.panel);
         let mut panels: Vec<_> = memberships.map(|one| (one.panel.id.clone(), one.consent.to_owned())).collect();
         if panels.is_empty() {
-            // They have left since; what was theirs then stays so.
+            // They have left since. What their row said of consent nobody knows any more: it may have been no.
+            let of = self.rosters.panels().iter().find(|panel| panel.id == asked.panel);
+            let says = |panel: &Panel| match &panel.source.form {
+                Form::Csv { columns, .. } => !columns.consent.is_empty(),
+                Form::Group { .. } => false,
+            };
+            if of.is_none_or(says) {
+                return Ok(false);
+            }
             panels.push((asked.panel.to_owned(), String::new()));
         }
-        let Some(roster) = roster_consent(recipient, &panels) else { return Ok(Err(Reason::Policy)) };
+        let Some(roster) = roster_consent(recipient, &panels) else { return Ok(false) };
         let labels = self.gate.labels();
         // One that is not configured any more is no less of a secret.
         let set = |names: &[String]| {
             names.iter().fold(Set::EMPTY, |set, name| set.with(labels.of(name).unwrap_or(labels.every())))
         };
-        let found = Found { all: set(&one.labels.1), whole: set(&one.labels.0) };
-        let (at_ms, now_ms) = (one.at_ms, asked.now_ms);
-        let facts = Facts { found, person: &id, consents: &consents, roster: &roster, at_ms, now_ms };
-        Ok(match self.gate.decide(recipient, &facts) {
-            Decision::Share { .. } => Ok(()),
-            Decision::Withhold(reason) => Err(reason),
-        })
-    }
-
-    fn audit_looks(&self, recipient: &Recipient, looks: &[Look], now_ms: i64) -> Result<(), audit::Error> {
-        let entry = |(person, verdict, looked): &Look| -> [u8; 16] {
-            crate::coordination::work::telling::audit_id(&[0; 16], person, &format!("{looked}|{}", verdict.is_ok()))
-        };
-        let ids: Vec<_> = looks.iter().map(entry).collect();
-        let entries: Vec<_> = looks
-            .iter()
-            .zip(&ids)
-            .map(|((person, verdict, _), id)| Entry {
-                id: *id,
-                at_ms: now_ms,
-                outcome: verdict.map_or_else(Audited::Suppressed, |()| Audited::Disclosed),
-                recipient: &recipient.id,
-                purpose: &recipient.purpose,
-                person,
-                event: *id,
-                subscription: None,
-                number: None,
-            })
-            .collect();
-        if entries.is_empty() { Ok(()) } else { self.audit(&entries) }
+        let found = Found { all: set(&names.1), whole: set(&names.0) };
+        let (id, now_ms) = (uuid_text(&person.0), asked.now_ms);
+        let facts = Facts { found, person: &id, consents, roster: &roster, at_ms, now_ms };
+        Ok(matches!(self.gate.decide(recipient, &facts), Decision::Share { .. }))
     }
 
     /// The months that are asked for, and today in the zone of the panel.
@@ -318,58 +319,33 @@ impl Shared {
         Ok(((first, last), as_of))
     }
 
-    fn count_members(&self, panel: &str, months: (i32, i32), members: &mut Option<Members>) {
+    /// Of each month by the roster of then; of those that no other has counted since, by the one of now.
+    fn count_members(
+        &self,
+        connection: &Connection,
+        panel: &str,
+        months: (i32, i32),
+        members: &mut Option<Members>,
+    ) -> Result<(), MeasureError> {
         let snapshot = self.rosters.current();
-        let known = |one: &Members| one.roster == *snapshot.fingerprint() && one.panel == panel && one.months == months;
-        if !members.as_ref().is_some_and(known) {
-            let counts = member_months(&snapshot, panel, months);
-            *members = Some(Members { roster: *snapshot.fingerprint(), panel: panel.to_owned(), months, counts });
+        let merges = connection.query_row("SELECT count(*) FROM person_edge", [], |row| row.get(0))?;
+        let of = (*snapshot.fingerprint(), merges, panel.to_owned(), months);
+        if members.as_ref().is_some_and(|known| known.of == of) {
+            return Ok(());
         }
+        let mut counts = measures::count(connection, &snapshot, panel, months)?;
+        for (month, count) in (months.0..).zip(&mut counts) {
+            if let Some(then) = measures::kept_members(connection, panel, month)? {
+                *count = then;
+            }
+        }
+        *members = Some(Members { of, counts });
+        Ok(())
     }
 }
 
 fn is_of(definition: &Definition, panel: &str) -> bool {
     definition.panels.is_empty() || definition.panels.iter().any(|one| one == panel)
-}
-
-/// Members of a panel on the 15th of each month, by the roster of now.
-fn member_months(snapshot: &Snapshot, panel: &str, (first, last): (i32, i32)) -> Vec<u64> {
-    let month = |date: jiff::civil::Date| i32::from(date.year()) * 12 + i32::from(date.month()) - 1;
-    let spans = snapshot.members(panel).map(|(key, one)| {
-        // The first month whose 15th lies in it, and the first behind it whose 15th does not.
-        let from = one.start.map_or(first, |start| month(start) + i32::from(start.day() > 15));
-        (key, from, one.end.map_or(last + 1, |end| month(end) + i32::from(end.day() >= 15)))
-    });
-    by_month(spans.collect(), (first, last))
-}
-
-/// How many there are in each month: each person once, whatever rows there are of them.
-fn by_month(mut spans: Vec<(PersonKey, i32, i32)>, (first, last): (i32, i32)) -> Vec<u64> {
-    let mut steps = vec![0_i64; usize::try_from(last - first + 2).unwrap_or(0)];
-    let mut step = |month: i32, by: i64| {
-        let at = usize::try_from((month - first).clamp(0, last - first + 1)).unwrap_or(0);
-        if let Some(step) = steps.get_mut(at) {
-            *step += by;
-        }
-    };
-    spans.sort_unstable();
-    let mut counted: Option<(PersonKey, i32)> = None;
-    for (key, from, until) in spans {
-        let known = counted.filter(|(last, _)| *last == key).map_or(i32::MIN, |(_, until)| until);
-        let from = from.max(known);
-        if from < until {
-            step(from, 1);
-            step(until, -1);
-        }
-        counted = Some((key, until.max(known)));
-    }
-    let mut members = 0;
-    steps.pop();
-    let so_far = steps.iter().map(|step| {
-        members += step;
-        u64::try_from(members).unwrap_or(0)
-    });
-    so_far.collect()
 }
 
 /// What somebody's case is called: missing, late, or pending as long as it may still come in time; where fewer are better, that it happened.
@@ -378,18 +354,5 @@ pub fn state_of(definition: &Definition, someone: &Someone, as_of: i32) -> &'sta
         _ if definition.rate == Rate::PerThousand || definition.lower_is_better => "happened",
         Outcome::Missing if someone.due_day >= as_of => "pending",
         outcome => outcome.name(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_member_counts_once_a_month() {
-        let [one, other] = [1, 2].map(|byte| PersonKey([byte; 16]));
-        // Two rows that overlap, one within another, and one after a gap.
-        let spans = vec![(one, 2, 4), (other, 1, 9), (one, 0, 3), (one, 5, 6), (other, 2, 3)];
-        assert_eq!(by_month(spans, (0, 6)), [1, 2, 2, 2, 1, 2, 1]);
     }
 }

@@ -226,7 +226,7 @@ impl Care {
         let shared = Arc::new(Shared {
             topics: Topics::new(&options.subscriptions.canonical_base),
             gate: options.privacy.gate(),
-            measures: measuring::Reading::new(&options, work.store().reader()?),
+            measures: measuring::Reading::new(&options, [work.store().reader()?, work.store().reader()?]),
             contents: Contents::new(journal, plans, options.facilities.clone()),
             options,
             registry,

@@ -18,8 +18,38 @@ fn stay(message: &str, number: usize) -> String {
     moved(&other)
 }
 
+/// Other members than the two of the story.
+const OTHERS: usize = 30;
+
+/// Identifier, family name and day of birth of one of them.
+fn other(number: usize) -> (String, String, usize) {
+    let letter = |number: usize| char::from(b'A' + u8::try_from(number % 26).unwrap());
+    (format!("1EG4TA{number:05}"), format!("OKAFOR{}{}", letter(number / 26), letter(number)), 1 + number % 28)
+}
+
+/// The same of another member, of whom it is a stay of their own.
+fn of_other(message: &str, number: usize) -> String {
+    let (identifier, family, day) = other(number);
+    let theirs = message
+        .replace("1EG4TE5MK73", &identifier)
+        .replace("00718243", &format!("8{number:07}"))
+        .replace("C55120", &format!("C8{number:04}"))
+        .replace("CH000355", &format!("CX{number:06}"))
+        .replace("OKAFOR^", &format!("{family}^"))
+        .replace("19510314", &format!("195103{day:02}"));
+    stay(&theirs, number)
+}
+
+fn roster() -> String {
+    let row = |number: usize| {
+        let (identifier, family, day) = other(number);
+        format!("{identifier},{family},MARISOL,1951-03-{day:02},F,14150,,2026-01-01,,9990003037,cm-ortega\n")
+    };
+    ROSTER.to_owned() + &(0..OTHERS).map(row).collect::<String>()
+}
+
 fn start(recipients: &str) -> Care {
-    Care::start_with("", recipients, "")
+    Care::start_of(&roster(), "", recipients)
 }
 
 /// Sends, and waits until it is counted.
@@ -113,11 +143,14 @@ fn questions_that_cannot_be_answered_are_refused() {
 fn a_secret_is_counted_for_nobody_who_is_not_cleared() {
     let keys = "clear = [\"PSY\"]\nconsent_required = [\"SUD\"]";
     let care = start(&(recipient("aco-cm", "full-resource", keys) + &recipient("other", "full-resource", "")));
-    // Fourteen stays where addictions are treated, twelve elsewhere, of which each is for a depression.
-    let there = |number| stay(M2, number).replace("SBMC", "LAKERECOV");
-    let ill = |number| stay(M2, number) + "DG1|2||F33.2^Major depressive disorder^I10C|||F\r";
+    // Fourteen people where addictions are treated, twelve elsewhere, of whom each is there for a depression.
+    let there = |number| of_other(M2, number).replace("SBMC", "LAKERECOV");
+    let ill = |number| {
+        let known = of_other(M2, number).replace("|F\r", "|F|||||||||2\r");
+        known + "DG1|2||F33.2^Major depressive disorder^I10C|||F|||||||||1\r"
+    };
     let messages: Vec<String> = (0..14).map(there).chain((14..26).map(ill)).collect();
-    send(&care, 0, &messages);
+    let sent = send(&care, 0, &messages);
     let counted = |role: &str, measure: &str, more: &str| figures(&care, role, measure, more)["denominator"].clone();
     for role in ["viewer", "operator", "admin"] {
         assert_eq!((counted(role, "engagement", ""), counted(role, "bh-visit-7", "")), (12.into(), 0.into()), "{role}");
@@ -156,14 +189,25 @@ fn a_secret_is_counted_for_nobody_who_is_not_cleared() {
     assert!(page.contains("SBMC") && !page.contains("LAKERECOV") && !page.contains("OKAFOR"), "{page}");
     let page =
         care.visit("phi-reader").get(&format!("/measures/aco-lakeshore/engagement?from={0}&to={0}", month())).body;
-    assert!(page.contains("OKAFOR, MARISOL") && page.contains("LAKERECOV"), "{page}");
-    // What was disclosed to the recipient is audited, each.
-    let disclosed = audit(&care).iter().filter(|entry| entry.to_string().contains("aco-cm")).count();
-    assert!(disclosed >= 24, "{disclosed}");
-    // A patient who forbids everything is behind no rate for a recipient.
+    assert!(page.contains(", MARISOL") && page.contains("LAKERECOV"), "{page}");
+    // The recipient was told of nobody; who looked at what it would be told stands in the audit.
+    assert!(audit(&care).iter().all(|entry| !entry.to_string().contains("measure|")));
+    let looks = care.visit("operator").get("/audit?chain=access&q=behind").body;
     let person = people(&care, "operator", "engagement", "")[0]["person"].as_str().unwrap().to_owned();
+    for part in ["aco-cm", &person, &month()] {
+        assert!(looks.contains(part), "{part}: {looks}");
+    }
+    // A patient who forbids everything is behind no rate for a recipient.
     care.forbid("no", &person);
-    assert!(people(&care, "phi-reader", "engagement", of).is_empty());
+    let listed = people(&care, "phi-reader", "engagement", of);
+    assert_eq!(listed.len(), 11);
+    assert!(!json!(listed).to_string().contains(&person));
+    // One of the twelve is seen where addictions are treated: for whoever may not know she is missing, in rate and list.
+    let seen = of_other(M5, 20).replace("CHFM", "LAKERECOV");
+    send(&care, sent, &[seen]);
+    assert_eq!(people(&care, "phi-reader", "engagement", "").len(), 25);
+    assert_eq!(people(&care, "operator", "engagement", "").len(), 12);
+    assert_eq!(figures(&care, "operator", "engagement", "")["numerator"], 0);
     for secret in ["OKAFOR", "LAKERECOV", "F33.2"] {
         assert!(!care.metrics().contains(secret), "{secret}");
     }
@@ -179,10 +223,20 @@ fn reports_are_read_and_searched_and_an_update_is_told_once_a_day() {
     let id = care.subscribe("aco-cm", &subscription("measure-updated", &web.address, "full-resource"));
     care.wait_for_state("aco-cm", &id, "active");
     let sent = send(&care, 0, &[M1, M2, M3, M4, M5, M6].map(moved));
+    assert!(notifications(&web.requests(), "event-notification").is_empty(), "the day is not over");
+    // The gateway is down when it is: what changed was of yesterday.
+    let data = care.gateway.data();
+    let care = care.kill_and_restart_after(|| {
+        let database = rusqlite::Connection::open(data.join("coordination.sqlite")).unwrap();
+        assert!(database.execute("UPDATE measure_changed SET day = day - 1", []).unwrap() > 7);
+    });
     let told = wait_for("the update", || notifications(&web.requests(), "event-notification").pop());
     let reports: Vec<_> =
         told["entry"].as_array().unwrap().iter().skip(1).map(|entry| entry["resource"].clone()).collect();
-    assert!(!reports.is_empty(), "{told}");
+    // All that changed on the day, not only by its first message.
+    for measure in ["admission-notice", "discharge-information", "visit-7", "medication-reconciliation"] {
+        assert!(reports.iter().any(|report| report["id"].as_str().unwrap().contains(measure)), "{measure}: {told}");
+    }
     for report in &reports {
         assert_eq!(report["resourceType"], "MeasureReport");
         assert_eq!(crate::validity::shaped(report), Vec::<String>::new(), "{report}");
@@ -199,11 +253,25 @@ fn reports_are_read_and_searched_and_an_update_is_told_once_a_day() {
     for entry in all["entry"].as_array().unwrap() {
         assert_eq!(crate::validity::shaped(&entry["resource"]), Vec::<String>::new(), "{entry}");
     }
+    // Of a quarter and of a year, from their first to their last day.
+    let last = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).year() - 1;
+    for (period, start) in
+        [(format!("{last}-Q4"), format!("{last}-10-01")), (last.to_string(), format!("{last}-01-01"))]
+    {
+        let read = care.get("aco-cm", &format!("/fhir/MeasureReport/aco-lakeshore.visit-7.{period}"));
+        assert_eq!(crate::validity::shaped(&read), Vec::<String>::new(), "{read}");
+        assert_eq!(
+            (&read["period"]["start"], &read["period"]["end"]),
+            (&start.into(), &format!("{last}-12-31").into())
+        );
+        let all = care.get("aco-cm", &format!("/fhir/MeasureReport?subject=Group/aco-lakeshore&period={period}"));
+        assert_eq!(all["total"], 15);
+    }
     let status = |path: &str| care.ask("aco-cm", "GET", path, None).status;
     assert_eq!(status("/fhir/MeasureReport/pcmh-chfm.visit-7.2026-03"), 404);
     assert_eq!(status("/fhir/MeasureReport/aco-lakeshore.visit-7.1999-03"), 404);
     assert_eq!((status("/fhir/MeasureReport/x"), status("/fhir/MeasureReport")), (404, 400));
-    // All of it was received today.
+    // What changes today is told when today is over.
     send(&care, sent, &[stay(M2, 7)]);
     assert_eq!(events_in(&care.events("aco-cm", &id, 1)).len(), 1);
     care.gateway.stop();
@@ -212,8 +280,13 @@ fn reports_are_read_and_searched_and_an_update_is_told_once_a_day() {
 #[test]
 fn the_pages_show_rates_and_the_trend() {
     let care = start(&recipient("aco-cm", "id-only", ""));
-    let messages: Vec<String> = (0..12).map(|number| stay(M2, number)).chain([moved(M5)]).collect();
-    send(&care, 0, &messages);
+    let again: Vec<String> = (100..115).map(|number| stay(M2, number)).chain([moved(M5)]).collect();
+    let sent = send(&care, 0, &again);
+    // Fifteen stays of one person stand for one.
+    assert_eq!(figures(&care, "operator", "engagement", "")["denominator"], Value::Null);
+    let messages = (0..12).flat_map(|number| [of_other(M2, number), of_other(M5, number)]).collect::<Vec<_>>();
+    send(&care, sent, &messages);
+    assert_eq!(figures(&care, "operator", "engagement", "")["numerator"], 27);
     let viewer = care.visit("viewer");
     let page = viewer.get("/measures").body;
     assert!(page.contains("aco-lakeshore") && page.contains("Visit with the care team within 7 days"), "{page}");
@@ -227,5 +300,40 @@ fn the_pages_show_rates_and_the_trend() {
     assert!(!page.contains("/measures/aco-lakeshore/visit-7?"), "who is behind it is not for a viewer");
     assert_eq!(viewer.get("/measures/aco-lakeshore/visit-7").status, 403);
     assert_eq!(viewer.get("/measures/nobody").status, 404);
+    care.gateway.stop();
+}
+
+#[test]
+fn a_roster_that_leaves_somebody_out_changes_no_month_that_is_over() {
+    let care = start(&recipient("aco-cm", "id-only", ""));
+    // Discharged yesterday: nobody has seen her yet.
+    let day = |ago: i64| {
+        let then = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC) - jiff::Span::new().days(ago);
+        (then.strftime("%Y%m%d").to_string(), then.strftime("%Y-%m").to_string())
+    };
+    let message = M2.replace("20260302", &day(4).0).replace("20260305", &day(1).0);
+    let sent = send(&care, 0, &[message]);
+    let of_now = |measure: &str| {
+        let path = format!("panels/aco-lakeshore/measures/{measure}/people?from={}&to={}", day(2).1, day(0).1);
+        care.operate("operator", "GET", &path, None).json()["people"].as_array().unwrap().len()
+    };
+    let members = || figures(&care, "viewer", "ed-visits", "")["denominator"].clone();
+    assert_eq!((of_now("visit-7"), of_now("engagement"), members()), (1, 1, json!(OTHERS + 2)));
+    // Without her, and without one who came this month.
+    let without: String = roster().split_inclusive('\n').filter(|row| !row.contains(",OKAFOR,")).collect();
+    care.write_roster(&without);
+    let read = care.operate("operator", "POST", "rosters/reload", None).json()["rosters"][0].clone();
+    assert_eq!((&read["state"], &read["dropped"]), (&"accepted".into(), &1.into()), "{read}");
+    // Whether somebody saw her nobody will hear: she is excluded, and whom to call no more.
+    wait_for("her to be gone", || (of_now("visit-7") == 0 && of_now("engagement") == 0).then_some(()));
+    assert_eq!(members(), OTHERS + 2, "she was a member then");
+    // Nor when all is made anew of the journal.
+    let (code, said) = command(care.gateway.folder(), &["measures", "recompute", "--check"]);
+    assert_eq!(code, Some(0), "{said}");
+    let care = care.kill_and_make_anew();
+    care.wait_until_read(sent as u64);
+    wait_for("the same months", || {
+        (figures(&care, "viewer", "ed-visits", "")["denominator"] == OTHERS + 2).then_some(())
+    });
     care.gateway.stop();
 }
