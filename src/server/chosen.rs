@@ -55,11 +55,18 @@ const TIME: Duration = Duration::from_secs(10);
 /// Messages that are judged at once.
 const BATCH: usize = 256;
 
-/// All that are meant behind a number, up to [`Filter::last`], which must be given: what comes meanwhile is no part of it. Blocks.
+/// All that are meant behind a number, up to [`Filter::last`], which must be given: what comes meanwhile is no part of it. What has become of them is told where that is asked
+/// for, or looked for. Blocks.
 ///
 /// # Errors
 /// A [`PickError`]: then it is not known which they are.
-pub fn pick(view: &mut View, routes: &[Options], chosen: &Chosen, after: u64) -> Result<Vec<Pick>, PickError> {
+pub fn pick(
+    view: &mut View,
+    routes: &[Options],
+    chosen: &Chosen,
+    after: u64,
+    tells: bool,
+) -> Result<Vec<Pick>, PickError> {
     let began = Instant::now();
     let mut index = Index::open(view.path())?;
     let mut reader = view.reader()?;
@@ -72,7 +79,8 @@ pub fn pick(view: &mut View, routes: &[Options], chosen: &Chosen, after: u64) ->
     }
     let names = fate::names(routes);
     let pasts = Pasts::read(view.state(), &names)?;
-    let needs = chosen.text.is_some() || pasts.need_message(routes);
+    let looks = chosen.route.is_some() || chosen.state.is_some();
+    let needs = chosen.text.is_some() || ((tells || looks) && pasts.need_message(routes));
     let mut filter = index.narrowed(&chosen.filter)?;
     filter.last = Some(filter.last.map_or(last, |given| given.min(last)));
     let (mut picked, mut next) = (Vec::new(), filter.first.unwrap_or(0).max(after.saturating_add(1)));
@@ -81,15 +89,15 @@ pub fn pick(view: &mut View, routes: &[Options], chosen: &Chosen, after: u64) ->
         let Some(end) = page.last() else { return Ok(picked) };
         next = end.seq + 1;
         let seqs: Vec<u64> = page.iter().map(|entry| entry.seq).collect();
-        let standings = Standings::read_of(view.state(), &names, &seqs)?;
+        let standings = if tells || looks { Some(Standings::read_of(view.state(), &names, &seqs)?) } else { None };
         for Entry { seq, outcome, .. } in page {
             let raw = if needs { message(view, seq)? } else { None };
             if chosen.text.as_ref().is_some_and(|text| !raw.as_ref().is_some_and(|raw| contains(raw, text))) {
                 continue;
             }
-            let statuses = fate::of(routes, (&standings, &pasts), seq, outcome, raw.as_deref());
-            let (route, state) = (chosen.route.as_deref(), chosen.state);
-            if (route.is_none() && state.is_none()) || fate::is_meant(&statuses, route, state) {
+            let of = |standings| fate::of(routes, (standings, &pasts), seq, outcome, raw.as_deref());
+            let statuses = standings.as_ref().map(of).unwrap_or_default();
+            if !looks || fate::is_meant(&statuses, chosen.route.as_deref(), chosen.state) {
                 picked.push(Pick { seq, statuses });
             }
         }

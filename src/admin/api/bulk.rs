@@ -166,7 +166,7 @@ pub(crate) async fn look_at(shared: &Arc<Shared>, mut chosen: Chosen) -> Result<
         let head = chosen.filter.last.unwrap_or(u64::MAX).min(head);
         chosen.filter.last = Some(head);
         let seen = view.state().last_resend().map_err(failed)?;
-        let picked = pick(&mut view, &outlets.routes, &chosen, 0).map_err(unpicked)?;
+        let picked = pick(&mut view, &outlets.routes, &chosen, 0, true).map_err(unpicked)?;
         let mut fates: BTreeMap<String, BTreeMap<&'static str, u64>> = BTreeMap::new();
         for (route, status) in picked.iter().flat_map(|pick| &pick.statuses) {
             *fates.entry(route.clone()).or_default().entry(status.name()).or_default() += 1;
@@ -211,7 +211,8 @@ pub(crate) async fn send_all(
     all_run(&shared.control.routes().await, &bulk.routes)?;
     let outlets = shared.control.outlets().await.ok_or_else(Problem::stopping)?;
     let (data, chosen, after) = (shared.data.clone(), bulk.chosen.clone(), bulk.after);
-    let picked = blocking(move || pick(&mut view(&data)?, &outlets.routes, &chosen, after).map_err(unpicked)).await?;
+    let picked =
+        blocking(move || pick(&mut view(&data)?, &outlets.routes, &chosen, after, false).map_err(unpicked)).await?;
     if picked.len() as u64 != bulk.expected {
         let detail = format!("there are {} by now, not as many as were seen", picked.len());
         let remedy = "nothing was sent; look at them again";
