@@ -99,7 +99,7 @@ def the_desk_in_a_browser(peers):
             "passwords": passwords,
             "pictures": PICTURES or str(pathlib.Path(peers.options.work, "pictures")),
             "history": history() + more_of_the_patient(care.folder),
-            "pages": ["/messages/1", "/messages/1/preview", "/routes/ehr", "/listeners/hospitals", "/no-such-page"],
+            "pages": ["/messages/1#content", "/messages/1/preview", "/routes/ehr", "/listeners/hospitals", "/no-such-page"],
         }
         done = subprocess.run(["node", "desk.mjs"], cwd=peers.options.browser, input=json.dumps(settings), capture_output=True, text=True, timeout=900)
         print(done.stdout, end="")

@@ -45,7 +45,7 @@ pub(super) fn chart(rates: &Rates) -> Markup {
                 @if let Some(value) = value {
                     circle class=(if span.complete { "dot" } else { "dot open" }) cx=(x(at)) cy=(y(*value)) r="4" { title { (span.name) ": " (super::rate_text(*value, rate)) } }
                 }
-                @let third = (months.len() - 1 - at) % 3 == 0;
+                @let third = (months.len() - 1 - at).is_multiple_of(3);
                 @if months.len() <= 12 || third {
                     // Where there is little room only every third is written, larger.
                     text class=(if third { "axis" } else { "axis more" }) x=(x(at)) y=(HEIGHT - 6) text-anchor="middle" { (span.name) }

@@ -59,6 +59,12 @@ async fn meant(desk: &Desk, session: &Session, keys: &Keys) -> Result<(Chosen, V
             given.push((name.to_owned(), text));
         }
     }
+    // What stands in the search box wins, and would move.
+    let moves = |word: &str| word.starts_with("since:") || word.starts_with("until:");
+    for (_, q) in given.iter_mut().filter(|(name, q)| name == "q" && q.split_whitespace().any(moves)) {
+        *q = q.split_whitespace().filter(|word| !moves(word)).collect::<Vec<_>>().join(" ");
+    }
+    given.retain(|(_, value)| !value.is_empty());
     let (data, phi) = (desk.admin.data.clone(), session.may(Need::Phi));
     Ok((blocking(move || find::chosen(&data, asked, phi)).await?, given))
 }

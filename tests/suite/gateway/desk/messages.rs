@@ -351,6 +351,12 @@ fn all_that_a_search_finds_is_sent_again_by_who_may_look_for_it() {
             assert_eq!(answer.status, 403, "{personal}: {}", answer.body);
         }
     }
+    let moving = operator.act("/messages/many", "q=ADT+since:2h");
+    assert!(
+        moving.body.contains("name=\"q\" value=\"ADT\"") && moving.body.contains("name=\"since\" value=\"20"),
+        "{}",
+        moving.body
+    );
     let asked = operator.act("/messages/many", "type=ADT");
     assert!(
         asked.body.contains("Send 2 messages again?") && asked.body.contains("1 filtered, 1 sent"),
