@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 const WIDTH: u64 = 720;
 const HEIGHT: u64 = 150;
-const LEFT: u64 = 66;
+const LEFT: u64 = 72;
 const RIGHT: u64 = 44;
 const TOP: u64 = 18;
 const BOTTOM: u64 = 28;
