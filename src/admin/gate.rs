@@ -115,6 +115,10 @@ pub(super) async fn authenticate(
             // A good token that may not do this is no guess at one.
             let guessed = problem.status() == StatusCode::UNAUTHORIZED;
             let Some(address) = address else { return problem.into_response() };
+            // Who shows none has tried none.
+            if guessed && request.headers().contains_key(header::AUTHORIZATION) {
+                shared.refused.tell(address);
+            }
             if guessed && !shared.failures.note(address, Instant::now(), shared.options.failures_max) {
                 let remedy = "use a token of this gateway, after a minute";
                 let detail = "too many requests without a good token came from this address";

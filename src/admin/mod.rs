@@ -19,6 +19,7 @@ pub(crate) mod gate;
 mod health;
 pub(crate) mod metrics;
 pub(crate) mod problem;
+pub(crate) mod refused;
 pub(crate) mod socket;
 pub mod users;
 
@@ -112,6 +113,8 @@ pub(crate) struct Shared {
     pub(crate) data: PathBuf,
     pub(crate) started: jiff::Timestamp,
     pub(crate) failures: Failures,
+    /// Failed sign-ins, for the audit.
+    pub(crate) refused: refused::Refused,
     pub(crate) requests: Semaphore,
     /// Dead letters that are being sent again: not twice at once.
     resending: Mutex<HashSet<(String, u64)>>,
@@ -151,6 +154,7 @@ impl Admin {
             data,
             started: jiff::Timestamp::now(),
             failures: Failures::default(),
+            refused: refused::Refused::default(),
             requests: Semaphore::new(gate::REQUESTS_MAX),
             resending: Mutex::default(),
             held: Mutex::default(),
@@ -204,6 +208,7 @@ fn endpoints(metrics_open: bool) -> Vec<Endpoint> {
         ("post", "/api/v1/routes/{name}/stop", Need::Operate, post(api::routes::stop)),
         ("post", "/api/v1/reload", Need::Configure, post(api::routes::reload)),
         ("get", "/api/v1/alerts", Need::View, get(api::alerts::list)),
+        ("post", "/api/v1/messages/resend", Need::Operate, post(api::bulk::resend)),
         ("get", "/api/v1/dead-letters", Need::View, get(api::letters::list)),
         ("get", "/api/v1/dead-letters/{route}/{seq}", Need::Phi, get(api::letters::show)),
         ("post", "/api/v1/dead-letters/{route}/resend", Need::Operate, post(api::many::resend)),

@@ -2,6 +2,7 @@
 use super::configuration::Configuration;
 use crate::config::Config;
 use crate::delivery::UNTRANSLATED;
+use crate::delivery::past::Pasts;
 use crate::facets::{Facets, Outcome};
 use crate::journal::{DeadLetter, Limits, Record, Unsent, View};
 use crate::search::{self, Entry, Filter, Index, Order, Standing, Standings, contains};
@@ -85,7 +86,7 @@ pub(super) enum Status {
     Unsent(Unsent),
     /// The filter or the outcome kept it away, or the route came later.
     NotWanted,
-    /// Passed by a route that the configuration does not name: delivered or filtered.
+    /// Passed by a route: delivered or filtered, by a filter that is not known any more.
     Passed,
 }
 
@@ -118,6 +119,7 @@ pub(super) struct Data {
     pub view: View,
     index: Index,
     pub standings: Standings,
+    pasts: Pasts,
 }
 
 /// How a selection went.
@@ -173,7 +175,8 @@ impl Data {
             }
         }
         let standings = Standings::read(view.state(), &routes)?;
-        Ok(Data { config, view, index, standings })
+        let pasts = Pasts::read(view.state(), &routes)?;
+        Ok(Data { config, view, index, standings, pasts })
     }
 
     /// Shows each message that is looked for until `each` breaks off.
@@ -185,7 +188,7 @@ impl Data {
     ) -> anyhow::Result<Scanned> {
         let filter = self.filter(selection)?;
         let mut scanned = Scanned::default();
-        let Data { config, view, index, standings } = self;
+        let Data { config, view, index, standings, pasts } = self;
         index.search(&filter, order, |entry| {
             if selection.text.is_some() && scanned.read >= selection.scan_max {
                 scanned.cut = true;
@@ -201,7 +204,7 @@ impl Data {
                     return Ok(ControlFlow::Continue(()));
                 }
             }
-            let statuses = statuses(config, standings, entry.seq, record.as_ref());
+            let statuses = statuses(config, (standings, pasts), entry.seq, record.as_ref());
             let found = Found { entry, statuses, record };
             if selection.takes(&found) { each(found) } else { Ok(ControlFlow::Continue(())) }
         })?;
@@ -213,7 +216,7 @@ impl Data {
         let filter = Filter { only: Some(vec![seq]), ..Filter::default() };
         let Some(entry) = self.index.page(&filter, Order::OldestFirst, 1)?.pop() else { return Ok(None) };
         let record = self.view.record(seq)?;
-        let statuses = statuses(&self.config, &self.standings, seq, record.as_ref());
+        let statuses = statuses(&self.config, (&self.standings, &self.pasts), seq, record.as_ref());
         Ok(Some(Found { entry, statuses, record }))
     }
 
@@ -334,13 +337,22 @@ fn catch_up(view: &View) -> Result<Index, crate::search::Error> {
 }
 
 /// What has become of a message on every route.
-fn statuses(config: &Config, standings: &Standings, seq: u64, record: Option<&Record>) -> Vec<(String, Status)> {
+fn statuses(
+    config: &Config,
+    (standings, pasts): (&Standings, &Pasts),
+    seq: u64,
+    record: Option<&Record>,
+) -> Vec<(String, Status)> {
     let facets = record.and_then(|record| Facets::decode(&record.facets).map(|facets| (facets, record)));
     let status = |name: &str| {
         let route = config.routes.iter().find(|options| options.route.name == name).map(|options| &options.route);
-        let wants = match (&facets, route) {
-            (Some((facets, record)), Some(route)) => Some(route.wants(facets, &record.raw)),
-            _ => None,
+        // What it is done with its filter of then has judged; what waits, that of today will.
+        let (passed, today) = match &facets {
+            Some((facets, record)) => (
+                pasts.wanted(name, seq, facets.outcome, &record.raw),
+                route.map(|route| route.wants(facets, &record.raw)),
+            ),
+            None => (None, None),
         };
         match standings.of(name, seq)? {
             Standing::Dead(letter) => Some(Status::Dead(letter.clone())),
@@ -348,10 +360,13 @@ fn statuses(config: &Config, standings: &Standings, seq: u64, record: Option<&Re
             // That lane is there for those that it gave up.
             _ if name == UNTRANSLATED => None,
             Standing::Before => Some(Status::NotWanted),
-            _ if wants == Some(false) => Some(Status::NotWanted),
+            Standing::Waiting if today == Some(false) => Some(Status::NotWanted),
             Standing::Waiting => Some(Status::Waiting),
-            Standing::Settled if wants.is_none() => Some(Status::Passed),
-            Standing::Settled => Some(Status::Sent),
+            Standing::Settled => Some(match passed {
+                Some(true) => Status::Sent,
+                Some(false) => Status::NotWanted,
+                None => Status::Passed,
+            }),
         }
     };
     standings.routes().filter_map(|name| Some((name.to_owned(), status(name)?))).collect()

@@ -21,7 +21,7 @@ use super::supply::{self, Supply};
 use super::traced::{self, Attempted, Attempting};
 use super::{OpenError, Options, Retry, UNTRANSLATED};
 use crate::facets::{Facets, Outcome};
-use crate::journal::{self, Codes, DeadLetter, Error, Journal, Position, State, Step, Unsent};
+use crate::journal::{self, Codes, DeadLetter, Error, FilteredBy, Journal, Position, State, Step, Unsent};
 use crate::routing::{Live, Route, Settled, Tail};
 use crate::telemetry::{Attempt, RouteMeter, telemetry};
 use errand::Errands;
@@ -179,6 +179,11 @@ impl Lane {
         common: &Common,
     ) -> Result<Lane, Error> {
         let position = position(&name, common)?;
+        if let Duty::Deliver { route, .. } = &duty {
+            let text = route.filter.as_ref().map(|filter| filter.text().to_owned());
+            let cursor = position.waiting.first().copied().unwrap_or(position.ahead);
+            common.state.note_filter(&name, &FilteredBy { since: position.ahead, cursor, text })?;
+        }
         let left_over = position.waiting.iter().copied().collect();
         // Which patients a message names is asked of its Bundle.
         let bundles = match &duty {

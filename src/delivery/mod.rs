@@ -23,6 +23,7 @@
 //! | `lane` | all of it at work, and messages that go out once more by it (`lane::errand`) |
 //! | `resend` | messages that somebody sends once more |
 //! | `later` | what of the same patient has gone out since |
+//! | `past` | what a route thought of messages by its filter of then |
 //!
 //! One lane more than there are routes: [`UNTRANSLATED`] gives up what intake could not translate, so that it lies among the dead letters.
 mod acknowledgement;
@@ -33,6 +34,7 @@ mod lane;
 pub mod later;
 mod ledger;
 mod order;
+pub mod past;
 mod plans;
 pub mod resend;
 mod retry;

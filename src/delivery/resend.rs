@@ -4,7 +4,7 @@ use super::acknowledgement;
 use super::channel::replies::Replies;
 use super::channel::{Channel, Target};
 use super::lane::{Door, attempt};
-use super::later::Gone;
+use super::later::{self, Gone, Later};
 use super::plans::Plans;
 use super::supply::again;
 use super::{Options, UNTRANSLATED};
@@ -122,6 +122,14 @@ pub enum ResendError {
         /// The route.
         route: String,
     },
+    /// It is not known whether it would.
+    #[error(
+        "whether a message of the same patient has gone out on {route} since is not known, as too many came since; `handoff dead-letters resend --anyway` sends it"
+    )]
+    Unknown {
+        /// The route.
+        route: String,
+    },
     /// Somebody holds the route back.
     #[error("{route} is {how}; start it, then send it again")]
     Held {
@@ -131,7 +139,7 @@ pub enum ResendError {
         how: String,
     },
     /// No route would take it.
-    #[error("no route of the configuration wants it")]
+    #[error("no route of the configuration wants it that was there when it came")]
     NoRoute,
     /// The state database cannot be written.
     #[error(transparent)]
@@ -156,27 +164,32 @@ pub async fn letter(
     }
     let by = outlets.by;
     let live = prepare(letter.seq, record.clone(), &outlets.plans, false, by).map_err(ResendError::Nothing)?.live;
-    let wanted = |options: &&Options| {
-        let own = (route == UNTRANSLATED && !options.target.acknowledges()) || options.route.name == route;
-        own && Facets::decode(&live.facets).is_some_and(|facets| options.route.wants(&facets, &live.raw))
-    };
-    if outlets.routes.iter().filter(wanted).any(|options| options.target.wants_bundle()) {
+    let mut chosen = Vec::new();
+    for options in &outlets.routes {
+        if wants(view.state(), options, route, &live)? {
+            chosen.push(options);
+        }
+    }
+    if chosen.iter().any(|options| options.target.wants_bundle()) {
         prepare(letter.seq, record.clone(), &outlets.plans, true, by).map_err(ResendError::Nothing)?;
     }
-    for Options { route, .. } in outlets.routes.iter().filter(wanted) {
+    for Options { route, .. } in &chosen {
         if let Some(how) = view.state().hold(&route.name)? {
             return Err(ResendError::Held { route: route.name.clone(), how });
         }
     }
     if !anyway {
-        for Options { route, target, .. } in outlets.routes.iter().filter(wanted) {
-            if let Some(newer) = overtaken(view, &live, route, target)? {
-                return Err(ResendError::Overtaken { newer, route: route.name.clone() });
+        for Options { route, target, .. } in &chosen {
+            let (later, name) = (overtaken(view, letter.seq, &record, route, target)?, route.name.clone());
+            match later.last {
+                Some(newer) => return Err(ResendError::Overtaken { newer, route: name }),
+                None if later.cut => return Err(ResendError::Unknown { route: name }),
+                None => {}
             }
         }
     }
     let (state, mut sent) = (view.state(), Vec::new());
-    for options in outlets.routes.iter().filter(wanted) {
+    for options in chosen {
         // Each route its own copy: a channel takes it whole.
         let record = record.clone();
         let prepared = match options.target.acknowledges() {
@@ -208,7 +221,9 @@ pub async fn letter(
             Some(_) if name == route => {}
             Some(reason) => {
                 let attempts = letter.attempts.saturating_add(1);
-                state.keep_dead_letter(name, &DeadLetter { attempts, reason, ..letter.clone() })?;
+                // Given up now: whoever sends all that had been given up by a time does not meet it again.
+                let at_ms = jiff::Timestamp::now().as_millisecond();
+                state.keep_dead_letter(name, &DeadLetter { attempts, reason, at_ms, ..letter.clone() })?;
             }
         }
     }
@@ -216,6 +231,21 @@ pub async fn letter(
         state.forget_dead_letter(route, letter.seq)?;
     }
     Ok(sent)
+}
+
+/// Whether a dead letter of `of` goes to a route: of its own, or, where it could not be translated, of any that wants it and was there when it came, and where nobody dropped it.
+/// What came before a route is sent to it from the message's own page.
+fn wants(state: &State, options: &Options, of: &str, live: &Live) -> Result<bool, Error> {
+    let name = &options.route.name;
+    if !Facets::decode(&live.facets).is_some_and(|facets| options.route.wants(&facets, &live.raw)) {
+        return Ok(false);
+    }
+    if of != UNTRANSLATED {
+        return Ok(name == of);
+    }
+    let before = state.begun(name)?.is_some_and(|begun| live.seq < begun);
+    let dropped = || state.unsent_of(name, live.seq).map(|unsent| unsent.is_some_and(|unsent| unsent.dropped));
+    Ok(!options.target.acknowledges() && !before && !dropped()?)
 }
 
 /// A message as it is delivered today: translated by the mappings of its listener now, which may have been mended for it, or by those of then; or only as it came, where no
@@ -284,23 +314,13 @@ fn acknowledge(seq: u64, record: Record, plans: &Plans) -> Result<Prepared, Stri
     Ok(Prepared { live, by: Mappings::Current, plan: [0; 32] })
 }
 
-/// The number of a newer message of the same patient that has gone out on a route: to send this one again would put an older state over a newer one, where the target keeps
-/// states and no history. Looks through the journal from there on.
-fn overtaken(view: &mut View, live: &Live, route: &Route, target: &Target) -> Result<Option<u64>, Error> {
-    let patient = Facets::decode(&live.facets).and_then(|facets| facets.patient);
-    let (Target::Fhir(_), Some(patient)) = (target, patient) else { return Ok(None) };
-    let Some(position) = view.state().position(&route.name)? else { return Ok(None) };
-    let gone = Gone::read(view.state(), route, patient, live.seq, position)?;
-    let mut next = live.seq + 1;
-    while next < gone.ahead() {
-        let items = view.records(next)?;
-        let Some(last) = items.last() else { break };
-        next = last.next();
-        if let Some(newer) = items.iter().find_map(|item| gone.out(item)) {
-            return Ok(Some(newer));
-        }
-    }
-    Ok(None)
+/// What of the same patient has gone out on a route since: to send this one again would put an older state over a newer one, where the target keeps states and no history.
+fn overtaken(view: &mut View, seq: u64, record: &Record, route: &Route, target: &Target) -> Result<Later, Error> {
+    let patient = Facets::decode(&record.facets).and_then(|facets| facets.patient);
+    let (Target::Fhir(_), Some(patient)) = (target, patient) else { return Ok(Later::default()) };
+    let Some(position) = view.state().position(&route.name)? else { return Ok(Later::default()) };
+    let gone = [Gone::read(view.state(), &route.name, patient, seq, position)?];
+    Ok(later::look(view, &gone, seq, record)?.pop().unwrap_or_default())
 }
 
 /// Whether the lane of a route has a message still before it: not looked at, or looked at and not settled. To send it once more would overtake that.

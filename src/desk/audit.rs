@@ -1,13 +1,14 @@
 //! The audit: what went to whom and what was withheld, and who of those who run the gateway looked at what.
 use super::Desk;
 use super::fault::Fault;
-use super::parts::{Tone, count, state, time};
+use super::parts::{Tone, count, is_part, state, time};
 use super::session::Session;
 use super::shell::{self, Tab};
 use crate::admin::api::blocking;
 use crate::admin::problem::Problem;
 use crate::privacy::audit::{self, Error, Report, Shown};
 use axum::extract::{Query, State};
+use axum::http::HeaderMap;
 use axum::response::Html;
 use axum::{Extension, Form};
 use maud::{Markup, html};
@@ -61,7 +62,7 @@ pub(super) async fn page(
                 label { "Holds" input name="q" value=(asked.q) data-search placeholder="a recipient, a person's id, a reason"; }
                 button type="submit" { "Search" }
             }
-            form.end hx-post="/audit/verify" hx-target="#verified" { input type="hidden" name="chain" value=(folder); button type="submit" { "Verify the chain" } }
+            form.end method="post" action="/audit/verify" hx-post="/audit/verify" hx-target="#verified" { (shell::csrf(&session)) input type="hidden" name="chain" value=(folder); button type="submit" { "Verify the chain" } }
         }
         div #verified aria-live="polite" {}
         @if lines.is_empty() { div.empty { p { "There is nothing" @if !asked.q.is_empty() { " that holds " strong { (asked.q) } } " in this chain" @if more.is_some() { " so far back" } "." } } }
@@ -159,7 +160,12 @@ fn looks(lines: &[Shown]) -> Markup {
 }
 
 /// `POST /audit/verify`
-pub(super) async fn verify(State(desk): State<Arc<Desk>>, Form(asked): Form<Asked>) -> Result<Html<String>, Fault> {
+pub(super) async fn verify(
+    State(desk): State<Arc<Desk>>,
+    Extension(session): Extension<Arc<Session>>,
+    headers: HeaderMap,
+    Form(asked): Form<Asked>,
+) -> Result<Html<String>, Fault> {
     let path = desk.admin.data.join(chain_of(&asked).0);
     let report = blocking(move || match path.is_dir() {
         true => audit::verify(&path).map_err(failed),
@@ -176,5 +182,10 @@ pub(super) async fn verify(State(desk): State<Arc<Desk>>, Form(asked): Form<Aske
             None => p.done { (count(report.lines)) " lines in " (report.files) " files, all sound; the last is number " (report.last) " with the hash " code.hash { (hash) } },
         }
     };
-    Ok(Html(said.into_string()))
+    if is_part(&headers) {
+        return Ok(Html(said.into_string()));
+    }
+    let back = format!("/audit?chain={}", chain_of(&asked).0);
+    let content = html! { h1 { (TITLE) } (said) p { a href=(back) { "Back to the chain" } } };
+    Ok(Html(shell::page(&session, TITLE, Tab::Audit, content).into_string()))
 }

@@ -84,7 +84,7 @@ fn head(care: &Care, picture: &Picture, team: &Team) -> Markup {
         h1 {
             @if let Some(about) = &about { (about.family) ", " (about.given) } @else { (TITLE) }
         }
-        dl.facts {
+        div.card { dl.facts {
             dt { "Born" } dd { @match &about { Some(about) => (people::born(about.birth)), None => (text("birthDate")) } }
             dt { "Sex" } dd { (text("gender")) }
             dt { "Id" } dd { code { (picture.id) } }
@@ -95,7 +95,7 @@ fn head(care: &Care, picture: &Picture, team: &Team) -> Markup {
                 }
                 @if team.members.is_empty() { span.none { "nobody is known" } }
             }
-        }
+        } }
     }
 }
 

@@ -140,6 +140,7 @@ fn route_table(session: &Session, seen: &Seen) -> Markup {
                 tbody sse-swap=(ROUTES) { (route_rows(session, seen)) }
             }
         }
+        p.soft { "Received, filtered and sent count since the gateway was started; their links lead to all that the journal has." }
     }
 }
 

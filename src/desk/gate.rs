@@ -156,7 +156,7 @@ pub(super) async fn nothing(State(desk): State<Arc<Desk>>, request: Request) -> 
     let session =
         cookie(request.headers(), desk.cookie_name()).and_then(|secret| desk.sessions.find(secret, Instant::now()));
     let remedy = match &session {
-        Some(_) => "choose a page on the left; an address may have been cut, or be of another version",
+        Some(_) => "choose a page of the menu; an address may have been cut, or be of another version",
         None => "sign in, and choose a page; an address may have been cut",
     };
     let fault = Fault::for_anybody(Problem::new(

@@ -101,6 +101,8 @@ fn pages() -> Vec<Page> {
         ("get", "/audit", Need::View, get(audit::page)),
         ("post", "/audit/verify", Need::View, post(audit::verify)),
         ("get", "/messages", Need::View, get(messages::page)),
+        ("post", "/messages/many", Need::Operate, post(messages::many::preview)),
+        ("post", "/messages/many/send", Need::Operate, post(messages::many::act)),
         ("get", "/messages/{seq}", Need::View, get(message::page)),
         ("get", "/messages/{seq}/raw", Need::Phi, get(message::raw)),
         ("get", "/messages/{seq}/preview", Need::Operate, get(message::again::page)),

@@ -5,6 +5,8 @@ use super::parts::{count, is_part};
 use super::session::Session;
 use super::shell::{self, Tab};
 use super::{gate, route};
+use crate::admin::api::letters::named;
+use crate::admin::api::noted;
 use crate::admin::api::routes::{reread, set_by};
 use crate::admin::problem::Problem;
 use crate::server::{ReloadSummary, RouteState, RouteStatus};
@@ -58,9 +60,10 @@ async fn set(
     state: RouteState,
 ) -> Result<Response, Fault> {
     let Path(name) = name.map_err(Problem::from)?;
+    named(&name)?;
     let user = &session.who;
     // Before it is done: whoever asked may not wait for the answer.
-    tracing::info!(audit = true, %user, route = name, state = state.name(), "route to be set");
+    noted!(%user, route = name, state = state.name(), "route to be set")?;
     let route = set_by(&desk.admin, user, &name, state).await?;
     tracing::info!(audit = true, %user, route = name, state = state.name(), "route set");
     desk.pulse.sooner();

@@ -36,7 +36,7 @@ pub(super) fn person(session: &Session, key: &PersonKey, snapshot: &Snapshot) ->
     html! {
         @if let Some(about) = about {
             a.name href=(format!("/people/{id}")) { (about.family) ", " (about.given) }
-            " " span.soft { (born(about.birth)) @if let Some(sex) = about.sex { " " (sex) } }
+            " " span.soft.born { (born(about.birth)) @if let Some(sex) = about.sex { " " (sex) } }
         } @else {
             code title=(id) { (id.get(..8).unwrap_or(&id)) "…" }
         }

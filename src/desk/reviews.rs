@@ -199,6 +199,7 @@ pub(super) async fn decide(
     };
     let remedy = "give the configuration a section [coordination]";
     let care = people::care(&desk).await?.ok_or_else(|| Problem::not_found("this gateway has no rosters", remedy))?;
+    noted!(user = %session.who, review = id, "review to be decided")?;
     let who = Arc::clone(&session.who);
     blocking(move || care.decide(&who, id, decision).map_err(refused)).await?;
     tracing::info!(audit = true, user = %session.who, review = id, "review decided");

@@ -4,8 +4,8 @@ use super::parts::{Tone, count, span, state, time, time_if};
 use super::session::Session;
 use super::shell::{self, Tab};
 use super::{Desk, people};
-use crate::admin::api::blocking;
 use crate::admin::api::rosters::refused;
+use crate::admin::api::{blocking, noted};
 use crate::admin::credentials::Need;
 use crate::admin::problem::Problem;
 use crate::coordination::roster::kept;
@@ -101,7 +101,7 @@ pub(super) async fn reload(
 ) -> Result<Redirect, Fault> {
     let care = care(&desk).await?;
     let who = Arc::clone(&session.who);
-    tracing::info!(audit = true, user = %who, "rosters to be read");
+    noted!(user = %who, "rosters to be read")?;
     blocking(move || care.take_rosters(&who).map_err(refused)).await?;
     Ok(Redirect::to("/rosters"))
 }
@@ -143,9 +143,9 @@ async fn decide(
         return Err(Problem::not_found("there is no panel of that name", "go back to the rosters").into());
     }
     match approves {
-        true => tracing::info!(audit = true, user = %who, panel, "roster to be approved of"),
-        false => tracing::info!(audit = true, user = %who, panel, "roster to be rejected"),
-    }
+        true => noted!(user = %who, panel, "roster to be approved of"),
+        false => noted!(user = %who, panel, "roster to be rejected"),
+    }?;
     let done = blocking(move || match approves {
         true => care.approve_roster(&who, &panel, &files).map_err(refused),
         false => care.reject_roster(&who, &panel, &files).map_err(refused),

@@ -60,6 +60,7 @@ pub(super) async fn enter(
             (StatusCode::TOO_MANY_REQUESTS, "Too many attempts failed from this address. Try again in a minute.")
         };
         tracing::warn!(%address, "desk: sign-in refused");
+        desk.admin.refused.tell(address);
         return Ok((status, Html(form(&then, Some(why)).into_string())).into_response());
     };
     let secret = desk.sessions.begin(&who, roles, Instant::now());

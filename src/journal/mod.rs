@@ -49,8 +49,8 @@ pub use reader::{Item, Limits, Reader};
 pub use record::Record;
 pub use retention::{Pruned, Retention, retain};
 pub use state::{
-    CODE_MESSAGES_MAX, CODES_MAX, Cause, CodeItem, CodeNotice, CodeStanding, DeadLetter, Letters, Position, SentAgain,
-    State, Step, Tried, Unsent,
+    CAUSES_LOOKED_MAX, CODE_MESSAGES_MAX, CODES_MAX, Cause, CodeItem, CodeNotice, CodeStanding, DeadLetter, FilteredBy,
+    Letters, Position, SentAgain, State, Step, Tried, Unsent,
 };
 pub use store::{Health, Journal, Receipt};
 pub use verify::{Report, Scrub, verify};

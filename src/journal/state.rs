@@ -7,11 +7,13 @@
 //! in one transaction, so a message is never passed over without a trace.
 mod again;
 mod codes;
+mod filters;
 mod letters;
 
 pub use again::SentAgain;
 pub use codes::{CODE_MESSAGES_MAX, CODES_MAX, CodeItem, CodeNotice, CodeStanding};
-pub use letters::{Cause, Letters};
+pub use filters::FilteredBy;
+pub use letters::{Cause, LOOKED_MAX as CAUSES_LOOKED_MAX, Letters};
 
 use super::{Directory, Error};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
@@ -138,10 +140,11 @@ impl State {
         super::settle(&connection).map_err(failed())?;
         connection
             .execute_batch(&format!(
-                "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {TABLES}{}{}{}",
+                "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {TABLES}{}{}{}{}",
                 codes::TABLES,
                 letters::TABLES,
-                again::TABLES
+                again::TABLES,
+                filters::TABLES
             ))
             .map_err(failed())?;
         letters::keep_counts(&connection).map_err(failed())?;

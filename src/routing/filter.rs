@@ -10,6 +10,7 @@ use std::borrow::Cow;
 /// A condition, checked against the definitions of HL7 v2.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Filter {
+    text: String,
     condition: Condition,
 }
 
@@ -42,7 +43,12 @@ impl Filter {
             text: format!("{} expected here, as in \"MSH-9.1 in (ADT, ORU) and PV1-2 = 'I'\"", error.expected),
         })?;
         check(&condition, true).map_err(|text| FilterError { offset: 0, text })?;
-        Ok(Filter { condition })
+        Ok(Filter { text: text.to_owned(), condition })
+    }
+
+    /// As it was written.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// Whether a message is wanted. One that cannot be read is not.

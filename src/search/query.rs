@@ -124,7 +124,7 @@ impl Index {
     }
 
     /// Numbers in place of times: the table is in the order of numbers, and a page must not sort, or pass over, all that came before.
-    pub(super) fn narrowed(&self, filter: &Filter) -> Result<Filter, Error> {
+    pub fn narrowed(&self, filter: &Filter) -> Result<Filter, Error> {
         let mut narrowed = filter.clone();
         if filter.since_ms.is_none() && filter.until_ms.is_none() {
             return Ok(narrowed);

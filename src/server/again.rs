@@ -1,13 +1,13 @@
 //! What sending a message once more would mean on each route, before anything is sent.
 use super::RouteState;
 use super::control::RouteStatus;
-use crate::delivery::later::{Gone, Since};
+use crate::delivery::later::{self, Gone, Later, Since};
+use crate::delivery::past::Past;
 use crate::delivery::resend::Outlets;
 use crate::delivery::{Options, UNTRANSLATED, Undone};
 use crate::facets::Facets;
-use crate::hl7;
 use crate::journal::{Error, Record, View};
-use crate::search::{Entry, Filter, Index, Order, Standing as Known, Standings};
+use crate::search::{Standing as Known, Standings};
 
 /// What has become of a message on a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,8 +18,10 @@ pub enum Standing {
     DeadLetter,
     /// The route has not come to it, or tries it still.
     Due,
-    /// The route's filter, or what became of it at intake, kept it away.
+    /// The route's filter of then, or what became of it at intake, kept it away.
     Filtered,
+    /// The route is done with it, and whether it was delivered or kept away is not known: by which filter it was judged is not.
+    Passed,
     /// It came before the route was there.
     Before,
     /// Somebody dropped its dead letter.
@@ -38,29 +40,12 @@ impl Standing {
             Standing::DeadLetter => "dead letter",
             Standing::Due => "queued",
             Standing::Filtered => "filtered",
+            Standing::Passed => "passed",
             Standing::Before => "before the route",
             Standing::Dropped => "dropped",
             Standing::Skipped => "skipped",
             Standing::Acknowledges => "acknowledgements",
         }
-    }
-}
-
-/// Messages of the same patient that a route has delivered since.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Later {
-    /// How many were found.
-    pub count: u64,
-    /// The number of the last of them.
-    pub last: Option<u64>,
-    /// It was not looked through to the end: there may be more.
-    pub cut: bool,
-}
-
-impl Later {
-    /// Whether an older state may be put over theirs.
-    pub fn warns(self) -> bool {
-        self.count > 0 || self.cut
     }
 }
 
@@ -71,6 +56,8 @@ pub struct Prospect {
     pub route: String,
     /// What has become of the message there.
     pub standing: Standing,
+    /// The route's filter of today, or what became of it at intake, would keep it away.
+    pub unwanted: bool,
     /// What has gone out since.
     pub later: Later,
     /// Where the route stood when that was looked for.
@@ -79,10 +66,12 @@ pub struct Prospect {
     pub refusal: Option<(String, &'static str)>,
 }
 
-/// Later messages that are counted.
-const LATER_MAX: usize = 500;
-/// Records that are looked through where the index has not come to yet.
-const SCANNED_MAX: u64 = 50_000;
+impl Prospect {
+    /// Whether what the route does not want would go to it. What it gave up it has wanted, and is sent as its dead letter is.
+    pub fn keeps_away(&self) -> bool {
+        self.unwanted && self.standing != Standing::DeadLetter
+    }
+}
 
 /// What sending a message once more would mean on each route, in their order. Blocks.
 ///
@@ -100,29 +89,39 @@ pub fn prospects(
     // Before anything is looked for: what goes out meanwhile is the lane's to find.
     let standings = Standings::read_of(view.state(), &names, &[seq])?;
     let untranslated = matches!(standings.of(UNTRANSLATED, seq), Some(Known::Dead(_)));
-    let (mut found, mut gone) = (Vec::new(), Vec::new());
+    let (mut found, mut gone, mut places) = (Vec::new(), Vec::new(), Vec::new());
+    let facets = Facets::decode(&record.facets);
+    let patient = facets.as_ref().and_then(|facets| facets.patient);
     for options in &outlets.routes {
         let name = &options.route.name;
-        let standing = standing(options, &standings, seq, record);
+        let past = Past::read(view.state(), name)?;
+        let wanted = facets.as_ref().and_then(|facets| past.wanted(seq, facets.outcome, &record.raw));
+        let unwanted = !facets.as_ref().is_some_and(|facets| options.route.wants(facets, &record.raw));
+        let standing = standing(options, &standings, seq, wanted);
         let position = view.state().position(name)?;
         let since = position.as_ref().map(Since::from).unwrap_or_default();
-        let patient = Facets::decode(&record.facets).and_then(|facets| facets.patient);
         if let (Some(position), Some(patient)) = (position, patient) {
-            gone.push((found.len(), Gone::read(view.state(), &options.route, patient, seq, position)?));
+            places.push(found.len());
+            gone.push(Gone::read(view.state(), name, patient, seq, position)?);
         }
         let state = statuses.iter().find(|status| status.name == *name).map(|status| status.state);
         let refusal = match standing {
             Standing::DeadLetter => None,
             _ => refusal(standing, untranslated, state),
         };
-        found.push(Prospect { route: name.clone(), standing, later: Later::default(), since, refusal });
+        found.push(Prospect { route: name.clone(), standing, unwanted, later: Later::default(), since, refusal });
     }
-    look_for_later(view, &mut found, &gone, seq, record)?;
+    for (place, later) in places.into_iter().zip(later::look(view, &gone, seq, record)?) {
+        if let Some(prospect) = found.get_mut(place) {
+            prospect.later = later;
+        }
+    }
     if untranslated {
         let (standing, later) = (Standing::DeadLetter, Later::default());
         found.push(Prospect {
             route: UNTRANSLATED.to_owned(),
             standing,
+            unwanted: false,
             later,
             since: Since::default(),
             refusal: None,
@@ -131,8 +130,8 @@ pub fn prospects(
     Ok(found)
 }
 
-fn standing(options: &Options, standings: &Standings, seq: u64, record: &Record) -> Standing {
-    let wants = Facets::decode(&record.facets).is_some_and(|facets| options.route.wants(&facets, &record.raw));
+/// `wanted`: whether the route's filter of then let it through, where that is known.
+fn standing(options: &Options, standings: &Standings, seq: u64, wanted: Option<bool>) -> Standing {
     match standings.of(&options.route.name, seq) {
         Some(Known::Dead(_)) => Standing::DeadLetter,
         _ if options.target.acknowledges() => Standing::Acknowledges,
@@ -144,8 +143,11 @@ fn standing(options: &Options, standings: &Standings, seq: u64, record: &Record)
         Some(Known::Before) => Standing::Before,
         Some(Known::Unsent(unsent)) if unsent.dropped => Standing::Dropped,
         Some(Known::Unsent(_)) => Standing::Skipped,
-        Some(Known::Settled) if !wants => Standing::Filtered,
-        Some(Known::Settled) => Standing::Delivered,
+        Some(Known::Settled) => match wanted {
+            Some(true) => Standing::Delivered,
+            Some(false) => Standing::Filtered,
+            None => Standing::Passed,
+        },
     }
 }
 
@@ -172,67 +174,4 @@ fn refusal(standing: Standing, untranslated: bool, state: Option<RouteState>) ->
         (_, Some(state)) => undone(Undone::Held(state.name())),
         (_, None) => None,
     }
-}
-
-/// Counts what has gone out since: by the search index, and by the journal where that has not come to yet.
-fn look_for_later(
-    view: &mut View,
-    found: &mut [Prospect],
-    gone: &[(usize, Gone)],
-    seq: u64,
-    record: &Record,
-) -> Result<(), Error> {
-    let Some(ahead) = gone.iter().map(|(_, gone)| gone.ahead()).max() else { return Ok(()) };
-    let entry = Entry::of(seq, record, &mut hl7::Index::new());
-    let (candidates, mut next) = indexed(view, entry.patients.into_iter().next(), seq);
-    let cut = candidates.len() >= LATER_MAX;
-    let mut note = |candidate: u64, record: &Record| {
-        for (at, gone) in gone {
-            if gone.has(candidate, record)
-                && let Some(prospect) = found.get_mut(*at)
-            {
-                prospect.later.count += 1;
-                prospect.later.last = prospect.later.last.max(Some(candidate));
-            }
-        }
-    };
-    for candidate in candidates {
-        match view.record(candidate) {
-            Ok(Some(record)) => note(candidate, &record),
-            Ok(None) | Err(Error::Pruned { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    let end = ahead.min(next.saturating_add(SCANNED_MAX));
-    while next < end {
-        let items = view.records(next)?;
-        let Some(last) = items.last() else { break };
-        next = last.next();
-        for item in &items {
-            if let crate::journal::Item::Record(seq, record) = item {
-                note(*seq, record);
-            }
-        }
-    }
-    if cut || end < ahead {
-        found.iter_mut().for_each(|prospect| prospect.later.cut = true);
-    }
-    Ok(())
-}
-
-/// Messages that name the patient behind a number, by the index, and the first number that it does not know. An index that cannot be read knows nothing.
-fn indexed(view: &View, patient: Option<String>, seq: u64) -> (Vec<u64>, u64) {
-    let from = seq + 1;
-    let look = || -> Result<(Vec<u64>, u64), crate::search::Error> {
-        let index = Index::open(view.path())?;
-        // First: what is added meanwhile is looked at twice at most, below.
-        let next = index.next()?.max(from);
-        let filter = Filter { patient, first: Some(from), last: Some(next - 1), ..Filter::default() };
-        if filter.patient.is_none() || next == from {
-            return Ok((Vec::new(), from));
-        }
-        let page = index.page(&filter, Order::OldestFirst, LATER_MAX)?;
-        Ok((page.into_iter().map(|entry| entry.seq).collect(), next))
-    };
-    look().unwrap_or((Vec::new(), from))
 }

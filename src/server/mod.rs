@@ -8,6 +8,8 @@
 //! | `http`, `directory` | listeners beside MLLP |
 //! | `lanes` | the routes: started, paused, stopped, replaced |
 //! | `again` | what sending a message once more would mean |
+//! | `fate` | what has become of a message on each route |
+//! | `chosen` | which messages a search means |
 //! | `care` | coordinated care: what follows from messages, and who is told |
 //! | `codes` | rows for codes that no table had, written into a site |
 //! | `control` | what others may ask: the command line, the admin API, a signal |
@@ -17,10 +19,12 @@
 //! Left out: reading configurations; a function that does is handed in.
 pub mod again;
 pub mod care;
+pub mod chosen;
 mod codes;
 mod control;
 pub mod directory;
 mod entrance;
+pub mod fate;
 mod gateway;
 pub mod http;
 mod lanes;

@@ -73,6 +73,7 @@ async function faultless(page, where) {
   assert(serious.length === 0, `${where}: ${told.join('; ')}`);
 }
 
+const SIZES = [['light', 'laptop', 1280, 800], ['dark', 'phone', 390, 844], ['dark', 'laptop', 1280, 800], ['light', 'phone', 390, 844]];
 const stories = {};
 const HOSTILE = ['<script>hacked=1</script>', '<img src=x onerror=hacked=1>', '"><svg onload=hacked=1>', "'-hacked=1-'", '<a href=javascript:hacked=1>x</a>', '</textarea><script>hacked=1</script>',
   '</title><script>hacked=1</script>', '{{hacked=1}}', '${hacked=1}', '<b hx-get=/sign-out hx-trigger=load>x</b>', '<style>*{display:none}</style>', '</pre><h1>hacked</h1>', '--><script>hacked=1</script>',
@@ -130,6 +131,34 @@ stories.any_message_is_sent_again_from_its_page = async () => {
   page.errors = page.errors.filter((error) => !error.includes('409'));
   await faultless(page, 'a message that was sent again');
   await page.context().close();
+  mended = false;
+};
+
+/** All that a search finds is sent again, once it has been seen how many they are; one that a newer message stands against is passed over until somebody says so. */
+stories.all_of_a_search_is_sent_again = async () => {
+  mended = true;
+  mkdirSync(settings.pictures, { recursive: true });
+  const before = taken.length;
+  for (const [scheme, size, width, height] of SIZES) {
+    const page = await visit({ user: 'operator', scheme, width, height });
+    await page.goto(`${settings.base}/messages?first=1&last=3`);
+    await page.click('button:has-text("Send all of these again")');
+    await page.waitForSelector('h1:has-text("Send 3 messages again?")');
+    await faultless(page, `sending all of a search again (${scheme}, ${size})`);
+    await page.screenshot({ path: `${settings.pictures}/messages-many-${scheme}-${size}.png` });
+    assert(!(await page.innerText('#main')).includes('OKAFOR'), 'masked for who may not read messages');
+    await page.check('input[name=to][value=ehr]');
+    await page.check('input[name=mappings][value=original]');
+    // The last time all the same.
+    const all = size === SIZES.at(-1)[1] && scheme === SIZES.at(-1)[0];
+    if (all) await page.check('[name=overwrite]');
+    await page.click('button:has-text("Send 3 again")');
+    await page.waitForSelector(`#progress strong:has-text("${all ? 3 : 1} sent")`);
+    await faultless(page, 'how far it has come');
+    assert(page.errors.length === 0, page.errors.join('; '));
+    await page.context().close();
+  }
+  assert(taken.length === before + SIZES.length - 1 + 3, `${taken.length - before} arrived`);
   mended = false;
 };
 
@@ -201,25 +230,53 @@ stories.a_loop_is_closed = async () => {
   await page.context().close();
 };
 
-/** Whatever a sender writes where a name belongs, no page does any of it. */
-stories.names_are_only_names = async () => {
-  const [admission] = readdirSync(settings.messages).filter((name) => name.startsWith('1'));
-  const text = readFileSync(`${settings.messages}/${admission}`, 'utf8');
-  for (const [at, name] of HOSTILE.entries()) {
-    const escaped = name.replaceAll('\\', '\\E\\').replaceAll('&', '\\T\\').replaceAll('|', '\\F\\').replaceAll('^', '\\S\\').replaceAll('~', '\\R\\');
-    await send(text.replace('SB000101', `HOSTILE${at}`).replace('OKAFOR^MARISOL', `${escaped}^${escaped}`).replace('|V20260302001', `|V${at}`));
-  }
+/** The way from a rate to those who are behind it, and from one of them to what is known of them. */
+stories.a_rate_leads_to_who_is_behind_it_and_to_their_card = async () => {
+  mended = true;
+  for (const message of settings.history) await send(message);
   const page = await visit();
-  await page.waitForTimeout(1000);
-  const last = 26;
-  for (const place of ['/messages', '/reviews', '/dead-letters', '/playground?seq=20', ...HOSTILE.map((_, at) => `/messages/${last - at}`), `/messages/${last}/preview`]) {
-    await page.goto(settings.base + place, { waitUntil: 'load' });
-    assert(await page.evaluate(() => window.hacked === undefined && document.querySelector('#nav')?.offsetParent !== undefined), `${place} does what a name says`);
-    assert(new URL(page.url()).pathname !== '/sign-in', `${place} does what a name says`);
+  // All of it has to be counted first.
+  for (let tries = 0; ; tries++) {
+    await page.goto(`${settings.base}/measures`);
+    const rows = await page.$$eval('tr', (all) => all.map((row) => row.innerText));
+    if (rows.some((row) => row.includes('Visit with the care team within 7 days') && row.includes('%'))) break;
+    assert(tries < 60, 'nothing is counted');
+    await page.waitForTimeout(500);
   }
-  const errors = page.errors.filter((error) => !/404/.test(error));
-  assert(errors.length === 0, errors.join('; '));
+  await page.click('h2 a:has-text("aco-lakeshore")');
+  await page.waitForSelector('#visit-7 svg.trend circle');
+  await faultless(page, 'the measures of a panel');
+  settings.pages.push(`${new URL(page.url()).pathname}#visit-7`);
+  const counted = page.locator('#visit-7 tbody tr:has-text("%") th', { hasText: /^\d{4}-\d{2}$/ }).last();
+  const month = await counted.innerText();
+  await counted.locator('a').click();
+  await page.waitForSelector('h1:has-text("within 7 days")');
+  assert((await page.innerText('#main')).includes(month), 'it is of the month that was chosen');
+  assert(await page.locator('.state:has-text("missing")').count() > 0, 'who was not seen is named');
+  settings.pages.push(new URL(page.url()).pathname + new URL(page.url()).search);
+  await page.click('tbody a.name');
+  await page.waitForSelector('h2:has-text("Visits")');
+  await faultless(page, 'the card of a member');
+  // The patient of the story has more to show.
+  for (const state of ['met-late', 'met', 'overdue', 'open']) {
+    await page.goto(`${settings.base}/loops?panel=aco-lakeshore&state=${state}`);
+    if (await page.locator('a.name:has-text("OKAFOR")').count() > 0) break;
+  }
+  await page.click('a.name:has-text("OKAFOR")');
+  await page.waitForSelector('text=Furosemide');
+  const card = await page.innerText('#main');
+  for (const said of ['Penicillin', 'Creatinine', 'heart failure', 'Lakeshore']) assert(card.toLowerCase().includes(said.toLowerCase()), `the card says nothing of ${said}`);
+  settings.pages.push(new URL(page.url()).pathname);
+  // A viewer reads rates, and is led to nobody.
+  const viewer = await visit({ user: 'viewer' });
+  await viewer.goto(`${settings.base}/measures/aco-lakeshore`);
+  assert(await viewer.locator('#visit-7 tbody a').count() === 0, 'a viewer sees who is behind a rate');
+  await viewer.goto(page.url());
+  await viewer.waitForSelector('.fault:has-text("phi-reader")');
+  await viewer.context().close();
+  assert(page.errors.length === 0, page.errors.join('; '));
   await page.context().close();
+  mended = false;
 };
 
 /** Every page that the navigation leads to, and those that stand in `settings.pages`, in each scheme and width. */
@@ -230,18 +287,45 @@ stories.every_page_can_be_looked_at = async () => {
   const doubt = readFileSync(`${settings.messages}/${admission}`, 'utf8').replace('SB000101', 'DOUBT').replace('OKAFOR^MARISOL', 'LINDQVIST^OLE').replace('19510314', '19770809');
   await send(doubt.replace('|V20260302001', '|VDOUBT'));
   await new Promise((resolve) => setTimeout(resolve, 2000));
-  for (const [scheme, size, width, height] of [['light', 'laptop', 1280, 800], ['dark', 'phone', 390, 844], ['dark', 'laptop', 1280, 800], ['light', 'phone', 390, 844]]) {
+  const letters = await visit();
+  await letters.goto(`${settings.base}/dead-letters`);
+  settings.pages.push(await letters.getAttribute('a[href^="/dead-letters/ehr/"]', 'href'));
+  await letters.context().close();
+  for (const [scheme, size, width, height] of SIZES) {
     const page = await visit({ scheme, width, height });
     const places = await page.$$eval('#nav a', (links) => links.map((link) => link.getAttribute('href')));
     for (const place of [...places, ...settings.pages]) {
       await page.goto(settings.base + place, { waitUntil: 'load' });
       await page.waitForSelector('h1');
-      const name = place === '/' ? 'dashboard' : place.slice(1).replace(/\?.*/, '').replaceAll('/', '-').replace(/-\d+$/, '-one');
+      const name = place === '/' ? 'dashboard' : place.slice(1).replace(/[?#].*/, '').replace(/\/(\d+|[0-9a-f-]{36})$/, '/one').replaceAll('/', '-');
+      if (name === 'no-such-page') page.errors = page.errors.filter((error) => !error.includes('404'));
       await faultless(page, `${place} (${scheme}, ${size})`);
       await page.screenshot({ path: `${settings.pictures}/${name}-${scheme}-${size}.png` });
     }
     await page.context().close();
   }
+};
+
+/** Whatever a sender writes where a name belongs, no page does any of it. */
+stories.names_are_only_names = async () => {
+  const [admission] = readdirSync(settings.messages).filter((name) => name.startsWith('1'));
+  const text = readFileSync(`${settings.messages}/${admission}`, 'utf8');
+  for (const [at, name] of HOSTILE.entries()) {
+    const escaped = name.replaceAll('\\', '\\E\\').replaceAll('&', '\\T\\').replaceAll('|', '\\F\\').replaceAll('^', '\\S\\').replaceAll('~', '\\R\\');
+    await send(text.replace('SB000101', `HOSTILE${at}`).replace('OKAFOR^MARISOL', `${escaped}^${escaped}`).replace('|V20260302001', `|V${at}`));
+  }
+  const page = await visit();
+  await page.waitForTimeout(1000);
+  await page.goto(`${settings.base}/messages`);
+  const last = Number(await page.innerText('table.messages tbody th a'));
+  for (const place of ['/messages', '/reviews', '/dead-letters', `/playground?seq=${last}`, ...HOSTILE.map((_, at) => `/messages/${last - at}`), `/messages/${last}/preview`]) {
+    await page.goto(settings.base + place, { waitUntil: 'load' });
+    assert(await page.evaluate(() => window.hacked === undefined && document.querySelector('#nav')?.offsetParent !== undefined), `${place} does what a name says`);
+    assert(new URL(page.url()).pathname !== '/sign-in', `${place} does what a name says`);
+  }
+  const errors = page.errors.filter((error) => !/404/.test(error));
+  assert(errors.length === 0, errors.join('; '));
+  await page.context().close();
 };
 
 try {

@@ -197,8 +197,9 @@ class Story:
 
 
 @contextlib.contextmanager
-def story(peers, name, admin="", more=""):
-    """A copy of the example on free ports, with tokens for its recipients and a steward, further keys of [admin] and further tables; its messages lead up to now."""
+def story(peers, name, admin="", more="", prepare=None):
+    """A copy of the example on free ports, with tokens for its recipients and a steward, further keys of [admin] and further tables; its messages lead up to now. `prepare` changes
+    the copy before the gateway starts."""
     folder = pathlib.Path(peers.options.work, f"story-{name}")
     shutil.copytree(EXAMPLE, folder)
     ports = {port: free_port() for port in ("2575", "8080", "8090")}
@@ -215,5 +216,7 @@ def story(peers, name, admin="", more=""):
     text = text.replace("[admin]\n", f"[admin]\n{admin}")
     (folder / "handoff.toml").write_text(f'{text.rstrip()}\nretry_min = "100ms"\nretry_max = "200ms"\n{more}')
     subprocess.run([folder / "messages.sh", folder / "messages"], check=True)
+    if prepare:
+        prepare(folder)
     with peers.serving(folder, "listening mllp"):
         yield Story(peers, folder, ports, tokens)

@@ -23,7 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("search", &["hl7", "journal", "facets"]),
     ("routing", &["hl7", "fhir", "facets", "mapping", "telemetry"]),
     ("intake", &["hl7", "facets", "mapping", "journal", "routing", "telemetry"]),
-    ("delivery", &["journal", "facets", "routing", "privacy", "fhir", "hl7", "mapping", "mllp", "telemetry"]),
+    ("delivery", &["journal", "search", "facets", "routing", "privacy", "fhir", "hl7", "mapping", "mllp", "telemetry"]),
     ("coordination", &["journal", "facets", "routing", "privacy", "fhir", "hl7", "mapping", "telemetry"]),
     (
         "server",
@@ -49,6 +49,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "facets",
             "journal",
+            "search",
             "mllp",
             "mapping",
             "privacy",

@@ -49,7 +49,7 @@ pub(crate) struct Wanted {
     pub overwrite: bool,
     /// Also where the route's filter keeps it away.
     pub filtered: bool,
-    /// The last of [`Looked::resends`] that somebody has seen, 0 for none: whether it has been sent since.
+    /// The number of the last time that anything was sent once more, as somebody has seen it, 0 for none: whether this has been since.
     pub seen: Option<u64>,
 }
 
@@ -163,7 +163,7 @@ pub(crate) async fn look(shared: &Arc<Shared>, seq: u64) -> Result<Looked, Probl
 }
 
 /// The prospects of routes by their names.
-fn meant<'l>(looked: &'l Looked, routes: &[String]) -> Result<Vec<&'l Prospect>, Problem> {
+pub(super) fn meant<'l>(looked: &'l Looked, routes: &[String]) -> Result<Vec<&'l Prospect>, Problem> {
     let of = |name: &String| {
         let found = looked.prospects.iter().find(|prospect| prospect.route == *name);
         found.ok_or_else(|| {
@@ -179,8 +179,8 @@ pub(crate) fn objection(prospect: &Prospect, wanted: &Wanted) -> Option<(String,
     if let Some(refusal) = &prospect.refusal {
         return Some(refusal.clone());
     }
-    if prospect.standing == Standing::Filtered && !wanted.filtered {
-        let why = "the route's filter, or what became of it at intake, kept it away".to_owned();
+    if prospect.keeps_away() && !wanted.filtered {
+        let why = "the route's filter, or what became of it at intake, keeps it away".to_owned();
         return Some((why, "look whether it belongs there; sending it all the same has to be said (filtered)"));
     }
     if prospect.later.warns() && !wanted.overwrite {
@@ -236,7 +236,7 @@ async fn carry_out(
 ) -> Result<Vec<Came>, Problem> {
     let looked = look(shared, wanted.seq).await?;
     let last = looked.resends.first().map_or(0, |sent| sent.id);
-    if wanted.seen.is_some_and(|seen| seen != last) {
+    if wanted.seen.is_some_and(|seen| last > seen) {
         let detail = format!("message {} has been sent again since you looked, or tried to be", wanted.seq);
         let remedy = "nothing was sent by you; look at the message, then decide again";
         return Err(Problem::new(StatusCode::CONFLICT, "sent meanwhile", detail, remedy));

@@ -192,7 +192,7 @@ pub(in super::super) async fn resolve(
         Ok((rows.iter().map(|row| row.id).collect::<Vec<_>>(), wanted))
     })
     .await?;
-    tracing::info!(audit = true, token = %who, rows = ids.len(), "codes to be resolved");
+    noted!(token = %who, rows = ids.len(), "codes to be resolved")?;
     // On its own: what was taken on must be settled also where the answer comes too late for whoever asked.
     let done = tokio::spawn(write_rows(shared, who, ids, wanted)).await;
     done.unwrap_or_else(|error| Err(Problem::internal(format!("an answer was not finished: {error}"))))
@@ -256,6 +256,7 @@ pub(in super::super) async fn dismiss(
     id: Id,
 ) -> Result<Json<Value>, Problem> {
     let Path(id) = id?;
+    noted!(token = %who, id, "code to be dismissed")?;
     let item = dismiss_one(&shared, id).await?;
     tracing::info!(audit = true, token = %who, id, "code dismissed");
     Ok(Json(shown(&item, role)))
@@ -278,7 +279,7 @@ pub(crate) async fn dismiss_one(shared: &Arc<Shared>, id: u64) -> Result<CodeIte
 enum Again {
     Sent,
     Failed(String),
-    Overtaken(u64),
+    Overtaken(String),
     /// The lanes of these routes have it still before them.
     Waiting(Vec<String>),
     Gone,
@@ -294,8 +295,9 @@ pub(in super::super) async fn resend(
 ) -> Result<Json<Value>, Problem> {
     let (Path(id), Query(asked)) = (id?, asked?);
     let after = number(asked.after)?;
-    tracing::info!(audit = true, token = %who, id, "messages of a code to be sent again");
-    let Resent { sent, results, next } = send_messages(&shared, &who, id, (after, asked.anyway), RESEND_TIME).await?;
+    noted!(token = %who, id, "messages of a code to be sent again")?;
+    let Resent { sent, results, next } =
+        send_messages(&shared, &who, id, Which { after, anyway: asked.anyway, only: None }, RESEND_TIME).await?;
     tracing::info!(audit = true, token = %who, id, sent, "messages of a code sent again");
     let messages: Vec<_> =
         results.into_iter().map(|(seq, result, why)| json!({ "seq": seq, "result": result, "reason": why })).collect();
@@ -312,12 +314,37 @@ pub(crate) struct Resent {
     pub next: Option<u64>,
 }
 
+/// Which of its messages, and how.
+#[derive(Debug, Default)]
+pub(crate) struct Which {
+    /// Behind this number.
+    pub after: u64,
+    /// Also where newer messages of the patient have gone out.
+    pub anyway: bool,
+    /// These alone.
+    pub only: Option<Vec<u64>>,
+}
+
+/// Those of some numbers that are messages of a code.
+fn of_code(view: &View, id: u64, after: u64, mut only: Vec<u64>) -> Result<Vec<u64>, Problem> {
+    only.retain(|seq| *seq > after && i64::try_from(*seq).is_ok());
+    only.sort_unstable();
+    only.dedup();
+    let mut found = Vec::new();
+    for seq in only.into_iter().take(LIMIT_MAX - 1) {
+        if view.state().code_messages(id, seq - 1, 1).map_err(failed)? == [seq] {
+            found.push(seq);
+        }
+    }
+    Ok(found)
+}
+
 /// Sends messages of a code once more, the oldest first, for so long at most.
 pub(crate) async fn send_messages(
     shared: &Arc<Shared>,
     who: &Arc<str>,
     id: u64,
-    (after, anyway): (u64, bool),
+    Which { after, anyway, only }: Which,
     time: Duration,
 ) -> Result<Resent, Problem> {
     let outlets = shared.control.outlets_for(who).await.ok_or_else(Problem::stopping)?;
@@ -332,7 +359,10 @@ pub(crate) async fn send_messages(
         let mut view = view(&data)?;
         find(&view, id)?;
         let began = Instant::now();
-        let seqs = view.state().code_messages(id, after, LIMIT_MAX).map_err(failed)?;
+        let seqs = match only {
+            None => view.state().code_messages(id, after, LIMIT_MAX).map_err(failed)?,
+            Some(only) => of_code(&view, id, after, only)?,
+        };
         let (mut sent, mut results, mut done) = (0, Vec::new(), None);
         for seq in &seqs {
             if done.is_some() && began.elapsed() > time {
@@ -344,9 +374,7 @@ pub(crate) async fn send_messages(
                     ("sent", None)
                 }
                 Again::Failed(why) => ("failed", Some(why)),
-                Again::Overtaken(newer) => {
-                    ("overtaken", Some(format!("message {newer} of the same patient has gone out since")))
-                }
+                Again::Overtaken(why) => ("overtaken", Some(why)),
                 Again::Waiting(routes) => ("waiting", Some(still_due(&routes))),
                 Again::Gone => ("gone", None),
                 Again::Unwanted => ("unwanted", None),
@@ -373,12 +401,6 @@ async fn again(view: &mut View, seq: u64, outlets: &Outlets, anyway: bool) -> Re
     // What routes take messages as they came has not changed.
     let (mut routes, mut due) = (Vec::new(), Vec::new());
     for options in outlets.routes.iter().filter(|options| options.target.wants_bundle()) {
-        // What came before the route was there, or was dropped, is not its business: that is sent to it from the message's own page.
-        let name = &options.route.name;
-        let before = view.state().begun(name).map_err(failed)?.is_some_and(|begun| seq < begun);
-        if before || view.state().unsent_of(name, seq).map_err(failed)?.is_some_and(|unsent| unsent.dropped) {
-            continue;
-        }
         match resend::is_due(view.state(), &options.route, seq, &record).map_err(failed)? {
             true => due.push(options.route.name.clone()),
             false => routes.push(options.clone()),
@@ -393,7 +415,12 @@ async fn again(view: &mut View, seq: u64, outlets: &Outlets, anyway: bool) -> Re
             None => Again::Waiting(due),
             Some(why) => Again::Failed(why),
         },
-        Err(ResendError::Overtaken { newer, .. }) => Again::Overtaken(newer),
+        Err(ResendError::Overtaken { newer, .. }) => {
+            Again::Overtaken(format!("message {newer} of the same patient has gone out since"))
+        }
+        Err(ResendError::Unknown { .. }) => {
+            Again::Overtaken("whether a message of the same patient has gone out since is not known".into())
+        }
         Err(ResendError::NoRoute) if due.is_empty() => Again::Unwanted,
         Err(ResendError::NoRoute) => Again::Waiting(due),
         Err(ResendError::Store(error)) => return Err(failed(error)),

@@ -74,6 +74,12 @@ pub(crate) fn place(after: &str) -> Option<(String, u64)> {
     Some((route.to_owned(), seq))
 }
 
+/// What is no name of a route is none, and does not stand in the audit.
+pub(crate) fn named(route: &str) -> Result<(), Problem> {
+    let remedy = "GET /api/v1/routes tells which there are";
+    if is_name(route) { Ok(()) } else { Err(Problem::not_found("the gateway has no route of that name", remedy)) }
+}
+
 /// Whether a route can be named so.
 pub(crate) fn is_name(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
@@ -115,8 +121,9 @@ pub(in super::super) async fn resend(
     letter: Letter,
 ) -> Result<Json<Value>, Problem> {
     let Path((route, seq)) = letter?;
+    named(&route)?;
     // Before it is done: whoever asked may not wait for the answer.
-    tracing::info!(audit = true, token = %who, route, seq, "dead letter to be sent again");
+    noted!(token = %who, route, seq, "dead letter to be sent again")?;
     let sent = send_again(&shared, &who, (&route, seq), None, false).await?.map_err(|error| {
         let remedy = "change the mappings or the routes and reload, send an edited copy with `handoff dead-letters resend --with`, or drop it";
         Problem::new(StatusCode::CONFLICT, "cannot be sent", error.to_string(), remedy)
@@ -168,6 +175,8 @@ pub(in super::super) async fn forget(
     letter: Letter,
 ) -> Result<StatusCode, Problem> {
     let Path((route, seq)) = letter?;
+    named(&route)?;
+    noted!(token = %who, route, seq, "dead letter to be dropped")?;
     drop_one(&shared, &route, seq).await?;
     tracing::info!(audit = true, token = %who, route, seq, "dead letter dropped");
     Ok(StatusCode::NO_CONTENT)

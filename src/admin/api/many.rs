@@ -6,7 +6,7 @@ use super::codes::RESEND_TIME;
 use super::letters::{Claim, failed, is_any_sent, meant};
 use super::messages::record;
 use super::page::{LIMIT_MAX, limit, number};
-use super::{blocking, view};
+use super::{blocking, noted, view};
 use crate::delivery::resend::{self, Outlets, ResendError};
 use crate::journal::{DeadLetter, Letters, View};
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -43,7 +43,7 @@ pub(in super::super) async fn resend(
     let (limit, after) = (limit(asked.limit, LIMIT_MAX)?, number(asked.after)?);
     let expected = asked.expected;
     let meant = meant(Some(route.clone()), asked.reason, asked.since.as_deref())?;
-    tracing::info!(audit = true, token = %who, route, limit, "dead letters to be sent again");
+    noted!(token = %who, route, limit, "dead letters to be sent again")?;
     let Done { sent, results, next } =
         send_many(&shared, &who, (meant, expected), Some((route.clone(), after)), limit, RESEND_TIME).await?;
     tracing::info!(audit = true, token = %who, route, sent, "dead letters sent again");
@@ -127,7 +127,9 @@ async fn again(
             why => ("failed", why),
         },
         Err(ResendError::Store(error)) => return Err(failed(error)),
-        Err(why @ ResendError::Overtaken { .. }) => ("overtaken", Some(why.to_string())),
+        Err(why @ (ResendError::Overtaken { .. } | ResendError::Unknown { .. })) => {
+            ("overtaken", Some(why.to_string()))
+        }
         Err(why) => ("failed", Some(why.to_string())),
     })
 }
@@ -141,6 +143,7 @@ pub(in super::super) async fn forget(
     let (Path(route), Query(asked)) = (route?, asked?);
     let (limit, expected) = (limit(asked.limit, LIMIT_MAX)?, asked.expected);
     let meant = meant(Some(route.clone()), asked.reason, asked.since.as_deref())?;
+    noted!(token = %who, route, limit, "dead letters to be dropped")?;
     let (dropped, left) = blocking(move || {
         let view = view(&shared.data)?;
         none_is_sent(&shared, meant.reader.as_deref())?;

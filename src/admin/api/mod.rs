@@ -1,6 +1,7 @@
 //! `/api/v1`: what operators and other programs ask. `openapi.json` describes it; a test holds it and the router together.
 pub(crate) mod again;
 pub(super) mod alerts;
+pub(crate) mod bulk;
 pub(crate) mod codes;
 pub(crate) mod letters;
 pub(crate) mod loops;

@@ -144,6 +144,7 @@ pub(in super::super) async fn decide(
         Some(None) => return Err(bad()),
     };
     let care = care(&shared).await?;
+    noted!(token = %who, review = id, "review to be decided")?;
     let by = Arc::clone(&who);
     let numbers = blocking(move || care.decide(&by, id, decision).map_err(refused)).await?;
     tracing::info!(audit = true, token = %who, review = id, "review decided");

@@ -103,7 +103,7 @@ pub(in super::super) async fn reload(
     Extension(Who(who)): Extension<Who>,
 ) -> Result<Json<Value>, Problem> {
     let care = care(&shared).await?;
-    tracing::info!(audit = true, token = %who, "rosters to be read");
+    noted!(token = %who, "rosters to be read")?;
     blocking(move || {
         care.take_rosters(&who).map_err(refused)?;
         Ok(Json(listed(&care)))
@@ -150,9 +150,9 @@ async fn decide(
         return Err(refused(ApproveError::Unknown("of that name".into())));
     }
     match approves {
-        true => tracing::info!(audit = true, token = %who, panel, "roster to be approved of"),
-        false => tracing::info!(audit = true, token = %who, panel, "roster to be rejected"),
-    }
+        true => noted!(token = %who, panel, "roster to be approved of"),
+        false => noted!(token = %who, panel, "roster to be rejected"),
+    }?;
     let by = Arc::clone(&who);
     let named = panel.clone();
     let answer = blocking(move || {

@@ -4,7 +4,7 @@ use super::super::problem::Problem;
 use super::super::{Held, Shared};
 use super::messages::{kind, record};
 use super::status::route;
-use super::view;
+use super::{noted, view};
 use crate::facets::Facets;
 use crate::server::{ControlError, ReloadError, ReloadSummary, RouteState, RouteStatus};
 use axum::extract::rejection::PathRejection;
@@ -38,8 +38,9 @@ async fn set(
     state: RouteState,
 ) -> Answer {
     let Path(name) = name?;
+    super::letters::named(&name)?;
     // Before it is done: whoever asked may not wait for the answer.
-    tracing::info!(audit = true, token = %who, route = name, state = state.name(), "route to be set");
+    noted!(token = %who, route = name, state = state.name(), "route to be set")?;
     let found = set_by(&shared, &who, &name, state).await?;
     tracing::info!(audit = true, token = %who, route = name, state = state.name(), "route set");
     Ok(Json(route(&found)))

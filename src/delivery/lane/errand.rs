@@ -255,12 +255,14 @@ fn newer(
     since: &Since,
     position: Position,
 ) -> Result<Option<u64>, Error> {
-    let gone = Gone::read(state, route, patient, seq, position)?;
+    let gone = Gone::read(state, &route.name, patient, seq, position)?;
     // What waited then, and does not any more: at most as many as may wait on a route.
     for settled in gone.settled_of(&since.waiting) {
         let items = reader.read(settled, Limits { records_max: 1, ..Limits::default() })?;
-        if let Some(newer) = items.iter().find_map(|item| gone.out(item)) {
-            return Ok(Some(newer));
+        for item in &items {
+            if let Some(newer) = gone.out(state, item)? {
+                return Ok(Some(newer));
+            }
         }
     }
     let mut next = since.ahead.max(seq + 1);
@@ -268,8 +270,10 @@ fn newer(
         let items = reader.read(next, Limits::default())?;
         let Some(last) = items.last() else { break };
         next = last.next();
-        if let Some(newer) = items.iter().find_map(|item| gone.out(item)) {
-            return Ok(Some(newer));
+        for item in &items {
+            if let Some(newer) = gone.out(state, item)? {
+                return Ok(Some(newer));
+            }
         }
     }
     Ok(None)

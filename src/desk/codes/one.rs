@@ -1,7 +1,9 @@
 //! One code: where it came from, what it is to mean, and its messages sent again.
 use super::standing;
-use crate::admin::api::codes::{Resent, code_text, dismiss_one, failed, find, send_messages, settle_with, unresolved};
-use crate::admin::api::{blocking, noted, view};
+use crate::admin::api::codes::{
+    Resent, Which, code_text, dismiss_one, failed, find, send_messages, settle_with, unresolved,
+};
+use crate::admin::api::{blocking, noted, numbers, view};
 use crate::admin::credentials::Need;
 use crate::admin::problem::Problem;
 use crate::desk::Desk;
@@ -41,7 +43,14 @@ pub(in crate::desk) struct Going {
     after: u64,
     sent: u64,
     failed: u64,
+    /// Numbers that were not sent as newer messages of their patients have gone out, with commas between them.
+    overtaken: String,
+    /// Those that are to be sent all the same.
+    anyway: String,
 }
+
+/// Numbers that may be sent anyway from the page of their code.
+const OVERTAKEN_MAX: usize = 100;
 
 /// Messages that are named.
 const MESSAGES_SHOWN: usize = 20;
@@ -162,7 +171,7 @@ pub(in crate::desk) async fn resolve(
         system: meaning.system.trim().to_owned(),
     };
     let came = if meaning.write.is_some() {
-        tracing::info!(audit = true, user = %session.who, rows = 1, "codes to be resolved");
+        noted!(user = %session.who, rows = 1, "codes to be resolved")?;
         let (shared, who) = (Arc::clone(&desk.admin), Arc::clone(&session.who));
         // On its own: what was taken on must be settled also where the answer comes too late for whoever asked.
         let done = tokio::spawn(async move {
@@ -239,6 +248,7 @@ pub(in crate::desk) async fn dismiss(
 ) -> Result<Html<String>, Fault> {
     let Path(id) = id.map_err(Problem::from)?;
     read(&desk, id).await?;
+    noted!(user = %session.who, id, "code to be dismissed")?;
     dismiss_one(&desk.admin, id).await?;
     tracing::info!(audit = true, user = %session.who, id, "code dismissed");
     let came = html! { p.done role="status" { "Dismissed. " a href="/codes" autofocus { "Back to the codes" } } };
@@ -256,13 +266,18 @@ pub(in crate::desk) async fn resend(
     let Path(id) = id.map_err(Problem::from)?;
     let Form(going) = going.map_err(|_| super::bad("a field of the form has no usable value"))?;
     read(&desk, id).await?;
-    tracing::info!(audit = true, user = %session.who, id, "messages of a code to be sent again");
-    let Resent { sent, results, next } =
-        send_messages(&desk.admin, &session.who, id, (going.after, false), TURN).await?;
+    noted!(user = %session.who, id, "messages of a code to be sent again")?;
+    let numbers_of = |text: &str| text.split(',').filter_map(|number| number.parse().ok()).collect::<Vec<u64>>();
+    let only = (!going.anyway.is_empty()).then(|| numbers_of(&going.anyway));
+    let which = Which { after: going.after, anyway: only.is_some(), only };
+    let Resent { sent, results, next } = send_messages(&desk.admin, &session.who, id, which, TURN).await?;
     tracing::info!(audit = true, user = %session.who, id, sent, "messages of a code sent again");
     let failed = going.failed + results.len() as u64 - sent;
     let sent = going.sent + sent;
     let last = results.iter().rev().find(|(_, result, _)| *result != "sent");
+    let mut overtaken = numbers_of(&going.overtaken);
+    overtaken.extend(results.iter().filter(|(_, result, _)| *result == "overtaken").map(|(seq, ..)| *seq));
+    overtaken.truncate(OVERTAKEN_MAX);
     let path = format!("/codes/{id}/resend");
     let came = html! {
         section #progress class=(if next.is_some() || failed > 0 { "note" } else { "done" }) role="status" {
@@ -272,9 +287,22 @@ pub(in crate::desk) async fn resend(
                 form method="post" action=(path) hx-post=(path) hx-trigger="load delay:100ms" hx-target="#progress" hx-swap="outerHTML" {
                     (shell::csrf(&session))
                     @for (name, value) in [("after", next), ("sent", sent), ("failed", failed)] { input type="hidden" name=(name) value=(value); }
+                    input type="hidden" name="overtaken" value=(numbers(&overtaken));
+                    input type="hidden" name="anyway" value=(going.anyway);
                     button { "Go on" }
                 }
-            } @else { p { a.button href="/codes" { "Back to the codes" } } }
+            } @else {
+                @if !overtaken.is_empty() {
+                    p { "Of " (count(overtaken.len() as u64)) @if overtaken.len() == OVERTAKEN_MAX { " and perhaps more" } " a newer message of the patient has gone out, or it is not known whether: to send them may put an older state over a newer one. "
+                        @for seq in overtaken.iter().take(MESSAGES_SHOWN) { a href={ "/messages/" (seq) } { (seq) } " " } }
+                    form method="post" action=(path) hx-post=(path) hx-target="#progress" hx-swap="outerHTML" {
+                        (shell::csrf(&session))
+                        input type="hidden" name="anyway" value=(numbers(&overtaken));
+                        button.danger { "Send " (count(overtaken.len() as u64)) " anyway" }
+                    }
+                }
+                p { a.button href="/codes" { "Back to the codes" } }
+            }
         }
     };
     let answer =

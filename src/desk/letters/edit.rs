@@ -71,7 +71,7 @@ pub(in crate::desk) async fn send(
     may(&session)?;
     let lines = text.replace("\r\n", "\n");
     let raw = format!("{}\r", lines.trim_end().replace('\n', "\r")).into_bytes();
-    tracing::info!(audit = true, user = %session.who, route, seq, "edited copy of a dead letter to be sent");
+    noted!(user = %session.who, route, seq, "edited copy of a dead letter to be sent")?;
     // Whoever edits a copy of it has looked at it; whether something newer has gone out is told all the same.
     let came: Came = send_again(&desk.admin, &session.who, (&route, seq), Some(raw), false).await?;
     let arrived = came.as_ref().is_ok_and(|sent| sent.iter().all(|sent| sent.failure.is_none()));
@@ -80,6 +80,11 @@ pub(in crate::desk) async fn send(
         Err(crate::delivery::resend::ResendError::Overtaken { newer, route: name }) => html! {
             div.note role="alert" {
                 p { "Message " a href={ "/messages/" (newer) } { (newer) } " of the same patient has gone out on " (name) " since. This copy would put an older state over it: `handoff dead-letters resend --with FILE --anyway` sends it." }
+            }
+        },
+        Err(crate::delivery::resend::ResendError::Unknown { route: name }) => html! {
+            div.note role="alert" {
+                p { "Whether a message of the same patient has gone out on " (name) " since is not known: too many came since. `handoff dead-letters resend --with FILE --anyway` sends the copy." }
             }
         },
         came => shown(&session, &route, seq, came),

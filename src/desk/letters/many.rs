@@ -2,14 +2,14 @@
 use super::{Asked, bad, remedy::remedy};
 use crate::admin::api::letters::{failed, place};
 use crate::admin::api::many::{Done, none_is_sent, send_many};
-use crate::admin::api::{blocking, time as exact, view};
+use crate::admin::api::{blocking, noted, time as exact, view};
 use crate::admin::problem::Problem;
 use crate::desk::Desk;
 use crate::desk::fault::Fault;
 use crate::desk::parts::{count, is_part, time};
 use crate::desk::session::Session;
 use crate::desk::shell::{self, Tab};
-use crate::journal::{Cause, Letters};
+use crate::journal::{CAUSES_LOOKED_MAX, Cause, Letters};
 use axum::Extension;
 use axum::extract::rejection::{FormRejection, QueryRejection};
 use axum::extract::{Form, Query, State};
@@ -126,7 +126,7 @@ fn table(causes: &[Cause], count_all: u64) -> Markup {
                     @for cause in causes {
                         tr { th scope="row" { (cause.reader) } td.why { (cause.cause) div.soft { (remedy(&cause.cause)) } } td.number { (count(cause.count)) } td { (time(cause.at_ms.0)) } td { (time(cause.at_ms.1)) } }
                     }
-                    @if told < count_all { tr { td colspan="2" { "for other reasons" } td.number { (count(count_all - told)) } td {} td {} } }
+                    @if told < count_all { tr { td colspan="2" { "for other reasons" @if count_all > CAUSES_LOOKED_MAX { ", or not looked at: causes are counted of the first " (count(CAUSES_LOOKED_MAX)) } } td.number { (count(count_all - told)) } td {} td {} } }
                 }
             }
         }
@@ -146,6 +146,10 @@ pub(in crate::desk) async fn act(
     let after = place(&chosen.after);
     let (data, same, expected) = (desk.admin.data.clone(), meant.clone(), chosen.expected);
     let (begins, shared) = (after.is_none(), Arc::clone(&desk.admin));
+    match drops {
+        true => noted!(user = %session.who, route = chosen.route, expected, "dead letters to be dropped"),
+        false => noted!(user = %session.who, route = chosen.route, expected, "dead letters to be sent again"),
+    }?;
     let dropped = blocking(move || {
         let view = view(&data)?;
         if drops {
@@ -173,7 +177,6 @@ pub(in crate::desk) async fn act(
             html! { p.done role="status" { (count(dropped)) " dropped. " a href="/dead-letters" autofocus { "Back to the dead letters" } } }
         }
         None => {
-            tracing::info!(audit = true, user = %session.who, route = chosen.route, expected, "dead letters to be sent again");
             let Done { sent, results, next } =
                 send_many(&desk.admin, &session.who, (meant, None), after, TURN_MAX, TURN).await?;
             tracing::info!(audit = true, user = %session.who, route = chosen.route, sent, "dead letters sent again");

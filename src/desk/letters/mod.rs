@@ -23,7 +23,7 @@ use crate::admin::api::messages::{kind, record};
 use crate::admin::api::{blocking, noted, numbers, view};
 use crate::admin::credentials::Need;
 use crate::admin::problem::Problem;
-use crate::journal::{Cause, DeadLetter, Letters};
+use crate::journal::{CAUSES_LOOKED_MAX, Cause, DeadLetter, Letters};
 use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -163,6 +163,7 @@ fn causes(session: &Session, asked: &Asked, found: &Found) -> Markup {
     html! {
         @if !found.causes.is_empty() {
             h2 #causes { "By cause" }
+            @if found.count > CAUSES_LOOKED_MAX { p.note { "Causes are counted of the first " (count(CAUSES_LOOKED_MAX)) " letters alone." } }
             div.scroll tabindex="0" role="region" aria-labelledby="causes" {
                 table {
                     thead { tr { th scope="col" { "Route" } th scope="col" { "Why, and what to do" } th.number scope="col" { "Letters" } th scope="col" { "First" } th scope="col" { "Last" }

@@ -1,8 +1,8 @@
 //! One dead letter: what is known of it, and what can be done.
 use super::remedy::remedy;
-use crate::admin::api::letters::{drop_one, find, send_again};
+use crate::admin::api::letters::{drop_one, find, named, send_again};
 use crate::admin::api::messages::{kind, record};
-use crate::admin::api::{blocking, view};
+use crate::admin::api::{blocking, noted, view};
 use crate::admin::credentials::Need;
 use crate::admin::problem::Problem;
 use crate::delivery::resend::{ResendError, Sent};
@@ -135,7 +135,7 @@ pub(in crate::desk) async fn resend(
     let Path((route, seq)) = which.map_err(Problem::from)?;
     let (letter, record) = read(&desk, &route, seq).await?;
     // Before it is done: whoever asked may not wait for the answer.
-    tracing::info!(audit = true, user = %session.who, route, seq, "dead letter to be sent again");
+    noted!(user = %session.who, route, seq, "dead letter to be sent again")?;
     let came = send_again(&desk.admin, &session.who, (&route, seq), None, how.anyway.is_some()).await?;
     let arrived = came.as_ref().is_ok_and(|sent| sent.iter().all(|sent| sent.failure.is_none()));
     tracing::info!(audit = true, user = %session.who, route, seq, arrived, "dead letter sent again");
@@ -151,6 +151,8 @@ pub(in crate::desk) async fn forget(
     which: Which,
 ) -> Result<Html<String>, Fault> {
     let Path((route, seq)) = which.map_err(Problem::from)?;
+    named(&route)?;
+    noted!(user = %session.who, route, seq, "dead letter to be dropped")?;
     drop_one(&desk.admin, &route, seq).await?;
     tracing::info!(audit = true, user = %session.who, route, seq, "dead letter dropped");
     let content = html! {
@@ -177,8 +179,12 @@ pub(super) fn shown(session: &Session, route: &str, seq: u64, came: &Came) -> Ma
                     }
                 }
             }
-            Err(ResendError::Overtaken { newer, route: name }) => div.note role="alert" {
-                p { "Message " a href={ "/messages/" (newer) } { (newer) } " of the same patient has gone out on " (name) " since. This one would put an older state over it." }
+            Err(overtaken @ (ResendError::Overtaken { route: name, .. } | ResendError::Unknown { route: name })) => div.note role="alert" {
+                @if let ResendError::Overtaken { newer, .. } = overtaken {
+                    p { "Message " a href={ "/messages/" (newer) } { (newer) } " of the same patient has gone out on " (name) " since. This one would put an older state over it." }
+                } @else {
+                    p { "Whether a message of the same patient has gone out on " (name) " since is not known: too many came since. This one may put an older state over it." }
+                }
                 form method="post" action=(path) hx-post=(path) hx-target="closest .note" hx-swap="outerHTML" {
                     (shell::csrf(session))
                     input type="hidden" name="anyway" value="1";

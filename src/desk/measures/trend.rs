@@ -5,9 +5,10 @@ use maud::{Markup, html};
 
 const WIDTH: u64 = 720;
 const HEIGHT: u64 = 150;
-const LEFT: u64 = 44;
-const TOP: u64 = 10;
-const BOTTOM: u64 = 24;
+const LEFT: u64 = 72;
+const RIGHT: u64 = 44;
+const TOP: u64 = 18;
+const BOTTOM: u64 = 28;
 
 /// The months of a measure.
 pub(super) fn chart(rates: &Rates) -> Markup {
@@ -23,7 +24,7 @@ pub(super) fn chart(rates: &Rates) -> Markup {
         Rate::Share => 100_000,
         Rate::PerThousand => (values.iter().flatten().max().copied().unwrap_or(0) * 5 / 4).max(1),
     };
-    let step = (WIDTH - LEFT - 10) / (months.len().max(2) as u64 - 1);
+    let step = (WIDTH - LEFT - RIGHT) / (months.len().max(2) as u64 - 1);
     let x = |at: usize| LEFT + at as u64 * step;
     let y = |value: u64| TOP + (HEIGHT - TOP - BOTTOM) * (most - value.min(most)) / most;
     let what = format!(
@@ -34,7 +35,7 @@ pub(super) fn chart(rates: &Rates) -> Markup {
     html! {
         svg.trend viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) width=(WIDTH) height=(HEIGHT) role="img" aria-label=(what) {
             @for part in [0, most / 2, most] {
-                line.grid x1=(LEFT) x2=(WIDTH - 10) y1=(y(part)) y2=(y(part)) {}
+                line.grid x1=(LEFT) x2=(WIDTH - RIGHT) y1=(y(part)) y2=(y(part)) {}
                 text.axis x=(LEFT - 6) y=(y(part) + 4) text-anchor="end" { (super::rate_text(part, rate).replace(".0", "")) }
             }
             @for line in lines(&values) {
@@ -44,8 +45,10 @@ pub(super) fn chart(rates: &Rates) -> Markup {
                 @if let Some(value) = value {
                     circle.dot cx=(x(at)) cy=(y(*value)) r="4" { title { (span.name) ": " (super::rate_text(*value, rate)) } }
                 }
-                @if months.len() <= 12 || at % 3 == 0 {
-                    text.axis x=(x(at)) y=(HEIGHT - 6) text-anchor=(if at == 0 { "start" } else { "middle" }) { (span.name) }
+                @let third = (months.len() - 1 - at).is_multiple_of(3);
+                @if months.len() <= 12 || third {
+                    // Where there is little room only every third is written, larger.
+                    text class=(if third { "axis" } else { "axis more" }) x=(x(at)) y=(HEIGHT - 6) text-anchor="middle" { (span.name) }
                 }
             }
         }

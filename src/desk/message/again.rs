@@ -60,7 +60,7 @@ fn form(seq: u64, difference: &Compared, looked: &Looked, session: &Session) -> 
     let Looked { prospects, resends, .. } = looked;
     let open = |prospect: &&Prospect| prospect.refusal.is_none();
     let warned = prospects.iter().filter(open).any(|prospect| prospect.later.warns());
-    let filtered = prospects.iter().filter(open).any(|prospect| prospect.standing == Standing::Filtered);
+    let filtered = prospects.iter().filter(open).any(|prospect| prospect.keeps_away());
     let any = prospects.iter().any(|prospect| open(&prospect));
     html! {
         @if prospects.is_empty() { p.empty { "The gateway has no routes." } } @else {
@@ -75,7 +75,7 @@ fn form(seq: u64, difference: &Compared, looked: &Looked, session: &Session) -> 
                 }
                 (mappings(difference))
                 @if filtered {
-                    p { label.tick { input type="checkbox" name="filtered" value="1"; "Send it also to a route whose filter, or what became of it at intake, kept it away" } }
+                    p { label.tick { input type="checkbox" name="filtered" value="1"; "Send it also to a route whose filter, or what became of it at intake, keeps it away" } }
                 }
                 @if warned {
                     p.note { "Where later messages of the same patient went out, this may bring an older state back." }
@@ -109,7 +109,7 @@ fn standing_label(standing: Standing) -> Markup {
         Standing::Delivered => Tone::Good,
         Standing::DeadLetter => Tone::Bad,
         Standing::Due | Standing::Dropped | Standing::Skipped => Tone::Warn,
-        Standing::Filtered | Standing::Before | Standing::Acknowledges => Tone::Still,
+        Standing::Passed | Standing::Filtered | Standing::Before | Standing::Acknowledges => Tone::Still,
     };
     state(tone, standing.name())
 }

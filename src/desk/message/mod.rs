@@ -23,17 +23,18 @@ use super::messages::{MASKED, outcome};
 use super::parts::{size, span, time, time_if};
 use super::session::Session;
 use super::shell::{self, Tab};
-use super::standing::{self, Status};
 use crate::admin::api::messages::{record, show, shown_kind};
 use crate::admin::api::{blocking, noted, view};
 use crate::admin::credentials::Need;
 use crate::admin::problem::Problem;
 use crate::delivery::Plans;
+use crate::delivery::past::Pasts;
 use crate::facets::Facets;
 use crate::hl7::{Index, SegmentId};
 use crate::journal::{Record, SentAgain};
 use crate::mapping::Plan;
 use crate::search::{Entry, Standings};
+use crate::server::fate::{self, Status};
 use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query, State};
@@ -99,8 +100,9 @@ pub(super) async fn page(
         let mut view = view(&data)?;
         let record = record(&mut view, seq)?;
         let failed = |error: crate::journal::Error| Problem::internal(error.to_string());
-        let names = standing::names(&options);
+        let names = fate::names(&options);
         let standings = Standings::read_of(view.state(), &names, &[seq]).map_err(failed)?;
+        let pasts = Pasts::read(view.state(), &names).map_err(failed)?;
         let mut attempts = Vec::new();
         for name in &names {
             let tried = view.state().position(name).map_err(failed)?.map(|position| position.tried).unwrap_or_default();
@@ -108,7 +110,7 @@ pub(super) async fn page(
             attempts.extend(own.map(|tried| (name.clone(), tried.attempts, tried.since_ms)));
         }
         let entry = Entry::of(seq, &record, &mut Index::new());
-        let statuses = standing::of(&options, &standings, seq, entry.outcome, Some(&record.raw));
+        let statuses = fate::of(&options, (&standings, &pasts), seq, entry.outcome, Some(&record.raw));
         let resends = view.state().resends(seq).map_err(failed)?;
         Ok(Told { resends, ..told(record, entry, statuses, attempts, &plans, now, phi) })
     })

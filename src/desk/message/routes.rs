@@ -5,7 +5,8 @@ use crate::delivery::UNTRANSLATED;
 use crate::desk::letters::remedy::remedy as of_letter;
 use crate::desk::parts::{count, time};
 use crate::desk::session::Session;
-use crate::desk::standing::Status;
+use crate::desk::standing::label;
+use crate::server::fate::Status;
 use crate::server::{RouteState, RouteStatus};
 use maud::{Markup, html};
 
@@ -20,7 +21,7 @@ pub(super) fn table(seq: u64, told: &Told, states: &[RouteStatus], session: &Ses
                         @for (route, status) in &told.statuses {
                             tr {
                                 th scope="row" { (route) }
-                                td { (status.label()) }
+                                td { (label(status)) }
                                 td.number { (attempts(told, route, status)) }
                                 td { (why(told, route, status, states)) }
                                 td {
@@ -64,6 +65,7 @@ fn why(told: &Told, route: &str, status: &Status, states: &[RouteStatus]) -> Mar
                 @if let Some(since) = since { ", has failed since " (time(since)) }
             }
             Status::Filtered => { "the route's filter, or what became of it at intake, kept it away" }
+            Status::Passed => { "the route is done with it; whether it was sent or kept away is not known, as the filter that judged it is not" }
             Status::Before => { "it came before the route was there" }
             Status::Sent => span.none { "—" },
         }
@@ -82,6 +84,7 @@ fn remedy(route: &str, status: &Status, states: &[RouteStatus]) -> &'static str 
         Status::Queued => "nothing: it is tried again by itself",
         Status::Unsent(unsent) if unsent.dropped => "nothing: somebody dropped it; it can be sent all the same",
         Status::Unsent(_) => "nothing: the route passes such answers over, as its `replies` say",
+        Status::Passed => "look at the target, whether it is there",
         Status::Sent | Status::Filtered | Status::Before => "",
     }
 }

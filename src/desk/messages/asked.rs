@@ -2,6 +2,7 @@
 use crate::admin::problem::Problem;
 use crate::facets::Outcome;
 use crate::search::{Filter, parse_time};
+use crate::server::fate::Became;
 use axum::http::StatusCode;
 use serde::Deserialize;
 
@@ -26,30 +27,12 @@ pub(in super::super) struct Keys {
     before: String,
 }
 
-/// What has become of a message on a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum State {
-    Sent,
-    Queued,
-    Errored,
-    Filtered,
-}
-
-impl State {
-    pub const ALL: [(&'static str, State); 4] =
-        [("sent", State::Sent), ("queued", State::Queued), ("errored", State::Errored), ("filtered", State::Filtered)];
-
-    fn parse(text: &str) -> Option<State> {
-        State::ALL.iter().find(|(name, _)| *name == text).map(|(_, state)| *state)
-    }
-}
-
 /// What is looked for, as it was understood.
 #[derive(Clone, Default)]
 pub(in super::super) struct Asked {
     pub filter: Filter,
     pub route: Option<String>,
-    pub state: Option<State>,
+    pub state: Option<Became>,
     /// In the message, letters in either case.
     pub text: Option<String>,
     /// Words without a key, which the index must tell what they are.
@@ -63,6 +46,29 @@ pub(in super::super) struct Asked {
 }
 
 impl Keys {
+    /// Those of a form.
+    pub fn of(fields: &[(String, String)]) -> Keys {
+        let of = |name: &str| {
+            fields.iter().find(|(known, _)| known == name).map_or_else(String::new, |(_, value)| value.clone())
+        };
+        Keys {
+            q: of("q"),
+            since: of("since"),
+            until: of("until"),
+            r#type: of("type"),
+            sender: of("sender"),
+            listener: of("listener"),
+            patient: of("patient"),
+            control: of("control"),
+            outcome: of("outcome"),
+            route: of("route"),
+            state: of("state"),
+            first: of("first"),
+            last: of("last"),
+            before: String::new(),
+        }
+    }
+
     /// What they mean.
     ///
     /// # Errors
@@ -168,9 +174,9 @@ impl Asked {
                     Some(found.ok_or_else(|| bad("there is no such outcome", format!("one of {names}")))?);
             }
             "state" => {
-                let names = State::ALL.map(|(name, _)| name).join(", ");
+                let names = Became::ALL.map(|(name, _)| name).join(", ");
                 let state =
-                    State::parse(value).ok_or_else(|| bad("there is no such state", format!("one of {names}")))?;
+                    Became::parse(value).ok_or_else(|| bad("there is no such state", format!("one of {names}")))?;
                 self.state = Some(state);
             }
             _ => {
@@ -186,7 +192,7 @@ impl Asked {
     fn bare(&mut self, word: &str) -> bool {
         if let Some(outcome) = Outcome::ALL.into_iter().find(|outcome| outcome.name() == word) {
             self.filter.outcome = Some(outcome);
-        } else if let Some(state) = State::parse(word) {
+        } else if let Some(state) = Became::parse(word) {
             self.state = Some(state);
         } else if is_kind(word) {
             (self.filter.code, self.filter.event) = kind(word);
@@ -271,7 +277,7 @@ mod tests {
         assert_eq!(asked("ADT").filter.code.as_deref(), Some("ADT"));
         assert_eq!(
             (asked("errored").state, asked("rejected").filter.outcome),
-            (Some(State::Errored), Some(Outcome::Rejected))
+            (Some(Became::Errored), Some(Outcome::Rejected))
         );
         let open = asked("100-");
         assert_eq!((open.filter.first, open.filter.last), (Some(100), None));

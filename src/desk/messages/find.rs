@@ -1,11 +1,13 @@
 //! Finding a page of messages. All of it blocks, and ends in time.
-use super::asked::{Asked, State};
+use super::asked::Asked;
 use crate::admin::api;
 use crate::admin::problem::Problem;
 use crate::delivery::Options;
-use crate::desk::standing::{self, Status};
+use crate::delivery::past::Pasts;
 use crate::journal::{Limits, View};
 use crate::search::{Entry, Index, Look, Order, Standings, contains};
+use crate::server::chosen::Chosen;
+use crate::server::fate::{self, Became, Status};
 use axum::http::StatusCode;
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -46,21 +48,34 @@ pub(super) struct Found {
     pub took: Duration,
 }
 
+/// Whether somebody may look for it.
+fn may(asked: &Asked, phi: bool) -> Result<(), Problem> {
+    let of_patient = asked.text.is_some() || asked.filter.patient.is_some() || asked.filter.control_id.is_some();
+    if phi || !(asked.personal || of_patient || asked.filter.sender.is_some()) {
+        return Ok(());
+    }
+    let detail = "control ids, patients, senders and texts are looked for by who may read messages";
+    let remedy = "look by number, time, type, listener, outcome, route or state, or ask for the role phi-reader";
+    Err(Problem::new(StatusCode::FORBIDDEN, "not allowed", detail, remedy))
+}
+
+/// What a search means, for something that is to be done with all of it.
+///
+/// # Errors
+/// As [`find`].
+pub(super) fn chosen(data: &Path, mut asked: Asked, phi: bool) -> Result<Chosen, Problem> {
+    may(&asked, phi)?;
+    understand(&Index::open(data).map_err(unusable)?, &mut asked, phi)?;
+    may(&asked, phi)?;
+    Ok(Chosen { filter: asked.filter, route: asked.route, state: asked.state, text: asked.text })
+}
+
 /// Finds what is asked for.
 ///
 /// # Errors
 /// A journal or index that cannot be read, or what cannot be looked for by somebody who may not read messages.
 pub(super) fn find(data: &Path, routes: &[Options], mut asked: Asked, phi: bool) -> Result<Found, Problem> {
-    let may = |asked: &Asked| {
-        let of_patient = asked.text.is_some() || asked.filter.patient.is_some() || asked.filter.control_id.is_some();
-        if phi || !(asked.personal || of_patient || asked.filter.sender.is_some()) {
-            return Ok(());
-        }
-        let detail = "control ids, patients, senders and texts are looked for by who may read messages";
-        let remedy = "look by number, time, type, listener, outcome, route or state, or ask for the role phi-reader";
-        Err(Problem::new(StatusCode::FORBIDDEN, "not allowed", detail, remedy))
-    };
-    may(&asked)?;
+    may(&asked, phi)?;
     let started = Instant::now();
     let mut view = api::view(data)?;
     let mut index = Index::open(data).map_err(unusable)?;
@@ -71,10 +86,12 @@ pub(super) fn find(data: &Path, routes: &[Options], mut asked: Asked, phi: bool)
     let indexed = index.next().map_err(unusable)?.saturating_sub(1);
     let meaning = understand(&index, &mut asked, phi)?;
     // However its words have been understood.
-    may(&asked)?;
-    let mut search = Search { view: &mut view, routes, asked: &asked, read: 0 };
+    may(&asked, phi)?;
+    let pasts = Pasts::read(view.state(), fate::names(routes)).map_err(|error| Problem::internal(error.to_string()))?;
+    let needed = pasts.need_message(routes);
+    let mut search = Search { view: &mut view, routes, pasts, needed, asked: &asked, read: 0 };
     let (within, rest) = search.candidates()?;
-    let reads = asked.text.is_some() || (asked.state.is_some() && standing::need_message(routes));
+    let reads = asked.text.is_some() || (asked.state.is_some() && needed);
     let look = Look {
         filter: asked.filter.clone(),
         within,
@@ -141,6 +158,10 @@ fn understand(index: &Index, asked: &mut Asked, phi: bool) -> Result<Option<&'st
 struct Search<'a> {
     view: &'a mut View,
     routes: &'a [Options],
+    /// What the routes thought of what they are done with.
+    pasts: Pasts,
+    /// Whether that depends on the message itself.
+    needed: bool,
     asked: &'a Asked,
     read: u64,
 }
@@ -157,9 +178,9 @@ impl Search<'_> {
     fn candidates(&self) -> Result<(Option<Stretches>, Option<u64>), Problem> {
         let failed = |error: crate::journal::Error| Problem::internal(error.to_string());
         let (state, mut found, mut rest) = (self.view.state(), Stretches::new(), 0);
-        let names = standing::names(self.routes).into_iter().filter(|name| self.means(name));
+        let names = fate::names(self.routes).into_iter().filter(|name| self.means(name));
         match self.asked.state {
-            Some(State::Errored) => {
+            Some(Became::Errored) => {
                 for name in names {
                     let from = self.asked.filter.last.unwrap_or(u64::MAX);
                     let letters = state.dead_letters_before(&name, from, LETTERS).map_err(failed)?;
@@ -169,7 +190,7 @@ impl Search<'_> {
                     found.extend(letters.iter().map(|letter| letter.seq..=letter.last));
                 }
             }
-            Some(State::Queued) => {
+            Some(Became::Queued) => {
                 for name in names {
                     let Some(position) = state.position(&name).map_err(failed)? else { continue };
                     found.extend(position.waiting.iter().map(|seq| *seq..=*seq));
@@ -206,14 +227,7 @@ impl Search<'_> {
     }
 
     fn takes(&self, statuses: &[(String, Status)]) -> bool {
-        let wanted = |status: &Status| match self.asked.state {
-            None => !matches!(status, Status::Filtered | Status::Before),
-            Some(State::Sent) => matches!(status, Status::Sent),
-            Some(State::Queued) => matches!(status, Status::Queued),
-            Some(State::Errored) => matches!(status, Status::Errored(_)),
-            Some(State::Filtered) => matches!(status, Status::Filtered),
-        };
-        statuses.iter().any(|(route, status)| self.means(route) && wanted(status))
+        fate::is_meant(statuses, self.asked.route.as_deref(), self.asked.state)
     }
 
     fn rows(&mut self, entries: Vec<Entry>) -> Result<Vec<Row>, Problem> {
@@ -223,13 +237,13 @@ impl Search<'_> {
 
     fn statuses(&mut self, entries: &[Entry]) -> Result<Vec<Vec<(String, Status)>>, Problem> {
         let seqs: Vec<u64> = entries.iter().map(|entry| entry.seq).collect();
-        let standings = Standings::read_of(self.view.state(), &standing::names(self.routes), &seqs);
+        let standings = Standings::read_of(self.view.state(), &fate::names(self.routes), &seqs);
         let standings = standings.map_err(|error| Problem::internal(error.to_string()))?;
-        let (routes, needed) = (self.routes, standing::need_message(self.routes));
+        let (routes, needed) = (self.routes, self.needed);
         let mut found = Vec::with_capacity(entries.len());
         for Entry { seq, outcome, .. } in entries {
             let raw = if needed { self.message(*seq)? } else { None };
-            found.push(standing::of(routes, &standings, *seq, *outcome, raw.as_deref()));
+            found.push(fate::of(routes, (&standings, &self.pasts), *seq, *outcome, raw.as_deref()));
         }
         Ok(found)
     }

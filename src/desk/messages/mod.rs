@@ -4,24 +4,27 @@
 //! |---|---|
 //! | `asked` | what is looked for |
 //! | `find` | finding a page of it |
+//! | `many` | sending all of it once more |
 //!
 //! Who may not read messages sees what routing knows of them (number, time, type, listener, outcome, size, states) and looks for nothing else.
 mod asked;
 mod find;
+pub(super) mod many;
 
 use super::Desk;
 use super::fault::Fault;
 use super::parts::{self, Tone, count, size, state, time};
 use super::session::Session;
 use super::shell::{self, Tab};
-use super::standing::Status;
+use super::standing::label;
 use crate::admin::api::messages::shown_kind;
 use crate::admin::api::{blocking, noted, numbers};
 use crate::admin::credentials::Need;
 use crate::admin::problem::Problem;
 use crate::facets::Outcome;
 use crate::search::Entry;
-use asked::{Asked, Keys, State as Became};
+use crate::server::fate::{self, Became, Status};
+use asked::{Asked, Keys};
 use axum::Extension;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
@@ -55,12 +58,12 @@ pub(super) async fn page(
         let seqs = numbers(found.rows.iter().map(|(entry, _)| entry.seq));
         noted!(look = true, user = %session.who, seqs, "messages listed")?;
     }
-    let part = results(&asked, &found, phi);
+    let part = results(&asked, &found, &session);
     if parts::is_part(&headers) {
         return Ok(Html(part.into_string()));
     }
     let listeners = desk.admin.control.listeners().await.into_iter().map(|listener| listener.name).collect();
-    let choices = Choices { listeners, routes: super::standing::names(&outlets.routes) };
+    let choices = Choices { listeners, routes: fate::names(&outlets.routes) };
     let content = html! {
         h1 { "Messages" }
         (form(&asked, &choices, phi))
@@ -128,7 +131,8 @@ fn choice(label: &str, name: &str, any: &str, values: &[String], asked: &Asked) 
     }
 }
 
-fn results(asked: &Asked, found: &Found, phi: bool) -> Markup {
+fn results(asked: &Asked, found: &Found, session: &Session) -> Markup {
+    let phi = session.may(Need::Phi);
     let first_page = asked.address(None);
     html! {
         @if let Some(meaning) = found.meaning { p.soft { "The words were looked for as " strong { (meaning) } "." } }
@@ -143,6 +147,7 @@ fn results(asked: &Asked, found: &Found, phi: bool) -> Markup {
             div.scroll tabindex="0" role="region" aria-label="Messages found" { (table(asked, &found.rows, phi)) }
         }
         (pager(asked, found, &first_page))
+        @if session.may(Need::Operate) && !found.rows.is_empty() && !asked.given.is_empty() { (many::entry(asked, session)) }
         @if found.indexed < found.head {
             p.note role="status" { "Indexed up to " (count(found.indexed)) " of " (count(found.head)) ": what came since is not found yet. It catches up by itself; search again in a moment." }
         }
@@ -253,9 +258,9 @@ fn routes(statuses: &[(String, Status)], all: bool) -> Markup {
     let sent = on(|status| *status == Status::Sent);
     html! {
         @for (route, status) in statuses.iter().filter(|(_, status)| *status != Status::Sent && (all || !unwanted(status))) {
-            span.on-route { (status.label()) " " (route) }
+            span.on-route { (label(status)) " " (route) }
         }
-        @if !sent.is_empty() { span.on-route { (Status::Sent.label()) " " (sent.join(", ")) } }
+        @if !sent.is_empty() { span.on-route { (label(&Status::Sent)) " " (sent.join(", ")) } }
         @if statuses.iter().all(|(_, status)| unwanted(status)) && !all { span.none { "wanted by no route" } }
     }
 }

@@ -72,6 +72,15 @@ impl State {
         })
     }
 
+    /// The number of the newest of all that are kept; 0 where there are none.
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub fn last_resend(&self) -> Result<u64, Error> {
+        let last = self.lock().query_row("SELECT coalesce(max(id), 0) FROM sent_again", [], |row| row.get::<_, i64>(0));
+        Ok(last.map_err(Error::database(&self.path))?.unsigned_abs())
+    }
+
     /// How a message has been sent once more, the newest first.
     ///
     /// # Errors
@@ -134,6 +143,7 @@ mod tests {
         assert!(state.dead_letters("ehr").unwrap().is_empty());
         assert_eq!(state.resent().unwrap(), BTreeMap::from([("ehr".to_owned(), (1, 20))]));
         let kept = state.resends(7).unwrap();
+        assert_eq!(state.last_resend().unwrap(), 2);
         assert_eq!(kept, [SentAgain { id: 2, ..sent(20, None) }, SentAgain { id: 1, ..sent(10, Some("HTTP 500")) }]);
         assert!(state.resends(8).unwrap().is_empty());
         for at_ms in 30..60 {

@@ -60,8 +60,8 @@ pub struct Cause {
 /// As `?1` to `?5`.
 const MEANT: &str = "(?1 IS NULL OR reader = ?1) AND (?2 IS NULL OR instr(lower(reason), lower(?2)) > 0) AND (?3 IS NULL OR at_ms >= ?3)
     AND (?4 IS NULL OR at_ms <= ?4) AND (?5 IS NULL OR iif(reason GLOB 'given up after [0-9]* attempts: *', substr(reason, instr(reason, ' attempts: ') + 11), reason) = ?5)";
-/// Dead letters that are looked at for what they have in common.
-const LOOKED_MAX: u32 = 200_000;
+/// Dead letters that are looked at for what they have in common: the first ones.
+pub const LOOKED_MAX: u64 = 200_000;
 
 impl DeadLetter {
     /// Why it was given up, without how often it was tried.

@@ -349,3 +349,96 @@ fn what_was_under_way_when_somebody_looked_counts_once_it_has_gone_out() {
     assert_eq!(names(&server), ["OLD", "SLOW"]);
     admin.gateway.stop();
 }
+
+fn all(admin: &Administered, query: &str) -> Answer {
+    admin.ask("operator", "POST", &format!("/api/v1/messages/resend?{query}"))
+}
+
+/// What has come of each, by its number.
+fn results(answer: &Answer) -> Vec<(u64, String)> {
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let told = answer.json();
+    let each = told["messages"].as_array().unwrap().iter();
+    each.map(|one| (one["seq"].as_u64().unwrap(), one["result"].as_str().unwrap().to_owned())).collect()
+}
+
+#[test]
+fn all_of_a_search_goes_out_once_more_in_its_order_and_in_turns() {
+    let up = Arc::new(AtomicBool::new(true));
+    let is_up = Arc::clone(&up);
+    let server =
+        Server::start(move |_| if is_up.load(Ordering::SeqCst) { "200 OK" } else { "422 Unprocessable Entity" });
+    let admin = Administered::start("", &server.configuration("", ""));
+    let mut peer = Peer::connect(&admin.gateway);
+    for (patient, name) in [("a", "ONE"), ("b", "TWO"), ("c", "THREE"), ("a", "FOUR"), ("b", "FIVE")] {
+        assert!(peer.exchange(&update(patient, name)).contains("MSA|AA|"));
+    }
+    wait_until_done(&admin, "ehr", 5);
+    settled(&admin, 5, "routes=ehr&mappings=original");
+    let mut gone = names(&server);
+    gone.sort();
+    assert_eq!(gone.len(), 5);
+    let meant = "routes=ehr&mappings=original&type=ADT%5EA08&route=ehr&state=sent";
+    let told = all(&admin, &format!("{meant}&dry_run=true"));
+    assert_eq!(told.status, 200, "{}", told.body);
+    let told = told.json();
+    assert_eq!(
+        (&told["count"], &told["first"], &told["last"], &told["seen"]),
+        (&5.into(), &1.into(), &5.into(), &0.into())
+    );
+    assert_eq!(told["fates"]["ehr"]["sent"], 5);
+    assert_eq!(server.requests().len(), 5, "nothing goes out of looking");
+
+    // Only what somebody has looked at, and only by who may.
+    for (query, status) in [
+        (meant.to_owned(), 409),
+        (format!("{meant}&expected=5&seen=0"), 409),
+        (format!("{meant}&last=5&seen=0&expected=4"), 409),
+        (format!("{meant}&last=4&seen=0&expected=5"), 409),
+        (format!("{meant}&last=5&seen=0&expected=5&patient=a"), 400),
+        (format!("{meant}&last=5&seen=0&expected=5&text=ONE"), 400),
+        (format!("{}&last=5&seen=0&expected=5", meant.replace("routes=ehr", "routes=lab")), 404),
+    ] {
+        let answer = all(&admin, &query);
+        assert_eq!(answer.status, status, "{query}: {}", answer.body);
+    }
+    let pinned = format!("{meant}&last=5&seen=0");
+    for role in ["viewer", "phi-reader"] {
+        let answer = admin.ask(role, "POST", &format!("/api/v1/messages/resend?{pinned}&expected=5"));
+        assert_eq!(answer.status, 403, "{role}");
+    }
+    assert_eq!(server.requests().len(), 5);
+    // What came since is no part of it.
+    assert!(peer.exchange(&update("d", "SIX")).contains("MSA|AA|"));
+    wait_until_done(&admin, "ehr", 6);
+
+    // A turn at a time; what would put an older state over a newer one is passed over.
+    let sent = all(&admin, &format!("{pinned}&expected=5&limit=2"));
+    assert_eq!(results(&sent), [(1, "refused".into()), (2, "refused".into())]);
+    assert!(sent.body.contains("may bring an older state back"), "{}", sent.body);
+    assert_eq!((&sent.json()["next"], &sent.json()["left"]), (&2.into(), &3.into()));
+    // A receiver that does not take one ends the turn, and it can be tried again from there.
+    up.store(false, Ordering::SeqCst);
+    let sent = all(&admin, &format!("{pinned}&expected=3&after=2"));
+    assert_eq!((results(&sent), &sent.json()["stopped"]), (vec![(3, "failed".into())], &true.into()));
+    up.store(true, Ordering::SeqCst);
+    let sent = all(&admin, &format!("{pinned}&expected=3&after=2"));
+    assert_eq!(results(&sent), [3, 4, 5].map(|seq| (seq, "sent".to_owned())));
+    assert_eq!((&sent.json()["next"], &sent.json()["stopped"]), (&Value::Null, &false.into()));
+    assert_eq!(names(&server)[6..], ["THREE", "THREE", "FOUR", "FIVE"]);
+
+    // The same once more by somebody who has not seen that: none twice.
+    let sent = all(&admin, &format!("{pinned}&expected=3&after=2"));
+    assert_eq!(results(&sent), [3, 4, 5].map(|seq| (seq, "refused".to_owned())));
+    // All of them, an older state or not, in their order.
+    let seen = all(&admin, &format!("{meant}&last=5&dry_run=true")).json()["seen"].clone();
+    let sent = all(&admin, &format!("{meant}&last=5&seen={seen}&expected=5&overwrite=true"));
+    assert_eq!(results(&sent).len(), 5);
+    assert_eq!(names(&server)[10..], ["ONE", "TWO", "THREE", "FOUR", "FIVE"]);
+    // A route that is held back gets none.
+    assert_eq!(admin.ask("operator", "POST", "/api/v1/routes/ehr/pause").status, 200);
+    let (status, why) = refused(&all(&admin, &format!("{meant}&last=5&seen=99&expected=5&overwrite=true")));
+    assert!(status == 409 && why.contains("paused"), "{why}");
+    let log = admin.gateway.stop();
+    assert_eq!(log.matches("messages of a search to be sent again").count(), 5, "{log}");
+}

@@ -84,7 +84,7 @@ fn an_old_state_is_not_put_over_a_newer_one_unless_somebody_says_so() {
     assert_eq!(dead_letters(&config, &["resend", "ehr", "4"]).1, "sent 4 to ehr\n");
     let (code, sent, said) = dead_letters(&config, &["resend", "ehr", "1"]);
     assert_eq!((code, sent.as_str()), (Some(1), ""));
-    assert!(said.contains("not sent 1: message 3 of the same patient has gone out on ehr since"), "{said}");
+    assert!(said.contains("not sent 1: message 4 of the same patient has gone out on ehr since"), "{said}");
     assert_eq!(server.requests().len(), 5);
     assert_eq!(dead_letters(&config, &["resend", "ehr", "1", "--anyway"]).1, "sent 1 to ehr\n");
     assert_eq!(dead_letters(&config, &["list"]).1, "");

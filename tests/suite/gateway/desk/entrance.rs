@@ -40,6 +40,11 @@ fn a_token_signs_in_with_its_role_and_too_many_failures_are_turned_away() {
     let right = desk.post("/sign-in", &[], &format!("name=viewer&password={}", password("viewer")));
     assert_eq!(right.status, 429, "whoever guesses passwords must not learn that one was right");
     assert_eq!(desk.post("/sign-in", &[], &format!("token={token}")).status, 303, "a token is no guess");
+    // Somebody who guesses is seen, once for all of it.
+    let access = std::fs::read_dir(desk.gateway.data().join("access")).unwrap();
+    let lines: String = access.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap_or_default()).collect();
+    assert_eq!(lines.matches("sign-in refused").count(), 1, "{lines}");
+    assert!(lines.contains("127.0.0.1") && !lines.contains("wrong"), "{lines}");
     desk.gateway.stop();
 }
 

@@ -300,6 +300,104 @@ fn what_was_refused_at_intake_and_sent_again_is_told_as_sent() {
     desk.gateway.stop();
 }
 
+/// What a route is done with is told by the filter that judged it, whatever the one of today would say.
+#[test]
+fn what_was_settled_before_a_filter_changed_is_told_by_the_filter_of_then() {
+    let desk = with_messages();
+    let all = desk.sign_in("all");
+    let configuration = std::fs::read_to_string(desk.gateway.folder().join("handoff.toml")).unwrap();
+    let of = |query: &str| found(&all, query);
+    let before = (of("route=admissions&state=sent"), of("route=admissions&state=filtered"));
+    assert_eq!(before, (vec![1], vec![3, 2]));
+    desk.gateway.reload(&configuration.replace("MSH-9.2 = 'A01'", "MSH-9.2 = 'A08'"));
+    desk.gateway.wait_for_log("configuration read anew");
+    assert_eq!((of("route=admissions&state=sent"), of("route=admissions&state=filtered")), before);
+    let routes = |seq: u64| {
+        let page = all.get(&format!("/messages/{seq}")).body;
+        page.split("id=\"routes\"").nth(1).unwrap().split("</table>").next().unwrap().to_owned()
+    };
+    assert!(!routes(1).contains("filtered") && routes(2).contains("filtered"), "{}", routes(1));
+    // What comes now is judged by the one of now.
+    let mut peer = Peer::connect(&desk.gateway);
+    for (id, event) in [("four", "A01"), ("five", "A08")] {
+        assert!(peer.exchange(&message(id, event)).contains("MSA|AA|"));
+    }
+    wait_for("deliveries", || (of("route=admissions&state=sent") == [5, 1]).then_some(()));
+    assert_eq!((of("route=admissions&state=filtered"), of("route=admissions&state=passed")), (vec![4, 3, 2], vec![]));
+    // That one went there is no reason to send it there once more: that takes a word.
+    let page = all.get("/messages/1/preview").body;
+    assert!(page.contains("name=\"filtered\"") && page.matches(">delivered<").count() == 2, "{page}");
+    // Once it is not known any more, that is what is said.
+    let state = rusqlite::Connection::open(desk.gateway.data().join("state.sqlite")).unwrap();
+    state.execute("DELETE FROM filtered_by WHERE since < 4", []).unwrap();
+    assert_eq!((of("route=admissions&state=passed"), of("route=admissions&state=sent")), (vec![2, 1], vec![5]));
+    assert!(routes(1).contains("whether it was sent or kept away is not known"), "{}", routes(1));
+    desk.gateway.stop();
+}
+
+/// All that a search means: shown first, and sent only by who may look for it.
+#[test]
+fn all_that_a_search_finds_is_sent_again_by_who_may_look_for_it() {
+    let desk = with_messages();
+    let operator = desk.sign_in("operator");
+    let list = operator.get("/messages?type=ADT").body;
+    assert!(list.contains("Send all of these again"), "{list}");
+    assert!(!operator.get("/messages").body.contains("Send all of these again"), "of all that there are");
+    assert!(!desk.sign_in("viewer").get("/messages?type=ADT").body.contains("Send all of these again"));
+    for personal in ["patient=patient-one", "q=one", "q=text:CANARY", "sender=HIS", "control=one", "q=5+7"] {
+        for path in ["/messages/many", "/messages/many/send"] {
+            let form = format!("{personal}&to=out&mappings=original&head=3&expected=1&all=1");
+            let answer = operator.act(path, &form);
+            assert_eq!(answer.status, 403, "{personal}: {}", answer.body);
+        }
+    }
+    let moving = operator.act("/messages/many", "q=ADT+since:2h");
+    assert!(
+        moving.body.contains("name=\"q\" value=\"ADT\"") && moving.body.contains("name=\"since\" value=\"20"),
+        "{}",
+        moving.body
+    );
+    let asked = operator.act("/messages/many", "type=ADT");
+    assert!(
+        asked.body.contains("Send 2 messages again?") && asked.body.contains("1 filtered, 1 sent"),
+        "{}",
+        asked.body
+    );
+    let form = "type=ADT&to=out&mappings=original&head=3&seen=0&all=2";
+    assert_eq!(operator.act("/messages/many/send", &format!("{form}&expected=3")).status, 409);
+    let sent = operator.act("/messages/many/send", &format!("{form}&expected=2"));
+    assert!(sent.body.contains("<strong>2 sent</strong> of 2"), "{}", sent.body);
+    assert_eq!(crate::gateway::process::lines(&desk.gateway.folder().join("out.ndjson")).len(), 4);
+    // Who may read messages finds them by what is a patient's, and the audit does not say by what.
+    let all = desk.sign_in("all");
+    let asked = all.act("/messages/many", "q=patient-one");
+    assert!(asked.body.contains("Send 1 message again?"), "{}", asked.body);
+    let sent = all.act(
+        "/messages/many/send",
+        "q=patient-one&to=admissions&to=out&mappings=current&head=3&seen=2&all=1&expected=1",
+    );
+    assert!(sent.body.contains("<strong>1 sent</strong> of 1"), "{}", sent.body);
+    let page = all.get("/audit?chain=access").body;
+    assert!(page.contains("messages of a search to be sent again") && !page.contains("patient-one"), "{page}");
+    desk.gateway.stop();
+}
+
+/// A route that began later than a message gets nothing of it by the dead letter's way.
+#[test]
+fn what_was_refused_at_intake_is_not_sent_to_a_route_that_began_later() {
+    let desk = with_messages();
+    let all = desk.sign_in("all");
+    let configuration = std::fs::read_to_string(desk.gateway.folder().join("handoff.toml")).unwrap();
+    desk.gateway
+        .reload(&format!("{configuration}\n[[route]]\nname = \"partner\"\nto = {{ file = \"partner.ndjson\" }}\n"));
+    desk.gateway.wait_for_log("configuration read anew");
+    let copy = message("three", "A01").replace('\r', "%0D").replace('&', "%26").replace('+', "%2B").replace(' ', "+");
+    let sent = all.act("/dead-letters/untranslated/3/edit", &format!("text={copy}"));
+    assert!(sent.body.contains("Sent to admissions, out"), "{}", sent.body);
+    assert!(crate::gateway::process::lines(&desk.gateway.folder().join("partner.ndjson")).is_empty());
+    desk.gateway.stop();
+}
+
 /// A line that is no segment may begin with a name.
 #[test]
 fn a_name_in_the_place_of_a_segment_is_masked() {
@@ -341,6 +439,8 @@ fn nothing_of_a_patient_is_shown_that_cannot_be_noted() {
         reader.get("/codes"),
         api("GET", "/api/v1/messages/1/raw", &token),
         api("POST", again, &operator),
+        api("POST", "/api/v1/messages/resend?routes=out&mappings=original&last=1&seen=0&expected=1", &operator),
+        api("POST", "/api/v1/routes/out/pause", &operator),
     ] {
         assert_eq!(answer.status, 503, "{}", answer.body);
         assert!(answer.body.contains("cannot be written down") && !answer.body.contains("CANARY"), "{}", answer.body);
