@@ -724,6 +724,29 @@ fn who_left_the_rosters_is_not_missed() {
 }
 
 #[test]
+fn who_acts_in_the_visit_of_an_order_links_its_result() {
+    let mut world = World::new();
+    let order = Event {
+        trigger: "O21".into(),
+        codes: vec![code("OBR-4", "LN", "24323-8", "")],
+        referral: Some(number("O1^CHFM")),
+        visit: visit("V1^SBMC"),
+        ..now(Kind::ReferralRequested, "CHFM", "2026-03-11T11:40:00-04:00")
+    };
+    let by = |event: Event| Event { participants: vec![person("attending", HALVERSEN)], ..event };
+    let result = by(Event {
+        codes: vec![code("OBX-3", "LN", "44261-6", "3")],
+        ..now(Kind::Result, "LAB", "2026-03-12T08:00:00-04:00")
+    });
+    world.all(&[order, result]);
+    assert_eq!(world.rate("result-received"), (0, 1), "nobody who ordered it");
+    // A kind that no measure of orders asks for.
+    world.all(&[by(Event { visit: visit("V1^SBMC"), ..now(Kind::Transfer, "SBMC", "2026-03-11T12:00:00-04:00") })]);
+    assert_eq!((world.rate("result-received"), world.figures("result-received").inferred), ((1, 1), 1));
+    world.is_sound();
+}
+
+#[test]
 fn the_first_in_time_is_the_beginning() {
     let mut world = World::new();
     let phq =

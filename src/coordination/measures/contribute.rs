@@ -109,8 +109,10 @@ impl Lens {
     }
 
     /// The measures that a new fact may change, by their bits: those that ask for its kind or for what it changes of other facts. It is the newest, and carries no label.
-    pub(super) fn touched(&self, fact: &Fact) -> u64 {
-        if fact.kind == LEFT || fact.referral.is_some() {
+    pub(super) fn touched(&self, scratch: &Scratch, fact: &Fact) -> u64 {
+        // Whoever acts in the visit of a referral may be who links something to that.
+        let refers = |other: &Fact| fact.visit != 0 && other.visit == fact.visit && other.referral.is_some();
+        if fact.kind == LEFT || fact.referral.is_some() || scratch.facts.list.iter().any(refers) {
             return ALL;
         }
         let kind = 1_u32 << (fact.kind & 31);

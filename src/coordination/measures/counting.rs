@@ -213,7 +213,7 @@ impl Measures {
             own.list.len() >= FACTS_MAX || own.list.iter().chain([&taken.fact]).any(|fact| fact.at_ms < oldest_ms);
         // What other facts become of it is not looked for where it goes beyond its own kind.
         let far = goes || taken.fact.all != 0 || self.scratch.has(taken.fact.seq);
-        self.touched = if far { ALL } else { self.sight.lens.touched(&taken.fact) };
+        self.touched = if far { ALL } else { self.sight.lens.touched(&self.scratch, &taken.fact) };
         self.evaluate(true);
         // Of one message, of another key of theirs: their order is that of the keys.
         let tied = own.list.len() < self.scratch.len() && self.scratch.has(taken.fact.seq);
