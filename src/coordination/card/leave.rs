@@ -57,7 +57,8 @@ pub(in crate::coordination) fn heads_of_number(
     connection: &Connection,
     number: &[u8; 16],
 ) -> rusqlite::Result<Vec<Head>> {
-    let sql = "SELECT person, origin, key, body FROM card WHERE section = 0 AND series = ?1 ORDER BY person, origin, key LIMIT ?2";
+    let sql = "SELECT person, origin, key, body FROM card INDEXED BY card_series WHERE series <> x'00000000000000000000000000000000' AND series = ?1 AND section = 0
+               ORDER BY person, origin, key LIMIT ?2";
     connection.prepare_cached(sql)?.query_map(params![number, HEADS_MAX], Head::of)?.collect()
 }
 
@@ -171,8 +172,8 @@ pub(super) fn variants(
 
 /// What a list of allergies leaves out is no more. A list that is told in secret takes away nothing that was told openly, unless it says that there are none.
 pub(super) fn unlisted(transaction: &Transaction<'_>, of: Of<'_>, list: &List, last_ms: i64) -> rusqlite::Result<()> {
-    let sql = "SELECT origin, key, CASE WHEN plain = x'' THEN key ELSE plain END FROM card
-               WHERE person = ?1 AND section = 3 AND series = ?2 AND length(body) > 0 AND sent_ms <= ?3 AND seq <> ?4
+    let sql = "SELECT origin, key, CASE WHEN plain = x'' THEN key ELSE plain END FROM card INDEXED BY card_series
+               WHERE series <> x'00000000000000000000000000000000' AND series = ?2 AND section = 3 AND person = ?1 AND length(body) > 0 AND sent_ms <= ?3 AND seq <> ?4
                  AND (?5 OR labels <> '')";
     let is_open = of.labels.is_empty() || list.keys.is_empty();
     let mut select = transaction.prepare_cached(sql)?;

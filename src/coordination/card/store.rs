@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// To be made when the database is opened. `labels`: codes of labels parted by blanks, then `/`, then those of the event as a whole. `plain`: the key that it has where it is told
 /// openly, empty where that is `key`. `stay`: its visit, as labels of visits are kept. `card_shown`: what recipients have seen of cards, so that they can read it by id.
+/// What an index leaves out is not told by `section`: SQLite would prepare each statement that is given one again, whenever it is another.
 pub const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS card (
     person BLOB NOT NULL, origin BLOB NOT NULL, section INTEGER NOT NULL, key BLOB NOT NULL, at_ms INTEGER NOT NULL, seq INTEGER NOT NULL, head BLOB NOT NULL,
@@ -16,7 +17,7 @@ CREATE TABLE IF NOT EXISTS card (
     plain BLOB NOT NULL, stay TEXT NOT NULL,
     PRIMARY KEY (person, origin, section, key)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS card_series ON card (series) WHERE section = 0 OR section = 7;
+CREATE INDEX IF NOT EXISTS card_series ON card (series, section) WHERE series <> x'00000000000000000000000000000000';
 CREATE INDEX IF NOT EXISTS card_secret ON card (person, stay) WHERE labels <> '';
 CREATE TABLE IF NOT EXISTS card_shown (
     recipient TEXT NOT NULL, type TEXT NOT NULL, id TEXT NOT NULL, person BLOB NOT NULL, shown_ms INTEGER NOT NULL,
@@ -312,12 +313,12 @@ fn write(transaction: &Transaction<'_>, of: Of<'_>, told: &Told, piece: &Piece) 
 
 /// Of a test the newest stay.
 fn newest(transaction: &Transaction<'_>, of: Of<'_>, series: &[u8; 16]) -> rusqlite::Result<()> {
-    let sql = "SELECT max(at_ms), min(at_ms) FROM card INDEXED BY card_series WHERE section = 7 AND series = ?3 AND person = ?1 AND origin = ?2";
+    let sql = "SELECT max(at_ms), min(at_ms) FROM card INDEXED BY card_series WHERE series <> x'00000000000000000000000000000000' AND series = ?3 AND section = 7 AND person = ?1 AND origin = ?2";
     let whose = params![of.person.0, of.origin.0, series];
     let (newest, oldest): (Option<i64>, Option<i64>) =
         transaction.prepare_cached(sql)?.query_row(whose, |row| Ok((row.get(0)?, row.get(1)?)))?;
     if newest != oldest {
-        let sql = "DELETE FROM card INDEXED BY card_series WHERE section = 7 AND series = ?3 AND person = ?1 AND origin = ?2 AND at_ms < ?4";
+        let sql = "DELETE FROM card INDEXED BY card_series WHERE series <> x'00000000000000000000000000000000' AND series = ?3 AND section = 7 AND person = ?1 AND origin = ?2 AND at_ms < ?4";
         transaction.prepare_cached(sql)?.execute(params![of.person.0, of.origin.0, series, newest])?;
     }
     Ok(())

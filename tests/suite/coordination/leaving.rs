@@ -86,7 +86,7 @@ impl Teller {
     }
 
     /// The same comes of the journal again.
-    fn is_the_same_again(mut self) {
+    fn read_again(mut self) {
         let rows = self.world.rows();
         assert_eq!(difference(&rows, &self.world.read_again(AT)), Vec::<String>::new());
     }
@@ -124,7 +124,7 @@ fn what_came_under_a_number_that_is_told_apart_again_leaves() {
             assert_eq!(teller.world.count(members), 0);
             teller.a08(&(sons() + &pv1("V4") + &dg1("F20.1")));
             assert!(!teller.has("F20.1"), "nor is it hers from then on");
-            teller.is_the_same_again();
+            teller.read_again();
         }
     }
 }
@@ -161,7 +161,7 @@ fn what_came_by_a_decision_leaves_when_it_is_taken_back() {
     assert!(teller.has("F20.0"));
     decide(&mut teller, Decision::Nobody);
     assert!(!teller.has("F20.0") && !teller.has("V5^") && !teller.has("LINDQVIST") && teller.has("I50.23"));
-    teller.is_the_same_again();
+    teller.read_again();
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn what_is_moved_to_another_patient_leaves() {
         // What another feed told under her own number is of the visit, not of the number.
         assert_eq!(teller.has("L1^LAB"), !matches!(trigger, "A44" | "A45"), "{trigger}");
         assert!(teller.has("I50.23") && teller.has("HERS"), "{trigger}");
-        teller.is_the_same_again();
+        teller.read_again();
     }
 }
 
@@ -226,7 +226,7 @@ fn a_visit_that_did_not_happen_has_no_diagnoses_and_a_deleted_one_nothing() {
         let visits = teller.told(Section::Encounter);
         assert_eq!(visits.len(), if trigger == "A11" { 2 } else { 1 }, "{visits:?}");
         assert_eq!(visits.iter().any(|visit| visit.contains("ADT^A11")), trigger == "A11");
-        teller.is_the_same_again();
+        teller.read_again();
     }
 }
 
@@ -282,7 +282,7 @@ fn an_allergy_that_a_later_list_leaves_out_is_no_more() {
     assert_eq!(known(&teller).len(), 4);
     teller.say("ADT^A60^ADT_A60", &(hers() + &iam("D")));
     assert_eq!(known(&teller), ["SULFA", "LATEX", "OTHER"]);
-    teller.is_the_same_again();
+    teller.read_again();
 }
 
 #[test]
