@@ -1,7 +1,7 @@
 //! What is kept of an event for the measures: about fifty bytes, in which nothing of the patient stands. Visits, referrals and documents are hashes.
 //!
 //! ```text
-//! blob: version 2, then facts; in version 1 each diagnosis counts as the principal one, and a code is word × 2 + has value
+//! blob: version 1, then facts
 //! fact: seq v · kind u8 · flags u8 · present u16 · at z (ms since 2020) · received − at z · days u8 (of the two dates, against UTC, + 4 each) · facility v
 //!       then what is present, in the order of its bits:
 //!       class v · disposition v · trigger v · completion v · panels v · whole v, all v (labels) · visit u64 · four numbers, each u64 u32 ·
@@ -17,7 +17,7 @@ pub const CODES_MAX: usize = 12;
 /// Of those who took part.
 pub const ACTING_MAX: usize = 8;
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 1;
 /// 2020-01-01.
 const BASE_MS: i64 = 1_577_836_800_000;
 const DAY_MS: i64 = 86_400_000;
@@ -202,9 +202,9 @@ impl Facts {
     /// # Errors
     /// What is not of this form.
     pub fn decode(&mut self, blob: &[u8]) -> Result<(), Damaged> {
-        let Some((version @ 1..=VERSION, mut rest)) = blob.split_first() else { return Err(Damaged) };
+        let Some((&VERSION, mut rest)) = blob.split_first() else { return Err(Damaged) };
         while !rest.is_empty() {
-            self.read(&mut rest, *version).ok_or(Damaged)?;
+            self.read(&mut rest).ok_or(Damaged)?;
         }
         Ok(())
     }
@@ -255,7 +255,7 @@ impl Facts {
         }
     }
 
-    fn read(&mut self, rest: &mut &[u8], version: u8) -> Option<()> {
+    fn read(&mut self, rest: &mut &[u8]) -> Option<()> {
         let seq = take_varint(rest)?;
         let [kind, flags, low, high] = take(rest)?;
         let present = u16::from_le_bytes([low, high]);
@@ -297,8 +297,8 @@ impl Facts {
                 let word = take_varint(rest)?;
                 let labels = take_varint(rest)?;
                 let value = if word & 1 == 1 { Some(unzigzag(take_varint(rest)?)) } else { None };
-                let (word, principal) = if version == 1 { (word >> 1, true) } else { (word >> 2, word & 2 != 0) };
-                self.codes.push(Coded { word: u32::try_from(word).ok()?, labels, value, principal });
+                let principal = word & 2 != 0;
+                self.codes.push(Coded { word: u32::try_from(word >> 2).ok()?, labels, value, principal });
             }
         }
         if is(13) {

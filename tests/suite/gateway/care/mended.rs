@@ -49,7 +49,7 @@ fn a_section_says_the_same_whether_nothing_was_told_or_the_gate_took_it_out() {
         seen
     });
     assert_eq!(sections[0], sections[1]);
-    assert_eq!(sections[1]["emptyReason"]["coding"][0]["code"], "unavailable");
+    assert_eq!(sections[1]["emptyReason"]["coding"][0]["code"], "withheld");
     assert!(!sections[1].to_string().contains("feed"), "{}", sections[1]);
 }
 

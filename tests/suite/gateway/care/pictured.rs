@@ -507,9 +507,9 @@ fn of_stay(at: usize, code: &str) -> [String; 4] {
     let message = |kind: &str, id: usize, rest: &str| {
         format!("MSH|^~\\&|SBADT|SBMC|HANDOFF|LAKE|20260303101500-0500||{kind}|Q{id}|P|2.5.1\r{PID}{visit}{rest}")
     };
-    let codes = format!(
-        "AL1|1|DA|{at}^Drug^L|SV|Hives\rDG1|1||{code}{at}.1^Heart failure^I10C|||F\rDG1|2||E{at}.2^Diabetes^I10C|||F\r"
-    );
+    // AL1 is a list of all that is known.
+    let allergies: String = (0..=at).map(|one| format!("AL1|{}|DA|{one}^Drug^L|SV|Hives\r", one + 1)).collect();
+    let codes = format!("{allergies}DG1|1||{code}{at}.1^Heart failure^I10C|||F\rDG1|2||E{at}.2^Diabetes^I10C|||F\r");
     let panel: String =
         (0..4).map(|one| format!("OBX|{one}|NM|{at}-{one}^Test^LN||{one}.5|mg/dL|1-2|N|||F\r")).collect();
     [

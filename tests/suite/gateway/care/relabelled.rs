@@ -27,7 +27,11 @@ fn seen(care: &Care, who: &str, person: &str) -> [Value; 2] {
 fn labels_that_come_later_hold_for_what_is_on_a_card_already() {
     let recipients =
         recipient("aco-cm", "full-resource", "") + &recipient("cleared", "full-resource", "clear = [\"HIV\", \"VIO\"]");
-    let named = told("ADT^A08^ADT_A01", "SB000131", "AL1|1|DA|2670^Codeine^RXNORM|SV|Rash, seen at LAKEPSY\r");
+    let named = told(
+        "ADT^A08^ADT_A01",
+        "SB000131",
+        "AL1|1|DA|7980^Penicillin^RXNORM|SV|Hives\rAL1|2|DA|2670^Codeine^RXNORM|SV|Rash, seen at LAKEPSY\r",
+    );
     let messages: Vec<String> = [M1.to_owned()].into_iter().chain(others()).chain([named]).collect();
     let (care, person) = start(&recipients, &messages);
     for bundle in seen(&care, "aco-cm", &person) {
