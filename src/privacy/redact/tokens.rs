@@ -52,11 +52,9 @@ impl Tokens {
     /// What a concept is called.
     pub fn add_words(&mut self, words: &str) {
         let words = words.trim().to_lowercase();
-        if words.chars().count() >= WORDS_MIN {
-            if self.noted < TOKENS_MAX {
-                self.noted += 1;
-                self.insert(words, false);
-            }
+        if words.chars().count() >= WORDS_MIN && self.noted < TOKENS_MAX {
+            self.noted += 1;
+            self.insert(words, false);
         }
     }
 
