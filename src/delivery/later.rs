@@ -2,7 +2,7 @@
 use super::past::Past;
 use crate::facets::Facets;
 use crate::hl7;
-use crate::journal::{Error, Item, Position, Record, State, View};
+use crate::journal::{Error, Item, Position, Record, SentAgain, State, View};
 use crate::search::{Entry, Filter, Index, Order};
 
 /// Where a route stood when somebody looked: what has gone out since is looked for anew.
@@ -28,6 +28,7 @@ pub struct Gone {
     patient: u64,
     seq: u64,
     position: Position,
+    begun: u64,
 }
 
 impl Gone {
@@ -37,7 +38,8 @@ impl Gone {
     /// # Errors
     /// A state database that cannot be read.
     pub fn read(state: &State, route: &str, patient: u64, seq: u64, position: Position) -> Result<Gone, Error> {
-        Ok(Gone { route: route.to_owned(), past: Past::read(state, route)?, patient, seq, position })
+        let begun = state.begun(route)?.unwrap_or_default();
+        Ok(Gone { route: route.to_owned(), past: Past::read(state, route)?, patient, seq, position, begun })
     }
 
     /// The first number that the route has not looked at.
@@ -69,7 +71,13 @@ impl Gone {
     pub fn has(&self, state: &State, seq: u64, record: &Record) -> Result<bool, Error> {
         let facets = Facets::decode(&record.facets).filter(|facets| facets.patient == Some(self.patient));
         let Some(facets) = facets.filter(|_| seq > self.seq) else { return Ok(false) };
-        Ok(self.past.wanted(seq, facets.outcome, &record.raw) != Some(false) && self.has_passed(state, seq)?)
+        // What somebody sent went out, whatever the filter of then or intake had said of it.
+        let is_ours = |sent: &SentAgain| sent.reader == self.route && sent.failure.is_none();
+        if state.resends(seq)?.iter().any(is_ours) {
+            return Ok(true);
+        }
+        let is_its = seq >= self.begun && self.past.wanted(seq, facets.outcome, &record.raw) != Some(false);
+        Ok(is_its && self.has_passed(state, seq)?)
     }
 
     fn has_passed(&self, state: &State, seq: u64) -> Result<bool, Error> {

@@ -13,6 +13,7 @@ use super::{blocking, noted, view};
 use crate::delivery::resend::Mappings;
 use crate::facets::Outcome;
 use crate::search::Filter;
+use crate::server::again::Standing;
 use crate::server::chosen::{Chosen, MANY_MAX, Pick, PickError, pick};
 use crate::server::fate::Became;
 use crate::server::{RouteState, RouteStatus};
@@ -210,6 +211,8 @@ pub(crate) async fn send_all(
     };
     all_run(&shared.control.routes().await, &bulk.routes)?;
     let outlets = shared.control.outlets().await.ok_or_else(Problem::stopping)?;
+    // Also that there are others than were seen tells something of whom was looked for.
+    note(&asker, &bulk)?;
     let (data, chosen, after) = (shared.data.clone(), bulk.chosen.clone(), bulk.after);
     let picked =
         blocking(move || pick(&mut view(&data)?, &outlets.routes, &chosen, after, false).map_err(unpicked)).await?;
@@ -218,7 +221,6 @@ pub(crate) async fn send_all(
         let remedy = "nothing was sent; look at them again";
         return Err(Problem::new(StatusCode::CONFLICT, "others than expected", detail, remedy));
     }
-    note(&asker, &bulk)?;
     let shared = Arc::clone(shared);
     // On its own: it goes on to its end even if whoever asked has gone.
     let done = tokio::spawn(async move {
@@ -286,18 +288,25 @@ async fn one(shared: &Arc<Shared>, asker: &Asker, bulk: &Bulk, seq: u64) -> (&'s
         Err(problem) if problem.status() == StatusCode::NOT_FOUND => return ("gone", told(&problem)),
         Err(problem) => return ("failed", told(&problem)),
     };
+    // Where it has arrived since, it does not go twice; one that was tried and failed has changed nothing.
+    let arrived = |route: &String| {
+        looked.resends.iter().any(|sent| sent.id > seen && sent.failure.is_none() && sent.reader == *route)
+    };
+    wanted.routes.retain(|route| !arrived(route));
+    if wanted.routes.is_empty() {
+        return ("refused", Some("it has been sent again since you looked".into()));
+    }
     let prospects = match meant(&looked, &wanted.routes) {
         Ok(prospects) => prospects,
         Err(problem) => return ("failed", told(&problem)),
     };
+    if let Some(dropped) = prospects.iter().find(|prospect| prospect.standing == Standing::Dropped) {
+        return ("refused", Some(format!("{}: somebody dropped it; its own page sends it", dropped.route)));
+    }
     if let Some((route, (why, _))) =
         prospects.iter().find_map(|prospect| Some((&prospect.route, objection(prospect, &wanted)?)))
     {
         return ("refused", Some(format!("{route}: {why}")));
-    }
-    // One that was tried and failed has changed nothing.
-    if looked.resends.iter().any(|sent| sent.id > seen && sent.failure.is_none()) {
-        return ("refused", Some("it has been sent again since you looked".into()));
     }
     wanted.seen = Some(looked.resends.first().map_or(0, |sent| sent.id));
     match send(shared, asker.clone(), wanted).await {

@@ -126,19 +126,20 @@ impl<'m> Account<'m> {
     }
 }
 
-/// Takes away all that was told of an account (PID-18), and of the stays that were told with it; which they are.
+/// Takes away all that was told of an account (PID-18), and of the stays that were told with it; which they are. An allergy of a stay goes with the stay that told it first.
 pub(in crate::coordination) fn drop_of_account(
     transaction: &Transaction<'_>,
     person: PersonKey,
     account: &Account<'_>,
 ) -> rusqlite::Result<BTreeSet<String>> {
     let person = lineage::root(transaction, person)?;
-    let sql = "SELECT origin, section, key, stay, body FROM card WHERE person = ?1 AND section <> 0 AND head = ?2 AND length(body) > 0";
+    let sql = "SELECT origin, section, key, stay, body FROM card WHERE person = ?1 AND section <> 0 AND head = ?2 AND length(body) > 0
+               AND (section <> ?3 OR stay = '')";
     let (mut stays, mut gone) = (BTreeSet::new(), Vec::new());
     for head in heads_of(transaction, person)? {
         let msh = head.raw.split(|byte| *byte == b'\r').next().unwrap_or_default();
         let mut select = transaction.prepare_cached(sql)?;
-        let mut rows = select.query(params![person.0, head.key])?;
+        let mut rows = select.query(params![person.0, head.key, super::Section::Allergy.number()])?;
         while let Some(row) = rows.next()? {
             let told = parts(row.get_ref(4)?.as_blob()?).nth(ACCOUNT).unwrap_or_default();
             if Account::of(told, msh).is_some_and(|told| told.is(account)) {

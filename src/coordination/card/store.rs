@@ -237,7 +237,7 @@ fn known(
 
 /// Writes an entry, unless what is there was sent later. Whether more room is taken than before.
 fn write(transaction: &Transaction<'_>, of: Of<'_>, told: &Told, piece: &Piece) -> rusqlite::Result<bool> {
-    let Piece { section, key, plain, at_ms, body, rank, series } = piece;
+    let Piece { section, key, plain, at_ms, body, rank, series, replaces } = piece;
     let (section, number) = (*section, section.number());
     let (sent_ms, last_ms) = told.sent_ms;
     let (seq, is_head) = (of.seq.cast_signed(), section == Section::Head);
@@ -278,15 +278,18 @@ fn write(transaction: &Transaction<'_>, of: Of<'_>, told: &Told, piece: &Piece) 
     if stay.is_empty() && labels.is_empty() && !matches!(section, Section::Head | Section::Allergy) {
         labels = &before.labels;
     }
-    if section == Section::Result && before.head == *head && before.labels == labels {
+    if section == Section::Result && !replaces && before.head == *head && before.labels == labels {
         let (merged, is_whole) = panel::merged(&before.body, before.rank, &body, *rank);
         body = Cow::Owned(merged);
-        if !is_whole {
+        // That there is more in secret is not told.
+        if !is_whole && labels.is_empty() {
             say_more(transaction, (of.person, of.origin), section)?;
         }
     }
-    let stay = if stay.is_empty() { before.stay.as_str() } else { stay };
-    let sql = "UPDATE card SET at_ms = ?5, seq = ?6, head = ?7, visit = ?8, labels = ?9, body = ?10, sent_ms = ?11, rank = ?12, series = ?13, stay = ?14
+    // Allergies are told again in each visit: what one visit told first does not go when another turns out to be somebody else's, and is not secret for it.
+    let is_told_before = section == Section::Allergy && before.length > 0 && !before.stay.is_empty();
+    let stay = if stay.is_empty() || is_told_before { before.stay.as_str() } else { stay };
+    let sql = "UPDATE card SET at_ms = ?5, seq = ?6, head = ?7, visit = CASE WHEN ?15 THEN visit ELSE ?8 END, labels = ?9, body = ?10, sent_ms = ?11, rank = ?12, series = ?13, stay = ?14
                WHERE person = ?1 AND origin = ?2 AND section = ?3 AND key = ?4";
     let values = params![
         of.person.0,
@@ -302,7 +305,8 @@ fn write(transaction: &Transaction<'_>, of: Of<'_>, told: &Told, piece: &Piece) 
         sent_ms,
         rank,
         series,
-        stay
+        stay,
+        is_told_before
     ];
     transaction.prepare_cached(sql)?.execute(values)?;
     if section == Section::Result && before.at_ms != *at_ms {

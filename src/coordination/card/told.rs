@@ -53,6 +53,8 @@ pub(in crate::coordination) struct Piece {
     pub rank: u8,
     /// What it is one of, hashed: of a result the test, of AL1 the list, of a head the number of the patient. Else zeros.
     pub series: [u8; 16],
+    /// Of a result: it takes the place of all that was told of it, not of each value alone.
+    pub replaces: bool,
 }
 
 /// The list of AL1 that a message has: what the feed told so before and what is not in it is no more (2.10.4.1, snapshot mode, which AL1 is for; IAM says itself what is deleted).
@@ -340,9 +342,16 @@ impl<'m, 'c> Finder<'m, 'c> {
             Some(b"C" | b"X" | b"D" | b"W") => 2,
             _ => 1,
         };
+        // Without a number nobody knows that it is the same order; and a text that is not kept may take a value back.
+        let is_text = |segment: &&usize| reading.id(**segment) == *b"OBX" && !is_kept(segment);
+        let takes_back =
+            |segment: &usize| rank == 2 || matches!(reading.bytes(Some(*segment), 11, 1), b"C" | b"D" | b"W" | b"X");
+        let replaces = order.is_empty() || group.iter().filter(is_text).any(takes_back);
         let from = self.pieces.len();
         self.entry((Section::Result, key), at_ms, None, true, &segments, false);
-        self.pieces.iter_mut().skip(from).for_each(|piece| (piece.rank, piece.series) = (rank, test));
+        for piece in self.pieces.iter_mut().skip(from) {
+            (piece.rank, piece.series, piece.replaces) = (rank, test, replaces);
+        }
     }
 
     fn order(&mut self, group: &[usize]) {
@@ -432,7 +441,7 @@ impl<'m, 'c> Finder<'m, 'c> {
             }
             return;
         }
-        let piece = |key, body| Piece { section, key, plain, at_ms, body, rank: 1, series: [0; 16] };
+        let piece = |key, body| Piece { section, key, plain, at_ms, body, rank: 1, series: [0; 16], replaces: false };
         let mut key = plain;
         if section != Section::Head && !self.context.labels.is_empty() {
             // Beside what was told openly, and never in its place: an allergy does not go from the card of those who may not know where it was told again.

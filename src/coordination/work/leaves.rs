@@ -142,7 +142,9 @@ impl Batch<'_> {
             let is_both = |one: &Keyed| to.contains(one) == (trigger == b"A43");
             let some: Vec<Keyed> = from.iter().filter(|one| is_both(one)).cloned().collect();
             let moved = if some.is_empty() && trigger == b"A43" { from } else { some };
-            return self.renumbered(transaction, (people, target), &moved);
+            // Whose number changes is the same patient (v2.5.1, 3.3.47), also where nobody knows whom the message names.
+            let same = (trigger == b"A47" && target.is_none()).then_some(&patient);
+            return self.renumbered(transaction, (people, target), (&moved, same));
         }
         let mut owners = BTreeSet::new();
         for key in people {
@@ -171,14 +173,27 @@ impl Batch<'_> {
         &mut self,
         transaction: &Transaction<'_>,
         (people, target): (BTreeSet<[u8; 16]>, Option<PersonKey>),
-        numbers: &[Keyed],
+        (numbers, same): (&[Keyed], Option<&Patient>),
     ) -> Result<(), Error> {
+        let is_same = |one: &Patient| {
+            same.is_some_and(|same| {
+                !same.birth_date.is_empty()
+                    && same.birth_date == one.birth_date
+                    && same.given.eq_ignore_ascii_case(&one.given)
+                    && same.family.eq_ignore_ascii_case(&one.family)
+            })
+        };
+        let mut is_known = false;
         for head in self.heads(transaction, people)? {
+            if meet(&head.known_by, numbers) && is_same(&head.patient) {
+                is_known = true;
+                continue;
+            }
             if meet(&head.known_by, numbers) && Some(head.head.person) != target {
                 self.drop_head(transaction, &head.head)?;
             }
         }
-        for (system, value) in numbers {
+        for (system, value) in numbers.iter().filter(|_| !is_known) {
             let learned = self.parts.aliases.find(system, value).and_then(|alias| alias.person);
             let Some(learned) = learned else { continue };
             if Some(lineage::root(transaction, learned).map_err(Error::database)?) != target {
