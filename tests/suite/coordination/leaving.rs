@@ -367,3 +367,54 @@ fn a_stay_stays_as_secret_as_it_was() {
         "nor by a message that names no stay"
     );
 }
+
+/// An allergy is told again in each visit: it is as open, and as much hers, as when it was told first.
+#[test]
+fn an_allergy_stays_with_the_visit_that_told_it_first() {
+    let mut teller = Teller::new();
+    for visit in ["V1", "V2"] {
+        teller.a08(&(hers() + &pv1(visit) + &al1(&["PEN"])));
+    }
+    teller.a08(&(hers() + &pv1("V2") + &dg1("F10.20") + &al1(&["PEN"])));
+    let labels = |teller: &Teller| -> Vec<String> {
+        let card = teller.card();
+        card.rows.iter().filter(|row| row.section == Section::Allergy).map(|row| row.labels.clone()).collect()
+    };
+    assert!(labels(&teller).contains(&String::new()), "{:?}", labels(&teller));
+    let visit = format!("EVN|A45|20260310\r{}MRG|{}\r{}", sons(), mrn("00718243"), pv1("V2"));
+    teller.say("ADT^A45^ADT_A45", &visit);
+    assert!(teller.has("PEN") && !teller.has("F10.20"), "{:?}", teller.told(Section::Allergy));
+    teller.read_again();
+}
+
+/// Values that a text takes back, and those of another day, are not told as if they were of the newest report.
+#[test]
+fn a_text_takes_a_value_back_and_days_are_not_mixed() {
+    let obr = |number: &str, day: &str, state: &str| {
+        format!("{}OBR|1||{number}|24323-8^Panel^LN|||{day}1200{}{state}\r", hers(), "|".repeat(18))
+    };
+    let glucose = "OBX|1|NM|2345-7^Glucose^LN||300|mg/dL|||||F\r";
+    for number in ["L1^LAB", ""] {
+        let mut teller = Teller::new();
+        teller.say("ORU^R01^ORU_R01", &(obr(number, "20260301", "F") + glucose));
+        assert!(teller.has("|300|"));
+        let text = "OBX|1|TX|2345-7^Glucose^LN||hemolyzed, disregard||||||C\r";
+        teller.say("ORU^R01^ORU_R01", &(obr(number, "20260301", "C") + text));
+        assert!(!teller.has("|300|"), "{number}");
+    }
+    let mut teller = Teller::new();
+    teller.say("ORU^R01^ORU_R01", &(obr("", "20260301", "F") + glucose));
+    let potassium = "OBX|1|NM|2823-3^Potassium^LN||4.1|mmol/L|||||F\r";
+    teller.say("ORU^R01^ORU_R01", &(obr("", "20260308", "F") + potassium));
+    assert!(teller.has("|4.1|") && !teller.has("|300|"), "{:?}", teller.told(Section::Result));
+}
+
+/// Whose number changes is the same patient, also where the rosters do not know whom the message names.
+#[test]
+fn a_number_that_changes_takes_nothing_from_the_same_patient() {
+    let mut teller = Teller::new();
+    teller.a08(&(hers() + &pv1("V1") + &dg1("I50.23") + &al1(&["HERS"])));
+    let named = pid(&mrn("00718999"), MOTHER);
+    teller.say("ADT^A47^ADT_A30", &format!("EVN|A47|20260310\r{named}MRG|{}\r", mrn("00718243")));
+    assert!(teller.has("I50.23") && teller.has("HERS"));
+}
