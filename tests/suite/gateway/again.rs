@@ -350,6 +350,27 @@ fn what_was_under_way_when_somebody_looked_counts_once_it_has_gone_out() {
     admin.gateway.stop();
 }
 
+/// What a filter kept away and somebody sent by hand went out: what is older does not go over it unasked.
+#[test]
+fn what_was_sent_by_hand_is_not_overtaken_either() {
+    let server = Server::start(|_| "200 OK");
+    let admin = Administered::start("", &server.configuration("", "filter = \"MSH-9.2 = 'A08'\""));
+    let mut peer = Peer::connect(&admin.gateway);
+    peer.exchange(&update("ill", "OLD"));
+    peer.exchange(&update("ill", "NEW").replace("ADT^A08", "ADT^A01"));
+    wait_until_done(&admin, "ehr", 1);
+    let later = || again(&admin, 1, "routes=ehr&mappings=original&dry_run=true").json()["routes"][0]["later"].clone();
+    assert_eq!(later(), 0, "it was kept away");
+    let query = "routes=ehr&mappings=original&filtered=true";
+    settled(&admin, 2, query);
+    let sent = again(&admin, 2, query);
+    assert_eq!(sent.status, 200, "{}", sent.body);
+    assert_eq!(later(), 1);
+    assert_eq!(refused(&again(&admin, 1, "routes=ehr&mappings=original")).0, 409);
+    assert_eq!(names(&server).len(), 2);
+    admin.gateway.stop();
+}
+
 fn all(admin: &Administered, query: &str) -> Answer {
     admin.ask("operator", "POST", &format!("/api/v1/messages/resend?{query}"))
 }
