@@ -240,6 +240,27 @@ pub struct Patient {
     pub phone: String,
 }
 
+/// Types of numbers of patients (CX-5), the one that they are known by first.
+const PREFERRED: [&str; 3] = ["MR", "PI", "PT"];
+
+impl Patient {
+    /// The number by which a sender knows the patient.
+    pub fn known_by(&self) -> Option<&Identifier> {
+        let all = &self.identifiers;
+        let preferred = PREFERRED.iter().find_map(|kind| all.iter().find(|one| one.kind == *kind));
+        preferred.or_else(|| all.iter().find(|one| one.kind != "SS"))
+    }
+
+    /// That number and the feed ([`Event::feed`]), hashed (FNV-1a): what is told under it can be found again when it turns out to be another patient's. 0 where there is no number.
+    pub fn told_as(&self, feed: &str) -> i64 {
+        let Some(number) = self.known_by() else { return 0 };
+        let bytes = feed.bytes().chain([0xff]).chain(number.value.bytes());
+        let hash =
+            bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        hash.max(1).cast_signed()
+    }
+}
+
 /// An identifier of a patient (CX).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Identifier {

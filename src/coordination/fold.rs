@@ -364,7 +364,7 @@ fn silent(incoming: &Incoming<'_>, of_visit: OfVisit, team: Option<TeamTold>) ->
     (of_visit.key.is_some() || team.is_some()).then(|| Silent {
         facility: event::facility(&of_visit, reading),
         visit: of_visit.key,
-        feed: event::feed(reading),
+        feed: reading.feed(),
         codes: reading.codes(&all, all.clone()),
         confidentiality: reading.confidentiality(&all, all.clone()),
         team,

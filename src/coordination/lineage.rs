@@ -5,8 +5,12 @@
 //!
 //! A key that changed is an edge too, one that no message takes away: the old key is nobody's until a roster names it again. Merges of the old key become those of the new
 //! one, so a later unlink, which knows only the new one, finds them.
+use super::event::VisitKey;
 use super::person::PersonKey;
+use super::sensitivity::visit_text;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 pub(super) const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS person_edge (origin BLOB PRIMARY KEY, person BLOB NOT NULL, renamed INTEGER NOT NULL) STRICT, WITHOUT ROWID;
@@ -18,6 +22,36 @@ const KEPT: [&str; 6] = ["loop", "loop_history", "loop_waiting", "care_member", 
 const DEPTH_MAX: usize = 64;
 /// Keys that stand for one and the same patient: where there are more, it is not known what all of them said.
 const SAME_MAX: usize = 256;
+
+/// For whom, and under which number of which feed ([`crate::coordination::event::Patient::told_as`]), something was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Under {
+    /// For whom it was written, before any merge.
+    pub origin: PersonKey,
+    /// Number and feed, hashed; 0 where there is none.
+    pub told_as: i64,
+}
+
+/// What turns out to have been told of another patient.
+#[derive(Debug, Default)]
+pub struct Gone {
+    /// All that was told so, but for the visits below.
+    pub under: Vec<Under>,
+    /// These visits, by their texts, whoever told of them.
+    pub visits: BTreeSet<String>,
+    /// Visits of which the person's own numbers tell as well.
+    pub kept: BTreeSet<String>,
+}
+
+impl Gone {
+    /// Whether something that was told so, of that visit, is among it.
+    pub fn has(&self, under: Under, visit: Option<&VisitKey>) -> bool {
+        let visit = visit.map(visit_text);
+        let is_told = under.told_as != 0 && self.under.contains(&under);
+        let is = |all: &BTreeSet<String>| visit.as_ref().is_some_and(|visit| all.contains(visit));
+        is(&self.visits) || is_told && !is(&self.kept)
+    }
+}
 
 /// Whose the rows of a person are now.
 ///

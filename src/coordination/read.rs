@@ -55,6 +55,14 @@ impl<'m> Reading<'m> {
         self.header
     }
 
+    /// Who sends it: MSH-3.1 and MSH-4.1, joined by `|`.
+    pub fn feed(self) -> String {
+        let mut feed = self.text(Some(self.header), 3, 1);
+        feed.push('|');
+        feed.push_str(&self.view(Some(self.header), 4, 1));
+        feed
+    }
+
     /// All segments.
     pub fn all(self) -> Range<usize> {
         0..self.message.segment_count()

@@ -83,6 +83,15 @@ pub(in crate::coordination) fn drop_head(transaction: &Transaction<'_>, head: &H
     Ok(left)
 }
 
+/// The stays of which a card tells.
+pub(in crate::coordination) fn stays_of(
+    connection: &Connection,
+    person: PersonKey,
+) -> rusqlite::Result<BTreeSet<String>> {
+    let sql = "SELECT DISTINCT stay FROM card WHERE person = ?1 AND stay <> '' AND length(body) > 0";
+    connection.prepare_cached(sql)?.query_map([person.0], |row| row.get(0))?.collect()
+}
+
 /// Takes away all that was told of a stay.
 pub(in crate::coordination) fn drop_of_stay(
     transaction: &Transaction<'_>,

@@ -22,7 +22,7 @@ mod shown;
 mod store;
 mod told;
 
-pub(super) use leave::{Account, Head, drop_head, drop_of_account, drop_of_stay, heads_of, heads_of_number};
+pub(super) use leave::{Account, Head, drop_head, drop_of_account, drop_of_stay, heads_of, heads_of_number, stays_of};
 pub use message::{Group, Source, groups};
 pub use shown::news;
 pub use store::{Card, Row, TABLES, shown, was_shown};

@@ -10,8 +10,8 @@ mod store;
 pub use put::{PutError, check, put};
 pub use render::{NPI, care_team, reference};
 pub use route::{Route, Routing, addressed, route};
-pub(super) use store::forget_visit;
 pub use store::{Lasting, MEMBERS_MAX, TABLES, prune, take, take_lasting, visits_of};
+pub(super) use store::{disown, forget_visit};
 
 use crate::coordination::PersonKey;
 use crate::coordination::options::is_npi;

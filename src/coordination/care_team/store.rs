@@ -1,6 +1,7 @@
 //! What messages and people said of who looks after a person.
 use super::{CARE_MANAGER, PCP, Source, TeamMember};
-use crate::coordination::event::Participant;
+use crate::coordination::event::{Participant, Patient};
+use crate::coordination::lineage::Gone;
 use crate::coordination::loops::Span;
 use crate::coordination::{Event, Kind, PersonKey, lineage};
 use jiff::tz::TimeZone;
@@ -12,7 +13,7 @@ pub const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS care_member (
     number INTEGER PRIMARY KEY, person BLOB NOT NULL, origin BLOB NOT NULL, source TEXT NOT NULL, role TEXT NOT NULL, npi TEXT NOT NULL, family TEXT NOT NULL,
     given TEXT NOT NULL, told_by TEXT NOT NULL, visit TEXT NOT NULL, since_ms INTEGER NOT NULL, until_ms INTEGER,
-    secret INTEGER NOT NULL
+    secret INTEGER NOT NULL, told_as INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX IF NOT EXISTS care_member_person ON care_member (person, number);
 CREATE INDEX IF NOT EXISTS care_member_visit ON care_member (coalesce(until_ms, since_ms), number) WHERE source = 'visit';";
@@ -38,7 +39,9 @@ pub fn take(
         return Ok(());
     }
     let person = lineage::root(transaction, origin)?;
-    let lasting = Lasting::of(&event.participants, &event.feed, secret, (event.at_ms, event.received_ms));
+    let lasting =
+        Lasting::of(&event.participants, (&event.feed, &event.patient), secret, (event.at_ms, event.received_ms));
+    let told_as = lasting.told_as;
     let mut new = lasting.insert(transaction, (person, origin))?;
     let visit = event.visit.as_ref().map(|visit| format!("{}|{}", visit.authority, visit.number));
     let end_ms = AFTER_VISIT.end(event.at_ms, zone);
@@ -48,7 +51,8 @@ pub fn take(
         for one in &event.participants {
             if let Some((Source::Visit, role)) = as_what(one) {
                 let since_ms = event.at_ms;
-                let told = Told { source: Source::Visit, role, told_by: "", visit, since_ms, until_ms, secret };
+                let told =
+                    Told { source: Source::Visit, role, told_by: "", told_as, visit, since_ms, until_ms, secret };
                 new |= insert_of_visit(transaction, (person, origin), one, &told)?;
             }
         }
@@ -75,6 +79,8 @@ pub fn take(
 pub struct Lasting<'a> {
     participants: &'a [Participant],
     feed: &'a str,
+    /// The number under which it is said ([`Patient::told_as`]).
+    told_as: i64,
     /// That it was said at all is to be told to few.
     secret: bool,
     at_ms: i64,
@@ -82,14 +88,14 @@ pub struct Lasting<'a> {
 }
 
 impl<'a> Lasting<'a> {
-    /// As a sender (MSH-3.1 and MSH-4.1, joined by `|`) says it, at a time and as of its receipt.
+    /// As a sender (MSH-3.1 and MSH-4.1, joined by `|`) says it of a patient, at a time and as of its receipt.
     pub fn of(
         participants: &'a [Participant],
-        feed: &'a str,
+        (feed, patient): (&'a str, &Patient),
         secret: bool,
         (at_ms, received_ms): (i64, i64),
     ) -> Lasting<'a> {
-        Lasting { participants, feed, secret, at_ms, received_ms }
+        Lasting { participants, feed, told_as: patient.told_as(feed), secret, at_ms, received_ms }
     }
 
     /// Whether there is one more than before.
@@ -97,8 +103,8 @@ impl<'a> Lasting<'a> {
         let mut new = false;
         for one in self.participants {
             if let Some((source, role)) = as_what(one).filter(|(source, _)| *source != Source::Visit) {
-                let (since_ms, secret) = (self.at_ms, self.secret);
-                let told = Told { source, role, told_by: self.feed, visit: "", since_ms, until_ms: None, secret };
+                let Lasting { feed: told_by, told_as, at_ms: since_ms, secret, .. } = *self;
+                let told = Told { source, role, told_by, told_as, visit: "", since_ms, until_ms: None, secret };
                 new |= insert_lasting(transaction, whose, one, &told)?;
             }
         }
@@ -120,6 +126,7 @@ struct Told<'a> {
     source: Source,
     role: &'a str,
     told_by: &'a str,
+    told_as: i64,
     visit: &'a str,
     since_ms: i64,
     until_ms: Option<i64>,
@@ -143,7 +150,7 @@ fn as_what(one: &Participant) -> Option<(Source, &'static str)> {
     }
 }
 
-/// Writes a statement of a lasting role, in the place of what the same sender said before, unless that is newer. Whether there was none.
+/// Writes a statement of a lasting role, in the place of what the same sender said before under the same number, unless that is newer. Whether there was none.
 fn insert_lasting(
     transaction: &Transaction<'_>,
     (person, origin): (PersonKey, PersonKey),
@@ -152,14 +159,15 @@ fn insert_lasting(
 ) -> rusqlite::Result<bool> {
     // Of persons that were merged each keeps its own: they may be told apart again.
     let sql = "SELECT number, since_ms, npi = ?6 AND family = ?7 AND given = ?8 FROM care_member
-                 WHERE person = ?1 AND origin = ?2 AND source = ?3 AND role = ?4 AND told_by = ?5";
+                 WHERE person = ?1 AND origin = ?2 AND source = ?3 AND role = ?4 AND told_by = ?5 AND told_as = ?9";
     let source = told.source.name();
     let (number, family, given) = (&one.number, &one.family, &one.given);
     let known: Option<(i64, i64, bool)> = transaction
         .prepare_cached(sql)?
-        .query_row(params![person.0, origin.0, source, told.role, told.told_by, number, family, given], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })
+        .query_row(
+            params![person.0, origin.0, source, told.role, told.told_by, number, family, given, told.told_as],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )
         .optional()?;
     let Some((row, since_ms, same)) = known else {
         insert(transaction, (person, origin), one, told)?;
@@ -198,8 +206,8 @@ fn insert(
     told: &Told<'_>,
 ) -> rusqlite::Result<()> {
     let sql =
-        "INSERT INTO care_member (person, origin, source, role, npi, family, given, told_by, visit, since_ms, until_ms, secret)
-               VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)";
+        "INSERT INTO care_member (person, origin, source, role, npi, family, given, told_by, visit, since_ms, until_ms, secret, told_as)
+               VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)";
     transaction.prepare_cached(sql)?.execute(params![
         person.0,
         origin.0,
@@ -213,6 +221,7 @@ fn insert(
         told.since_ms,
         told.until_ms,
         told.secret,
+        told.told_as,
     ])?;
     Ok(())
 }
@@ -255,6 +264,19 @@ pub(in crate::coordination) fn forget_visit(
     Ok(())
 }
 
+/// What was said under numbers of another patient is not said of this one. Who took part in a visit goes with that ([`forget_visit`]).
+pub(in crate::coordination) fn disown(
+    transaction: &Transaction<'_>,
+    person: PersonKey,
+    gone: &Gone,
+) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM care_member WHERE person = ?1 AND origin = ?2 AND told_as = ?3 AND source IN ('pd1', 'rol')";
+    for under in gone.under.iter().filter(|under| under.told_as != 0) {
+        transaction.prepare_cached(sql)?.execute(params![person.0, under.origin.0, under.told_as])?;
+    }
+    gone.visits.iter().try_for_each(|visit| forget_visit(transaction, person, visit))
+}
+
 /// Replaces what people said through the API.
 pub(super) fn replace(
     transaction: &Transaction<'_>,
@@ -278,9 +300,37 @@ pub(super) fn replace(
 pub(super) fn of_person(connection: &Connection, person: PersonKey, at_ms: i64) -> rusqlite::Result<Vec<TeamMember>> {
     // A person who was merged into another has the other's team.
     let person = lineage::root(connection, person)?;
-    let sql = "SELECT role, source, npi, family, given, since_ms, until_ms, secret FROM care_member
+    let sql = "SELECT role, source, npi, family, given, since_ms, until_ms, secret, origin, told_by FROM care_member
                WHERE person = ?1 AND (until_ms IS NULL OR until_ms >= ?2) ORDER BY number";
-    connection.prepare_cached(sql)?.query_map(params![person.0, at_ms], read)?.collect()
+    let mut select = connection.prepare_cached(sql)?;
+    let row = |row: &Row<'_>| Ok((read(row)?, (row.get::<_, [u8; 16]>(8)?, row.get::<_, String>(9)?)));
+    let rows = select.query_map(params![person.0, at_ms], row)?;
+    let mut members: Vec<(TeamMember, _)> = Vec::new();
+    for row in rows {
+        let (member, sender) = row?;
+        let is_lasting = matches!(member.source, Source::Pd1 | Source::Rol);
+        let same = |(known, by): &&mut (TeamMember, _)| {
+            is_lasting && known.source == member.source && known.role == member.role && *by == sender
+        };
+        match members.iter_mut().find(same) {
+            // What a sender says under another number of theirs is newer, or is not.
+            Some((known, _)) => newest(known, member),
+            None => members.push((member, sender)),
+        }
+    }
+    Ok(members.into_iter().map(|(member, _)| member).collect())
+}
+
+/// Of two statements of one sender the newest. Of whom is known openly as well a secret one tells nothing.
+fn newest(known: &mut TeamMember, mut member: TeamMember) {
+    let is_same = (&known.number, &known.family, &known.given) == (&member.number, &member.family, &member.given);
+    let secret = known.secret && member.secret;
+    if known.since_ms <= member.since_ms {
+        std::mem::swap(known, &mut member);
+    }
+    if is_same {
+        known.secret = secret;
+    }
 }
 
 /// The visits by which somebody is of the team of a person, as their labels are kept.

@@ -239,7 +239,7 @@ impl Fold {
             partial: of_visit.partial,
             stale,
             facility,
-            feed: feed(reading),
+            feed: reading.feed(),
             trigger: reading.decode(incoming.trigger),
             participants: reading.participants(&part, around.clone()),
             codes: reading.codes(&part, around.clone()),
@@ -262,14 +262,6 @@ pub(super) fn facility(of_visit: &OfVisit, reading: Reading<'_>) -> String {
         "" => reading.text(Some(reading.header()), 4, 1),
         facility => facility.to_owned(),
     }
-}
-
-/// Who sent it.
-pub(super) fn feed(reading: Reading<'_>) -> String {
-    let mut feed = reading.text(Some(reading.header()), 3, 1);
-    feed.push('|');
-    feed.push_str(&reading.view(Some(reading.header()), 4, 1));
-    feed
 }
 
 impl Course {

@@ -1,11 +1,12 @@
 //! What an event does to the loops of a person: ends, suspends, reopens and closes those there are, then opens new ones.
 use super::definition::{Definition, OnReadmit, Pattern, StepDefinition};
 use super::matching::{self, Link};
-use super::model::{Facts, Loop, Reference, State, StepState, same_number};
+use super::model::{Ended, Facts, Loop, Reference, State, StepState, same_number};
 use super::outcome::{Cause, NAMESPACE, Outcome, OutcomeKind};
 use super::steps::{self, TO};
 use super::{Given, LOOPS_FULL, LOOPS_MAX, Subject, Tracker, history, store, waiting};
 use crate::coordination::event::VisitKey;
+use crate::coordination::lineage::Under;
 use crate::coordination::{Event, Kind, PersonKey, lineage};
 use crate::fhir::identity::version_5;
 use jiff::tz::TimeZone;
@@ -26,6 +27,7 @@ impl Tracker {
         let panels: Vec<String> = subject.members.iter().map(|member| member.panel.to_owned()).collect();
         let zone = self.setting.zone(&event.facility, &panels);
         let who = (person, subject.person);
+        let under = Under { origin: subject.person, told_as: event.patient.told_as(&event.feed) };
         history::note(transaction, person, subject.person, event)?;
         out.extend(history::flags(transaction, who, event, &panels, &zone)?);
         self.alert(event, who, &panels, out);
@@ -33,7 +35,7 @@ impl Tracker {
         let mut live = 0;
         for before in &loops {
             let mut after = before.clone();
-            let given = Given { event, team: subject.team, setting: &self.setting };
+            let given = Given { event, under, team: subject.team, setting: &self.setting };
             self.change(&mut after, &given, out);
             store::save(transaction, Some(before), &after, &mut self.timers)?;
             live += usize::from(after.is_live());
@@ -51,7 +53,7 @@ impl Tracker {
                 live += 1;
             }
         }
-        self.relieve(transaction, event, loops, &opened, out)?;
+        self.relieve(transaction, (event, under), loops, &opened, out)?;
         if waiting::could_close(&self.options, event.kind) {
             waiting::keep(transaction, person, subject.person, event)?;
         }
@@ -81,10 +83,10 @@ impl Tracker {
         }
         let event = given.event;
         if definition.void.contains(&event.kind) && ends(found, event) {
-            return void(found, event, event.kind.name(), out);
+            return void(found, (event, given.under), event.kind.name(), out);
         }
         let zone = self.setting.zone(&found.facts.facility, &found.facts.panels);
-        stay(found, definition, event, out);
+        stay(found, definition, given, out);
         if found.state == State::Void {
             return;
         }
@@ -135,6 +137,7 @@ impl Tracker {
             definition: definition.id.clone(),
             person,
             origin: subject.person,
+            told_as: event.patient.told_as(&event.feed),
             opener: event.id,
             opened_ms: event.at_ms,
             received_ms: event.received_ms,
@@ -163,9 +166,10 @@ impl Tracker {
         }
         remember(&mut found, event);
         out.push(Outcome::of(&found, None, OutcomeKind::Opened, Cause::of(event)));
-        for (_, earlier) in waiting::of_person(transaction, person, event.received_ms)? {
-            let given = Given { event: &earlier, team: subject.team, setting: &self.setting };
-            remember(&mut found, &earlier);
+        for earlier in waiting::of_person(transaction, person, event.received_ms)? {
+            let (under, setting) = (earlier.under, &self.setting);
+            let given = Given { event: &earlier.event, under, team: subject.team, setting };
+            remember(&mut found, &earlier.event);
             close(&mut found, definition, &given, &zone, out);
         }
         found.settle();
@@ -178,7 +182,7 @@ impl Tracker {
     fn relieve(
         &mut self,
         transaction: &Transaction<'_>,
-        event: &Event,
+        (event, under): (&Event, Under),
         loops: Vec<Loop>,
         opened: &[String],
         out: &mut Vec<Outcome>,
@@ -194,9 +198,9 @@ impl Tracker {
             }
             let mut after = before.clone();
             if opened.contains(&after.definition) {
-                void(&mut after, event, "readmission", out);
+                void(&mut after, (event, under), "readmission", out);
             } else {
-                resume(&mut after, event, out);
+                resume(&mut after, Cause::of(event), out);
                 let definition = self.options.definitions.iter().find(|one| one.id == after.definition);
                 let zone = self.setting.zone(&after.facts.facility, &after.facts.panels);
                 steps::arm(&mut after, definition, &zone);
@@ -222,7 +226,13 @@ fn ends(found: &Loop, event: &Event) -> bool {
 }
 
 /// Ends a loop.
-fn void(found: &mut Loop, event: &Event, reason: &str, out: &mut Vec<Outcome>) {
+fn void(found: &mut Loop, (event, under): (&Event, Under), reason: &str, out: &mut Vec<Outcome>) {
+    found.facts.ended = Some(Ended { under, visit: event.visit.clone() });
+    end(found, reason, Cause::of(event), out);
+}
+
+/// Ends a loop, for good.
+pub(super) fn end(found: &mut Loop, reason: &str, cause: Cause, out: &mut Vec<Outcome>) {
     found.state = State::Void;
     found.facts.reason = reason.to_owned();
     for step in &mut found.steps {
@@ -231,18 +241,19 @@ fn void(found: &mut Loop, event: &Event, reason: &str, out: &mut Vec<Outcome>) {
             step.state = StepState::Of(State::Void);
         }
     }
-    let mut told = Outcome::of(found, None, OutcomeKind::Void, Cause::of(event));
+    let mut told = Outcome::of(found, None, OutcomeKind::Void, cause);
     told.detail = reason.to_owned();
     told.to = vec![TO.to_owned()];
     out.push(told);
 }
 
 /// Another stay begins, or it turns out that it did not.
-fn stay(found: &mut Loop, definition: &Definition, event: &Event, out: &mut Vec<Outcome>) {
+fn stay(found: &mut Loop, definition: &Definition, given: &Given<'_>, out: &mut Vec<Outcome>) {
+    let event = given.event;
     match event.kind {
         Kind::Admission if event.visit != found.facts.visit && event.at_ms >= found.opened_ms && found.is_live() => {
             match definition.on_readmit {
-                OnReadmit::Void => void(found, event, "readmission", out),
+                OnReadmit::Void => void(found, (event, given.under), "readmission", out),
                 OnReadmit::Suspend if found.facts.suspended.is_none() => {
                     found.facts.suspended = Some(stay_key(event));
                     out.push(Outcome::of(found, None, OutcomeKind::Suspended, Cause::of(event)));
@@ -251,7 +262,7 @@ fn stay(found: &mut Loop, definition: &Definition, event: &Event, out: &mut Vec<
             }
         }
         Kind::AdmissionCancelled if found.facts.suspended == Some(stay_key(event)) => {
-            resume(found, event, out);
+            resume(found, Cause::of(event), out);
         }
         _ => {}
     }
@@ -262,9 +273,9 @@ fn stay_key(event: &Event) -> VisitKey {
     event.visit.clone().unwrap_or_default()
 }
 
-fn resume(found: &mut Loop, event: &Event, out: &mut Vec<Outcome>) {
+pub(super) fn resume(found: &mut Loop, cause: Cause, out: &mut Vec<Outcome>) {
     found.facts.suspended = None;
-    out.push(Outcome::of(found, None, OutcomeKind::Resumed, Cause::of(event)));
+    out.push(Outcome::of(found, None, OutcomeKind::Resumed, cause));
 }
 
 /// Opens steps again whose closing an event takes back.
@@ -297,7 +308,7 @@ fn take_back(found: &mut Loop, definition: &Definition, event: &Event, zone: &Ti
                 continue;
             }
         }
-        steps::reopen(found, place, definition, event, out);
+        steps::reopen(found, place, definition, Cause::of(event), out);
     }
 }
 
@@ -342,7 +353,7 @@ fn close(found: &mut Loop, definition: &Definition, given: &Given<'_>, zone: &Ti
         // What is told goes before what is inferred.
         let Some(link) = told.min_by_key(|link| *link == Link::Inferred) else { continue };
         let again = step.repeat && !remission;
-        steps::close(found, place, definition, given.event, (link == Link::Inferred, again), zone, out);
+        steps::close(found, place, definition, (given.event, given.under), (link == Link::Inferred, again), zone, out);
     }
 }
 

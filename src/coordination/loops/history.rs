@@ -4,6 +4,7 @@ use super::outcome::Outcome;
 use super::steps::TO;
 use super::store;
 use crate::coordination::event::VisitKey;
+use crate::coordination::lineage::{Gone, Under};
 use crate::coordination::{Event, Kind, PersonKey};
 use jiff::tz::TimeZone;
 use rusqlite::{Transaction, params};
@@ -11,7 +12,7 @@ use rusqlite::{Transaction, params};
 pub(super) const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS loop_history (
     number INTEGER PRIMARY KEY, person BLOB NOT NULL, origin BLOB NOT NULL, stay INTEGER NOT NULL, visit TEXT NOT NULL, at_ms INTEGER NOT NULL,
-    end_ms INTEGER, disposition TEXT NOT NULL
+    end_ms INTEGER, disposition TEXT NOT NULL, told_as INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX IF NOT EXISTS loop_history_person ON loop_history (person, at_ms);
 CREATE INDEX IF NOT EXISTS loop_history_age ON loop_history (at_ms, number);";
@@ -94,14 +95,39 @@ fn insert(
     if known {
         return Ok(());
     }
-    let sql = "INSERT INTO loop_history (person, origin, stay, visit, at_ms, end_ms, disposition) VALUES (?1,?2,?3,?4,?5,?6,?7)";
-    let values = params![person.0, origin.0, stay, visit, event.at_ms, end_ms, event.disposition];
+    let sql = "INSERT INTO loop_history (person, origin, stay, visit, at_ms, end_ms, disposition, told_as)
+               VALUES (?1,?2,?3,?4,?5,?6,?7,?8)";
+    let told_as = event.patient.told_as(&event.feed);
+    let values = params![person.0, origin.0, stay, visit, event.at_ms, end_ms, event.disposition, told_as];
     transaction.prepare_cached(sql)?.execute(values)?;
     // What comes before the last one that is kept; with fewer there is none.
     let sql = "DELETE FROM loop_history WHERE person = ?1 AND (at_ms < ?2 OR (at_ms, number) <
                  (SELECT at_ms, number FROM loop_history WHERE person = ?1 ORDER BY at_ms DESC, number DESC LIMIT 1 OFFSET ?3))";
     transaction.prepare_cached(sql)?.execute(params![person.0, event.received_ms - HISTORY_MS, HISTORY_MAX - 1])?;
     Ok(())
+}
+
+/// Forgets visits that were somebody else's.
+pub(super) fn disown(transaction: &Transaction<'_>, person: PersonKey, gone: &Gone) -> rusqlite::Result<()> {
+    let mut select =
+        transaction.prepare_cached("SELECT number, origin, told_as, visit FROM loop_history WHERE person = ?1")?;
+    let row = |row: &rusqlite::Row<'_>| {
+        let under = Under { origin: PersonKey(row.get(1)?), told_as: row.get(2)? };
+        Ok((row.get::<_, i64>(0)?, under, serde_json::from_str::<VisitKey>(row.get_ref(3)?.as_str()?).ok()))
+    };
+    let rows: Vec<_> = select.query_map([person.0], row)?.collect::<rusqlite::Result<_>>()?;
+    for (number, under, visit) in rows {
+        if gone.has(under, visit.as_ref()) {
+            transaction.prepare_cached("DELETE FROM loop_history WHERE number = ?1")?.execute([number])?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a visit of a person is remembered.
+pub(super) fn knows(transaction: &Transaction<'_>, person: PersonKey, visit: &VisitKey) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM loop_history WHERE person = ?1 AND visit = ?2)";
+    transaction.prepare_cached(sql)?.query_row(params![person.0, store::text(visit)?], |row| row.get(0))
 }
 
 /// Forgets visits of people of whom nothing more was heard, at most so many.

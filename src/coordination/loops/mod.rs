@@ -13,6 +13,7 @@ mod history;
 mod matching;
 mod model;
 mod outcome;
+mod parted;
 mod render;
 mod steps;
 mod store;
@@ -26,7 +27,7 @@ pub use definition::{
 pub use handoff::{PARTS, Parts, check};
 pub use history::{ED_3_IN_60_DAYS, ED_4_IN_365_DAYS, ED_AFTER_STAY, HISTORY_MAX, READMISSION};
 pub(in crate::coordination) use matching::{FINISHED, acting, same_system, value};
-pub use model::{Closed, Facts, Loop, Reference, State, Step, StepState};
+pub use model::{Closed, Ended, Facts, Loop, Reference, State, Step, StepState};
 pub use outcome::{Outcome, OutcomeKind};
 pub use render::{CODES, alert, assign, communication_request, flag, task};
 pub use store::{find, going_on, of_person, worklist};
@@ -34,6 +35,7 @@ pub use timers::STEPS_MAX;
 pub use waiting::{WAITING_MAX, WAITING_MS};
 
 use crate::coordination::care_team::Member;
+use crate::coordination::lineage::Under;
 use crate::coordination::options::{Facilities, Keep};
 use crate::coordination::{Event, Kind, PersonKey, lineage, measures};
 use jiff::tz::TimeZone;
@@ -94,6 +96,7 @@ pub struct Subject<'a> {
 /// What is at hand while an event is folded.
 struct Given<'a> {
     event: &'a Event,
+    under: Under,
     team: &'a [String],
     setting: &'a Setting,
 }
@@ -215,6 +218,8 @@ impl Tracker {
                 for other in subject.others {
                     lineage::unlink(transaction, subject.person, *other)?;
                 }
+                let people = subject.others.iter().chain([&subject.person]);
+                self.parted(transaction, people.copied(), event, &mut out)?;
             }
             _ => self.fold(transaction, event, subject, &mut out)?,
         }

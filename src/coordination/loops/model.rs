@@ -1,6 +1,7 @@
 //! A loop and its steps, as they are kept.
 use crate::coordination::PersonKey;
 use crate::coordination::event::{Number, VisitKey};
+use crate::coordination::lineage::Under;
 use serde::{Deserialize, Serialize};
 
 /// What has become of a loop.
@@ -92,6 +93,8 @@ pub struct Loop {
     pub person: PersonKey,
     /// For whom it was opened, before any merge.
     pub origin: PersonKey,
+    /// Under which number of which feed that was told, hashed.
+    pub told_as: i64,
     /// The event that opened it.
     pub opener: [u8; 16],
     /// When that happened, in milliseconds since 1970 (UTC).
@@ -131,12 +134,24 @@ pub struct Facts {
     pub suspended: Option<VisitKey>,
     /// Why it is void.
     pub reason: String,
+    /// How that was told which ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Ended>,
     /// The first score.
     pub baseline: Option<f64>,
     /// That score was answered.
     pub responded: bool,
     /// It was opened by an old event: of what should have been told up to here, nobody is.
     pub quiet_until_ms: Option<i64>,
+}
+
+/// How an event was told that ended a loop.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ended {
+    /// For whom.
+    pub under: Under,
+    /// Of which visit.
+    pub visit: Option<VisitKey>,
 }
 
 /// A step.
@@ -173,6 +188,8 @@ pub struct Closed {
     pub event_ms: i64,
     /// When it was received.
     pub received_ms: i64,
+    /// For whom it was told.
+    pub under: Under,
     /// It is not known to belong to the loop; person, provider and time fit.
     pub inferred: bool,
     /// By what it can be taken back.

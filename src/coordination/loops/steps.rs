@@ -4,6 +4,7 @@ use super::definition::{At, Clock, Definition, StepDefinition};
 use super::handoff;
 use super::model::{Closed, Loop, Reference, State, Step, StepState};
 use super::outcome::{Cause, Outcome, OutcomeKind};
+use crate::coordination::lineage::Under;
 use crate::coordination::{Event, Kind};
 use jiff::tz::TimeZone;
 
@@ -161,7 +162,7 @@ pub(super) fn close(
     found: &mut Loop,
     place: usize,
     definition: &Definition,
-    event: &Event,
+    (event, under): (&Event, Under),
     (inferred, again): (bool, bool),
     zone: &TimeZone,
     out: &mut Vec<Outcome>,
@@ -174,6 +175,7 @@ pub(super) fn close(
         event: event.id,
         event_ms: event.at_ms,
         received_ms: event.received_ms,
+        under,
         inferred,
         reference: reference(event),
         start_ms: event.appointment.as_ref().and_then(|appointment| appointment.start_ms),
@@ -231,13 +233,13 @@ pub(super) fn follow(found: &mut Loop, place: usize, definition: &Definition, zo
 }
 
 /// Opens a step again: what had closed it was taken back. Steps that come after it wait once more.
-pub(super) fn reopen(found: &mut Loop, place: usize, definition: &Definition, event: &Event, out: &mut Vec<Outcome>) {
+pub(super) fn reopen(found: &mut Loop, place: usize, definition: &Definition, cause: Cause, out: &mut Vec<Outcome>) {
     let step = &mut found.steps[place];
     step.closed = None;
     step.turn += 1;
     step.state = if step.due_ms.is_some() { OPEN } else { StepState::Dormant };
     let id = step.id.clone();
-    let mut told = Outcome::of(found, found.steps.get(place), OutcomeKind::Reopened, Cause::of(event));
+    let mut told = Outcome::of(found, found.steps.get(place), OutcomeKind::Reopened, cause);
     told.to = vec![TO.to_owned()];
     out.push(told);
     for step in &mut found.steps {

@@ -2,6 +2,7 @@
 use super::model::{Closed, Loop, State, Step, StepState};
 use super::timers::{Timer, Timers};
 use crate::coordination::PersonKey;
+use crate::coordination::lineage::Under;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::Serialize;
@@ -10,19 +11,19 @@ use serde::de::DeserializeOwned;
 pub(super) const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS loop (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL, definition TEXT NOT NULL, person BLOB NOT NULL, origin BLOB NOT NULL, opener BLOB NOT NULL,
-    opened_ms INTEGER NOT NULL, received_ms INTEGER NOT NULL, state TEXT NOT NULL, facts TEXT NOT NULL, idle INTEGER NOT NULL
+    opened_ms INTEGER NOT NULL, received_ms INTEGER NOT NULL, state TEXT NOT NULL, facts TEXT NOT NULL, told_as INTEGER NOT NULL, idle INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS loop_person ON loop (person, number);
 CREATE INDEX IF NOT EXISTS loop_idle ON loop (received_ms, number) WHERE idle = 1;
 CREATE TABLE IF NOT EXISTS loop_step (
     loop INTEGER NOT NULL, place INTEGER NOT NULL, id TEXT NOT NULL, state TEXT NOT NULL, base_ms INTEGER, from_ms INTEGER, due_ms INTEGER, expire_ms INTEGER,
     level INTEGER NOT NULL, turn INTEGER NOT NULL, timer_ms INTEGER, closed_by BLOB, closed_event_ms INTEGER, closed_received_ms INTEGER, inferred INTEGER,
-    reference TEXT, start_ms INTEGER, handoff INTEGER, PRIMARY KEY (loop, place)
+    reference TEXT, start_ms INTEGER, handoff INTEGER, closed_of BLOB, closed_as INTEGER, PRIMARY KEY (loop, place)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS loop_timer ON loop_step (timer_ms, loop, place) WHERE timer_ms IS NOT NULL;
 CREATE TABLE IF NOT EXISTS loop_panel (panel TEXT NOT NULL, state TEXT NOT NULL, loop INTEGER NOT NULL, PRIMARY KEY (panel, state, loop)) STRICT, WITHOUT ROWID;";
 
-const COLUMNS: &str = "number, id, definition, person, origin, opener, opened_ms, received_ms, state, facts";
+const COLUMNS: &str = "number, id, definition, person, origin, opener, opened_ms, received_ms, state, facts, told_as";
 
 /// Every timer, for a start.
 pub(super) fn timers(connection: &Connection) -> rusqlite::Result<Timers> {
@@ -127,13 +128,14 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Loop> {
         received_ms: row.get(7)?,
         state: State::parse(row.get_ref(8)?.as_str()?).ok_or_else(|| unknown(8))?,
         facts: parse(9, row.get_ref(9)?.as_str()?)?,
+        told_as: row.get(10)?,
         steps: Vec::new(),
     })
 }
 
 fn with_steps(connection: &Connection, mut found: Loop) -> rusqlite::Result<Loop> {
     let sql = "SELECT id, state, base_ms, from_ms, due_ms, expire_ms, level, turn, timer_ms, closed_by, closed_event_ms, closed_received_ms, inferred, reference,
-                      start_ms, handoff FROM loop_step WHERE loop = ?1 ORDER BY place";
+                      start_ms, handoff, closed_of, closed_as FROM loop_step WHERE loop = ?1 ORDER BY place";
     let mut select = connection.prepare_cached(sql)?;
     found.steps = select.query_map([found.number], step)?.collect::<rusqlite::Result<_>>()?;
     Ok(found)
@@ -146,6 +148,7 @@ fn step(row: &Row<'_>) -> rusqlite::Result<Step> {
             event,
             event_ms: row.get(10)?,
             received_ms: row.get(11)?,
+            under: Under { origin: PersonKey(row.get(16)?), told_as: row.get(17)? },
             inferred: row.get(12)?,
             reference: parse(13, row.get_ref(13)?.as_str()?)?,
             start_ms: row.get(14)?,
@@ -206,7 +209,7 @@ fn save_row(transaction: &Transaction<'_>, before: Option<&Loop>, after: &Loop) 
     }
     transaction
         .prepare_cached(&format!(
-            "INSERT OR REPLACE INTO loop ({COLUMNS}, idle) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)"
+            "INSERT OR REPLACE INTO loop ({COLUMNS}, idle) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)"
         ))?
         .execute(params![
             after.number,
@@ -219,6 +222,7 @@ fn save_row(transaction: &Transaction<'_>, before: Option<&Loop>, after: &Loop) 
             after.received_ms,
             after.state.name(),
             text(&after.facts)?,
+            after.told_as,
             after.is_idle(),
         ])?;
     Ok(())
@@ -267,7 +271,7 @@ fn save_step(transaction: &Transaction<'_>, number: i64, place: u8, step: &Step)
     let closed = step.closed.as_ref();
     transaction
         .prepare_cached(
-            "INSERT OR REPLACE INTO loop_step VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18)",
+            "INSERT OR REPLACE INTO loop_step VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20)",
         )?
         .execute(params![
             number,
@@ -288,6 +292,8 @@ fn save_step(transaction: &Transaction<'_>, number: i64, place: u8, step: &Step)
             closed.map(|closed| text(&closed.reference)).transpose()?,
             closed.and_then(|closed| closed.start_ms),
             closed.and_then(|closed| closed.handoff),
+            closed.map(|closed| closed.under.origin.0),
+            closed.map(|closed| closed.under.told_as),
         ])?;
     Ok(())
 }

@@ -5,12 +5,14 @@ use super::definition::{Definition, Options};
 use super::model::same_number;
 use super::store;
 use crate::coordination::event::{Confidentiality, Patient};
+use crate::coordination::lineage::{Gone, Under};
 use crate::coordination::{Event, Kind, PersonKey};
 use rusqlite::{Transaction, params};
 
 pub(super) const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS loop_waiting (
-    number INTEGER PRIMARY KEY, person BLOB NOT NULL, origin BLOB NOT NULL, received_ms INTEGER NOT NULL, event TEXT NOT NULL
+    number INTEGER PRIMARY KEY, person BLOB NOT NULL, origin BLOB NOT NULL, received_ms INTEGER NOT NULL, event TEXT NOT NULL,
+    told_as INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX IF NOT EXISTS loop_waiting_person ON loop_waiting (person, number);
 CREATE INDEX IF NOT EXISTS loop_waiting_received ON loop_waiting (received_ms, number);";
@@ -42,8 +44,16 @@ pub(super) fn keep(
         ..event.clone()
     };
     transaction
-        .prepare_cached("INSERT INTO loop_waiting (person, origin, received_ms, event) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![person.0, origin.0, event.received_ms, store::text(&bare)?])?;
+        .prepare_cached(
+            "INSERT INTO loop_waiting (person, origin, received_ms, event, told_as) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            person.0,
+            origin.0,
+            event.received_ms,
+            store::text(&bare)?,
+            event.patient.told_as(&event.feed)
+        ])?;
     transaction
         .prepare_cached(
             "DELETE FROM loop_waiting WHERE person = ?1 AND number <=
@@ -53,19 +63,41 @@ pub(super) fn keep(
     Ok(())
 }
 
+/// An event that waits.
+pub(super) struct Waiting {
+    number: i64,
+    /// For whom it was told.
+    pub under: Under,
+    pub event: Event,
+}
+
 /// What waits for a person, in the order of receipt.
 pub(super) fn of_person(
     transaction: &Transaction<'_>,
     person: PersonKey,
     now_ms: i64,
-) -> rusqlite::Result<Vec<(i64, Event)>> {
-    let sql = "SELECT number, event FROM loop_waiting WHERE person = ?1 AND received_ms >= ?2 ORDER BY number";
+) -> rusqlite::Result<Vec<Waiting>> {
+    let sql = "SELECT number, event, origin, told_as FROM loop_waiting WHERE person = ?1 AND received_ms >= ?2 ORDER BY number";
     transaction
         .prepare_cached(sql)?
         .query_map(params![person.0, now_ms - WAITING_MS], |row| {
-            Ok((row.get(0)?, store::parse(1, row.get_ref(1)?.as_str()?)?))
+            Ok(Waiting {
+                number: row.get(0)?,
+                event: store::parse(1, row.get_ref(1)?.as_str()?)?,
+                under: Under { origin: PersonKey(row.get(2)?), told_as: row.get(3)? },
+            })
         })?
         .collect()
+}
+
+/// Takes out what was somebody else's.
+pub(super) fn disown(transaction: &Transaction<'_>, person: PersonKey, gone: &Gone) -> rusqlite::Result<()> {
+    for Waiting { number, under, event } in of_person(transaction, person, WAITING_MS)? {
+        if gone.has(under, event.visit.as_ref()) {
+            transaction.prepare_cached("DELETE FROM loop_waiting WHERE number = ?1")?.execute([number])?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes out what an event takes back: a cancelled appointment closes nothing, nor does a withdrawn document. One that was moved is kept with its new time.
@@ -81,7 +113,7 @@ pub(super) fn withdraw(transaction: &Transaction<'_>, person: PersonKey, event: 
     if !takes_back {
         return Ok(());
     }
-    for (number, mut waiting) in of_person(transaction, person, event.received_ms)? {
+    for Waiting { number, event: mut waiting, .. } in of_person(transaction, person, event.received_ms)? {
         let same = match event.kind {
             Kind::AppointmentCancelled | Kind::AppointmentNoShow | Kind::AppointmentChanged => {
                 let both = waiting.appointment.as_ref().zip(event.appointment.as_ref());

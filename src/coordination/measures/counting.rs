@@ -1,7 +1,7 @@
 //! The counters at work: each event of somebody of the rosters changes them by what the person added before and adds after.
 use super::cell::{Cell, Outcome};
 use super::definition::Options;
-use super::fact::{FACTS_MAX, Facts};
+use super::fact::{FACTS_MAX, Fact, Facts, hash, told_as};
 use super::lens::Lens;
 use super::members;
 use super::recompute::recompute;
@@ -11,9 +11,10 @@ use super::store::{self, Counters};
 use super::take::{Sight, Subject, Taken, day};
 use super::waiting::{self, Waiting};
 use super::words::{self, Words};
+use crate::coordination::lineage::{self, Gone, Under};
 use crate::coordination::loops::Setting;
 use crate::coordination::store::Error;
-use crate::coordination::{Event, Kind, PersonKey, lineage};
+use crate::coordination::{Event, Kind, PersonKey};
 use crate::privacy::{DenyAction, Labels, Recipient, Set};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use serde::{Deserialize, Serialize};
@@ -266,6 +267,43 @@ impl Measures {
             self.flush(transaction)?;
         }
         Ok(changed)
+    }
+
+    /// Takes out what was told of a person and is another patient's.
+    ///
+    /// # Errors
+    /// A database that cannot be read or written.
+    pub fn disown(
+        &mut self,
+        transaction: &Transaction<'_>,
+        person: PersonKey,
+        gone: &Gone,
+    ) -> Result<Vec<Changed>, Error> {
+        let person = lineage::root(transaction, person)?;
+        let hashed = |visits: &BTreeSet<String>| visits.iter().map(|visit| hash(&[visit])).collect::<BTreeSet<_>>();
+        let (visits, kept) = (hashed(&gone.visits), hashed(&gone.kept));
+        let is_gone = |origin: PersonKey, fact: &Fact| {
+            let under = |under: &Under| under.origin == origin && fact.told_as == told_as(under.told_as);
+            let is_told = fact.told_as != 0 && gone.under.iter().any(under);
+            visits.contains(&fact.visit) || is_told && !kept.contains(&fact.visit)
+        };
+        self.read(transaction, person, None)?;
+        self.evaluate(true);
+        let sql = "SELECT origin, facts FROM measure_fact WHERE person = ?1 ORDER BY origin";
+        let mut select = transaction.prepare_cached(sql)?;
+        let rows = select.query_map([person.0], |row| Ok((PersonKey(row.get(0)?), row.get::<_, Vec<u8>>(1)?)))?;
+        for (origin, blob) in rows.collect::<rusqlite::Result<Vec<_>>>()? {
+            let mut own = Facts::default();
+            own.decode(&blob).map_err(|_| Error::Damaged("measure_fact"))?;
+            let count = own.list.len();
+            own.list.retain(|fact| !is_gone(origin, fact));
+            if own.list.len() != count {
+                write(transaction, origin, person, &own)?;
+            }
+        }
+        self.read(transaction, person, None)?;
+        self.evaluate(false);
+        Ok(self.count(person))
     }
 
     /// Lets go of facts that are older than is kept, of some keys at once.

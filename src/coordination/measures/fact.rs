@@ -5,7 +5,7 @@
 //! fact: seq v · kind u8 · flags u8 · present u16 · at z (ms since 2020) · received − at z · days u8 (of the two dates, against UTC, + 4 each) · facility v
 //!       then what is present, in the order of its bits:
 //!       class v · disposition v · trigger v · completion v · panels v · whole v, all v (labels) · visit u64 · four numbers, each u64 u32 ·
-//!       start − at z, its day u8 · count u8 of codes (word × 4 + principal × 2 + has value v, labels v, value z) · count u8 of NPIs (v)
+//!       start − at z, its day u8 · count u8 of codes (word × 4 + principal × 2 + has value v, labels v, value z) · count u8 of NPIs (v) · told as u32
 //! v: LEB128, z: the same of a zigzag; others little-endian
 //! ```
 use super::super::event::Number;
@@ -79,6 +79,12 @@ pub fn hash(parts: &[&str]) -> u64 {
     hash.max(1)
 }
 
+/// Of [`crate::coordination::event::Patient::told_as`] what a fact keeps.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "half of a hash is one")]
+pub fn told_as(told_as: i64) -> u32 {
+    (told_as as u32).max(u32::from(told_as != 0))
+}
+
 /// A code of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Coded {
@@ -139,6 +145,8 @@ pub struct Fact {
     pub appointment: Numbered,
     /// When the appointment starts, in milliseconds since 1970, and the date of the place; 0 and 0 where nobody says.
     pub start: (i64, i32),
+    /// Under which number of which feed it was told, the lower half of the hash ([`crate::coordination::event::Patient::told_as`]): of one person they are few. 0 is none.
+    pub told_as: u32,
     /// Where its codes stand in [`Facts`].
     pub codes: (u32, u32),
     /// Where the NPIs stand of those who did something.
@@ -215,7 +223,7 @@ impl Facts {
         let numbers = [fact.referral, fact.document, fact.parent, fact.appointment];
         let present = words.iter().map(|word| *word != 0).chain([fact.all != 0, fact.visit != 0]);
         let present = present.chain(numbers.iter().map(|number| number.is_some()));
-        let present = present.chain([fact.start != (0, 0), !codes.is_empty(), !acting.is_empty()]);
+        let present = present.chain([fact.start != (0, 0), !codes.is_empty(), !acting.is_empty(), fact.told_as != 0]);
         let present = present.enumerate().fold(0_u16, |all, (bit, is)| all | u16::from(is) << bit);
         varint(out, fact.seq);
         out.extend([fact.kind, fact.flags]);
@@ -252,6 +260,9 @@ impl Facts {
         if !acting.is_empty() {
             out.push(u8::try_from(acting.len()).unwrap_or(u8::MAX));
             acting.iter().for_each(|npi| varint(out, *npi));
+        }
+        if fact.told_as != 0 {
+            out.extend(fact.told_as.to_le_bytes());
         }
     }
 
@@ -306,6 +317,9 @@ impl Facts {
             for _ in 0..count {
                 self.acting.push(take_varint(rest)?);
             }
+        }
+        if is(14) {
+            fact.told_as = u32::from_le_bytes(take(rest)?);
         }
         fact.codes = (u32::try_from(codes).ok()?, u32::try_from(self.codes.len()).ok()?);
         fact.acting = (u32::try_from(acting).ok()?, u32::try_from(self.acting.len()).ok()?);
@@ -391,6 +405,7 @@ mod tests {
             (whole, all, visit) in (any::<u64>(), 1_u64.., any::<u64>()),
             (referral, document, parent, appointment) in (number(), number(), number(), number()),
             start in prop_oneof![Just(None), (0..4_000_000_000_000_i64).prop_map(Some)],
+            told_as in any::<u32>(),
         ) -> Fact {
             let day = |ms: i64, apart: i32| i32::try_from(ms.div_euclid(DAY_MS)).unwrap() + apart;
             let received_ms = at_ms + late_ms;
@@ -398,6 +413,7 @@ mod tests {
                 seq, kind, flags, at_ms, received_ms, day: day(at_ms, apart), received_day: day(received_ms, apart_received),
                 facility, class, disposition, trigger, completion, panels, whole, all, visit, referral, document, parent, appointment,
                 start: start.map_or((0, 0), |ms| (ms, day(ms, apart))),
+                told_as,
                 ..Fact::default()
             }
         }

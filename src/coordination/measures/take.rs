@@ -149,6 +149,7 @@ impl Sight {
             document: number(document.map(|document| &document.number)),
             parent: number(document.and_then(|document| document.parent.as_ref())),
             appointment: number(appointment.map(|appointment| &appointment.number)),
+            told_as: fact::told_as(event.patient.told_as(&event.feed)),
             start: appointment.and_then(|one| one.start_ms).map_or((0, 0), |start| (start, day(start, &zone))),
             ..Fact::default()
         };

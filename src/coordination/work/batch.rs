@@ -189,7 +189,8 @@ impl Batch<'_> {
         let Some(team) = team else { return Ok(()) };
         match self.find(&team.patient).person() {
             Some(key) => {
-                let told = Lasting::of(&team.participants, feed, secret, (team.at_ms, team.received_ms));
+                let whose = (feed.as_str(), &team.patient);
+                let told = Lasting::of(&team.participants, whose, secret, (team.at_ms, team.received_ms));
                 care_team::take_lasting(transaction, &told, key).map_err(Error::database)
             }
             None => Ok(()),

@@ -97,7 +97,7 @@ impl Batch<'_> {
         (person, facility, visit): (PersonKey, &str, &str),
     ) -> Result<Found, Error> {
         let all = reading.all();
-        let feed = [3, 4].map(|field| reading.text(Some(reading.header()), field, 1)).join("|");
+        let feed = reading.feed();
         let (codes, confidentiality) = (reading.codes(&all, all.clone()), reading.confidentiality(&all, all.clone()));
         let said = Said { facility, feed: &feed, codes: &codes, confidentiality: &confidentiality };
         let (mut earlier, mut of_whole) = (Vec::new(), Vec::new());

@@ -1,26 +1,29 @@
-//! What leaves cards as it turns out to be another patient's: what was told under a number that is told apart again (A37) or moved (A43), or that somebody said is not theirs, of an account
-//! (A44) or a visit (A45) that is moved, and under a number that was another one's by mistake (A47).
+//! What leaves a person as it turns out to be another patient's: what was told under a number that is told apart again (A37) or moved (A43), or that somebody said is not theirs, of an account
+//! (A44) or a visit (A45) that is moved, and under a number that was another one's by mistake (A47). It leaves the card, and with it the care team, the measures and the loops ([`Gone`]):
+//! what another patient did opens, closes and ends no loop of this one.
 //!
 //! Whose a number is say the rosters of that place of the journal, and messages; so the same leaves when the journal is read again. Where nobody can tell whom something is moved to, it is on
-//! no card. It does not go over to the card of whom it is moved to: their messages tell of them.
-use super::Error;
+//! no card. It does not go over to whom it is moved to: their messages tell of them.
 use super::batch::Batch;
+use super::{Error, Parts};
 use crate::coordination::card::{self, Account, Head};
 use crate::coordination::event::{Identifier, Patient};
+use crate::coordination::lineage::{self, Gone, Under};
 use crate::coordination::read::Reading;
 use crate::coordination::registry::{self, Entry};
 use crate::coordination::roster::reviews::Verdict;
 use crate::coordination::roster::{Aliases, Keyed, keyed};
 use crate::coordination::sensitivity::visit_text;
-use crate::coordination::{PersonKey, care_team, lineage};
+use crate::coordination::{PersonKey, care_team};
 use crate::facets::{Facets, patient_key_of};
 use crate::hl7::transcode;
+use crate::privacy::Found;
 use rusqlite::Transaction;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-/// Types of numbers of patients (CX-5), the one that they are known by first.
-const PREFERRED: [&str; 3] = ["MR", "PI", "PT"];
+/// What leaves, by whose it has been.
+type Leaving = BTreeMap<[u8; 16], Gone>;
 
 impl Batch<'_> {
     /// Takes off cards what the message says is another's; before it is learned from.
@@ -34,19 +37,27 @@ impl Batch<'_> {
         }
         let Some(index) = self.parts.fold.parsed() else { return Ok(()) };
         let text = transcode(raw);
+        let mut leaving = Leaving::new();
         let done = match Reading::new(index.message(&text)) {
-            Some(reading) => self.left(transaction, facets, reading),
+            Some(reading) => self.left(transaction, facets, reading, &mut leaving),
             None => Ok(()),
         };
         self.parts.fold.give_back(index);
-        done
+        done?;
+        self.disown(transaction, leaving)
     }
 
-    fn left(&mut self, transaction: &Transaction<'_>, facets: &Facets<'_>, reading: Reading<'_>) -> Result<(), Error> {
+    fn left(
+        &mut self,
+        transaction: &Transaction<'_>,
+        facets: &Facets<'_>,
+        reading: Reading<'_>,
+        leaving: &mut Leaving,
+    ) -> Result<(), Error> {
         let evn = reading.find(reading.all(), b"EVN");
         let trigger = if facets.event.is_empty() { reading.bytes(evn, 1, 1) } else { facets.event };
         if trigger == b"A37" {
-            return self.parted(transaction, reading);
+            return self.parted(transaction, reading, leaving);
         }
         if !matches!(trigger, b"A43" | b"A44" | b"A45" | b"A47") {
             return Ok(());
@@ -55,13 +66,18 @@ impl Batch<'_> {
         for mrg in reading.segments(all.clone(), b"MRG") {
             let Some(pid) = reading.segments(0..mrg, b"PID").last() else { continue };
             let end = reading.segments(mrg + 1..all.end, b"MRG").next().unwrap_or(all.end);
-            self.moved_on(transaction, reading, trigger, (pid, mrg, end))?;
+            self.moved_on(transaction, (reading, trigger), (pid, mrg, end), leaving)?;
         }
         Ok(())
     }
 
     /// Two patients are told apart: what came under the number of one of them leaves the card of the other.
-    fn parted(&mut self, transaction: &Transaction<'_>, reading: Reading<'_>) -> Result<(), Error> {
+    fn parted(
+        &mut self,
+        transaction: &Transaction<'_>,
+        reading: Reading<'_>,
+        leaving: &mut Leaving,
+    ) -> Result<(), Error> {
         let mut pids = reading.segments(reading.all(), b"PID");
         let (Some(first), Some(second)) = (pids.next(), pids.next()) else { return Ok(()) };
         let sides = [first, second].map(|pid| keyed(&reading.identifiers(pid, 3)));
@@ -80,7 +96,7 @@ impl Batch<'_> {
             let own = &sides[1 - other];
             // What names the person, too, was told of the person.
             if meet(&head.names, &sides[other]) && !meet(&head.names, own) && !self.is_theirs(owner, &head.names) {
-                self.drop_head(transaction, &head.head)?;
+                drop_head(transaction, &head, leaving)?;
             }
         }
         Ok(())
@@ -116,9 +132,9 @@ impl Batch<'_> {
     fn moved_on(
         &mut self,
         transaction: &Transaction<'_>,
-        reading: Reading<'_>,
-        trigger: &[u8],
+        (reading, trigger): (Reading<'_>, &[u8]),
         (pid, mrg, end): (usize, usize, usize),
+        leaving: &mut Leaving,
     ) -> Result<(), Error> {
         let from_field = if reading.identifiers(mrg, 1).is_empty() { 4 } else { 1 };
         let (from, to) = (keyed(&reading.identifiers(mrg, from_field)), keyed(&reading.identifiers(pid, 3)));
@@ -144,7 +160,7 @@ impl Batch<'_> {
             let moved = if some.is_empty() && trigger == b"A43" { from } else { some };
             // Whose number changes is the same patient (v2.5.1, 3.3.47), also where nobody knows whom the message names.
             let same = (trigger == b"A47" && target.is_none()).then_some(&patient);
-            return self.renumbered(transaction, (people, target), (&moved, same));
+            return self.renumbered(transaction, (people, target), (&moved, same), leaving);
         }
         let mut owners = BTreeSet::new();
         for key in people {
@@ -162,8 +178,7 @@ impl Batch<'_> {
                 dropped.map_err(Error::database)?;
                 stays
             };
-            let forgotten = stays.iter().try_for_each(|stay| care_team::forget_visit(transaction, owner, stay));
-            forgotten.map_err(Error::database)?;
+            leaving.entry(owner.0).or_default().visits.extend(stays);
         }
         Ok(())
     }
@@ -174,6 +189,7 @@ impl Batch<'_> {
         transaction: &Transaction<'_>,
         (people, target): (BTreeSet<[u8; 16]>, Option<PersonKey>),
         (numbers, same): (&[Keyed], Option<&Patient>),
+        leaving: &mut Leaving,
     ) -> Result<(), Error> {
         let is_same = |one: &Patient| {
             same.is_some_and(|same| {
@@ -190,7 +206,7 @@ impl Batch<'_> {
                 continue;
             }
             if meet(&head.known_by, numbers) && Some(head.head.person) != target {
-                self.drop_head(transaction, &head.head)?;
+                drop_head(transaction, &head, leaving)?;
             }
         }
         for (system, value) in numbers.iter().filter(|_| !is_known) {
@@ -217,13 +233,14 @@ impl Batch<'_> {
         people: BTreeSet<[u8; 16]>,
     ) -> Result<(), Error> {
         let Some(verdict) = verdict(entry) else { return Ok(()) };
+        let mut leaving = Leaving::new();
         for head in self.heads(transaction, people)? {
             let owner = lineage::known_as(transaction, head.head.origin).map_err(Error::database)?;
             if meet(&head.names, &verdict.identifiers) && self.find(&head.patient).person() != Some(owner) {
-                self.drop_head(transaction, &head.head)?;
+                drop_head(transaction, &head, &mut leaving)?;
             }
         }
-        Ok(())
+        self.disown(transaction, leaving)
     }
 
     /// Everybody whose one of these numbers is, by the rosters or as was learned.
@@ -271,12 +288,31 @@ impl Batch<'_> {
         Ok(all)
     }
 
-    fn drop_head(&self, transaction: &Transaction<'_>, head: &Head) -> Result<(), Error> {
-        for stay in card::drop_head(transaction, head).map_err(Error::database)? {
-            care_team::forget_visit(transaction, head.person, &stay).map_err(Error::database)?;
+    /// What left the card leaves all else.
+    fn disown(&mut self, transaction: &Transaction<'_>, leaving: Leaving) -> Result<(), Error> {
+        for (person, mut gone) in leaving {
+            let person = PersonKey(person);
+            gone.kept = card::stays_of(transaction, person).map_err(Error::database)?;
+            care_team::disown(transaction, person, &gone).map_err(Error::database)?;
+            let Parts { tracker, measures, .. } = &mut *self.parts;
+            let outcomes = tracker.disown(transaction, person, &gone, self.now_ms).map_err(Error::database)?;
+            let changed = measures.disown(transaction, person, &gone)?;
+            self.note(transaction, &changed)?;
+            self.outcomes(transaction, outcomes, Found::default())?;
         }
         Ok(())
     }
+}
+
+/// Takes a head off a card, with what was told with it.
+fn drop_head(transaction: &Transaction<'_>, head: &Named, leaving: &mut Leaving) -> Result<(), Error> {
+    let Named { head, told_as, .. } = head;
+    for stay in card::drop_head(transaction, head).map_err(Error::database)? {
+        care_team::forget_visit(transaction, head.person, &stay).map_err(Error::database)?;
+    }
+    let under = Under { origin: head.origin, told_as: *told_as };
+    leaving.entry(head.person.0).or_default().under.push(under);
+    Ok(())
 }
 
 /// A head, and whom it names.
@@ -286,16 +322,15 @@ struct Named {
     names: Vec<Keyed>,
     /// The number by which its sender knows the patient.
     known_by: Vec<Keyed>,
+    /// The same, as what is told under it has it.
+    told_as: i64,
 }
 
 impl Named {
     fn of(head: Head) -> Option<Named> {
-        let patient = head.read(|reading, pid| reading.patient(pid))?;
-        let all = &patient.identifiers;
-        let preferred = PREFERRED.iter().find_map(|kind| all.iter().find(|one| one.kind == *kind));
-        let chosen: Option<&Identifier> = preferred.or_else(|| all.iter().find(|one| one.kind != "SS"));
-        let known_by = keyed(chosen.map(std::slice::from_ref).unwrap_or_default());
-        Some(Named { names: keyed(all), known_by, head, patient })
+        let (patient, feed) = head.read(|reading, pid| (reading.patient(pid), reading.feed()))?;
+        let known_by = keyed(patient.known_by().map(std::slice::from_ref).unwrap_or_default());
+        Some(Named { names: keyed(&patient.identifiers), known_by, told_as: patient.told_as(&feed), head, patient })
     }
 }
 

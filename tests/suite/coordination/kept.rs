@@ -40,9 +40,15 @@ impl World {
 
     /// One with more members.
     pub fn of(members: &str) -> World {
+        World::with(members, "")
+    }
+
+    /// One with more loops.
+    pub fn with(members: &str, loops: &str) -> World {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("lakeshore.csv"), format!("{ROSTER}{members}")).unwrap();
-        let text = configuration(folder.path(), "", &recipient("aco-cm", "id-only", ""));
+        let recipients = recipient("aco-cm", "id-only", "");
+        let text = configuration(folder.path(), "", &format!("{loops}{recipients}"));
         let config = Config::parse(&text, &folder.path().join("handoff.toml"), &|_| None);
         let options = Arc::new(config.unwrap_or_else(|wrong| panic!("{wrong}")).coordination.unwrap());
         let data = folder.path().join("data");

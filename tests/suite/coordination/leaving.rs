@@ -5,34 +5,34 @@ use handoff::coordination::card::{Card, Section};
 use handoff::coordination::registry::{Kind, What};
 use handoff::coordination::roster::reviews::{Decision, Verdict};
 
-const AT: &str = "2026-03-12T12:00:00Z";
-const MBI: &str = "1EG4TE5MK73^^^CMS&2.16.840.1.113883.4.927&ISO^MC";
-const SON: &str = "OKAFOR^JUNIOR||19800101|M";
-const MOTHER: &str = "OKAFOR^MARISOL||19510314|F";
+pub const AT: &str = "2026-03-12T12:00:00Z";
+pub const MBI: &str = "1EG4TE5MK73^^^CMS&2.16.840.1.113883.4.927&ISO^MC";
+pub const SON: &str = "OKAFOR^JUNIOR||19800101|M";
+pub const MOTHER: &str = "OKAFOR^MARISOL||19510314|F";
 
-fn pid(numbers: &str, who: &str) -> String {
+pub fn pid(numbers: &str, who: &str) -> String {
     format!("PID|1||{numbers}||{who}\r")
 }
 
-fn mrn(number: &str) -> String {
+pub fn mrn(number: &str) -> String {
     format!("{number}^^^SBMC^MR")
 }
 
 /// Hers, as the hospital knows her.
-fn hers() -> String {
+pub fn hers() -> String {
     pid(&format!("{}~{MBI}", mrn("00718243")), MOTHER)
 }
 
-fn sons() -> String {
+pub fn sons() -> String {
     pid(&mrn("00999001"), SON)
 }
 
-fn message(kind: &str, id: usize, rest: &str) -> String {
+pub fn message(kind: &str, id: usize, rest: &str) -> String {
     let (minute, second) = (id / 60, id % 60);
     format!("MSH|^~\\&|SBADT|SBMC|HANDOFF|LAKE|2026031012{minute:02}{second:02}-0500||{kind}|Q{id:07}|P|2.5.1\r{rest}")
 }
 
-fn pv1(visit: &str) -> String {
+pub fn pv1(visit: &str) -> String {
     format!("PV1|1|I|4W||||||||||||||||{visit}^^^SBMC\r")
 }
 
@@ -45,17 +45,21 @@ fn al1(codes: &[&str]) -> String {
 }
 
 /// Tells messages one after the other.
-struct Teller {
-    world: World,
-    id: usize,
+pub struct Teller {
+    pub world: World,
+    pub id: usize,
 }
 
 impl Teller {
-    fn new() -> Teller {
-        Teller { world: World::new(), id: 0 }
+    pub fn new() -> Teller {
+        Teller::of(World::new())
     }
 
-    fn say(&mut self, kind: &str, rest: &str) {
+    pub fn of(world: World) -> Teller {
+        Teller { world, id: 0 }
+    }
+
+    pub fn say(&mut self, kind: &str, rest: &str) {
         self.id += 1;
         self.world.receive(&message(kind, self.id, rest), AT);
     }
@@ -86,7 +90,7 @@ impl Teller {
     }
 
     /// The same comes of the journal again.
-    fn read_again(mut self) {
+    pub fn read_again(mut self) {
         let rows = self.world.rows();
         assert_eq!(difference(&rows, &self.world.read_again(AT)), Vec::<String>::new());
     }
