@@ -254,7 +254,8 @@ impl Patient {
     /// That number and the feed ([`Event::feed`]), hashed (FNV-1a): what is told under it can be found again when it turns out to be another patient's. 0 where there is no number.
     pub fn told_as(&self, feed: &str) -> i64 {
         let Some(number) = self.known_by() else { return 0 };
-        let bytes = feed.bytes().chain([0xff]).chain(number.value.bytes());
+        let Identifier { value, authority, universal, .. } = number;
+        let bytes = [feed, value, authority, universal].into_iter().flat_map(|text| text.bytes().chain([0xff]));
         let hash =
             bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         hash.max(1).cast_signed()

@@ -7,6 +7,7 @@
 //! EVN-2; MSH-7. A document happens when it is sent, not when that which it tells of did (TXA-4). What lies more than a day in the future, ends before it began, or
 //! is not told at all is as of receipt, and said to be suspect.
 mod event;
+mod moved;
 mod patients;
 mod seen;
 mod visit;

@@ -32,24 +32,36 @@ pub struct Under {
     pub told_as: i64,
 }
 
+/// How something was told.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct By {
+    /// For whom.
+    pub under: Under,
+    /// Of which visit.
+    pub visit: Option<VisitKey>,
+}
+
 /// What turns out to have been told of another patient.
 #[derive(Debug, Default)]
 pub struct Gone {
-    /// All that was told so, but for the visits below.
+    /// All that was told so.
     pub under: Vec<Under>,
     /// These visits, by their texts, whoever told of them.
     pub visits: BTreeSet<String>,
-    /// Visits of which the person's own numbers tell as well.
+    /// Visits of which it is told under the person's own numbers as well.
     pub kept: BTreeSet<String>,
 }
 
 impl Gone {
     /// Whether something that was told so, of that visit, is among it.
     pub fn has(&self, under: Under, visit: Option<&VisitKey>) -> bool {
-        let visit = visit.map(visit_text);
-        let is_told = under.told_as != 0 && self.under.contains(&under);
-        let is = |all: &BTreeSet<String>| visit.as_ref().is_some_and(|visit| all.contains(visit));
-        is(&self.visits) || is_told && !is(&self.kept)
+        (under.told_as != 0 && self.under.contains(&under))
+            || visit.is_some_and(|visit| self.visits.contains(&visit_text(visit)))
+    }
+
+    /// Whether a visit may be the person's all the same: what is to be done for it is not forgotten.
+    pub fn spares(&self, visit: Option<&VisitKey>) -> bool {
+        visit.map(visit_text).is_some_and(|visit| self.kept.contains(&visit) && !self.visits.contains(&visit))
     }
 }
 

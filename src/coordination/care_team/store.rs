@@ -7,6 +7,7 @@ use crate::coordination::{Event, Kind, PersonKey, lineage};
 use jiff::tz::TimeZone;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use std::collections::BTreeSet;
 
 /// What this part needs in the database.
 pub const TABLES: &str = "
@@ -272,7 +273,10 @@ pub(in crate::coordination) fn disown(
 ) -> rusqlite::Result<()> {
     let sql = "DELETE FROM care_member WHERE person = ?1 AND origin = ?2 AND told_as = ?3 AND source IN ('pd1', 'rol')";
     for under in gone.under.iter().filter(|under| under.told_as != 0) {
-        transaction.prepare_cached(sql)?.execute(params![person.0, under.origin.0, under.told_as])?;
+        // Rosters that change a key change it there, and not where else it was written.
+        for origin in BTreeSet::from([under.origin.0, lineage::known_as(transaction, under.origin)?.0]) {
+            transaction.prepare_cached(sql)?.execute(params![person.0, origin, under.told_as])?;
+        }
     }
     gone.visits.iter().try_for_each(|visit| forget_visit(transaction, person, visit))
 }

@@ -6,7 +6,7 @@ use super::outcome::{Cause, NAMESPACE, Outcome, OutcomeKind};
 use super::steps::{self, TO};
 use super::{Given, LOOPS_FULL, LOOPS_MAX, Subject, Tracker, history, store, waiting};
 use crate::coordination::event::VisitKey;
-use crate::coordination::lineage::Under;
+use crate::coordination::lineage::{By, Under};
 use crate::coordination::{Event, Kind, PersonKey, lineage};
 use crate::fhir::identity::version_5;
 use jiff::tz::TimeZone;
@@ -227,7 +227,8 @@ fn ends(found: &Loop, event: &Event) -> bool {
 
 /// Ends a loop.
 fn void(found: &mut Loop, (event, under): (&Event, Under), reason: &str, out: &mut Vec<Outcome>) {
-    found.facts.ended = Some(Ended { under, visit: event.visit.clone() });
+    let by = By { under, visit: event.visit.clone() };
+    found.facts.ended = Some(Ended { by, at_ms: event.received_ms });
     end(found, reason, Cause::of(event), out);
 }
 
@@ -319,7 +320,7 @@ fn starts_in_time(pattern: &Pattern, start_ms: Option<i64>, opened_ms: i64, zone
 }
 
 /// Notes the people and documents of a loop.
-fn remember(found: &mut Loop, event: &Event) {
+pub(super) fn remember(found: &mut Loop, event: &Event) {
     let told = event.id == found.opener || matching::names(found, event);
     if !told {
         return;
@@ -341,7 +342,13 @@ fn remember(found: &mut Loop, event: &Event) {
 }
 
 /// Closes the steps that an event closes.
-fn close(found: &mut Loop, definition: &Definition, given: &Given<'_>, zone: &TimeZone, out: &mut Vec<Outcome>) {
+pub(super) fn close(
+    found: &mut Loop,
+    definition: &Definition,
+    given: &Given<'_>,
+    zone: &TimeZone,
+    out: &mut Vec<Outcome>,
+) {
     let remission = score(found, definition, given.event, out);
     for place in 0..found.steps.len() {
         if !found.steps[place].state.is_open() {

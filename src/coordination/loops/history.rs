@@ -1,13 +1,13 @@
-//! The stays and emergency visits of a person, as far as flags look back.
+//! The stays and emergency visits of a person, as far as flags look back, and that they died.
 use super::calendar::days_between;
 use super::outcome::Outcome;
 use super::steps::TO;
 use super::store;
 use crate::coordination::event::VisitKey;
-use crate::coordination::lineage::{Gone, Under};
+use crate::coordination::lineage::{By, Gone, Under};
 use crate::coordination::{Event, Kind, PersonKey};
 use jiff::tz::TimeZone;
-use rusqlite::{Transaction, params};
+use rusqlite::{OptionalExtension as _, Transaction, params};
 
 pub(super) const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS loop_history (
@@ -30,6 +30,11 @@ pub const ED_AFTER_STAY: &str = "ed-after-stay";
 pub const READMISSION: &str = "readmission";
 /// Four emergency visits within 365 days.
 pub const ED_4_IN_365_DAYS: &str = "ed-4-in-365-days";
+
+/// What is remembered: an emergency visit, a stay, that the person died.
+const EMERGENCY: u8 = 0;
+const STAY: u8 = 1;
+const DEATH: u8 = 2;
 
 /// Straight from one hospital to another: the same illness, no readmission (PV1-36: to a short-term, federal, psychiatric or other hospital).
 const TRANSFERRED: [&str; 6] = ["02", "05", "43", "65", "66", "70"];
@@ -62,6 +67,7 @@ pub(super) fn note(
         Kind::EdVisit | Kind::Admission => {
             insert(transaction, person, origin, event, None)?;
         }
+        Kind::Death => insert(transaction, person, origin, event, None)?,
         Kind::Discharge => {
             let sql =
                 "UPDATE loop_history SET end_ms = ?3, disposition = ?4 WHERE person = ?1 AND visit = ?2 AND stay = 1";
@@ -88,7 +94,12 @@ fn insert(
     event: &Event,
     end_ms: Option<i64>,
 ) -> rusqlite::Result<()> {
-    let (stay, visit) = (event.kind != Kind::EdVisit, visit_text(event)?);
+    let stay = match event.kind {
+        Kind::EdVisit => EMERGENCY,
+        Kind::Death => DEATH,
+        _ => STAY,
+    };
+    let visit = visit_text(event)?;
     let known: bool = transaction
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM loop_history WHERE person = ?1 AND visit = ?2 AND stay = ?3)")?
         .query_row(params![person.0, visit, stay], |row| row.get(0))?;
@@ -124,10 +135,32 @@ pub(super) fn disown(transaction: &Transaction<'_>, person: PersonKey, gone: &Go
     Ok(())
 }
 
-/// Whether a visit of a person is remembered.
-pub(super) fn knows(transaction: &Transaction<'_>, person: PersonKey, visit: &VisitKey) -> rusqlite::Result<bool> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM loop_history WHERE person = ?1 AND visit = ?2)";
-    transaction.prepare_cached(sql)?.query_row(params![person.0, store::text(visit)?], |row| row.get(0))
+/// How it was told that a person died; none of whom nobody has said so.
+pub(super) fn death(transaction: &Transaction<'_>, person: PersonKey) -> rusqlite::Result<Option<By>> {
+    let sql = "SELECT origin, told_as FROM loop_history WHERE person = ?1 AND stay = ?2 ORDER BY at_ms, number LIMIT 1";
+    let row = |row: &rusqlite::Row<'_>| {
+        Ok(By { under: Under { origin: PersonKey(row.get(0)?), told_as: row.get(1)? }, visit: None })
+    };
+    transaction.prepare_cached(sql)?.query_row(params![person.0, DEATH], row).optional()
+}
+
+/// The stays of a person that began at a time or after it, the first of them first, and whether they go on.
+pub(super) fn stays(
+    transaction: &Transaction<'_>,
+    person: PersonKey,
+    from_ms: i64,
+) -> rusqlite::Result<Vec<(By, bool)>> {
+    let sql =
+        "SELECT origin, told_as, visit, end_ms IS NULL FROM loop_history WHERE person = ?1 AND stay = 1 AND at_ms >= ?2
+               ORDER BY at_ms, number";
+    let mut select = transaction.prepare_cached(sql)?;
+    let row = |row: &rusqlite::Row<'_>| {
+        let under = Under { origin: PersonKey(row.get(0)?), told_as: row.get(1)? };
+        // One that nobody gave a key is told by the event that began it.
+        let visit = serde_json::from_str(row.get_ref(2)?.as_str()?).ok();
+        Ok((By { under, visit }, row.get(3)?))
+    };
+    select.query_map(params![person.0, from_ms], row)?.collect()
 }
 
 /// Forgets visits of people of whom nothing more was heard, at most so many.
@@ -158,7 +191,7 @@ pub(super) fn flags(
     if panels.is_empty() || !matches!(event.kind, Kind::EdVisit | Kind::Admission) {
         return Ok(Vec::new());
     }
-    let sql = "SELECT stay, visit, at_ms, end_ms, disposition FROM loop_history WHERE person = ?1 AND at_ms <= ?2 ORDER BY at_ms, number";
+    let sql = "SELECT stay, visit, at_ms, end_ms, disposition FROM loop_history WHERE person = ?1 AND at_ms <= ?2 AND stay < 2 ORDER BY at_ms, number";
     let read = |row: &rusqlite::Row<'_>| {
         let (stay, visit, at_ms) = (row.get(0)?, row.get(1)?, row.get(2)?);
         Ok(Visit { stay, visit, at_ms, end_ms: row.get(3)?, disposition: row.get(4)? })

@@ -218,8 +218,7 @@ impl Tracker {
                 for other in subject.others {
                     lineage::unlink(transaction, subject.person, *other)?;
                 }
-                let people = subject.others.iter().chain([&subject.person]);
-                self.parted(transaction, people.copied(), event, &mut out)?;
+                self.parted(transaction, event, subject, &mut out)?;
             }
             _ => self.fold(transaction, event, subject, &mut out)?,
         }

@@ -1,7 +1,7 @@
 //! A loop and its steps, as they are kept.
 use crate::coordination::PersonKey;
 use crate::coordination::event::{Number, VisitKey};
-use crate::coordination::lineage::Under;
+use crate::coordination::lineage::By;
 use serde::{Deserialize, Serialize};
 
 /// What has become of a loop.
@@ -134,7 +134,7 @@ pub struct Facts {
     pub suspended: Option<VisitKey>,
     /// Why it is void.
     pub reason: String,
-    /// How that was told which ended it.
+    /// What ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Ended>,
     /// The first score.
@@ -145,13 +145,13 @@ pub struct Facts {
     pub quiet_until_ms: Option<i64>,
 }
 
-/// How an event was told that ended a loop.
+/// What ended a loop.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ended {
-    /// For whom.
-    pub under: Under,
-    /// Of which visit.
-    pub visit: Option<VisitKey>,
+    /// How it was told.
+    pub by: By,
+    /// When that was received.
+    pub at_ms: i64,
 }
 
 /// A step.
@@ -188,8 +188,8 @@ pub struct Closed {
     pub event_ms: i64,
     /// When it was received.
     pub received_ms: i64,
-    /// For whom it was told.
-    pub under: Under,
+    /// How it was told.
+    pub by: By,
     /// It is not known to belong to the loop; person, provider and time fit.
     pub inferred: bool,
     /// By what it can be taken back.

@@ -4,7 +4,7 @@ use super::definition::{At, Clock, Definition, StepDefinition};
 use super::handoff;
 use super::model::{Closed, Loop, Reference, State, Step, StepState};
 use super::outcome::{Cause, Outcome, OutcomeKind};
-use crate::coordination::lineage::Under;
+use crate::coordination::lineage::{By, Under};
 use crate::coordination::{Event, Kind};
 use jiff::tz::TimeZone;
 
@@ -175,7 +175,7 @@ pub(super) fn close(
         event: event.id,
         event_ms: event.at_ms,
         received_ms: event.received_ms,
-        under,
+        by: By { under, visit: event.visit.clone() },
         inferred,
         reference: reference(event),
         start_ms: event.appointment.as_ref().and_then(|appointment| appointment.start_ms),
@@ -244,7 +244,7 @@ pub(super) fn reopen(found: &mut Loop, place: usize, definition: &Definition, ca
     out.push(told);
     for step in &mut found.steps {
         let waits = definition.step(&step.id).is_some_and(|next| next.after.as_ref() == Some(&id));
-        if waits && step.state.is_open() {
+        if waits && (step.state.is_open() || step.state == StepState::Of(State::Expired)) {
             *step = Step { turn: step.turn + 1, ..fresh(&step.id) };
         }
     }

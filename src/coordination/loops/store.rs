@@ -2,7 +2,6 @@
 use super::model::{Closed, Loop, State, Step, StepState};
 use super::timers::{Timer, Timers};
 use crate::coordination::PersonKey;
-use crate::coordination::lineage::Under;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::Serialize;
@@ -18,7 +17,7 @@ CREATE INDEX IF NOT EXISTS loop_idle ON loop (received_ms, number) WHERE idle = 
 CREATE TABLE IF NOT EXISTS loop_step (
     loop INTEGER NOT NULL, place INTEGER NOT NULL, id TEXT NOT NULL, state TEXT NOT NULL, base_ms INTEGER, from_ms INTEGER, due_ms INTEGER, expire_ms INTEGER,
     level INTEGER NOT NULL, turn INTEGER NOT NULL, timer_ms INTEGER, closed_by BLOB, closed_event_ms INTEGER, closed_received_ms INTEGER, inferred INTEGER,
-    reference TEXT, start_ms INTEGER, handoff INTEGER, closed_of BLOB, closed_as INTEGER, PRIMARY KEY (loop, place)
+    reference TEXT, start_ms INTEGER, handoff INTEGER, closed_how TEXT, PRIMARY KEY (loop, place)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS loop_timer ON loop_step (timer_ms, loop, place) WHERE timer_ms IS NOT NULL;
 CREATE TABLE IF NOT EXISTS loop_panel (panel TEXT NOT NULL, state TEXT NOT NULL, loop INTEGER NOT NULL, PRIMARY KEY (panel, state, loop)) STRICT, WITHOUT ROWID;";
@@ -135,7 +134,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Loop> {
 
 fn with_steps(connection: &Connection, mut found: Loop) -> rusqlite::Result<Loop> {
     let sql = "SELECT id, state, base_ms, from_ms, due_ms, expire_ms, level, turn, timer_ms, closed_by, closed_event_ms, closed_received_ms, inferred, reference,
-                      start_ms, handoff, closed_of, closed_as FROM loop_step WHERE loop = ?1 ORDER BY place";
+                      start_ms, handoff, closed_how FROM loop_step WHERE loop = ?1 ORDER BY place";
     let mut select = connection.prepare_cached(sql)?;
     found.steps = select.query_map([found.number], step)?.collect::<rusqlite::Result<_>>()?;
     Ok(found)
@@ -148,7 +147,7 @@ fn step(row: &Row<'_>) -> rusqlite::Result<Step> {
             event,
             event_ms: row.get(10)?,
             received_ms: row.get(11)?,
-            under: Under { origin: PersonKey(row.get(16)?), told_as: row.get(17)? },
+            by: parse(16, row.get_ref(16)?.as_str()?)?,
             inferred: row.get(12)?,
             reference: parse(13, row.get_ref(13)?.as_str()?)?,
             start_ms: row.get(14)?,
@@ -271,7 +270,7 @@ fn save_step(transaction: &Transaction<'_>, number: i64, place: u8, step: &Step)
     let closed = step.closed.as_ref();
     transaction
         .prepare_cached(
-            "INSERT OR REPLACE INTO loop_step VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20)",
+            "INSERT OR REPLACE INTO loop_step VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19)",
         )?
         .execute(params![
             number,
@@ -292,8 +291,7 @@ fn save_step(transaction: &Transaction<'_>, number: i64, place: u8, step: &Step)
             closed.map(|closed| text(&closed.reference)).transpose()?,
             closed.and_then(|closed| closed.start_ms),
             closed.and_then(|closed| closed.handoff),
-            closed.map(|closed| closed.under.origin.0),
-            closed.map(|closed| closed.under.told_as),
+            closed.map(|closed| text(&closed.by)).transpose()?,
         ])?;
     Ok(())
 }

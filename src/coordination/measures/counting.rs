@@ -287,6 +287,7 @@ impl Measures {
             let is_told = fact.told_as != 0 && gone.under.iter().any(under);
             visits.contains(&fact.visit) || is_told && !kept.contains(&fact.visit)
         };
+        let mut is_open = false;
         self.read(transaction, person, None)?;
         self.evaluate(true);
         let sql = "SELECT origin, facts FROM measure_fact WHERE person = ?1 ORDER BY origin";
@@ -296,14 +297,20 @@ impl Measures {
             let mut own = Facts::default();
             own.decode(&blob).map_err(|_| Error::Damaged("measure_fact"))?;
             let count = own.list.len();
-            own.list.retain(|fact| !is_gone(origin, fact));
+            own.list.retain(|fact| {
+                let goes = is_gone(origin, fact);
+                is_open |= goes && fact.whole == 0;
+                !goes
+            });
             if own.list.len() != count {
                 write(transaction, origin, person, &own)?;
             }
         }
         self.read(transaction, person, None)?;
         self.evaluate(false);
-        Ok(self.count(person))
+        let changed = self.count(person);
+        // What goes with a secret that nobody may know of is no news.
+        Ok(if is_open { changed } else { Vec::new() })
     }
 
     /// Lets go of facts that are older than is kept, of some keys at once.

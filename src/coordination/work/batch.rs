@@ -89,8 +89,8 @@ impl Batch<'_> {
                         self.note(transaction, &changed)?;
                     }
                     let events = self.parts.fold.message(transaction, *seq, &facets, &record.raw)?;
-                    self.leaves(transaction, (&facets, &record.raw))?;
-                    events.iter().try_for_each(|event| self.happened(transaction, event))?;
+                    let moved = self.leaves(transaction, (*seq, &facets, &record.raw), events.len())?;
+                    events.iter().chain(&moved).try_for_each(|event| self.happened(transaction, event))?;
                     let silent = self.parts.fold.silent();
                     if let Some(silent) = &silent {
                         self.silent(transaction, silent, facets.received_ms)?;

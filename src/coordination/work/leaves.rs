@@ -3,18 +3,19 @@
 //! what another patient did opens, closes and ends no loop of this one.
 //!
 //! Whose a number is say the rosters of that place of the journal, and messages; so the same leaves when the journal is read again. Where nobody can tell whom something is moved to, it is on
-//! no card. It does not go over to whom it is moved to: their messages tell of them.
+//! no card. It does not go over to the card of whom it is moved to: their messages tell of them. That a visit began and ended does, as events of theirs: nobody may ever tell of that again.
 use super::batch::Batch;
 use super::{Error, Parts};
+use crate::coordination::PersonKey;
 use crate::coordination::card::{self, Account, Head};
-use crate::coordination::event::{Identifier, Patient};
+use crate::coordination::care_team::{self, Member};
+use crate::coordination::event::{Event, Identifier, Patient, VisitKey};
 use crate::coordination::lineage::{self, Gone, Under};
 use crate::coordination::read::Reading;
 use crate::coordination::registry::{self, Entry};
 use crate::coordination::roster::reviews::Verdict;
 use crate::coordination::roster::{Aliases, Keyed, keyed};
 use crate::coordination::sensitivity::visit_text;
-use crate::coordination::{PersonKey, care_team};
 use crate::facets::{Facets, patient_key_of};
 use crate::hl7::transcode;
 use crate::privacy::Found;
@@ -22,53 +23,63 @@ use rusqlite::Transaction;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-/// What leaves, by whose it has been.
-type Leaving = BTreeMap<[u8; 16], Gone>;
+/// What leaves.
+#[derive(Default)]
+struct Leaving {
+    /// By whose it has been.
+    gone: BTreeMap<[u8; 16], Gone>,
+    /// The visits of heads.
+    stays: BTreeSet<String>,
+    /// Visits, and the segments that name their patient.
+    moved: Vec<(Range<usize>, VisitKey)>,
+}
 
 impl Batch<'_> {
-    /// Takes off cards what the message says is another's; before it is learned from.
+    /// Takes away what the message says is another's; before it is learned from. What happened to whom it is moved to; `count`: events that came of the message already.
     pub(super) fn leaves(
         &mut self,
         transaction: &Transaction<'_>,
-        (facets, raw): (&Facets<'_>, &[u8]),
-    ) -> Result<(), Error> {
+        (seq, facets, raw): (u64, &Facets<'_>, &[u8]),
+        count: usize,
+    ) -> Result<Vec<Event>, Error> {
         if facets.code != b"ADT" || !matches!(facets.event, b"" | b"A37" | b"A43" | b"A44" | b"A45" | b"A47") {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        let Some(index) = self.parts.fold.parsed() else { return Ok(()) };
+        let Some(index) = self.parts.fold.parsed() else { return Ok(Vec::new()) };
         let text = transcode(raw);
-        let mut leaving = Leaving::new();
         let done = match Reading::new(index.message(&text)) {
-            Some(reading) => self.left(transaction, facets, reading, &mut leaving),
-            None => Ok(()),
+            Some(reading) => self.left(transaction, (seq, facets, reading), count),
+            None => Ok(Vec::new()),
         };
         self.parts.fold.give_back(index);
-        done?;
-        self.disown(transaction, leaving)
+        done
     }
 
     fn left(
         &mut self,
         transaction: &Transaction<'_>,
-        facets: &Facets<'_>,
-        reading: Reading<'_>,
-        leaving: &mut Leaving,
-    ) -> Result<(), Error> {
+        (seq, facets, reading): (u64, &Facets<'_>, Reading<'_>),
+        count: usize,
+    ) -> Result<Vec<Event>, Error> {
+        let mut leaving = Leaving::default();
         let evn = reading.find(reading.all(), b"EVN");
         let trigger = if facets.event.is_empty() { reading.bytes(evn, 1, 1) } else { facets.event };
         if trigger == b"A37" {
-            return self.parted(transaction, reading, leaving);
+            self.parted(transaction, reading, &mut leaving)?;
         }
-        if !matches!(trigger, b"A43" | b"A44" | b"A45" | b"A47") {
-            return Ok(());
-        }
-        let all = reading.all();
+        let all = if matches!(trigger, b"A43" | b"A44" | b"A45" | b"A47") { reading.all() } else { 0..0 };
         for mrg in reading.segments(all.clone(), b"MRG") {
             let Some(pid) = reading.segments(0..mrg, b"PID").last() else { continue };
             let end = reading.segments(mrg + 1..all.end, b"MRG").next().unwrap_or(all.end);
-            self.moved_on(transaction, (reading, trigger), (pid, mrg, end), leaving)?;
+            self.moved_on(transaction, (reading, trigger), (pid, mrg, end), &mut leaving)?;
         }
-        Ok(())
+        self.disown(transaction, leaving.gone)?;
+        let mut events = Vec::new();
+        for (patient, visit) in leaving.moved {
+            let (told, count) = ((seq, facets, reading), count + events.len());
+            events.extend(self.parts.fold.moved(transaction, told, (patient, &visit), count)?);
+        }
+        Ok(events)
     }
 
     /// Two patients are told apart: what came under the number of one of them leaves the card of the other.
@@ -160,8 +171,13 @@ impl Batch<'_> {
             let moved = if some.is_empty() && trigger == b"A43" { from } else { some };
             // Whose number changes is the same patient (v2.5.1, 3.3.47), also where nobody knows whom the message names.
             let same = (trigger == b"A47" && target.is_none()).then_some(&patient);
-            return self.renumbered(transaction, (people, target), (&moved, same), leaving);
+            self.renumbered(transaction, (people, target), (&moved, same), leaving)?;
+            let stays = std::mem::take(&mut leaving.stays);
+            // Whose number changes goes on being looked after.
+            let target = target.filter(|_| trigger == b"A43");
+            return happened_to(transaction, target, (pid..end, stays), leaving);
         }
+        let mut moved = if trigger == b"A45" { visits(reading, mrg..end) } else { BTreeSet::new() };
         let mut owners = BTreeSet::new();
         for key in people {
             owners.insert(lineage::root(transaction, PersonKey(key)).map_err(Error::database)?.0);
@@ -173,14 +189,15 @@ impl Batch<'_> {
                 let Some(account) = field(mrg, 3).or_else(|| field(pid, 18)) else { continue };
                 card::drop_of_account(transaction, owner, &account).map_err(Error::database)?
             } else {
-                let stays = visits(reading, mrg..end);
+                let stays = moved.clone();
                 let dropped = stays.iter().try_for_each(|stay| card::drop_of_stay(transaction, owner, stay));
                 dropped.map_err(Error::database)?;
                 stays
             };
-            leaving.entry(owner.0).or_default().visits.extend(stays);
+            moved.extend(stays.iter().cloned());
+            leaving.gone.entry(owner.0).or_default().visits.extend(stays);
         }
-        Ok(())
+        happened_to(transaction, target, (pid..end, moved), leaving)
     }
 
     /// Numbers are of another patient: what was told under them leaves every card but theirs, and nothing is learned from messages of before.
@@ -200,6 +217,9 @@ impl Batch<'_> {
             })
         };
         let mut is_known = false;
+        // Of a patient whose number changes nothing is another's but what the card cannot tell apart.
+        let mut of_card = Leaving::default();
+        let leaving = if same.is_some() { &mut of_card } else { leaving };
         for head in self.heads(transaction, people)? {
             if meet(&head.known_by, numbers) && is_same(&head.patient) {
                 is_known = true;
@@ -233,14 +253,14 @@ impl Batch<'_> {
         people: BTreeSet<[u8; 16]>,
     ) -> Result<(), Error> {
         let Some(verdict) = verdict(entry) else { return Ok(()) };
-        let mut leaving = Leaving::new();
+        let mut leaving = Leaving::default();
         for head in self.heads(transaction, people)? {
             let owner = lineage::known_as(transaction, head.head.origin).map_err(Error::database)?;
             if meet(&head.names, &verdict.identifiers) && self.find(&head.patient).person() != Some(owner) {
                 drop_head(transaction, &head, &mut leaving)?;
             }
         }
-        self.disown(transaction, leaving)
+        self.disown(transaction, leaving.gone)
     }
 
     /// Everybody whose one of these numbers is, by the rosters or as was learned.
@@ -289,13 +309,22 @@ impl Batch<'_> {
     }
 
     /// What left the card leaves all else.
-    fn disown(&mut self, transaction: &Transaction<'_>, leaving: Leaving) -> Result<(), Error> {
-        for (person, mut gone) in leaving {
+    fn disown(&mut self, transaction: &Transaction<'_>, gone: BTreeMap<[u8; 16], Gone>) -> Result<(), Error> {
+        for (person, mut gone) in gone {
             let person = PersonKey(person);
             gone.kept = card::stays_of(transaction, person).map_err(Error::database)?;
+            // Of the same number something stays that names the person, too.
+            let left = self.heads(transaction, BTreeSet::from([person.0]))?;
+            let is_left = |under: &Under| left.iter().any(|head| head.under() == *under);
+            gone.under.retain(|under| !is_left(under));
             care_team::disown(transaction, person, &gone).map_err(Error::database)?;
+            let memberships: Vec<_> = self.snapshot.memberships_at(&person, self.now_ms).collect();
+            let members: Vec<_> = memberships.iter().map(Member::of).collect();
+            let team = care_team::team(transaction, person, &members, self.now_ms, &self.options.care_team);
+            let team = team.map_err(Error::database)?.numbers();
             let Parts { tracker, measures, .. } = &mut *self.parts;
-            let outcomes = tracker.disown(transaction, person, &gone, self.now_ms).map_err(Error::database)?;
+            let since = (&team[..], self.now_ms);
+            let outcomes = tracker.disown(transaction, person, &gone, since).map_err(Error::database)?;
             let changed = measures.disown(transaction, person, &gone)?;
             self.note(transaction, &changed)?;
             self.outcomes(transaction, outcomes, Found::default())?;
@@ -306,12 +335,29 @@ impl Batch<'_> {
 
 /// Takes a head off a card, with what was told with it.
 fn drop_head(transaction: &Transaction<'_>, head: &Named, leaving: &mut Leaving) -> Result<(), Error> {
-    let Named { head, told_as, .. } = head;
+    let (under, head) = (head.under(), &head.head);
     for stay in card::drop_head(transaction, head).map_err(Error::database)? {
         care_team::forget_visit(transaction, head.person, &stay).map_err(Error::database)?;
+        leaving.stays.insert(stay);
     }
-    let under = Under { origin: head.origin, told_as: *told_as };
-    leaving.entry(head.person.0).or_default().under.push(under);
+    leaving.gone.entry(head.person.0).or_default().under.push(under);
+    Ok(())
+}
+
+/// Notes visits that are somebody's whose they were not: of what they have told of themselves they are not told again.
+fn happened_to(
+    transaction: &Transaction<'_>,
+    target: Option<PersonKey>,
+    (patient, stays): (Range<usize>, BTreeSet<String>),
+    leaving: &mut Leaving,
+) -> Result<(), Error> {
+    let Some(target) = target else { return Ok(()) };
+    let known = card::stays_of(transaction, target).map_err(Error::database)?;
+    for stay in stays.difference(&known) {
+        let Some((authority, number)) = stay.split_once('|') else { continue };
+        let visit = VisitKey { authority: authority.to_owned(), number: number.to_owned(), weak: false };
+        leaving.moved.push((patient.clone(), visit));
+    }
     Ok(())
 }
 
@@ -327,6 +373,10 @@ struct Named {
 }
 
 impl Named {
+    fn under(&self) -> Under {
+        Under { origin: self.head.origin, told_as: self.told_as }
+    }
+
     fn of(head: Head) -> Option<Named> {
         let (patient, feed) = head.read(|reading, pid| (reading.patient(pid), reading.feed()))?;
         let known_by = keyed(patient.known_by().map(std::slice::from_ref).unwrap_or_default());

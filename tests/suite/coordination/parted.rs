@@ -13,12 +13,17 @@ fn teller(members: &str) -> Teller {
     Teller::of(World::with(members, &loops))
 }
 
+/// The segments of a visit that ended with a disposition.
+fn adt_with(who: &str, class: &str, visit: &str, disposition: &str) -> String {
+    let pv1 = pv1(visit).replace("|I|4W||||", &format!("|{class}|4W||||9990003037^BAPTISTE^RENEE"));
+    who.to_owned() + &pv1.replace("^^^SBMC\r", &format!("^^^SBMC{}{disposition}\r", "|".repeat(17)))
+}
+
 /// A visit of a class, of somebody, at a time of March; with what else the message says.
 fn adt(teller: &mut Teller, trigger: &str, at: &str, who: &str, class: &str, visit: &str, rest: &str) {
-    let pv1 = pv1(visit).replace("|I|4W||||", &format!("|{class}|4W||||9990003037^BAPTISTE^RENEE"));
-    let pv1 = pv1.replace("^^^SBMC\r", &format!("^^^SBMC{}01\r", "|".repeat(17)));
     let (pd1, rest) = if rest.starts_with("PD1") { (rest, "") } else { ("", rest) };
-    teller.say(&format!("ADT^{trigger}^ADT_A01"), &format!("EVN|{trigger}|202603{at}\r{who}{pd1}{pv1}{rest}"));
+    let told = adt_with(&format!("{who}{pd1}"), class, visit, "01");
+    teller.say(&format!("ADT^{trigger}^ADT_A01"), &format!("EVN|{trigger}|202603{at}\r{told}{rest}"));
 }
 
 fn score(teller: &mut Teller, who: &str, order: &str) {
@@ -50,7 +55,7 @@ fn sons_story(teller: &mut Teller, who: &str) {
 /// Loops but those that somebody else's event had opened, visits, team and counters; without the numbers of rows.
 fn standing(world: &World) -> Vec<String> {
     let all = [
-        "SELECT definition || ' ' || opened_ms || ' ' || state || ' ' || facts || ' ' || idle FROM loop WHERE facts NOT LIKE '%another-patient%'",
+        "SELECT definition || ' ' || opened_ms || ' ' || state || ' ' || json_remove(facts, '$.ended', '$.documents') || ' ' || idle FROM loop WHERE facts NOT LIKE '%another-patient%'",
         "SELECT definition || '/' || step.id || ' ' || step.state || ' ' || ifnull(base_ms, '') || ' ' || ifnull(due_ms, '') || ' ' || ifnull(timer_ms, '') || ' '
            || ifnull(closed_event_ms, '') FROM loop JOIN loop_step AS step ON step.loop = loop.number WHERE facts NOT LIKE '%another-patient%'",
         "SELECT 'worklist ' || definition || ' ' || loop_panel.state FROM loop_panel JOIN loop ON loop.number = loop WHERE loop_panel.state <> 'void'",
@@ -97,14 +102,149 @@ fn as_if_never_told(what: &str, before: impl Fn(&mut Teller), under: &str, after
     told.read_again();
 }
 
+/// The wrong merge, and that it is undone.
+fn merge(teller: &mut Teller) {
+    teller.say("ADT^A40^ADT_A39", &format!("EVN|A40|20260310\r{}MRG|{}\r", hers(), mrn("00999001")));
+}
+
+fn part(teller: &mut Teller) {
+    teller.say("ADT^A37^ADT_A37", &format!("EVN|A37|20260312\r{}{}", hers(), sons()));
+}
+
 #[test]
 fn a_number_that_is_told_apart_again_was_somebody_elses() {
-    let merge = |teller: &mut Teller| {
-        teller.say("ADT^A40^ADT_A39", &format!("EVN|A40|20260310\r{}MRG|{}\r", hers(), mrn("00999001")));
-    };
-    as_if_never_told("A37", merge, &sons(), |teller| {
-        teller.say("ADT^A37^ADT_A37", &format!("EVN|A37|20260312\r{}{}", hers(), sons()));
+    as_if_never_told("A37", merge, &sons(), part);
+}
+
+/// What she did herself while it was not known counts.
+#[test]
+fn what_the_patient_did_meanwhile_is_not_lost() {
+    // She saw her doctor, after her son had; she went to another stay, which ended; she was told of a score; she died.
+    as_if_never_told("a visit", merge, &sons(), |teller| {
+        adt(teller, "A04", "11180000", &hers(), "O", "O9", "");
+        part(teller);
     });
+    as_if_never_told("a stay that is over", merge, &sons(), |teller| {
+        adt(teller, "A01", "11160000", &hers(), "I", "V5", "");
+        let transferred = adt_with(&hers(), "I", "V5", "02");
+        teller.say("ADT^A03^ADT_A01", &format!("EVN|A03|20260311190000\r{transferred}"));
+        part(teller);
+    });
+    as_if_never_told("a stay that goes on", merge, &sons(), |teller| {
+        adt(teller, "A01", "11160000", &hers(), "I", "V5", "");
+        part(teller);
+    });
+    as_if_never_told("a death", merge, &sons(), |teller| {
+        let died = format!("{}{}Y\r", hers().trim_end(), "|".repeat(22));
+        adt(teller, "A08", "11210000", &died, "I", "V1", "");
+        part(teller);
+    });
+}
+
+/// A stay that had begun before the other's death ended the loop, and is over before that is known.
+#[test]
+fn a_loop_does_not_rest_for_a_stay_that_is_over() {
+    as_if_never_told(
+        "rests",
+        |teller| {
+            adt(teller, "A01", "10120000", &hers(), "I", "V5", "");
+            merge(teller);
+        },
+        &sons(),
+        |teller| {
+            let transferred = adt_with(&hers(), "I", "V5", "02");
+            teller.say("ADT^A03^ADT_A01", &format!("EVN|A03|20260311190000\r{transferred}"));
+            part(teller);
+        },
+    );
+}
+
+/// Her loop had ended by his death, and she has another one since: it does not come back beside that.
+#[test]
+fn a_loop_that_another_stands_for_stays_ended() {
+    let mut teller = teller("");
+    score(&mut teller, &hers(), "H1");
+    merge(&mut teller);
+    sons_story(&mut teller, &sons());
+    score(&mut teller, &hers(), "H2");
+    part(&mut teller);
+    let live = "SELECT count(*) FROM loop WHERE definition = 'phq-9' AND state IN ('open', 'overdue')";
+    assert_eq!(teller.world.count(live), 1);
+    teller.read_again();
+}
+
+/// The same patient under a new number, and with another name than a head of before has: nothing was another's.
+#[test]
+fn a_number_that_changes_ends_no_loop() {
+    let mut teller = teller("");
+    teller.say("ADT^A40^ADT_A39", &format!("EVN|A40|20260307\r{}MRG|{}\r", hers(), mrn("00999001")));
+    let known_by_it = pid(&mrn("00999001"), MOTHER);
+    adt(&mut teller, "A01", "07100000", &known_by_it, "I", "V1", PCP);
+    adt(&mut teller, "A03", "09100000", &known_by_it, "I", "V1", "");
+    let live = "SELECT count(*) FROM loop WHERE state IN ('open', 'overdue')";
+    assert_eq!(teller.world.count(live), 1);
+    let married = pid(&mrn("00777001"), "OTHER^MARISOL||19510314|F");
+    teller.say("ADT^A47^ADT_A30", &format!("EVN|A47|20260312\r{married}MRG|{}\r", mrn("00999001")));
+    assert_eq!(teller.world.count(live), 1);
+    assert_eq!(teller.world.count("SELECT count(*) FROM care_member WHERE source = 'pd1'"), 1);
+    teller.read_again();
+}
+
+/// What closed a step leaves it open when the visit in which that was done is another's, also where it was a document of the visit.
+#[test]
+fn a_document_of_a_visit_that_is_moved_closes_nothing() {
+    let run = |with: bool| {
+        let mut teller = teller("");
+        hers_first(&mut teller);
+        teller.say("OMG^O19^OMG_O19", &format!("{}ORC|NW|REF1^CHFM\rOBR|1|REF1^CHFM||57133-1^Referral^LN\r", hers()));
+        if with {
+            adt(&mut teller, "A04", "10180000", &hers(), "O", "O2", "");
+            let txa = "TXA|1|11488-4^Consult note^LN|TX|20260310190000||||||||DOC1^SBMC||REF1^CHFM|||AU\r";
+            teller.say("MDM^T02^MDM_T02", &format!("{}{}{txa}", hers(), pv1("O2")));
+            let rows = standing(&teller.world);
+            assert!(rows.iter().any(|row| row.starts_with("referral/accepted met")), "{rows:#?}");
+            let mrg = format!("MRG|{}||||O2^^^SBMC\r", mrn("00718243"));
+            teller.say("ADT^A45^ADT_A45", &format!("EVN|A45|20260312\r{}{mrg}{}", sons(), pv1("O2")));
+        } else {
+            teller.id += 3;
+        }
+        adt(&mut teller, "A04", "11220000", &hers(), "O", "O1", "");
+        teller
+    };
+    let (told, never) = (run(true), run(false));
+    assert_eq!(difference(&standing(&told.world), &standing(&never.world)), Vec::<String>::new());
+    told.read_again();
+}
+
+/// A stay that was told of the wrong member of the roster is followed up for the one whose it was.
+#[test]
+fn a_stay_that_is_moved_is_followed_up_for_whose_it_was() {
+    let his_mbi = "2FH5UF6NL84^^^CMS&2.16.840.1.113883.4.927&ISO^MC";
+    let his = pid(&format!("{}~{his_mbi}", mrn("00999001")), SON);
+    let mrg = |number: &str, rest: &str| format!("MRG|{}{rest}\r", mrn(number));
+    let wrong = pid(&format!("{}~{MBI}", mrn("00888001")), MOTHER);
+    // The visit, its account, or the number by which it was told.
+    let cases = [
+        ("A45", "ADT_A45", hers(), mrg("00718243", "||||V2^^^SBMC") + &pv1("V2")),
+        ("A43", "ADT_A43", wrong, mrg("00888001", "")),
+    ];
+    for (trigger, structure, under, rest) in cases {
+        let mut teller = teller("2FH5UF6NL84,OKAFOR,JUNIOR,1980-01-01,M,14150,,2020-01-01,,9990003037,cm-ortega\n");
+        hers_first(&mut teller);
+        adt(&mut teller, "A01", "10180000", &under, "I", "V2", "");
+        adt(&mut teller, "A03", "11100000", &under, "I", "V2", "");
+        let moved = format!("EVN|{trigger}|20260312\r{his}{rest}");
+        teller.say(&format!("ADT^{trigger}^{structure}"), &moved);
+        let follow_up = "SELECT count(*) FROM loop WHERE definition = 'post-discharge' AND state IN ('open', 'overdue') AND opened_ms = 1773237600000
+                           AND facts LIKE '%V2%' AND person <> (SELECT person FROM loop WHERE facts LIKE '%E1%' LIMIT 1)";
+        assert_eq!(teller.world.count(follow_up), 1, "{trigger}: {:#?}", standing(&teller.world));
+        let of_both = "SELECT count(DISTINCT person) FROM measure_fact";
+        assert_eq!(teller.world.count(of_both), 2, "{trigger}");
+        // The same is not told twice.
+        teller.say(&format!("ADT^{trigger}^{structure}"), &moved);
+        assert_eq!(teller.world.count(follow_up), 1, "{trigger}");
+        teller.read_again();
+    }
 }
 
 #[test]
