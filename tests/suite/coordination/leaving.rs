@@ -5,67 +5,67 @@ use handoff::coordination::card::{Card, Section};
 use handoff::coordination::registry::{Kind, What};
 use handoff::coordination::roster::reviews::{Decision, Verdict};
 
-const AT: &str = "2026-03-12T12:00:00Z";
-const MBI: &str = "1EG4TE5MK73^^^CMS&2.16.840.1.113883.4.927&ISO^MC";
+pub const AT: &str = "2026-03-12T12:00:00Z";
+pub const MBI: &str = "1EG4TE5MK73^^^CMS&2.16.840.1.113883.4.927&ISO^MC";
 const SON: &str = "OKAFOR^JUNIOR||19800101|M";
-const MOTHER: &str = "OKAFOR^MARISOL||19510314|F";
+pub const MOTHER: &str = "OKAFOR^MARISOL||19510314|F";
 
-fn pid(numbers: &str, who: &str) -> String {
+pub fn pid(numbers: &str, who: &str) -> String {
     format!("PID|1||{numbers}||{who}\r")
 }
 
-fn mrn(number: &str) -> String {
+pub fn mrn(number: &str) -> String {
     format!("{number}^^^SBMC^MR")
 }
 
 /// Hers, as the hospital knows her.
-fn hers() -> String {
+pub fn hers() -> String {
     pid(&format!("{}~{MBI}", mrn("00718243")), MOTHER)
 }
 
-fn sons() -> String {
+pub fn sons() -> String {
     pid(&mrn("00999001"), SON)
 }
 
-fn message(kind: &str, id: usize, rest: &str) -> String {
+pub fn message(kind: &str, id: usize, rest: &str) -> String {
     let (minute, second) = (id / 60, id % 60);
     format!("MSH|^~\\&|SBADT|SBMC|HANDOFF|LAKE|2026031012{minute:02}{second:02}-0500||{kind}|Q{id:07}|P|2.5.1\r{rest}")
 }
 
-fn pv1(visit: &str) -> String {
+pub fn pv1(visit: &str) -> String {
     format!("PV1|1|I|4W||||||||||||||||{visit}^^^SBMC\r")
 }
 
-fn dg1(code: &str) -> String {
+pub fn dg1(code: &str) -> String {
     format!("DG1|1||{code}^x^I10C|||F\r")
 }
 
-fn al1(codes: &[&str]) -> String {
+pub fn al1(codes: &[&str]) -> String {
     codes.iter().map(|code| format!("AL1|1|DA|{code}^x^L\r")).collect()
 }
 
 /// Tells messages one after the other.
-struct Teller {
-    world: World,
-    id: usize,
+pub struct Teller {
+    pub world: World,
+    pub id: usize,
 }
 
 impl Teller {
-    fn new() -> Teller {
+    pub fn new() -> Teller {
         Teller { world: World::new(), id: 0 }
     }
 
-    fn say(&mut self, kind: &str, rest: &str) {
+    pub fn say(&mut self, kind: &str, rest: &str) {
         self.id += 1;
         self.world.receive(&message(kind, self.id, rest), AT);
     }
 
-    fn a08(&mut self, rest: &str) {
+    pub fn a08(&mut self, rest: &str) {
         self.say("ADT^A08^ADT_A01", rest);
     }
 
     /// Her card: what is told there, by section.
-    fn card(&self) -> Card {
+    pub fn card(&self) -> Card {
         let text = self.world.text("SELECT coalesce(max(lower(hex(person))), '') FROM card WHERE section = 0");
         if text.is_empty() {
             return Card::default();
@@ -75,18 +75,18 @@ impl Teller {
         Card::read(self.world.connection(), PersonKey::parse(&id).unwrap()).unwrap()
     }
 
-    fn told(&self, section: Section) -> Vec<String> {
+    pub fn told(&self, section: Section) -> Vec<String> {
         let card = self.card();
         let own = card.rows.iter().filter(|row| row.section == section);
         own.map(|row| String::from_utf8_lossy(&row.body).into_owned()).collect()
     }
 
-    fn has(&self, text: &str) -> bool {
+    pub fn has(&self, text: &str) -> bool {
         self.card().rows.iter().any(|row| String::from_utf8_lossy(&row.body).contains(text))
     }
 
     /// The same comes of the journal again.
-    fn read_again(mut self) {
+    pub fn read_again(mut self) {
         let rows = self.world.rows();
         assert_eq!(difference(&rows, &self.world.read_again(AT)), Vec::<String>::new());
     }
@@ -139,6 +139,39 @@ fn an_unlink_of_numbers_that_say_nothing_takes_nothing() {
     teller.a08(&(both.clone() + &pv1("V2") + &dg1("I10")));
     teller.say("ADT^A37^ADT_A37", &format!("EVN|A37|20260310\r{}{}", hers(), both));
     assert!(teller.has("I50.23") && teller.has("I10^"));
+}
+
+/// Neither number stands in a roster, nor was one told with a number that does: what was told in another name than hers leaves.
+#[test]
+fn an_unlink_where_no_roster_knows_a_number_takes_what_was_told_in_another_name() {
+    let at_home = format!("{MOTHER}|||418 QUARRY ROAD^^LAKESHORE^NY^14150");
+    let hers = pid(&mrn("00718243"), &at_home);
+    let nameless = |number: &str| pid(&mrn(number), "|||");
+    let named = |number: &str| pid(&mrn(number), MOTHER);
+    let unlinks = [
+        [hers.clone(), sons()],
+        [sons(), hers.clone()],
+        [named("00718243"), sons()],
+        [sons(), named("00718243")],
+        [named("00718243"), nameless("00999001")],
+        [nameless("00718243"), sons()],
+        [nameless("00718243"), nameless("00999001")],
+    ];
+    for [one, other] in unlinks {
+        let mut teller = Teller::new();
+        teller.a08(&(hers.clone() + &pv1("V1") + &dg1("I50.23") + &al1(&["HERS"])));
+        teller.say("ADT^A40^ADT_A39", &format!("EVN|A40|20260310\r{hers}MRG|{}\r", mrn("00999001")));
+        teller.say("ADT^A01^ADT_A01", &("EVN|A01|20260310\r".to_owned() + &sons() + &pv1("V2") + &dg1("F20.0")));
+        assert!(teller.has("F20.0") && teller.has("I50.23"), "taken for hers meanwhile");
+        teller.say("ADT^A37^ADT_A37", &format!("EVN|A37|20260310\r{one}{other}"));
+        for gone in ["F20.0", "V2^^^SBMC", "JUNIOR"] {
+            assert!(!teller.has(gone), "{gone} after {one} {other}");
+        }
+        for left in ["I50.23", "HERS", "V1^^^SBMC"] {
+            assert!(teller.has(left), "{left} after {one} {other}");
+        }
+        teller.read_again();
+    }
 }
 
 /// Somebody decides that a number is hers, and later that it is not.
