@@ -21,7 +21,7 @@ CREATE INDEX IF NOT EXISTS card_series ON card (series, section) WHERE series <>
 CREATE INDEX IF NOT EXISTS card_secret ON card (person, stay) WHERE labels <> '';
 CREATE TABLE IF NOT EXISTS card_shown (
     recipient TEXT NOT NULL, type TEXT NOT NULL, id TEXT NOT NULL, person BLOB NOT NULL, shown_ms INTEGER NOT NULL,
-    PRIMARY KEY (recipient, type, id)
+    PRIMARY KEY (recipient, type, id, person)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS card_shown_age ON card_shown (shown_ms);";
 
@@ -30,6 +30,8 @@ const MORE: [u8; 16] = [0xff; 16];
 const NONE: [u8; 16] = [0; 16];
 /// Rows that are forgotten at once.
 const FORGOTTEN_MAX: i64 = 10_000;
+/// Cards on which a recipient was shown the same thing that are remembered: those of the latest.
+const SHOWN_MAX: i64 = 64;
 /// Rows of one person that are looked at: those of as many keys of one and the same patient.
 const ROWS_MAX: i64 = 4_096;
 
@@ -473,28 +475,30 @@ pub fn shown<'s>(
 ) -> rusqlite::Result<()> {
     // Written again a day later at the earliest: most of a card is what it was.
     let sql = "INSERT INTO card_shown VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO UPDATE
-               SET person = excluded.person, shown_ms = excluded.shown_ms
-               WHERE person <> excluded.person OR shown_ms + 86400000 <= excluded.shown_ms";
+               SET shown_ms = excluded.shown_ms WHERE shown_ms + 86400000 <= excluded.shown_ms";
     let mut insert = transaction.prepare_cached(sql)?;
+    let sql = "SELECT count(*) FROM card_shown WHERE recipient = ?1 AND type = ?2 AND id = ?3";
+    let mut count = transaction.prepare_cached(sql)?;
+    let sql = "DELETE FROM card_shown WHERE recipient = ?1 AND type = ?2 AND id = ?3 AND person IN
+                 (SELECT person FROM card_shown WHERE recipient = ?1 AND type = ?2 AND id = ?3 ORDER BY shown_ms, person LIMIT ?4)";
     for (kind, id) in resources {
         insert.execute(params![recipient, kind, id, person.0, now_ms])?;
+        let cards: i64 = count.query_row([recipient, kind, id], |row| row.get(0))?;
+        if cards > SHOWN_MAX {
+            transaction.prepare_cached(sql)?.execute(params![recipient, kind, id, cards - SHOWN_MAX])?;
+        }
     }
     Ok(())
 }
 
-/// On whose card a recipient has been shown a resource.
+/// On whose cards a recipient has been shown a resource, the latest first.
 ///
 /// # Errors
 /// A database that cannot be read.
-pub fn was_shown(
-    connection: &Connection,
-    recipient: &str,
-    kind: &str,
-    id: &str,
-) -> rusqlite::Result<Option<PersonKey>> {
-    let sql = "SELECT person FROM card_shown WHERE recipient = ?1 AND type = ?2 AND id = ?3";
+pub fn was_shown(connection: &Connection, recipient: &str, kind: &str, id: &str) -> rusqlite::Result<Vec<PersonKey>> {
+    let sql = "SELECT person FROM card_shown WHERE recipient = ?1 AND type = ?2 AND id = ?3 ORDER BY shown_ms DESC, person LIMIT ?4";
     let mut select = connection.prepare_cached(sql)?;
-    select.query_row([recipient, kind, id], |row| row.get(0).map(PersonKey)).optional()
+    select.query_map(params![recipient, kind, id, SHOWN_MAX], |row| row.get(0).map(PersonKey))?.collect()
 }
 
 /// Forgets what was shown before a time, some of it at once; how much.
@@ -502,7 +506,7 @@ pub fn was_shown(
 /// # Errors
 /// A database that cannot be written.
 pub(in crate::coordination) fn forget(transaction: &Transaction<'_>, before_ms: i64) -> rusqlite::Result<usize> {
-    let sql = "DELETE FROM card_shown WHERE (recipient, type, id) IN
-                 (SELECT recipient, type, id FROM card_shown WHERE shown_ms < ?1 ORDER BY shown_ms LIMIT ?2)";
+    let sql = "DELETE FROM card_shown WHERE (recipient, type, id, person) IN
+                 (SELECT recipient, type, id, person FROM card_shown WHERE shown_ms < ?1 ORDER BY shown_ms LIMIT ?2)";
     transaction.prepare_cached(sql)?.execute(params![before_ms, FORGOTTEN_MAX])
 }
