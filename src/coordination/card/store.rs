@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// To be made when the database is opened. `labels`: codes of labels parted by blanks, then `/`, then those of the event as a whole. `plain`: the key that it has where it is told
 /// openly, empty where that is `key`. `stay`: its visit, as labels of visits are kept. `card_shown`: what recipients have seen of cards, so that they can read it by id.
+/// `card_end`: when lists of allergies were sent, and that visits are over, see the module about what leaves.
 /// What an index leaves out is not told by `section`: SQLite would prepare each statement that is given one again, whenever it is another.
 pub const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS card (
@@ -19,6 +20,10 @@ CREATE TABLE IF NOT EXISTS card (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS card_series ON card (series, section) WHERE series <> x'00000000000000000000000000000000';
 CREATE INDEX IF NOT EXISTS card_secret ON card (person, stay) WHERE labels <> '';
+CREATE TABLE IF NOT EXISTS card_end (
+    person BLOB NOT NULL, what BLOB NOT NULL, kind INTEGER NOT NULL, origin BLOB NOT NULL, head BLOB NOT NULL, sent_ms INTEGER NOT NULL,
+    PRIMARY KEY (person, what, kind, origin, head)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS card_shown (
     recipient TEXT NOT NULL, type TEXT NOT NULL, id TEXT NOT NULL, person BLOB NOT NULL, shown_ms INTEGER NOT NULL,
     PRIMARY KEY (recipient, type, id, person)
@@ -196,10 +201,10 @@ pub(in crate::coordination) fn take(transaction: &Transaction<'_>, of: Of<'_>, t
         }
     }
     if let Some(list) = &told.list {
-        leave::unlisted(transaction, of, list, told.sent_ms.1)?;
+        leave::unlisted(transaction, of, told, list)?;
     }
     if let Some(over) = told.over {
-        leave::over(transaction, of, (over, &told.visit), told.sent_ms.1)?;
+        leave::over(transaction, of, told, over)?;
     }
     for section in Section::ALL {
         if grown & (1 << section.number()) != 0 {
@@ -247,6 +252,10 @@ fn write(transaction: &Transaction<'_>, of: Of<'_>, told: &Told, piece: &Piece) 
     let (head, visit, stay) = if is_head { (&NONE, &NONE, "") } else { (&told.head, &told.visit, of.stay) };
     let plain: &[u8] = if is_head || plain == key { &[] } else { plain };
     let before = known(transaction, of, section, key)?;
+    let is_new = before.as_ref().is_none_or(|before| before.length == 0);
+    if is_new && !body.is_empty() && leave::is_over(transaction, of, told, piece)? {
+        return Ok(false);
+    }
     let Some(before) = before else {
         let sql = "INSERT INTO card VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
         let values = params![
@@ -281,7 +290,7 @@ fn write(transaction: &Transaction<'_>, of: Of<'_>, told: &Told, piece: &Piece) 
         labels = &before.labels;
     }
     if section == Section::Result && !replaces && before.head == *head && before.labels == labels {
-        let (merged, is_whole) = panel::merged(&before.body, before.rank, &body, *rank);
+        let (merged, is_whole) = panel::merged((&before.body, before.rank), (&body, *rank), told.between);
         body = Cow::Owned(merged);
         // That there is more in secret is not told.
         if !is_whole && labels.is_empty() {
@@ -291,7 +300,9 @@ fn write(transaction: &Transaction<'_>, of: Of<'_>, told: &Told, piece: &Piece) 
     // Allergies are told again in each visit: what one visit told first does not go when another turns out to be somebody else's, and is not secret for it.
     let is_told_before = section == Section::Allergy && before.length > 0 && !before.stay.is_empty();
     let stay = if stay.is_empty() || is_told_before { before.stay.as_str() } else { stay };
-    let sql = "UPDATE card SET at_ms = ?5, seq = ?6, head = ?7, visit = CASE WHEN ?15 THEN visit ELSE ?8 END, labels = ?9, body = ?10, sent_ms = ?11, rank = ?12, series = ?13, stay = ?14
+    // What IAM says of an allergy that AL1 told is said of that one: it stays in the list.
+    let sql = "UPDATE card SET at_ms = ?5, seq = ?6, head = ?7, visit = CASE WHEN ?15 THEN visit ELSE ?8 END, labels = ?9, body = ?10, sent_ms = ?11, rank = ?12,
+                 series = CASE WHEN ?13 = x'00000000000000000000000000000000' THEN series ELSE ?13 END, stay = ?14
                WHERE person = ?1 AND origin = ?2 AND section = ?3 AND key = ?4";
     let values = params![
         of.person.0,
