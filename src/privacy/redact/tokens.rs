@@ -106,8 +106,17 @@ impl Tokens {
 
 /// How systems begin that the mappings make of the name of a feed and of what it calls them.
 const MADE: &str = "urn:v2:";
-/// Whoever sends: their names are nobody's.
-const PUBLISHED: [&str; 4] = ["http://terminology.hl7.org/", "http://hl7.org/", "urn:oid:", "urn:ietf:"];
+/// How those begin that are the same whoever sends: they are made of nobody's name, and most are such.
+const PUBLISHED: [&str; 8] = [
+    "http://terminology.hl7.org/",
+    "http://hl7.org/",
+    "http://loinc.org",
+    "http://snomed.info/",
+    "http://unitsofmeasure.org",
+    "http://www.nlm.nih.gov/",
+    "urn:oid:",
+    "urn:ietf:",
+];
 
 impl Tokens {
     /// Whether the name of a system of codes, made of that of a feed, holds one of them.
