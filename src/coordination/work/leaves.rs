@@ -91,8 +91,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Which sides of an unlink are somebody: those that have a number that the rosters know as theirs, or that is told with such a one, or else that the rosters find to be them, or else
-    /// their name and birth.
+    /// Which sides of an unlink are somebody: those that have a number that the rosters know as theirs, or that is told with such a one, or else that somebody decided on, or else that the
+    /// rosters find to be them, or else their name and birth.
     fn own_sides(
         &self,
         transaction: &Transaction<'_>,
@@ -107,6 +107,14 @@ impl Batch<'_> {
                     is_own[side] |= meet(&head.names, &sides[side]) && !meet(&head.names, &sides[1 - side]);
                 }
             }
+        }
+        if is_own == [false, false] {
+            // Somebody said whose they are.
+            let decided = |(system, value): &Keyed| {
+                let alias = self.parts.aliases.find(system, value);
+                alias.is_some_and(|alias| alias.decided && alias.person == Some(owner))
+            };
+            is_own = [0, 1].map(|side| sides[side].iter().any(decided));
         }
         if is_own == [false, false] {
             // By what the rosters alone say of them.

@@ -174,6 +174,29 @@ fn an_unlink_where_no_roster_knows_a_number_takes_what_was_told_in_another_name(
     }
 }
 
+/// Whose a number is by a decision it is whatever name stands beside it.
+#[test]
+fn an_unlink_leaves_what_was_told_under_a_number_that_somebody_decided_on() {
+    let mut teller = Teller::new();
+    teller.a08(&(hers() + &pv1("V1")));
+    let key = teller.world.text("SELECT lower(hex(person)) FROM card LIMIT 1");
+    let part = |from: usize, to: usize| &key[from..to];
+    let her = PersonKey::parse(&[part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")).unwrap();
+    let identifiers = vec![("mrn@SBMC".to_owned(), "5".to_owned())];
+    let verdict = Verdict { subject: [7; 16], decision: Decision::Person(her), identifiers };
+    let what = What::Put { kind: Kind::MatchDecision, id: verdict.id(), body: verdict.body() };
+    teller.world.say(what, AT);
+    let maiden = pid(&mrn("5"), "LINDQVIST^MARI||19510314|F");
+    let other = pid(&mrn("6"), "LINDQVIST^OLE||19770809|M");
+    teller.a08(&(maiden.clone() + &pv1("V5") + &dg1("I50.23")));
+    teller.say("ADT^A40^ADT_A39", &format!("EVN|A40|20260310\r{maiden}MRG|{}\r", mrn("6")));
+    teller.a08(&(pid(&mrn("6"), "OKAFOR^JUNIOR||19510314|F") + &pv1("V6") + &dg1("F20.0")));
+    assert!(teller.has("I50.23") && teller.has("F20.0"));
+    teller.say("ADT^A37^ADT_A37", &format!("EVN|A37|20260310\r{maiden}{other}"));
+    assert!(teller.has("I50.23") && !teller.has("F20.0"));
+    teller.read_again();
+}
+
 /// Somebody decides that a number is hers, and later that it is not.
 #[test]
 fn what_came_by_a_decision_leaves_when_it_is_taken_back() {

@@ -408,14 +408,20 @@ fn a_practitioner_of_several_is_read_as_long_as_one_of_their_cards_may_be_seen()
         .replace("00718243", "00718999")
         .replace("V20260302001", "V20260302009")
         .replace("SB000101", "SB000102");
-    let care = Care::start("", &(recipient("aco-cm", "full-resource", "") + &recipient("other", "full-resource", "")));
+    let web = receiver();
+    let recipients = ["aco-cm", "other", "told"].map(|who| recipient(who, "full-resource", "")).concat();
+    let care = Care::start("", &recipients);
+    let id = care.subscribe("told", &subscription("admission", &web.address, "id-only"));
+    care.wait_for_state("told", &id, "active");
     care.send(&[M1, &other]);
     care.wait_until_read(2);
+    care.wait_for_events("told", &id, 2);
     let sql = "SELECT group_concat(id) FROM (SELECT DISTINCT lower(hex(person)) AS id FROM card ORDER BY 1)";
     let all: String = database(&care.gateway.data()).query_row(sql, [], |row| row.get(0)).unwrap();
     let id = |all: &str| format!("{}-{}-{}-{}-{}", &all[..8], &all[8..12], &all[12..16], &all[16..20], &all[20..]);
     let people: Vec<String> = all.split(',').map(id).collect();
     let doctor = |person: &str| {
+        care.get("told", &format!("/fhir/Patient/{person}/$everything"));
         let seen = care.get("aco-cm", &format!("/fhir/Patient/{person}/$everything"));
         let all = of_kind(&seen, "Practitioner").into_iter().find(|one| one.to_string().contains("HALVERSEN"));
         key(all.unwrap()).1
@@ -432,11 +438,12 @@ fn a_practitioner_of_several_is_read_as_long_as_one_of_their_cards_may_be_seen()
         let told = audit(&care)[before..].iter().map(Value::to_string).collect::<String>();
         assert_eq!(audit(&care).len(), before + 1, "one entry a read");
         assert!(!told.contains(forbidden.as_str()), "{told}");
+        assert_eq!(read("told"), 200, "also who was notified of that one");
         care.forbid_no_more("no");
     }
     care.forbid("no", &people[0]);
     care.forbid("nor", &people[1]);
-    assert_eq!(read("aco-cm"), 404);
+    assert_eq!((read("told"), read("aco-cm")), (404, 404));
     let last = audit(&care).last().unwrap().to_string();
     assert!(last.contains("suppress"), "{last}");
     care.gateway.stop();
