@@ -27,6 +27,9 @@ fn tell(sent: &[(&str, String)], order: &[usize]) -> Teller {
     teller
 }
 
+/// What goes, what stays, and what was sent, the last of which ends it.
+type Case<'c> = (&'c [&'c str], &'c [&'c str], Vec<(&'c str, String)>);
+
 #[test]
 fn what_was_sent_before_a_list_or_the_end_of_a_visit_is_not_taken_after_it() {
     let stay = |event: &str, rest: &str| format!("EVN|{event}|20260310\r{}{}{rest}", hers(), pv1("V2"));
@@ -41,8 +44,7 @@ fn what_was_sent_before_a_list_or_the_end_of_a_visit_is_not_taken_after_it() {
     );
     let cancelled = ("ADT^A11^ADT_A09", stay("A11", ""));
     let deleted = ("ADT^A23^ADT_A21", stay("A23", ""));
-    // What goes, what stays, and what was sent last.
-    let cases: [(&[&str], &[&str], Vec<(&str, String)>); 5] = [
+    let cases: [Case<'_>; 5] = [
         (&["ASP"], &["PEN"], vec![a08(al1(&["PEN", "ASP"])), a08(al1(&["PEN"]))]),
         (&["PEN", "ASP"], &[], vec![a08(al1(&["PEN"])), a08(al1(&["ASP"])), a08("AL1|1||\"\"\r".into())]),
         (&["I50.23"], &["V2^^^SBMC", "RX7"], vec![admitted.clone(), order.clone(), cancelled]),
