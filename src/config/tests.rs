@@ -491,6 +491,15 @@ fn events_and_facilities() {
         (facility.npi.as_deref(), facility.kind.as_deref(), facility.part2),
         (Some("9990001015"), Some("HHA"), true)
     );
+    // The name of a programme under Part 2 tells what it is.
+    let labels = &options.privacy.labels;
+    assert_eq!(labels.names(labels.of_facility("SBMC")), ["SUD"]);
+    let without = text.replace(
+        "[coordination.events]",
+        "[[coordination.label]]\ncode = \"SUD\"\nstarter = false\nicd10_prefix = [\"F10\"]\n[coordination.events]",
+    );
+    let labels = &parse(&without).unwrap().coordination.unwrap().privacy.labels;
+    assert_eq!(labels.names(labels.of_facility("SBMC")), ["V"], "of no label with that policy");
     let zones = ["SBMC", "OTHER"].map(|key| options.facilities.zone(key).iana_name().map(str::to_owned));
     assert_eq!(zones, [Some("America/New_York".into()), Some("America/Chicago".into())]);
     assert!(parse("").unwrap().coordination.is_none());

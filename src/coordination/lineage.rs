@@ -17,7 +17,7 @@ CREATE TABLE IF NOT EXISTS person_edge (origin BLOB PRIMARY KEY, person BLOB NOT
 CREATE INDEX IF NOT EXISTS person_edge_person ON person_edge (person);";
 
 /// Tables with the columns `person` and `origin`.
-const KEPT: [&str; 6] = ["loop", "loop_history", "loop_waiting", "care_member", "card", "measure_fact"];
+const KEPT: [&str; 7] = ["loop", "loop_history", "loop_waiting", "care_member", "card", "card_end", "measure_fact"];
 /// Merges of merges; where there are more, the last one counts.
 const DEPTH_MAX: usize = 64;
 /// Keys that stand for one and the same patient: where there are more, it is not known what all of them said.

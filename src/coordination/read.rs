@@ -88,6 +88,11 @@ impl<'m> Reading<'m> {
         self.delimiters.field
     }
 
+    /// What parts components.
+    pub fn between(self) -> u8 {
+        self.delimiters.component
+    }
+
     /// The segments of a name within some.
     pub fn segments(self, within: Range<usize>, id: &'static [u8; 3]) -> impl Iterator<Item = usize> {
         within.filter(move |segment| self.id(*segment) == *id)

@@ -23,6 +23,8 @@ const TITLE: &str = "Patient card";
 const LOOPS_MAX: usize = 20;
 const REMEDY: &str = "follow a link from the worklist: people have the ids of rosters";
 
+const MORE: &str = "There are others, older or longer, that the card has no room for.";
+
 /// The tables, in their order.
 const TABLES: [(Section, &str); 7] = [
     (Section::Encounter, "Visits"),
@@ -95,7 +97,8 @@ fn head(care: &Care, picture: &Picture, team: &Team) -> Markup {
                 }
                 @if team.members.is_empty() { span.none { "nobody is known" } }
             }
-        } }
+        }
+        @if picture.more.contains(&Section::Head) { p.soft { (MORE) } } }
     }
 }
 
@@ -122,7 +125,7 @@ fn table(picture: &Picture, section: Section, title: &str) -> Markup {
     html! {
         section.card aria-label=(title) {
             h2 { (title) }
-            @if picture.more.contains(&section) { p.soft { "There are others, older or longer, that the card has no room for." } }
+            @if picture.more.contains(&section) { p.soft { (MORE) } }
             @if rows.is_empty() { p.soft { "No feed told of any." } } @else {
                 div.scroll tabindex="0" role="region" aria-label=(title) {
                     table {

@@ -88,17 +88,17 @@ fn bundle(base: &str, picture: &Picture) -> String {
 pub(super) fn read(care: &Care, who: &Recipient, kind: &str, id: &str) -> Result<Option<Resource>, Problem> {
     let internal = |error: rusqlite::Error| Problem::internal(&error);
     let asked = Asked { what: id, now_ms: now_ms() };
-    let person = match PersonKey::parse(id).filter(|_| kind == "Patient") {
-        Some(key) if is_known(care, key)? => Some(key),
+    let people = match PersonKey::parse(id).filter(|_| kind == "Patient") {
+        Some(key) if is_known(care, key)? => vec![key],
         _ => was_shown(&care.database(), &who.id, kind, id).map_err(internal)?,
     };
-    let Some(person) = person else {
+    if people.is_empty() {
         if kind == "Patient" {
             asked.refuse(care, who)?;
         }
         return Ok(None);
-    };
-    let (picture, ()) = asked.look(care, who, person, |_| ())?;
+    }
+    let picture = asked.search(care, who, &people, |picture| picture.resource(kind, id).is_some())?;
     let found = picture.resource(kind, id).ok_or_else(Problem::not_found)?;
     asked.remember(care, who, picture.person, std::iter::once(found));
     Ok(Some(Resource::found(found.value())))
@@ -113,8 +113,8 @@ pub(super) fn person(care: &Care, who: &Recipient, id: &str) -> Result<Option<Pe
         return Ok(Some(key));
     }
     let database = care.database();
-    if let Some(person) = was_shown(&database, &who.id, "Patient", id).map_err(internal)? {
-        return Ok(Some(person));
+    if let Some(person) = was_shown(&database, &who.id, "Patient", id).map_err(internal)?.first() {
+        return Ok(Some(*person));
     }
     let Some(notified) = cache::find(&database, &who.id, "Patient", id).map_err(internal)? else { return Ok(None) };
     let telling = telling::find(&database, &notified.event).map_err(internal)?;
@@ -167,6 +167,35 @@ impl Asked<'_> {
             Err(error) => return Err(Problem::internal(&error)),
         }
         Ok((*picture, made))
+    }
+
+    /// The first of the cards of some that may be seen now and has what is looked for; that it was shown, or why it is on none, is in the audit before. Blocks.
+    fn search(
+        &self,
+        care: &Care,
+        recipient: &Recipient,
+        people: &[PersonKey],
+        has: impl Fn(&Picture) -> bool,
+    ) -> Result<Picture, Problem> {
+        let mut withheld = None;
+        for person in people {
+            let reason =
+                match picture(care, recipient, *person, self.now_ms).map_err(|error| Problem::internal(&error))? {
+                    Seen::Picture(picture) if has(&picture) => {
+                        let whose = (Outcome::Disclosed, &picture.person.0, picture.id.as_str());
+                        self.audit(care, recipient, whose).map_err(|error| Problem::internal(&error))?;
+                        return Ok(*picture);
+                    }
+                    Seen::Withheld(reason) => reason,
+                    Seen::Picture(_) | Seen::Nobody => Reason::Policy,
+                };
+            withheld = withheld.or(Some((reason, person)));
+        }
+        if let Some((reason, person)) = withheld {
+            let whose = (Outcome::Suppressed(reason), &person.0, &*person.to_string());
+            self.audit(care, recipient, whose).map_err(|error| Problem::internal(&error))?;
+        }
+        Err(Problem::not_found())
     }
 
     /// Nobody has that id. It takes as long as with the id of somebody whom the recipient does not look after, and is noted as that is: who has a number cannot try whether it is known.

@@ -153,10 +153,18 @@ pub(super) async fn read(
             number: None,
         };
         care.audit(&[entry]).map_err(|error| Problem::internal(&error))?;
-        Ok(Resource::found(found.ok_or_else(Problem::not_found)?))
+        if let Some(found) = found {
+            return Ok(Resource::found(found));
+        }
+        // Who is no part of what is withheld may stand on a card that is not.
+        let on_card = if SHARED.contains(&&*kind) { card::read(care, recipient, &kind, &id)? } else { None };
+        on_card.ok_or_else(Problem::not_found)
     })
     .await
 }
+
+/// What is of no patient alone.
+const SHARED: [&str; 4] = ["Practitioner", "PractitionerRole", "Organization", "Location"];
 
 /// What a test of a subscription refers to: of nobody, so everybody may read it.
 fn synthetic(care: &Care, reading: &Recipient, kind: &str, id: &str, now_ms: i64) -> Option<Resource> {

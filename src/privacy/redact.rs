@@ -10,6 +10,7 @@
 //! | a required element | its object, up to the resource |
 //! | the last element of a list or object | the list, the object |
 //! | text that repeats a code or the words of a concept that went, or the name of a labelled facility | the element |
+//! | a system made of the name of a labelled facility or unit, or of a feed that is named for one | the number; of a code the system |
 //! | anything | every narrative |
 //! | whatever only led to what went (the practitioner of a diagnosis) | itself |
 //!
@@ -52,6 +53,8 @@ pub(super) struct Redaction<'l> {
     withhold_text: bool,
     links: Links,
     tokens: Tokens,
+    /// Names of facilities and units, which systems of numbers and codes may be made of.
+    places: Tokens,
     /// Ids of what the resource at hand contains.
     contained: Vec<String>,
     /// What could be reached before anything went.
@@ -64,13 +67,15 @@ pub(super) struct Redaction<'l> {
 
 impl<'l> Redaction<'l> {
     pub fn new(labels: &'l Labels, cleared: Set, withhold_text: bool) -> Redaction<'l> {
-        let tokens = Tokens::of_facilities(labels, labels.every().without(cleared));
+        let secret = labels.every().without(cleared);
+        let (tokens, places) = (Tokens::of_facilities(labels, secret), Tokens::of_places(labels, secret));
         Redaction {
             labels,
             cleared,
             withhold_text,
             links: Links::default(),
             tokens,
+            places,
             contained: Vec::new(),
             reach: None,
             changed: false,
@@ -83,16 +88,26 @@ impl<'l> Redaction<'l> {
         if self.withhold_text || !labels.is_within(self.cleared) {
             return true;
         }
-        let mut waiting = if self.tokens.are_none() { Vec::new() } else { vec![bundle] };
+        // Whatever facility has a label, it is a place too.
+        let mut waiting = if self.places.are_none() { Vec::new() } else { vec![bundle] };
         while let Some(value) = waiting.pop() {
             match value {
                 Value::String(text) if self.tokens.are_in(text) => return true,
+                Value::Object(object) if self.names_a_place(object) => return true,
                 Value::Object(object) => waiting.extend(object.values()),
                 Value::Array(items) => waiting.extend(items),
                 _ => {}
             }
         }
         false
+    }
+
+    /// Whether the system of a number or a code, or who assigned the number, is called so that a place is told by it.
+    fn names_a_place(&self, object: &Map<String, Value>) -> bool {
+        let text = |value: Option<&Value>, is: &dyn Fn(&str) -> bool| value.and_then(Value::as_str).is_some_and(is);
+        let assigner = object.get("assigner").and_then(|assigner| assigner.get("display"));
+        text(object.get("system"), &|system| self.places.are_in_system(system))
+            || text(assigner, &|name| self.places.are_in(name))
     }
 
     /// Whether anything went.

@@ -27,7 +27,7 @@
 //! | `event` | names of events, joined by a bar; not in `when` |
 //! | `class`, `disposition`, `disposition_not`, `trigger` | lists |
 //! | `loinc`, `loinc_not`, `icd10_prefix`, `codes` (`"CPT|1111F"`), `value_min` | what is coded |
-//! | `icd10_principal` | true: only the principal diagnosis counts (DG1-15 1, else the first final one) |
+//! | `icd10_principal` | true: only the principal diagnosis counts (DG1-15 1, else the first final one that is not ranked behind it) |
 //! | `completion`, `facility_type` | of a document; of the place |
 //! | `same_visit`, `starts_within`, `provider` | only in `close` |
 use super::super::problem::Document;

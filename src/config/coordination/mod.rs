@@ -21,7 +21,8 @@ pub(super) fn coordination(section: Section<'_>) -> (Option<Options>, Option<fac
     let facilities = events::facilities(&section);
     let rosters = panels::rosters(&section, facilities.zone.as_ref());
     let panels: Vec<_> = rosters.panels.iter().map(|panel| panel.id.as_str()).collect();
-    let privacy = privacy::privacy(&section, &panels);
+    let part_2: Vec<_> = facilities.by_key.iter().filter(|(_, one)| one.part2).map(|(key, _)| key.as_str()).collect();
+    let privacy = privacy::privacy(&section, &panels, &part_2);
     let recipients: Vec<_> = privacy.recipients.iter().map(|recipient| recipient.id.as_str()).collect();
     let care_team = care_team::care_team(&section, &recipients);
     let keep = keep(&section);

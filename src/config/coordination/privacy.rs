@@ -3,15 +3,15 @@ use super::super::admin::token_hash;
 use super::super::section::{Placed, Section, closest};
 use super::super::target::signing;
 use crate::coordination::subscription::topic::TOPICS;
-use crate::privacy::label::{CODE_MAX, LABELS_MAX, RESTRICTED, VERY_RESTRICTED};
+use crate::privacy::label::{CODE_MAX, LABELS_MAX, PART_2, RESTRICTED, VERY_RESTRICTED};
 use crate::privacy::systems::System;
 use crate::privacy::{
     DenyAction, FieldsProfile, Key, Label, Labels, MaxContent, Options, Recipient, Set, Unstructured, starter,
 };
 use std::sync::Arc;
 
-/// Labels and recipients; `panels` are the ids of those there are.
-pub(super) fn privacy(coordination: &Section<'_>, panels: &[&str]) -> Options {
+/// Labels and recipients; `panels` are the ids of those there are, `part_2` the facilities that are under 42 CFR Part 2.
+pub(super) fn privacy(coordination: &Section<'_>, panels: &[&str], part_2: &[&str]) -> Options {
     let mut all = starter::labels();
     let mut names: Vec<String> = Vec::new();
     for section in coordination.tables("label").into_iter().flatten() {
@@ -32,11 +32,31 @@ pub(super) fn privacy(coordination: &Section<'_>, panels: &[&str]) -> Options {
     if distinct.len() > LABELS_MAX {
         coordination.wrong(format!("more than {LABELS_MAX} labels, those of the starter lists among them"));
     }
+    name_programmes(&mut all, part_2);
     let labels = Labels::new(all);
     let sections = coordination.tables("recipient").into_iter().flatten();
     let recipients: Vec<Recipient> = sections.filter_map(|section| recipient(section, &labels, panels)).collect();
     check_distinct(coordination, &recipients);
     Options { labels: Arc::new(labels), recipients }
+}
+
+/// Their names tell as much as those of facilities that a label lists.
+fn name_programmes(all: &mut Vec<Label>, part_2: &[&str]) {
+    let names = || part_2.iter().map(|name| (*name).to_owned());
+    let under = |label: &&mut Label| label.policy.as_deref().is_some_and(|policy| policy.eq_ignore_ascii_case(PART_2));
+    let mut is_any = false;
+    for label in all.iter_mut().filter(under) {
+        label.facilities.extend(names());
+        is_any = true;
+    }
+    if !is_any && !part_2.is_empty() {
+        all.push(Label {
+            code: VERY_RESTRICTED.into(),
+            conf: "V".into(),
+            facilities: names().collect(),
+            ..Label::default()
+        });
+    }
 }
 
 /// A label, whether it adds to the starter list, and where its code stands.

@@ -1,7 +1,11 @@
 //! What leaves cards: what is not so any more stays as an empty row, so that an earlier message that comes later does not bring it back; what was another patient's goes altogether.
+//!
+//! What had not been told when its list or its visit ended has no such row. So it is kept when each list and each end was sent (`card_end`): what was sent before is not taken any more,
+//! in whichever order they come.
+use super::Section;
 use super::body::{ACCOUNT, parts};
 use super::store::Of;
-use super::told::{List, Over};
+use super::told::{List, Over, Piece, Told, stay_key};
 use crate::coordination::read::Reading;
 use crate::coordination::{PersonKey, lineage};
 use crate::hl7::Index;
@@ -11,6 +15,21 @@ use std::collections::BTreeSet;
 /// Heads that are looked at: of one person there are fewer, of one number a few.
 const HEADS_MAX: i64 = 256;
 const NONE: [u8; 16] = [0; 16];
+/// Ends that are kept of one origin: those that were sent last.
+const ENDS_MAX: i64 = 256;
+
+/// What ended, as it is stored.
+#[derive(Clone, Copy)]
+enum End {
+    /// What a feed told by AL1 before.
+    List,
+    /// Of that, what it told in secret.
+    SecretList,
+    /// The diagnoses of a visit.
+    Cancelled,
+    /// A visit with all that its feed told of it.
+    Deleted,
+}
 
 /// What a feed says of a patient, on some card.
 pub(in crate::coordination) struct Head {
@@ -71,6 +90,8 @@ pub(in crate::coordination) fn drop_head(transaction: &Transaction<'_>, head: &H
     let stays = select.query_map(params![person.0, origin.0, key], |row| row.get(0))?;
     let mut stays: Vec<String> = stays.collect::<rusqlite::Result<_>>()?;
     let sql = "DELETE FROM card WHERE person = ?1 AND origin = ?2 AND ((section <> 0 AND head = ?3) OR (section = 0 AND key = ?3))";
+    transaction.prepare_cached(sql)?.execute(params![person.0, origin.0, key])?;
+    let sql = "DELETE FROM card_end WHERE person = ?1 AND origin = ?2 AND head = ?3";
     transaction.prepare_cached(sql)?.execute(params![person.0, origin.0, key])?;
     let sql = "SELECT EXISTS (SELECT 1 FROM card WHERE person = ?1 AND stay = ?2)";
     let mut select = transaction.prepare_cached(sql)?;
@@ -181,11 +202,13 @@ pub(super) fn variants(
 }
 
 /// What a list of allergies leaves out is no more. A list that is told in secret takes away nothing that was told openly, unless it says that there are none.
-pub(super) fn unlisted(transaction: &Transaction<'_>, of: Of<'_>, list: &List, last_ms: i64) -> rusqlite::Result<()> {
+pub(super) fn unlisted(transaction: &Transaction<'_>, of: Of<'_>, told: &Told, list: &List) -> rusqlite::Result<()> {
+    let last_ms = told.sent_ms.1;
     let sql = "SELECT origin, key, CASE WHEN plain = x'' THEN key ELSE plain END FROM card INDEXED BY card_series
                WHERE series <> x'00000000000000000000000000000000' AND series = ?2 AND section = 3 AND person = ?1 AND length(body) > 0 AND sent_ms <= ?3 AND seq <> ?4
                  AND (?5 OR labels <> '')";
     let is_open = of.labels.is_empty() || list.keys.is_empty();
+    ended(transaction, of, told, (&list.series, if is_open { End::List } else { End::SecretList }))?;
     let mut select = transaction.prepare_cached(sql)?;
     let values = params![of.person.0, list.series, last_ms, of.seq.cast_signed(), is_open];
     let rows = select.query_map(values, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
@@ -199,12 +222,8 @@ pub(super) fn unlisted(transaction: &Transaction<'_>, of: Of<'_>, list: &List, l
 }
 
 /// What was told of a visit that did not happen, or is deleted. Allergies are the patient's, whenever they were told.
-pub(super) fn over(
-    transaction: &Transaction<'_>,
-    of: Of<'_>,
-    (over, visit): (Over, &[u8; 16]),
-    last_ms: i64,
-) -> rusqlite::Result<()> {
+pub(super) fn over(transaction: &Transaction<'_>, of: Of<'_>, told: &Told, over: Over) -> rusqlite::Result<()> {
+    let (visit, last_ms) = (&told.visit, told.sent_ms.1);
     // 1 visits, 2 diagnoses, 3 allergies. Orders and results of other feeds are theirs to take back.
     let which = match over {
         Over::Cancelled => "section = 2 AND (visit = ?2 OR stay = ?3)",
@@ -213,10 +232,67 @@ pub(super) fn over(
     // Nothing is of no visit.
     let visit: &[u8] = if *visit == NONE { &[] } else { visit };
     let stay = Some(of.stay).filter(|stay| !stay.is_empty());
+    let end = if over == Over::Cancelled { End::Cancelled } else { End::Deleted };
+    for what in of_visit(of, told).into_iter().flatten() {
+        ended(transaction, of, told, (&what, end))?;
+    }
     let sql = format!(
         "UPDATE card SET body = x'', seq = ?4, sent_ms = ?5 WHERE person = ?1 AND length(body) > 0 AND sent_ms <= ?5 AND {which}"
     );
     let values = params![of.person.0, visit, stay, of.seq.cast_signed(), last_ms];
     transaction.prepare_cached(&sql)?.execute(values)?;
     Ok(())
+}
+
+/// By what ends of the visit of a message are known: as its feed has it, and by the stay.
+fn of_visit(of: Of<'_>, told: &Told) -> [Option<[u8; 16]>; 2] {
+    [Some(told.visit).filter(|visit| *visit != NONE), (!of.stay.is_empty()).then(|| stay_key(of.stay))]
+}
+
+/// Keeps when something ended, as of the message that says so last.
+fn ended(
+    transaction: &Transaction<'_>,
+    of: Of<'_>,
+    told: &Told,
+    (what, end): (&[u8; 16], End),
+) -> rusqlite::Result<()> {
+    let sql = "UPDATE card_end SET sent_ms = max(sent_ms, ?6) WHERE person = ?1 AND what = ?2 AND kind = ?3 AND origin = ?4 AND head = ?5";
+    let values = params![of.person.0, what, end as u8, of.origin.0, told.head, told.sent_ms.1];
+    if transaction.prepare_cached(sql)?.execute(values)? > 0 {
+        return Ok(());
+    }
+    let sql = "INSERT INTO card_end (person, what, kind, origin, head, sent_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    transaction.prepare_cached(sql)?.execute(values)?;
+    let whose = params![of.person.0, of.origin.0];
+    let sql = "SELECT count(*) FROM card_end WHERE person = ?1 AND origin = ?2";
+    let count: i64 = transaction.prepare_cached(sql)?.query_row(whose, |row| row.get(0))?;
+    if count > ENDS_MAX {
+        let sql = "DELETE FROM card_end WHERE person = ?1 AND origin = ?2 AND (what, kind, head) IN
+                     (SELECT what, kind, head FROM card_end WHERE person = ?1 AND origin = ?2 ORDER BY sent_ms, what, kind, head LIMIT ?3)";
+        transaction.prepare_cached(sql)?.execute(params![of.person.0, of.origin.0, count - ENDS_MAX])?;
+    }
+    Ok(())
+}
+
+/// Whether an entry that is not there was sent before its list, or before its visit turned out not to have happened.
+pub(super) fn is_over(transaction: &Transaction<'_>, of: Of<'_>, told: &Told, piece: &Piece) -> rusqlite::Result<bool> {
+    let [visit, stay] = of_visit(of, told);
+    let list = Some(piece.series).filter(|series| *series != NONE);
+    // A list in secret says nothing of what was told openly.
+    let of_list = if of.labels.is_empty() { End::List } else { End::SecretList };
+    let (by, from, to) = match piece.section {
+        Section::Head => return Ok(false),
+        Section::Allergy => ([list, None], End::List, of_list),
+        Section::Condition => ([visit, stay], End::Cancelled, End::Deleted),
+        Section::Encounter => ([visit, stay], End::Deleted, End::Deleted),
+        _ => ([visit, None], End::Deleted, End::Deleted),
+    };
+    let sql = "SELECT EXISTS (SELECT 1 FROM card_end WHERE person = ?1 AND what = ?2 AND kind BETWEEN ?3 AND ?4 AND sent_ms > ?5)";
+    for what in by.into_iter().flatten() {
+        let values = params![of.person.0, what, from as u8, to as u8, told.sent_ms.1];
+        if transaction.prepare_cached(sql)?.query_row(values, |row| row.get(0))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// To be made when the database is opened. `labels`: codes of labels parted by blanks, then `/`, then those of the event as a whole. `plain`: the key that it has where it is told
 /// openly, empty where that is `key`. `stay`: its visit, as labels of visits are kept. `card_shown`: what recipients have seen of cards, so that they can read it by id.
+/// `card_end`: when lists of allergies were sent, and that visits are over, see the module about what leaves.
 /// What an index leaves out is not told by `section`: SQLite would prepare each statement that is given one again, whenever it is another.
 pub const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS card (
@@ -19,9 +20,13 @@ CREATE TABLE IF NOT EXISTS card (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS card_series ON card (series, section) WHERE series <> x'00000000000000000000000000000000';
 CREATE INDEX IF NOT EXISTS card_secret ON card (person, stay) WHERE labels <> '';
+CREATE TABLE IF NOT EXISTS card_end (
+    person BLOB NOT NULL, what BLOB NOT NULL, kind INTEGER NOT NULL, origin BLOB NOT NULL, head BLOB NOT NULL, sent_ms INTEGER NOT NULL,
+    PRIMARY KEY (person, what, kind, origin, head)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS card_shown (
     recipient TEXT NOT NULL, type TEXT NOT NULL, id TEXT NOT NULL, person BLOB NOT NULL, shown_ms INTEGER NOT NULL,
-    PRIMARY KEY (recipient, type, id)
+    PRIMARY KEY (recipient, type, id, person)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS card_shown_age ON card_shown (shown_ms);";
 
@@ -30,6 +35,8 @@ const MORE: [u8; 16] = [0xff; 16];
 const NONE: [u8; 16] = [0; 16];
 /// Rows that are forgotten at once.
 const FORGOTTEN_MAX: i64 = 10_000;
+/// Cards on which a recipient was shown the same thing that are remembered: those of the latest.
+const SHOWN_MAX: i64 = 64;
 /// Rows of one person that are looked at: those of as many keys of one and the same patient.
 const ROWS_MAX: i64 = 4_096;
 
@@ -194,10 +201,10 @@ pub(in crate::coordination) fn take(transaction: &Transaction<'_>, of: Of<'_>, t
         }
     }
     if let Some(list) = &told.list {
-        leave::unlisted(transaction, of, list, told.sent_ms.1)?;
+        leave::unlisted(transaction, of, told, list)?;
     }
     if let Some(over) = told.over {
-        leave::over(transaction, of, (over, &told.visit), told.sent_ms.1)?;
+        leave::over(transaction, of, told, over)?;
     }
     for section in Section::ALL {
         if grown & (1 << section.number()) != 0 {
@@ -245,6 +252,10 @@ fn write(transaction: &Transaction<'_>, of: Of<'_>, told: &Told, piece: &Piece) 
     let (head, visit, stay) = if is_head { (&NONE, &NONE, "") } else { (&told.head, &told.visit, of.stay) };
     let plain: &[u8] = if is_head || plain == key { &[] } else { plain };
     let before = known(transaction, of, section, key)?;
+    let is_new = before.as_ref().is_none_or(|before| before.length == 0);
+    if is_new && !body.is_empty() && leave::is_over(transaction, of, told, piece)? {
+        return Ok(false);
+    }
     let Some(before) = before else {
         let sql = "INSERT INTO card VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
         let values = params![
@@ -279,7 +290,7 @@ fn write(transaction: &Transaction<'_>, of: Of<'_>, told: &Told, piece: &Piece) 
         labels = &before.labels;
     }
     if section == Section::Result && !replaces && before.head == *head && before.labels == labels {
-        let (merged, is_whole) = panel::merged(&before.body, before.rank, &body, *rank);
+        let (merged, is_whole) = panel::merged((&before.body, before.rank), (&body, *rank), told.between);
         body = Cow::Owned(merged);
         // That there is more in secret is not told.
         if !is_whole && labels.is_empty() {
@@ -289,7 +300,9 @@ fn write(transaction: &Transaction<'_>, of: Of<'_>, told: &Told, piece: &Piece) 
     // Allergies are told again in each visit: what one visit told first does not go when another turns out to be somebody else's, and is not secret for it.
     let is_told_before = section == Section::Allergy && before.length > 0 && !before.stay.is_empty();
     let stay = if stay.is_empty() || is_told_before { before.stay.as_str() } else { stay };
-    let sql = "UPDATE card SET at_ms = ?5, seq = ?6, head = ?7, visit = CASE WHEN ?15 THEN visit ELSE ?8 END, labels = ?9, body = ?10, sent_ms = ?11, rank = ?12, series = ?13, stay = ?14
+    // What IAM says of an allergy that AL1 told is said of that one: it stays in the list.
+    let sql = "UPDATE card SET at_ms = ?5, seq = ?6, head = ?7, visit = CASE WHEN ?15 THEN visit ELSE ?8 END, labels = ?9, body = ?10, sent_ms = ?11, rank = ?12,
+                 series = CASE WHEN ?13 = x'00000000000000000000000000000000' THEN series ELSE ?13 END, stay = ?14
                WHERE person = ?1 AND origin = ?2 AND section = ?3 AND key = ?4";
     let values = params![
         of.person.0,
@@ -473,28 +486,30 @@ pub fn shown<'s>(
 ) -> rusqlite::Result<()> {
     // Written again a day later at the earliest: most of a card is what it was.
     let sql = "INSERT INTO card_shown VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO UPDATE
-               SET person = excluded.person, shown_ms = excluded.shown_ms
-               WHERE person <> excluded.person OR shown_ms + 86400000 <= excluded.shown_ms";
+               SET shown_ms = excluded.shown_ms WHERE shown_ms + 86400000 <= excluded.shown_ms";
     let mut insert = transaction.prepare_cached(sql)?;
+    let sql = "SELECT count(*) FROM card_shown WHERE recipient = ?1 AND type = ?2 AND id = ?3";
+    let mut count = transaction.prepare_cached(sql)?;
+    let sql = "DELETE FROM card_shown WHERE recipient = ?1 AND type = ?2 AND id = ?3 AND person IN
+                 (SELECT person FROM card_shown WHERE recipient = ?1 AND type = ?2 AND id = ?3 ORDER BY shown_ms, person LIMIT ?4)";
     for (kind, id) in resources {
         insert.execute(params![recipient, kind, id, person.0, now_ms])?;
+        let cards: i64 = count.query_row([recipient, kind, id], |row| row.get(0))?;
+        if cards > SHOWN_MAX {
+            transaction.prepare_cached(sql)?.execute(params![recipient, kind, id, cards - SHOWN_MAX])?;
+        }
     }
     Ok(())
 }
 
-/// On whose card a recipient has been shown a resource.
+/// On whose cards a recipient has been shown a resource, the latest first.
 ///
 /// # Errors
 /// A database that cannot be read.
-pub fn was_shown(
-    connection: &Connection,
-    recipient: &str,
-    kind: &str,
-    id: &str,
-) -> rusqlite::Result<Option<PersonKey>> {
-    let sql = "SELECT person FROM card_shown WHERE recipient = ?1 AND type = ?2 AND id = ?3";
+pub fn was_shown(connection: &Connection, recipient: &str, kind: &str, id: &str) -> rusqlite::Result<Vec<PersonKey>> {
+    let sql = "SELECT person FROM card_shown WHERE recipient = ?1 AND type = ?2 AND id = ?3 ORDER BY shown_ms DESC, person LIMIT ?4";
     let mut select = connection.prepare_cached(sql)?;
-    select.query_row([recipient, kind, id], |row| row.get(0).map(PersonKey)).optional()
+    select.query_map(params![recipient, kind, id, SHOWN_MAX], |row| row.get(0).map(PersonKey))?.collect()
 }
 
 /// Forgets what was shown before a time, some of it at once; how much.
@@ -502,7 +517,7 @@ pub fn was_shown(
 /// # Errors
 /// A database that cannot be written.
 pub(in crate::coordination) fn forget(transaction: &Transaction<'_>, before_ms: i64) -> rusqlite::Result<usize> {
-    let sql = "DELETE FROM card_shown WHERE (recipient, type, id) IN
-                 (SELECT recipient, type, id FROM card_shown WHERE shown_ms < ?1 ORDER BY shown_ms LIMIT ?2)";
+    let sql = "DELETE FROM card_shown WHERE (recipient, type, id, person) IN
+                 (SELECT recipient, type, id, person FROM card_shown WHERE shown_ms < ?1 ORDER BY shown_ms LIMIT ?2)";
     transaction.prepare_cached(sql)?.execute(params![before_ms, FORGOTTEN_MAX])
 }

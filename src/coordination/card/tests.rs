@@ -42,6 +42,45 @@ fn messages() -> Vec<(String, usize, String)> {
     (0..20_000).map(message).collect()
 }
 
+/// What a message says, where it was sent long ago and carries no labels.
+fn told_of(text: &str, check: impl FnOnce(&super::told::Told)) {
+    let mut index = Index::new();
+    index.parse(text.as_bytes()).unwrap();
+    let facets = Facets { code: b"ADT", patient: Some(7), received_ms: 9, ..Facets::default() };
+    let zone = TimeZone::UTC;
+    let context = Context {
+        facets: &facets,
+        trigger: b"A08",
+        facility: "SBMC",
+        visit: "SBMC|V1",
+        zone: &zone,
+        at_ms: 9,
+        sent_ms: (9, 9),
+        is_transcoded: false,
+        labels: "",
+    };
+    check(&told(Reading::new(index.message(text.as_bytes())).unwrap(), &context).unwrap());
+}
+
+/// The patient, the visit, a diagnosis and an allergy: one by one too long, or with nothing that they could be read with.
+#[test]
+fn what_is_not_taken_is_counted() {
+    let message = |pid: &str, code: &str| {
+        format!(
+            "MSH|^~\\&|SBADT|SBMC|HANDOFF|LAKE|20260310||ADT^A08^ADT_A01|1|P|2.5.1\r{pid}PV1|1|I|4W||||||||||||||||V1^^^SBMC\rDG1|1||{code}^x^I10C\rAL1|1|DA|PEN^x^L\r"
+        )
+    };
+    let counted = |text: &str| {
+        let mut found = (0, 0, 0);
+        told_of(text, |told| found = (told.oversized, told.cut, told.pieces.len()));
+        found
+    };
+    assert_eq!(counted(&message(PID, "I10")), (0, 0, 4));
+    assert_eq!(counted(&message(PID, &"1".repeat(5_000))), (1, 0b100, 3));
+    let long = PID.replace("^MR|", &format!("^MR~{}|", "1".repeat(5_000)));
+    assert_eq!(counted(&message(&long, "I10")), (4, 0b1111, 0));
+}
+
 /// Against 10 µs a message: those of somebody with a full card, with what is looked up for them: labels of the visit, labels of the message, what is there already. Whom a message is about is
 /// measured in the rosters.
 #[test]

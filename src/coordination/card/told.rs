@@ -81,10 +81,12 @@ pub(in crate::coordination) struct Told {
     pub pieces: Vec<Piece>,
     pub list: Option<List>,
     pub over: Option<Over>,
-    /// Entries that are too long.
+    /// Entries that are too long, or have nothing that they can be read with.
     pub oversized: u64,
-    /// Bit n: an entry of the section of number n is too long, which may be told.
+    /// Bit n: an entry of the section of number n is among them, which may be told.
     pub cut: u32,
+    /// What parts components.
+    pub between: u8,
     /// When its sender sent it, at the earliest and at the latest.
     pub sent_ms: (i64, i64),
 }
@@ -96,7 +98,7 @@ pub(in crate::coordination) fn told(reading: Reading<'_>, context: &Context<'_>)
     if pids.next().is_some() {
         return None;
     }
-    let mut found = Finder::new(reading, pid, context)?;
+    let mut found = Finder::new(reading, pid, context);
     match context.facets.code {
         b"ADT" => found.visit_and_codes(),
         b"ORU" => found.groups(b"OBR", Finder::result),
@@ -106,7 +108,8 @@ pub(in crate::coordination) fn told(reading: Reading<'_>, context: &Context<'_>)
         _ => {}
     }
     let Finder { head, visit, pieces, oversized, list, over, cut, .. } = found;
-    Some(Told { head, visit, pieces, list, over, oversized, cut, sent_ms: context.sent_ms })
+    let (between, sent_ms) = (reading.between(), context.sent_ms);
+    Some(Told { head, visit, pieces, list, over, oversized, cut, between, sent_ms })
 }
 
 struct Finder<'m, 'c> {
@@ -126,10 +129,12 @@ struct Finder<'m, 'c> {
     over: Option<Over>,
     oversized: u64,
     cut: u32,
+    /// What it would be read with is too long.
+    is_headless: bool,
 }
 
 impl<'m, 'c> Finder<'m, 'c> {
-    fn new(reading: Reading<'m>, pid: usize, context: &'c Context<'c>) -> Option<Finder<'m, 'c>> {
+    fn new(reading: Reading<'m>, pid: usize, context: &'c Context<'c>) -> Finder<'m, 'c> {
         let (msh, facets) = (reading.header(), context.facets);
         let field = |segment, number| reading.field(segment, number);
         let [application, facility, number] = [field(msh, 3), field(msh, 4), field(pid, 3)];
@@ -152,12 +157,25 @@ impl<'m, 'c> Finder<'m, 'c> {
         }
         part(&mut prefix, field(pid, 18));
         let (pieces, oversized, cut) = (Vec::with_capacity(4), 0, 0);
-        let (list, over) = (None, None);
-        let mut found =
-            Finder { reading, context, who, head, visit, pv1, prefix, reduced, pieces, list, over, oversized, cut };
+        let (list, over, is_headless) = (None, None, false);
+        let mut found = Finder {
+            reading,
+            context,
+            who,
+            head,
+            visit,
+            pv1,
+            prefix,
+            reduced,
+            pieces,
+            list,
+            over,
+            oversized,
+            cut,
+            is_headless,
+        };
         found.patient(pid);
-        // Without its head nothing of it can be read.
-        (!found.pieces.is_empty()).then_some(found)
+        found
     }
 
     /// What the feed says of the patient, and what its entries are read with.
@@ -186,6 +204,8 @@ impl<'m, 'c> Finder<'m, 'c> {
             }
         }
         self.push(Section::Head, self.head, self.context.at_ms, body);
+        // Nothing of it can be read then; what it takes away goes all the same.
+        self.is_headless = self.pieces.is_empty();
         let number = self.context.facets.patient.map(number_key).unwrap_or_default();
         self.pieces.iter_mut().for_each(|head| head.series = number);
     }
@@ -433,10 +453,11 @@ impl<'m, 'c> Finder<'m, 'c> {
     }
 
     fn push(&mut self, section: Section, plain: [u8; 16], at_ms: i64, body: Vec<u8>) {
-        if body.len() > ENTRY_BYTES_MAX.min(section.limits().1) || self.pieces.len() >= ENTRIES_MAX {
+        let is_too_long = body.len() > ENTRY_BYTES_MAX.min(section.limits().1) || self.pieces.len() >= ENTRIES_MAX;
+        if is_too_long || (self.is_headless && !body.is_empty()) {
             self.oversized += 1;
             // That there was something in secret is not told.
-            if self.context.labels.is_empty() && section != Section::Head {
+            if self.context.labels.is_empty() {
                 self.cut |= 1 << section.number();
             }
             return;
@@ -452,6 +473,11 @@ impl<'m, 'c> Finder<'m, 'c> {
         }
         self.pieces.push(piece(key, body));
     }
+}
+
+/// By what the end of a stay is known, as its labels are kept.
+pub(super) fn stay_key(stay: &str) -> [u8; 16] {
+    key(&KEYS, &[b"stay", stay.as_bytes()])
 }
 
 /// What heads of one number of a patient have in common, whichever feed told them: `patient` is that of the facets.

@@ -212,7 +212,8 @@ impl Reading<'_> {
         found
     }
 
-    /// The DG1 of the principal diagnosis (v2.5.1, 6.5.2): that of priority 1 (DG1-15); where none has a priority, the first final one (DG1-6 `F`), else the first. For what somebody was
+    /// The DG1 of the principal diagnosis (v2.5.1, 6.5.2): that of priority 1 (DG1-15, table 0359; 2 and more are secondary, 0 is not ranked). Where none has it, one of those without a
+    /// priority, or where nothing is ranked one of all: the first final one (DG1-6 `F`), else the first. For what somebody was
     /// admitted (`A`) is not what it turned out to be: it counts where nothing else is told.
     fn principal(self, part: &Range<usize>, whole: Range<usize>) -> Option<usize> {
         let all = || self.union(part, whole.clone()).filter(|segment| self.id(*segment) == *b"DG1");
@@ -221,10 +222,14 @@ impl Reading<'_> {
         if settled().next().is_none() {
             return all().next();
         }
-        if settled().any(|segment| !is(&segment, 15, b"")) {
-            return settled().find(|segment| is(segment, 15, b"1"));
+        let priority =
+            |segment: &usize| std::str::from_utf8(self.bytes(Some(*segment), 15, 1)).ok()?.parse::<u32>().ok();
+        if let Some(first) = settled().find(|segment| priority(segment) == Some(1)) {
+            return Some(first);
         }
-        settled().find(|segment| is(segment, 6, b"F")).or_else(|| settled().next())
+        let is_ranked = settled().any(|segment| priority(&segment) > Some(0));
+        let left = || settled().filter(|segment| !is_ranked || priority(segment).is_none());
+        left().find(|segment| is(segment, 6, b"F")).or_else(|| left().next())
     }
 
     /// OBX-5 where it is a number or a code; texts are content of the record, and not kept.
@@ -368,6 +373,17 @@ mod tests {
         assert_eq!(of(&["DG1|1||A|||A"]), ["A"], "unless that is all");
         assert_eq!(of(&["DG1|1||A|||F|||||||||2", "DG1|2||B|||F|||||||||1"]), ["B"]);
         assert!(of(&["DG1|1||A|||F|||||||||2", "DG1|2||B|||F|||||||||3"]).is_empty());
+        // Where only secondary ones say which they are.
+        assert_eq!(of(&["DG1|1||A|||F|||||||||2", "DG1|2||B|||F", "DG1|3||C|||F"]), ["B"]);
+        assert_eq!(of(&["DG1|1||A|||W", "DG1|2||B|||F|||||||||2"]), ["A"]);
+        assert_eq!(
+            of(&["DG1|1||A|||F|||||||||0", "DG1|2||B|||F|||||||||2", "DG1|3||C|||F"]),
+            ["C"],
+            "0: in no ranking"
+        );
+        assert!(of(&["DG1|1||A|||F|||||||||0", "DG1|2||B|||F|||||||||2"]).is_empty());
+        assert_eq!(of(&["DG1|1||A|||F|||||||||0", "DG1|2||B|||F|||||||||0"]), ["A"], "nothing is ranked");
+        assert_eq!(of(&["DG1|1||A|||F|||||||||0", "DG1|2||B|||F|||||||||01"]), ["B"]);
     }
 
     #[test]

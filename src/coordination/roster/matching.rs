@@ -209,6 +209,14 @@ impl Snapshot {
         having(self, system, value).into_iter().map(|person| self.key(person)).collect()
     }
 
+    /// Whether a patient is called as somebody of the rosters is, and was born on that day. Not so where one of it is not told.
+    pub(in crate::coordination) fn is_named(&self, key: &PersonKey, patient: &Patient) -> bool {
+        let Some(person) = self.number(key) else { return false };
+        let (theirs, told) = (self.demographics(person), Subject::guarding(patient));
+        let is_told = !told.family.is_empty() && !told.given.is_empty() && told.birth != 0;
+        is_told && (theirs.family, theirs.given, theirs.birth) == (&told.family, &told.given, told.birth)
+    }
+
     /// Whether anybody of the rosters has an identifier.
     pub(super) fn is_known(&self, system: &str, value: &str) -> bool {
         !having(self, system, value).is_empty()

@@ -92,9 +92,7 @@ impl Batch<'_> {
         let mut pids = reading.segments(reading.all(), b"PID");
         let (Some(first), Some(second)) = (pids.next(), pids.next()) else { return Ok(()) };
         let sides = [first, second].map(|pid| keyed(&reading.identifiers(pid, 3)));
-        // By what the rosters alone say of them.
-        let nothing = Aliases::default();
-        let alike = [first, second].map(|pid| self.snapshot.find(&reading.patient(pid), &nothing).person());
+        let patients = [first, second].map(|pid| reading.patient(pid));
         let mut people = BTreeSet::new();
         for (pid, side) in [first, second].into_iter().zip(&sides) {
             people.extend(self.find(&reading.patient(pid)).person().map(|key| key.0));
@@ -103,23 +101,31 @@ impl Batch<'_> {
         }
         for head in self.heads(transaction, people)? {
             let owner = lineage::known_as(transaction, head.head.origin).map_err(Error::database)?;
-            let Some(other) = self.other_side(transaction, owner, (&sides, alike))? else { continue };
-            let own = &sides[1 - other];
+            let is_own = self.own_sides(transaction, owner, (&sides, &patients))?;
+            let is_under = [0, 1].map(|side| meet(&head.names, &sides[side]));
             // What names the person, too, was told of the person.
-            if meet(&head.names, &sides[other]) && !meet(&head.names, own) && !self.is_theirs(owner, &head.names) {
+            let is_others = match is_own {
+                [true, true] => false,
+                // Of neither is it known: what was told in another name was told of somebody else.
+                [false, false] => is_under != [false, false] && !self.snapshot.is_named(&owner, &head.patient),
+                [true, false] => is_under == [false, true],
+                [false, true] => is_under == [true, false],
+            };
+            if is_others && !self.is_theirs(owner, &head.names) {
                 drop_head(transaction, &head, leaving)?;
             }
         }
         Ok(())
     }
 
-    /// Which side of an unlink somebody is not: the other one has a number that the rosters know as theirs, or that is told with such a one, or else their name and birth.
-    fn other_side(
+    /// Which sides of an unlink are somebody: those that have a number that the rosters know as theirs, or that is told with such a one, or else that somebody decided on, or else that the
+    /// rosters find to be them, or else their name and birth.
+    fn own_sides(
         &self,
         transaction: &Transaction<'_>,
         owner: PersonKey,
-        (sides, alike): (&[Vec<Keyed>; 2], [Option<PersonKey>; 2]),
-    ) -> Result<Option<usize>, Error> {
+        (sides, patients): (&[Vec<Keyed>; 2], &[Patient; 2]),
+    ) -> Result<[bool; 2], Error> {
         let mut is_own = [0, 1].map(|side| self.is_theirs(owner, &sides[side]));
         if is_own == [false, false] {
             for head in self.heads(transaction, BTreeSet::from([owner.0]))? {
@@ -130,13 +136,22 @@ impl Batch<'_> {
             }
         }
         if is_own == [false, false] {
-            is_own = alike.map(|one| one == Some(owner));
+            // Somebody said whose they are.
+            let decided = |(system, value): &Keyed| {
+                let alias = self.parts.aliases.find(system, value);
+                alias.is_some_and(|alias| alias.decided && alias.person == Some(owner))
+            };
+            is_own = [0, 1].map(|side| sides[side].iter().any(decided));
         }
-        Ok(match is_own {
-            [true, false] => Some(1),
-            [false, true] => Some(0),
-            _ => None,
-        })
+        if is_own == [false, false] {
+            // By what the rosters alone say of them.
+            let nothing = Aliases::default();
+            is_own = [0, 1].map(|side| self.snapshot.find(&patients[side], &nothing).person() == Some(owner));
+        }
+        if is_own == [false, false] {
+            is_own = [0, 1].map(|side| self.snapshot.is_named(&owner, &patients[side]));
+        }
+        Ok(is_own)
     }
 
     /// What was told under a number, of an account or of a visit is of another patient, or of one who is known by another number.

@@ -14,7 +14,7 @@ use serde_json::Value;
 pub struct Carried {
     /// Their labels.
     pub labels: Set,
-    /// They may name a facility whose name alone tells something.
+    /// They may name a facility whose name alone tells something, or have numbers whose system does.
     pub names: bool,
 }
 
@@ -44,13 +44,15 @@ const DEPTH: usize = 3;
 pub struct Glance<'g> {
     labels: &'g Labels,
     names: Tokens,
+    /// What systems may be made of.
+    places: Tokens,
 }
 
 impl Glance<'_> {
     /// What a resource carries, and its JSON as a tree and as it is written; none where that cannot be told.
     pub fn at<T: Tree>(&self, resource: &T, json: &str) -> Option<Carried> {
         let labels = self.labels.of_part(resource, DEPTH).ok()?;
-        Some(Carried { labels, names: self.named(json) })
+        Some(Carried { labels, names: self.named(json) || self.places.may_be_in_systems(json) })
     }
 
     /// Whether a piece of JSON may name a facility whose name alone tells something.
@@ -72,7 +74,8 @@ impl Places {
 impl Gate {
     /// To look at resources.
     pub fn glance(&self) -> Glance<'_> {
-        Glance { labels: &self.labels, names: Tokens::of_facilities(&self.labels, self.labels.every()) }
+        let (labels, every) = (&self.labels, self.labels.every());
+        Glance { labels, names: Tokens::of_facilities(labels, every), places: Tokens::of_places(labels, every) }
     }
 
     /// What becomes of a Bundle of resources that carry this.
@@ -94,12 +97,7 @@ impl Gate {
 
     /// By which names of feeds and places more would be told than these labels allow.
     pub fn places(&self, cleared: Set) -> Places {
-        let secret = self.labels.every().without(cleared);
-        let mut names = Tokens::of_facilities(&self.labels, secret);
-        for unit in self.labels.labels(secret).flat_map(|label| &label.units) {
-            names.add_name(unit.split_once('|').map_or(unit, |(_, unit)| unit));
-        }
-        Places(names)
+        Places(Tokens::of_places(&self.labels, self.labels.every().without(cleared)))
     }
 
     /// Marks a resource that leaves with the labels that it carries.

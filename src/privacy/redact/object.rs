@@ -232,6 +232,18 @@ impl Redaction<'_> {
             "Narrative" if self.dropped || self.withhold_text => return Ok(false),
             "Annotation" if self.withhold_text => return Ok(false),
             "Attachment" if self.withhold_text => return Ok(element.min > 0 && self.mask(object)),
+            "Identifier" if self.names_a_place(object) => return Ok(false),
+            // What is coded still says what it is by its words; a unit without the system of its code has none.
+            _ if self.is_of_place(object) => {
+                let code = if of.name == "Coding" { "system" } else { "code" };
+                for key in ["system", "_system", code] {
+                    object.shift_remove(key);
+                }
+                self.drops();
+                if !["code", "display", "value", "unit"].iter().any(|key| object.contains_key(*key)) {
+                    return Ok(false);
+                }
+            }
             _ => {}
         }
         // Codes that stand in no Coding: concepts of a ValueSet.
@@ -239,6 +251,11 @@ impl Redaction<'_> {
             return Ok(false);
         }
         self.object(shape::child_type(kind, element, of.name), object, depth + 1)
+    }
+
+    /// Whether its code is of a system that is made of the name of a place, or of a feed that is named for one.
+    fn is_of_place(&self, object: &Map<String, Value>) -> bool {
+        object.get("system").and_then(Value::as_str).is_some_and(|system| self.places.are_in_made(system))
     }
 
     fn text(&self, kind: &str, of: &TypeRef, name: &str, text: &str) -> bool {

@@ -58,6 +58,42 @@ fn patient() -> Value {
     json!({ "resourceType": "Patient", "id": "p", "text": { "status": "generated", "div": "<div xmlns=\"http://www.w3.org/1999/xhtml\">x</div>" }, "name": [{ "family": "Okafor" }] })
 }
 
+/// A number, a code or a unit of a system that is made of the name of a secret unit or of its feed, in what is otherwise open.
+#[test]
+fn a_system_that_names_a_secret_unit_goes() {
+    let unit = Label { code: "SUD".into(), units: vec!["SBMC|DETOX".into()], ..Label::default() };
+    let labels = Labels::new(starter::labels().into_iter().chain([unit]).collect());
+    let made = "urn:v2:DETOXADT.SBMC:LOCAL";
+    let mut all = patient();
+    all["identifier"] = json!([
+        { "system": "urn:v2:SBADT.SBMC:LOCAL", "value": "1" },
+        { "system": made, "value": "2" },
+        { "system": "urn:oid:1.2.3", "value": "3", "assigner": { "display": "Detox" } },
+        { "system": "http://terminology.hl7.org/CodeSystem/detox", "value": "4" },
+        { "system": "http://sbmc.example/%64etox", "value": "5" }
+    ]);
+    let value = json!({ "resourceType": "Observation", "id": "o", "status": "final", "subject": to("p"),
+        "code": { "coding": [{ "system": made, "code": "CR", "display": "Creatinine" }, { "system": made }] },
+        "valueQuantity": { "value": 1, "unit": "mg", "system": made, "code": "mg" } });
+    let all = bundle(&[all, value]);
+    let run = |cleared| {
+        let mut bundle = all.clone();
+        let mut redaction = Redaction::new(&labels, cleared, false);
+        assert_eq!(redaction.is_needed(&bundle, Set::EMPTY), cleared == Set::EMPTY);
+        redaction.run(&mut bundle).unwrap();
+        assert_eq!(redaction.dropped(), cleared == Set::EMPTY);
+        bundle
+    };
+    let left = run(Set::EMPTY);
+    let numbers =
+        resource(&left, "p")["identifier"].as_array().unwrap().iter().map(|one| one["value"].as_str().unwrap());
+    assert_eq!(numbers.collect::<Vec<_>>(), ["1", "4"]);
+    let value = resource(&left, "o");
+    assert_eq!(value["code"], json!({ "coding": [{ "code": "CR", "display": "Creatinine" }] }));
+    assert_eq!(value["valueQuantity"], json!({ "value": 1, "unit": "mg" }), "a code without its system is none");
+    assert_eq!(run(labels.every()), all);
+}
+
 #[test]
 fn a_condition_goes_with_every_reference_and_who_asserted_it() {
     let encounter = json!({

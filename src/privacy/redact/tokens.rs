@@ -1,5 +1,6 @@
 //! Words of what went: they must stand nowhere else.
 use crate::privacy::label::{Labels, Set};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// What is noted while one Bundle is redacted. When there are more, the oldest stay: what they stand for is gone in any case. Names that the configuration has all count.
@@ -25,6 +26,15 @@ impl Tokens {
     pub fn of_facilities(labels: &Labels, set: Set) -> Tokens {
         let mut tokens = Tokens::default();
         labels.facilities(set).for_each(|name| tokens.add_name(name));
+        tokens
+    }
+
+    /// The names of their facilities, and of their units.
+    pub fn of_places(labels: &Labels, set: Set) -> Tokens {
+        let mut tokens = Tokens::of_facilities(labels, set);
+        for unit in labels.labels(set).flat_map(|label| &label.units) {
+            tokens.add_name(unit.split_once('|').map_or(unit, |(_, unit)| unit));
+        }
         tokens
     }
 
@@ -94,6 +104,70 @@ impl Tokens {
     }
 }
 
+/// How systems begin that the mappings make of the name of a feed and of what it calls them.
+const MADE: &str = "urn:v2:";
+/// How those begin that are the same whoever sends: they are made of nobody's name, and most are such.
+const PUBLISHED: [&str; 8] = [
+    "http://terminology.hl7.org/",
+    "http://hl7.org/",
+    "http://loinc.org",
+    "http://snomed.info/",
+    "http://unitsofmeasure.org",
+    "http://www.nlm.nih.gov/",
+    "urn:oid:",
+    "urn:ietf:",
+];
+
+impl Tokens {
+    /// Whether the name of a system of codes, made of that of a feed, holds one of them.
+    pub fn are_in_made(&self, system: &str) -> bool {
+        !self.are_none() && system.starts_with(MADE) && self.are_in(&decoded(system))
+    }
+
+    /// The same of a system of numbers, whoever made its name.
+    pub fn are_in_system(&self, system: &str) -> bool {
+        !self.are_none() && !PUBLISHED.iter().any(|one| system.starts_with(one)) && self.are_in(&decoded(system))
+    }
+
+    /// Whether the name of any system or of who assigned a number may hold one of them, by the JSON of all of it: never false where one does.
+    pub fn may_be_in_systems(&self, json: &str) -> bool {
+        if self.are_none() {
+            return false;
+        }
+        let mut systems = json.split("\"system\"").skip(1).map(|rest| {
+            let rest = rest.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
+            let (system, _) = rest.split_once('"')?;
+            (!system.contains('\\')).then_some(system)
+        });
+        // One that is not written as ours are may be anything.
+        systems.any(|system| system.is_none_or(|system| self.are_in_system(system)))
+            || (json.contains("\"assigner\"") && self.may_be_in(json))
+    }
+}
+
+/// A system as it was called before it was made an URI; of bytes that are no UTF-8 each is a character.
+fn decoded(system: &str) -> Cow<'_, str> {
+    if !system.contains('%') {
+        return Cow::Borrowed(system);
+    }
+    let digit =
+        |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16)).and_then(|one| u8::try_from(one).ok());
+    let (mut out, mut rest) = (Vec::with_capacity(system.len()), system.as_bytes());
+    while let Some((first, after)) = rest.split_first() {
+        match (digit(after.first()), digit(after.get(1))) {
+            (Some(high), Some(low)) if *first == b'%' => {
+                out.push(high << 4 | low);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            _ => {
+                out.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8(out).unwrap_or_else(|error| error.as_bytes().iter().copied().map(char::from).collect()).into()
+}
+
 /// Whether a text stands in JSON as it is: neither of our writers escapes anything else.
 fn is_as_written(text: &str) -> bool {
     !text.chars().any(|one| matches!(one, '"' | '\\') || one.is_control())
@@ -110,6 +184,7 @@ fn stands_alone(text: &str, token: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::privacy::Label;
 
     #[test]
     fn names_are_never_left_out_for_want_of_room() {
@@ -122,6 +197,51 @@ mod tests {
         tokens.add_words("one word more");
         assert!(tokens.are_in("seen at lakepsy") && tokens.may_be_in(r#"{"a":"LAKEPSY"}"#));
         assert!(tokens.are_in("code-0") && !tokens.are_in("one word more"));
+    }
+
+    #[test]
+    fn names_are_found_in_systems_that_are_made_of_them() {
+        let detox = Label {
+            code: "SUD".into(),
+            facilities: vec!["St. Mary's".into(), "KÖLNSUCHT".into()],
+            units: vec!["SBMC|DETOX".into(), "DTX".into(), "CLINIC".into()],
+            ..Label::default()
+        };
+        let labels = Labels::new(vec![detox]);
+        let tokens = Tokens::of_places(&labels, labels.every());
+        for system in [
+            "urn:v2:DETOXADT.SBMC:MR",
+            "urn:v2:SBADT.SBMC:Detox",
+            "urn:v2:DTX.SBMC:MR",
+            "urn:v2:A.ST.%20MARY%27S:MR",
+            "urn:v2:A.K%D6LNSUCHT:MR",
+            "urn:v2:A.K%C3%96LNSUCHT:MR",
+        ] {
+            assert!(tokens.are_in_made(system) && tokens.are_in_system(system), "{system}");
+            assert!(
+                tokens.may_be_in_systems(&format!("{{\"a\":[{{\"system\":\"{system}\",\"value\":\"1\"}}]}}")),
+                "{system}"
+            );
+        }
+        assert!(tokens.are_in_system("http://detox.example/mrn") && !tokens.are_in_made("http://detox.example/mrn"));
+        for system in
+            ["urn:v2:SBADT.SBMC:MR", "http://terminology.hl7.org/CodeSystem/condition-clinical", "urn:v2:%", "%4"]
+        {
+            assert!(!tokens.are_in_system(system), "{system}");
+            assert!(
+                !tokens.may_be_in_systems(&format!("{{\"system\": \"{system}\",\"display\":\"DETOX\"}}")),
+                "{system}"
+            );
+        }
+        for json in [
+            r#"{"system":"a\"b"}"#,
+            r#"{"system":["x"]}"#,
+            r#"{"system" : "urn:v2:DTX.A:B"}"#,
+            r#"{"assigner":{"display":"Detox"}}"#,
+        ] {
+            assert!(tokens.may_be_in_systems(json), "{json}");
+        }
+        assert!(!Tokens::of_places(&labels, Set::EMPTY).are_in_system("urn:v2:DETOXADT.SBMC:MR"));
     }
 
     #[test]

@@ -36,11 +36,11 @@ pub fn pv1(visit: &str) -> String {
     format!("PV1|1|I|4W||||||||||||||||{visit}^^^SBMC\r")
 }
 
-fn dg1(code: &str) -> String {
+pub fn dg1(code: &str) -> String {
     format!("DG1|1||{code}^x^I10C|||F\r")
 }
 
-fn al1(codes: &[&str]) -> String {
+pub fn al1(codes: &[&str]) -> String {
     codes.iter().map(|code| format!("AL1|1|DA|{code}^x^L\r")).collect()
 }
 
@@ -64,12 +64,12 @@ impl Teller {
         self.world.receive(&message(kind, self.id, rest), AT);
     }
 
-    fn a08(&mut self, rest: &str) {
+    pub fn a08(&mut self, rest: &str) {
         self.say("ADT^A08^ADT_A01", rest);
     }
 
     /// Her card: what is told there, by section.
-    fn card(&self) -> Card {
+    pub fn card(&self) -> Card {
         let text = self.world.text("SELECT coalesce(max(lower(hex(person))), '') FROM card WHERE section = 0");
         if text.is_empty() {
             return Card::default();
@@ -79,13 +79,13 @@ impl Teller {
         Card::read(self.world.connection(), PersonKey::parse(&id).unwrap()).unwrap()
     }
 
-    fn told(&self, section: Section) -> Vec<String> {
+    pub fn told(&self, section: Section) -> Vec<String> {
         let card = self.card();
         let own = card.rows.iter().filter(|row| row.section == section);
         own.map(|row| String::from_utf8_lossy(&row.body).into_owned()).collect()
     }
 
-    fn has(&self, text: &str) -> bool {
+    pub fn has(&self, text: &str) -> bool {
         self.card().rows.iter().any(|row| String::from_utf8_lossy(&row.body).contains(text))
     }
 
@@ -143,6 +143,62 @@ fn an_unlink_of_numbers_that_say_nothing_takes_nothing() {
     teller.a08(&(both.clone() + &pv1("V2") + &dg1("I10")));
     teller.say("ADT^A37^ADT_A37", &format!("EVN|A37|20260310\r{}{}", hers(), both));
     assert!(teller.has("I50.23") && teller.has("I10^"));
+}
+
+/// Neither number stands in a roster, nor was one told with a number that does: what was told in another name than hers leaves.
+#[test]
+fn an_unlink_where_no_roster_knows_a_number_takes_what_was_told_in_another_name() {
+    let at_home = format!("{MOTHER}|||418 QUARRY ROAD^^LAKESHORE^NY^14150");
+    let hers = pid(&mrn("00718243"), &at_home);
+    let nameless = |number: &str| pid(&mrn(number), "|||");
+    let named = |number: &str| pid(&mrn(number), MOTHER);
+    let unlinks = [
+        [hers.clone(), sons()],
+        [sons(), hers.clone()],
+        [named("00718243"), sons()],
+        [sons(), named("00718243")],
+        [named("00718243"), nameless("00999001")],
+        [nameless("00718243"), sons()],
+        [nameless("00718243"), nameless("00999001")],
+    ];
+    for [one, other] in unlinks {
+        let mut teller = Teller::new();
+        teller.a08(&(hers.clone() + &pv1("V1") + &dg1("I50.23") + &al1(&["HERS"])));
+        teller.say("ADT^A40^ADT_A39", &format!("EVN|A40|20260310\r{hers}MRG|{}\r", mrn("00999001")));
+        teller.say("ADT^A01^ADT_A01", &("EVN|A01|20260310\r".to_owned() + &sons() + &pv1("V2") + &dg1("F20.0")));
+        assert!(teller.has("F20.0") && teller.has("I50.23"), "taken for hers meanwhile");
+        teller.say("ADT^A37^ADT_A37", &format!("EVN|A37|20260310\r{one}{other}"));
+        for gone in ["F20.0", "V2^^^SBMC", "JUNIOR"] {
+            assert!(!teller.has(gone), "{gone} after {one} {other}");
+        }
+        for left in ["I50.23", "HERS", "V1^^^SBMC"] {
+            assert!(teller.has(left), "{left} after {one} {other}");
+        }
+        teller.read_again();
+    }
+}
+
+/// Whose a number is by a decision it is whatever name stands beside it.
+#[test]
+fn an_unlink_leaves_what_was_told_under_a_number_that_somebody_decided_on() {
+    let mut teller = Teller::new();
+    teller.a08(&(hers() + &pv1("V1")));
+    let key = teller.world.text("SELECT lower(hex(person)) FROM card LIMIT 1");
+    let part = |from: usize, to: usize| &key[from..to];
+    let her = PersonKey::parse(&[part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")).unwrap();
+    let identifiers = vec![("mrn@SBMC".to_owned(), "5".to_owned())];
+    let verdict = Verdict { subject: [7; 16], decision: Decision::Person(her), identifiers };
+    let what = What::Put { kind: Kind::MatchDecision, id: verdict.id(), body: verdict.body() };
+    teller.world.say(what, AT);
+    let maiden = pid(&mrn("5"), "LINDQVIST^MARI||19510314|F");
+    let other = pid(&mrn("6"), "LINDQVIST^OLE||19770809|M");
+    teller.a08(&(maiden.clone() + &pv1("V5") + &dg1("I50.23")));
+    teller.say("ADT^A40^ADT_A39", &format!("EVN|A40|20260310\r{maiden}MRG|{}\r", mrn("6")));
+    teller.a08(&(pid(&mrn("6"), "OKAFOR^JUNIOR||19510314|F") + &pv1("V6") + &dg1("F20.0")));
+    assert!(teller.has("I50.23") && teller.has("F20.0"));
+    teller.say("ADT^A37^ADT_A37", &format!("EVN|A37|20260310\r{maiden}{other}"));
+    assert!(teller.has("I50.23") && !teller.has("F20.0"));
+    teller.read_again();
 }
 
 /// Somebody decides that a number is hers, and later that it is not.

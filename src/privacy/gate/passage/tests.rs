@@ -49,7 +49,13 @@ fn bundles() -> Vec<Value> {
     for structure in std::fs::read_dir(fixtures).unwrap().map(Result::unwrap).filter(|one| one.path().is_dir()) {
         for case in std::fs::read_dir(structure.path()).unwrap().map(Result::unwrap) {
             let Ok(text) = std::fs::read_to_string(case.path().join("bundle.json")) else { continue };
-            for (from, to) in [("I10", "I10"), ("I10", "F10.20"), ("E11.9", "F33.2"), ("General", "GenHosp")] {
+            for (from, to) in [
+                ("I10", "I10"),
+                ("I10", "F10.20"),
+                ("E11.9", "F33.2"),
+                ("General", "GenHosp"),
+                ("urn:v2:", "urn:v2:De%74ox"),
+            ] {
                 let changed = text.replace(from, to);
                 if from == to || changed != text {
                     let bundle: Value = serde_json::from_str(&changed).unwrap();

@@ -208,17 +208,19 @@ fn a_feed_whose_name_tells_a_secret_is_not_named() {
     let rest = "[[coordination.label]]\ncode = \"DTX\"\nconf = \"R\"\nunits = [\"SBMC|DETOX\"]\n";
     let recipients = recipients.replace("\"V\"]", "\"V\", \"DTX\"]");
     let care = Care::start_with("", &recipients, rest);
+    // With numbers of which only that feed, or the unit, says what they are.
+    let numbers = "~77^^^LOCAL^PI~78^^^DETOX&2.999.7&ISO^PI~1EG4TE5MK73";
     let allergy = others()[0].replace("|SBADT|", "|DETOXADT|").replace("SB000111", "DETOX0111");
+    let allergy = allergy.replace("~1EG4TE5MK73", numbers);
     care.send(&[M1, &allergy]);
     care.wait_until_read(2);
     let person = whose(&care);
     for (who, is_named) in [("aco-cm", false), ("cleared", true)] {
         for bundle in judged(&care, ("feeds", who), &person) {
             assert_eq!(of_kind(&bundle, "AllergyIntolerance").len(), 1, "{who}");
-            let told: Vec<&Value> =
-                ["Composition", "Provenance"].into_iter().flat_map(|kind| of_kind(&bundle, kind)).collect();
-            let told = json!(told).to_string();
+            let told = bundle.to_string();
             assert_eq!(told.contains("DETOX"), is_named, "{who}: {told}");
+            assert_eq!(told.contains("urn:v2:DETOXADT.SBMC:LOCAL"), is_named, "{who}: {told}");
             assert!(told.contains("SBADT|SBMC"), "the other feed is");
         }
     }

@@ -398,6 +398,57 @@ fn an_allergy_that_is_told_again_in_secret_stays_on_the_card() {
     care.gateway.stop();
 }
 
+/// Who looks after several stands on the cards of all of them: as long as one of them may be seen they can be read, whichever was shown last.
+#[test]
+fn a_practitioner_of_several_is_read_as_long_as_one_of_their_cards_may_be_seen() {
+    let other = M1
+        .replace("1EG4TE5MK73", "1EG4TE5MK74")
+        .replace("OKAFOR^MARISOL", "ZEPHYRINE^CASIMIR")
+        .replace("19510314|F", "19600701|M")
+        .replace("00718243", "00718999")
+        .replace("V20260302001", "V20260302009")
+        .replace("SB000101", "SB000102");
+    let web = receiver();
+    let recipients = ["aco-cm", "other", "told"].map(|who| recipient(who, "full-resource", "")).concat();
+    let care = Care::start("", &recipients);
+    let id = care.subscribe("told", &subscription("admission", &web.address, "id-only"));
+    care.wait_for_state("told", &id, "active");
+    care.send(&[M1, &other]);
+    care.wait_until_read(2);
+    care.wait_for_events("told", &id, 2);
+    let sql = "SELECT group_concat(id) FROM (SELECT DISTINCT lower(hex(person)) AS id FROM card ORDER BY 1)";
+    let all: String = database(&care.gateway.data()).query_row(sql, [], |row| row.get(0)).unwrap();
+    let id = |all: &str| format!("{}-{}-{}-{}-{}", &all[..8], &all[8..12], &all[12..16], &all[16..20], &all[20..]);
+    let people: Vec<String> = all.split(',').map(id).collect();
+    let doctor = |person: &str| {
+        care.get("told", &format!("/fhir/Patient/{person}/$everything"));
+        let seen = care.get("aco-cm", &format!("/fhir/Patient/{person}/$everything"));
+        let all = of_kind(&seen, "Practitioner").into_iter().find(|one| one.to_string().contains("HALVERSEN"));
+        key(all.unwrap()).1
+    };
+    let [one, same] = [doctor(&people[0]), doctor(&people[1])];
+    assert_eq!(one, same);
+    let path = format!("/fhir/Practitioner/{one}");
+    let read = |who: &str| care.ask(who, "GET", &path, None).status;
+    assert_eq!((read("aco-cm"), read("other")), (200, 404), "who was shown neither reads nothing");
+    for forbidden in &people {
+        care.forbid("no", forbidden);
+        let before = audit(&care).len();
+        assert_eq!(read("aco-cm"), 200, "by the card of the other");
+        let told = audit(&care)[before..].iter().map(Value::to_string).collect::<String>();
+        assert_eq!(audit(&care).len(), before + 1, "one entry a read");
+        assert!(!told.contains(forbidden.as_str()), "{told}");
+        assert_eq!(read("told"), 200, "also who was notified of that one");
+        care.forbid_no_more("no");
+    }
+    care.forbid("no", &people[0]);
+    care.forbid("nor", &people[1]);
+    assert_eq!((read("told"), read("aco-cm")), (404, 404));
+    let last = audit(&care).last().unwrap().to_string();
+    assert!(last.contains("suppress"), "{last}");
+    care.gateway.stop();
+}
+
 /// That somebody is in a panel of others, and who looks after them there, is not shown.
 #[test]
 fn other_panels_are_not_told_of() {
