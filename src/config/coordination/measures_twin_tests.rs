@@ -51,6 +51,8 @@ struct Told {
     panels: Vec<&'static str>,
     labels: Set,
     left: bool,
+    /// When they were back.
+    back_ms: Option<i64>,
     /// In which order they were told.
     order: usize,
 }
@@ -106,12 +108,32 @@ impl Twin {
         }
     }
 
+    fn come_back(&mut self, world: &mut World, who: PersonKey, at_ms: i64) {
+        let transaction = world.connection.transaction().unwrap();
+        world.measures.back(&transaction, who, &world.panels, at_ms).unwrap();
+        world.measures.flush(&transaction).unwrap();
+        transaction.commit().unwrap();
+        let root = |key: PersonKey| lineage::root(&world.connection, key).unwrap();
+        let of_them = self.kept.iter_mut().filter(|(origin, _)| root(**origin) == root(who));
+        for told in of_them.flat_map(|(_, own)| own).filter(|told| told.left && told.back_ms.is_none()) {
+            told.back_ms = Some(at_ms);
+        }
+    }
+
     fn note(&mut self, world: &World, event: Event, who: PersonKey, left: bool) {
         let received_ms = event.received_ms;
         if !matches!(event.kind, Kind::IdentityMerge | Kind::Unlink) {
             let labels = if left { Set::EMPTY } else { world.found.all };
             self.count += 1;
-            let told = Told { event, origin: who, panels: world.panels.clone(), labels, left, order: self.count };
+            let told = Told {
+                event,
+                origin: who,
+                panels: world.panels.clone(),
+                labels,
+                left,
+                back_ms: None,
+                order: self.count,
+            };
             let own = self.kept.entry(who).or_default();
             own.push(told);
             own.retain(|told| told.event.at_ms >= received_ms - KEPT_MS);
@@ -384,21 +406,27 @@ impl Person<'_> {
 
     fn became(&self, definition: &Definition, open: &Pattern, opener: &Seen) -> Became {
         let mut came: Vec<(u8, i64, Became, bool)> = Vec::new();
+        let mut left = false;
         let event = &opener.told.event;
         for seen in self.all.iter().filter(|seen| self.visible(seen)) {
             let other = &seen.told.event;
-            if seen.told.left || definition.exclude.contains(&other.kind) {
-                let days = self.happened(seen) - self.happened(opener);
-                let within = match definition.due.0 {
-                    Span::Days(most) => days <= i32::from(most),
-                    Span::Ms(most) => other.at_ms - event.at_ms <= most,
-                };
-                let dies = other.kind == Kind::Death && !seen.told.left;
-                let after = if dies { days >= 0 } else { other.at_ms >= event.at_ms };
-                let stays = seen.told.left || other.kind != Kind::Admission || Person::another_visit(event, other);
+            let days = |at_ms: i64| self.day(seen, at_ms) - self.happened(opener);
+            let within = |at_ms: i64| match definition.due.0 {
+                Span::Days(most) => days(at_ms) <= i32::from(most),
+                Span::Ms(most) => at_ms - event.at_ms <= most,
+            };
+            if seen.told.left {
+                // Who is in no roster when the window is over.
+                let is_back = seen.told.back_ms.is_some_and(within);
+                left |= definition.rate == Rate::Share && other.at_ms >= event.at_ms && within(other.at_ms) && !is_back;
+                continue;
+            }
+            if definition.exclude.contains(&other.kind) && within(other.at_ms) {
+                let dies = other.kind == Kind::Death;
+                let after = if dies { days(other.at_ms) >= 0 } else { other.at_ms >= event.at_ms };
+                let stays = other.kind != Kind::Admission || Person::another_visit(event, other);
                 let at_ms = if dies { other.at_ms + 86_399_999 } else { other.at_ms };
-                let counts = !seen.told.left || definition.rate == Rate::Share;
-                if within && after && stays && counts {
+                if after && stays {
                     came.push((0, at_ms, Became::Excluded, !seen.labels.is_empty()));
                 }
             }
@@ -407,7 +435,7 @@ impl Person<'_> {
                 came.extend(self.closes(definition, (open, close), opener, seen));
             }
         }
-        // What comes first in time; else late, told before inferred.
+        // What comes first in time; else nobody knows of who left; else late, told before inferred.
         let in_time = came.iter().filter(|one| one.0 == 0);
         let in_time = in_time.min_by_key(|one| (one.1, one.2 == Became::Excluded, one.2));
         // One that says so itself is as good, for everybody who may know of the first.
@@ -415,6 +443,7 @@ impl Person<'_> {
         match in_time {
             Some((_, _, Became::MetInferred, secret)) if told(*secret) => Became::Met,
             Some((_, _, became, _)) => *became,
+            None if left => Became::Excluded,
             None => came.iter().map(|one| one.2).min().unwrap_or(Became::Missing),
         }
     }
@@ -695,6 +724,7 @@ impl Twin {
                 event.received_ms = at_ms;
                 self.tell(world, &event, who, &[other]);
             }
+            26 if step.again => self.come_back(world, who, at_ms),
             26 => self.leave(world, who, at_ms),
             27 if who != other => {
                 let transaction = world.connection.transaction().unwrap();
@@ -703,7 +733,7 @@ impl Twin {
                 } else {
                     lineage::restore(&transaction, |key| *key == who).unwrap();
                 }
-                world.measures.settle(&transaction).unwrap();
+                world.measures.settle(&transaction, (0, 0)).unwrap();
                 world.measures.flush(&transaction).unwrap();
                 transaction.commit().unwrap();
             }
