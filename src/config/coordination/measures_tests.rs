@@ -961,6 +961,75 @@ fn the_first_in_time_is_the_beginning() {
 }
 
 #[test]
+fn what_was_a_beginning_stays_one_as_time_goes_on() {
+    let mut world = World::new();
+    let first = ms("2024-01-10T14:00:00Z");
+    let score = |month: i64| {
+        let at_ms = first + month * 30 * 86_400_000;
+        let codes = vec![code("OBX-3", "LN", "44261-6", "16")];
+        Event { codes, at_ms, received_ms: at_ms, ..now(Kind::Result, "CHFM", "2024-01-10T14:00:00Z") }
+    };
+    let beginnings = |world: &World, from: &str| {
+        let reader = world.reader();
+        let measure = reader.measure("phq-9-remission").unwrap().0;
+        let months = (parse_month(from).unwrap(), parse_month("2026-12").unwrap());
+        let as_of = day_of(date(2028, 1, 1));
+        let wanted = Wanted { panel: PANEL, measure, months, as_of, viewer: Viewer::Everything };
+        let feeds = reader.feeds(&world.connection, months).unwrap();
+        let all = reader.series(&world.connection, &wanted, &feeds, &|_| 0).unwrap();
+        let counted = all.iter().filter(|one| one.figures.denominator > 0);
+        counted.map(|one| measures::period::month_text(one.month)).collect::<Vec<_>>()
+    };
+    (0..32).for_each(|month| _ = world.take(&score(month), MARISOL, &[]));
+    let before = beginnings(&world, "2025-01");
+    assert_eq!(before.len(), 2, "one a year: {before:?}");
+    let count = |world: &World| {
+        world.connection.query_row("SELECT sum(count) FROM measure_fact", [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    let mut left = count(&world);
+    for days in (0..500).step_by(50) {
+        let transaction = world.connection.transaction().unwrap();
+        let now_ms = first + (30 * 32 + days) * 86_400_000;
+        world.measures.prune(&transaction, now_ms).unwrap();
+        world.measures.flush(&transaction).unwrap();
+        transaction.commit().unwrap();
+        world.is_sound();
+        let from = now_ms - measures::KEPT_MS;
+        let month = measures::period::month_of(measures::day(from, &jiff::tz::TimeZone::UTC)) + 1;
+        let kept: Vec<_> = before.iter().filter(|one| parse_month(one).unwrap() >= month).cloned().collect();
+        assert_eq!(beginnings(&world, &measures::period::month_text(month)), kept, "{days}");
+        assert!(count(&world) <= left);
+        left = count(&world);
+    }
+    assert!(left < 20, "{left}");
+    // An event goes by the same rule.
+    let mut one = world.take(&Event { received_ms: first + 1_500 * 86_400_000, ..score(49) }, MARISOL, &[]);
+    one.clear();
+    world.is_sound();
+}
+
+#[test]
+fn what_came_goes_with_age_too() {
+    let mut world = World::new();
+    let months = |world: &World| {
+        let sql = "SELECT count(DISTINCT month), min(month) FROM measure_feed";
+        world.connection.query_row(sql, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i32>(1)?))).unwrap()
+    };
+    let old = event(Kind::OutpatientVisit, "CHFM", "1900-01-01T00:00:00Z", "2026-03-05T00:00:00Z");
+    world.all(&[discharge(), old, practice_visit("2026-05-05T00:00:00Z")]);
+    assert_eq!(months(&world), (2, parse_month("2026-03").unwrap()));
+    let prune = |world: &mut World, at: &str| {
+        let transaction = world.connection.transaction().unwrap();
+        world.measures.prune(&transaction, ms(at) + measures::KEPT_MS).unwrap();
+        transaction.commit().unwrap();
+    };
+    prune(&mut world, "2026-03-31T12:00:00Z");
+    assert_eq!(months(&world).0, 2);
+    prune(&mut world, "2026-04-01T12:00:00Z");
+    assert_eq!(months(&world), (1, parse_month("2026-05").unwrap()));
+}
+
+#[test]
 fn a_stay_is_for_what_is_its_principal_diagnosis() {
     let of = |codes: Vec<Code>| {
         let mut world = World::new();

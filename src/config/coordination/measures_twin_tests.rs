@@ -145,6 +145,24 @@ impl Twin {
         }
     }
 
+    /// What is older than is kept goes; not what counted somebody in last who is not counted in again meanwhile.
+    fn let_go(&mut self, world: &World, now_ms: i64) {
+        let before_ms = now_ms - KEPT_MS;
+        let first =
+            day_of(Timestamp::from_millisecond(before_ms).unwrap().to_zoned(jiff::tz::TimeZone::UTC).date()) - 1;
+        let mut stays = BTreeSet::new();
+        for all in self.people(world).values() {
+            for definition in world.options.measures.definitions.iter().filter(|one| one.once) {
+                let cases = Person { world, all, cleared: true }.cases(definition);
+                let last = cases.iter().filter(|case| case.opener.1 < before_ms).max_by_key(|case| case.opener.1);
+                let last = last.filter(|case| case.day + definition.late_days() >= first);
+                stays.extend(last.map(|case| case.opener.0));
+            }
+        }
+        let keeps = |told: &Told| told.event.at_ms >= before_ms || stays.contains(&told.order);
+        self.kept.values_mut().for_each(|own| own.retain(keeps));
+    }
+
     /// The events of each person, as they are once all are there.
     fn people(&self, world: &World) -> BTreeMap<PersonKey, Vec<Seen>> {
         let mut people: BTreeMap<PersonKey, Vec<Told>> = BTreeMap::new();
@@ -311,6 +329,8 @@ fn acting(event: &Event) -> BTreeSet<&str> {
 
 /// One case of somebody, as somebody who is cleared for everything or for nothing sees it.
 struct Case {
+    /// In which order what counted them in was told, and when that was.
+    opener: (usize, i64),
     day: i32,
     panels: Vec<&'static str>,
     became: Became,
@@ -384,7 +404,12 @@ impl Person<'_> {
             counted.push(opener);
             if !void(false) && self.visible(opener) && (self.cleared || !is_secret(&open)) {
                 let became = self.became(definition, open, opener);
-                cases.push(Case { day: self.happened(opener), panels: opener.told.panels.clone(), became });
+                cases.push(Case {
+                    opener: (opener.told.order, event.at_ms),
+                    day: self.happened(opener),
+                    panels: opener.told.panels.clone(),
+                    became,
+                });
             }
         }
         cases
@@ -760,7 +785,7 @@ proptest! {
         world.measures.prune(&transaction, now_ms).unwrap();
         world.measures.flush(&transaction).unwrap();
         transaction.commit().unwrap();
-        twin.kept.values_mut().for_each(|own| own.retain(|told| told.event.at_ms >= now_ms - KEPT_MS));
+        twin.let_go(&world, now_ms);
         twin.is_same(&world);
     }
 }

@@ -100,7 +100,7 @@ impl Lens {
         self.settled(scratch, measure, each);
     }
 
-    fn settled(&self, scratch: &Scratch, measure: usize, mut each: impl FnMut(Case)) {
+    pub(super) fn settled(&self, scratch: &Scratch, measure: usize, mut each: impl FnMut(Case)) {
         let (Some(definition), Some(compiled)) = (self.definitions().get(measure), self.compiled.get(measure)) else {
             return;
         };
@@ -217,8 +217,8 @@ impl Person<'_> {
             let (day, facility) = (opener.day, opener.facility);
             let cell = Cell { panel: 0, measure, day, facility, labels: (labels, opener.all), ways, first: 0 };
             let (closed_ms, visits) = (closed.map(|closed| closed.0), closed.map(|closed| closed.1));
-            let Fact { at_ms, panels, visit, .. } = *opener;
-            each(Case { cell, at_ms, panels, closed_ms, visit, visits });
+            let Fact { at_ms, seq, panels, visit, .. } = *opener;
+            each(Case { cell, at_ms, seq, panels, closed_ms, visit, visits });
         }
     }
 

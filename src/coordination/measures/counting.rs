@@ -2,9 +2,11 @@
 use super::cell::Cell;
 use super::definition::Options;
 use super::fact::{FACTS_MAX, Facts, LEFT};
+use super::kept::{bound, write};
 use super::lens::Lens;
 use super::members;
 use super::news::{Audience, Changed, audiences, differ, news, together};
+use super::period::month_of;
 use super::recompute::recompute;
 use super::secrets;
 use super::settle::Scratch;
@@ -17,7 +19,8 @@ use crate::coordination::loops::Setting;
 use crate::coordination::store::Error;
 use crate::coordination::{Event, Kind, PersonKey, lineage};
 use crate::privacy::{self, DenyAction, Labels, Recipient, Set};
-use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use jiff::tz::TimeZone;
+use rusqlite::{Connection, OptionalExtension as _, Transaction};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -153,6 +156,9 @@ impl Measures {
     pub fn came(&mut self, event: &Event, known: bool) {
         let zone = self.sight.lens.setting().zone(&event.facility, &[]);
         let day = day(event.at_ms, &zone);
+        if month_of(day) < first_month(event.received_ms) {
+            return;
+        }
         let facility = self.sight.place(&event.facility, known);
         let counts = (known, event.time_suspect);
         self.counters.feed(facility, (event.kind, 0), day, counts);
@@ -244,7 +250,7 @@ impl Measures {
         self.read(transaction, person, None)?;
         self.evaluate(true);
         for (origin, own) in others {
-            write(transaction, origin, person, &own)?;
+            write(transaction, (origin, person), &own, &[])?;
         }
         self.read(transaction, person, None)?;
         self.evaluate(false);
@@ -269,14 +275,15 @@ impl Measures {
         let far = goes || labelled || self.scratch.has(taken.fact.seq);
         self.touched = if far { ALL } else { self.sight.lens.touched(&self.scratch, &taken.fact) };
         self.evaluate(true);
+        let anchors = if goes { self.sight.lens.anchors(&self.scratch, oldest_ms) } else { Vec::new() };
         // Of one message, of another key of theirs: their order is that of the keys.
         let tied = own.list.len() < self.scratch.len() && self.scratch.has(taken.fact.seq);
         own.push(taken.fact, &taken.codes, &taken.acting);
-        if bound(&mut own, received_ms) || tied {
-            write(transaction, origin, person, &own)?;
+        let gone = bound(&mut own, received_ms, &anchors);
+        write(transaction, (origin, person), &own, &anchors)?;
+        if gone || tied {
             self.read(transaction, person, None)?;
         } else {
-            write(transaction, origin, person, &own)?;
             self.scratch.add(taken.fact, &taken.codes, &taken.acting);
         }
         self.evaluate(false);
@@ -327,6 +334,7 @@ impl Measures {
     /// A database that cannot be read or written.
     pub fn prune(&mut self, transaction: &Transaction<'_>, now_ms: i64) -> Result<Vec<Changed>, Error> {
         secrets::prune(transaction, now_ms.saturating_sub(KEPT_MS))?;
+        self.counters.prune_feeds(transaction, first_month(now_ms))?;
         let mut changed = Vec::new();
         let sql = "SELECT origin, person FROM measure_fact WHERE oldest_ms < ?1 ORDER BY oldest_ms, origin LIMIT ?2";
         let before_ms = now_ms.saturating_sub(KEPT_MS);
@@ -338,8 +346,9 @@ impl Measures {
             let mut own = Facts::default();
             self.read(transaction, person, Some((origin, &mut own)))?;
             self.evaluate(true);
-            own.list.retain(|fact| fact.at_ms >= before_ms);
-            write(transaction, origin, person, &own)?;
+            let anchors = self.sight.lens.anchors(&self.scratch, before_ms);
+            bound(&mut own, now_ms, &anchors);
+            write(transaction, (origin, person), &own, &anchors)?;
             self.read(transaction, person, None)?;
             self.evaluate(false);
             together(&mut changed, self.count(person, (0, 0)));
@@ -415,28 +424,7 @@ impl Measures {
     }
 }
 
-/// Keeps to how much is kept; whether anything went. What is old goes by the time of the journal.
-fn bound(own: &mut Facts, now_ms: i64) -> bool {
-    let count = own.list.len();
-    let oldest_ms = now_ms.saturating_sub(KEPT_MS);
-    own.list.retain(|fact| fact.at_ms >= oldest_ms);
-    while own.list.len() > FACTS_MAX {
-        let oldest = own.list.iter().enumerate().min_by_key(|(_, fact)| fact.at_ms).map(|(at, _)| at);
-        oldest.into_iter().for_each(|at| _ = own.list.remove(at));
-    }
-    own.list.len() != count
-}
-
-fn write(transaction: &Transaction<'_>, origin: PersonKey, person: PersonKey, own: &Facts) -> Result<(), Error> {
-    if own.list.is_empty() {
-        transaction.prepare_cached("DELETE FROM measure_fact WHERE origin = ?1")?.execute([origin.0])?;
-        return Ok(());
-    }
-    let mut blob = Vec::new();
-    own.encode(&mut blob);
-    let oldest_ms = own.list.iter().map(|fact| fact.at_ms).min().unwrap_or_default();
-    let sql = "INSERT INTO measure_fact VALUES (?1, ?2, ?3, ?4, ?5)
-               ON CONFLICT DO UPDATE SET count = excluded.count, oldest_ms = excluded.oldest_ms, facts = excluded.facts";
-    transaction.prepare_cached(sql)?.execute(params![origin.0, person.0, own.list.len(), oldest_ms, blob])?;
-    Ok(())
+/// The first month of which anything is kept.
+fn first_month(now_ms: i64) -> i32 {
+    month_of(day(now_ms.saturating_sub(KEPT_MS), &TimeZone::UTC))
 }

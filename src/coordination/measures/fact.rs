@@ -271,6 +271,9 @@ impl Facts {
     fn read(&mut self, rest: &mut &[u8]) -> Option<()> {
         let seq = take_varint(rest)?;
         let [kind, flags, low, high] = take(rest)?;
+        if kind > LEFT {
+            return None;
+        }
         let present = u16::from_le_bytes([low, high]);
         let is = |bit: u16| present >> bit & 1 == 1;
         let at_ms = BASE_MS.checked_add(unzigzag(take_varint(rest)?))?;
@@ -396,7 +399,7 @@ mod tests {
 
     prop_compose! {
         fn fact()(
-            (seq, kind, flags) in any::<(u64, u8, u8)>(),
+            (seq, kind, flags) in (any::<u64>(), 0..=LEFT, any::<u8>()),
             at_ms in 0..4_000_000_000_000_i64,
             late_ms in -90_000_000..9_000_000_000_i64,
             (apart, apart_received) in (-1..=1, -1..=1),

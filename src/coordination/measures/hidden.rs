@@ -399,6 +399,29 @@ mod tests {
     }
 
     #[test]
+    fn events_of_a_quarter_count_once() {
+        // A window of a month: each month's events and those of the next.
+        let of = |at: i32, own: u64, next: u64| Month {
+            events: [(own, 1, 0), (own + next, 2, 0)],
+            ..month(2026 * 12 + at, 40, 20)
+        };
+        let all = spans(&[of(0, 10, 20), of(1, 20, 30), of(2, 30, 5)], Rate::Share);
+        assert_eq!((all[0].events, all[3].events), ((30, 2, 0), (65, 4, 0)));
+    }
+
+    #[test]
+    fn what_is_lost_of_a_month_is_of_its_quarter() {
+        let of = |at: i32, lost| Month { lost, ..month(2026 * 12 + at, 40, 20) };
+        let lost = Month { observed: Observed::Not, ..of(0, true) };
+        let all = spans(&[lost, of(1, false), of(2, false)], Rate::Share);
+        assert_eq!((all[0].shown, all[0].known, all[0].lost), (Shown::default(), false, true));
+        assert_eq!(
+            (all[1].shown.numerator, all[3].shown, all[3].observed),
+            (Some(20), Shown::default(), Observed::Not)
+        );
+    }
+
+    #[test]
     fn what_was_not_seen_is_no_nought() {
         let unseen = Month { observed: Observed::Not, ..month(2026 * 12, 30, 0) };
         let span = &spans(&[unseen], Rate::Share)[0];

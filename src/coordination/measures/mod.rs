@@ -8,6 +8,7 @@
 //! | `cell` | what became of somebody, for each who may know more or less of it |
 //! | `settle` | facts of one person in order, without what was taken back |
 //! | `contribute` | facts of one person → what they add to the counters: a pure function |
+//! | `kept` | what is kept of facts, and how long |
 //! | `store`, `counting` | the counters, changed with each fact by the difference of before and after |
 //! | `recompute` | the same counters from all facts anew: they must be equal to the byte |
 //! | `series`, `hidden` | rates of a panel by month, quarter and year, as of a date; small ones are not told |
@@ -27,6 +28,7 @@ mod counting;
 mod definition;
 mod fact;
 mod hidden;
+mod kept;
 mod lens;
 mod marks;
 mod members;

@@ -214,13 +214,12 @@ impl Shared {
         Ok(Behind { months, as_of, definition, people, next })
     }
 
-    /// The reports that an update is of, as a recipient may know of them.
+    /// The reports that an update is of, as a recipient may know of them, as of a time in milliseconds since 1970.
     ///
     /// # Errors
     /// A [`MeasureError`].
-    pub fn reports(&self, updated: &Updated, recipient: &str) -> Result<Vec<Value>, MeasureError> {
+    pub fn reports(&self, updated: &Updated, recipient: &str, now_ms: i64) -> Result<Vec<Value>, MeasureError> {
         let mut found = Vec::new();
-        let now_ms = Timestamp::now().as_millisecond();
         for of_one in updated.reports.chunk_by(|one, other| one.0 == other.0) {
             let mut asked = Asked {
                 panel: &updated.panel,

@@ -3,5 +3,6 @@ mod card;
 mod kept;
 mod leaving;
 mod loops;
+mod measured;
 mod subscriptions;
 mod subscriptions_story;
