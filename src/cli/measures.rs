@@ -64,5 +64,5 @@ pub fn run(args: &MeasuresArgs) -> anyhow::Result<ExitCode> {
 
 fn reader(config: &Config) -> anyhow::Result<Reader> {
     let Some(options) = &config.coordination else { bail!("the configuration has no section [coordination]") };
-    Ok(Reader::new(&options.measures, &setting(options)))
+    Ok(Reader::new(&options.measures, &setting(options), &options.privacy.labels))
 }

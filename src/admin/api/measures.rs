@@ -173,7 +173,8 @@ pub(crate) fn rate_of(span: &Span, rate: Rate) -> Option<f64> {
 fn span(span: &Span, rate: Rate) -> Value {
     let figures = &span.shown;
     let (events, unknown, suspect) = span.events;
-    let hidden = span.complete && (figures.denominator.is_none() || (figures.numerator.is_none() && span.known));
+    let hidden =
+        span.complete && !span.lost && (figures.denominator.is_none() || (figures.numerator.is_none() && span.known));
     json!({
         "period": span.name,
         "complete": span.complete,

@@ -16,6 +16,7 @@ use jiff::civil::date;
 use proptest::prelude::*;
 use rusqlite::Connection;
 use std::path::Path;
+use std::sync::Arc;
 
 const MARISOL: PersonKey = PersonKey([1; 16]);
 const OTHER: PersonKey = PersonKey([2; 16]);
@@ -56,10 +57,28 @@ pub struct World {
     tracker: Tracker,
     pub measures: Measures,
     options: Options,
-    labels: Labels,
+    labels: Arc<Labels>,
     seq: u64,
     panels: Vec<&'static str>,
     found: Found,
+}
+
+/// One who is told of rates.
+fn recipient(clear: Set, deny_action: DenyAction) -> Recipient {
+    Recipient {
+        id: "r".into(),
+        panels: vec![PANEL.into(), "pcmh-chfm".into()],
+        purpose: "TREAT".into(),
+        topics: vec!["measure-updated".into()],
+        max_content: MaxContent::IdOnly,
+        clear,
+        consent_required: Set::EMPTY,
+        deny_action,
+        unstructured: Unstructured::Withhold,
+        fields_profile: FieldsProfile::All,
+        token_sha256: None,
+        keys: Vec::new(),
+    }
 }
 
 impl World {
@@ -96,13 +115,19 @@ impl World {
         transaction.commit().unwrap();
     }
 
-    fn of(options: Options, connection: Connection) -> World {
+    fn of(mut options: Options, connection: Connection) -> World {
+        let labels = Arc::clone(&options.privacy.labels);
+        let [sud, none] = [labels.of("SUD").unwrap(), Set::EMPTY];
+        options.privacy.recipients = vec![
+            recipient(none, DenyAction::DropElement),
+            recipient(none, DenyAction::DropEvent),
+            recipient(sud, DenyAction::DropElement),
+        ];
         connection.execute_batch(&format!("{}{}", loops::TABLES.concat(), care_team::TABLES)).unwrap();
         connection.execute_batch(&measures::TABLES.concat()).unwrap();
         connection.execute_batch(crate::coordination::card::TABLES).unwrap();
         let tracker = Tracker::open(&connection, options.loops.clone(), setting(&options)).unwrap();
-        let measures = Measures::open(&connection, &options.measures, &setting(&options)).unwrap();
-        let labels = Labels::new(crate::privacy::starter::labels());
+        let measures = Measures::open(&connection, &options.measures, &setting(&options), &options.privacy).unwrap();
         World { connection, tracker, measures, options, labels, seq: 0, panels: vec![PANEL], found: Found::default() }
     }
 
@@ -132,12 +157,36 @@ impl World {
         changed
     }
 
+    /// Who is told that a measure changed, in March.
+    fn hears(&self, changed: &[Changed], measure: &str) -> Vec<String> {
+        let of = u32::try_from(self.reader().measure(measure).unwrap().0).unwrap();
+        let what = (of, parse_month("2026-03").unwrap());
+        let told = changed.iter().filter(|one| one.panel == PANEL && one.what.contains(&what));
+        told.map(|one| one.audience.clone()).collect()
+    }
+
+    fn leaves(&mut self, who: PersonKey, at: &str) -> Vec<Changed> {
+        let transaction = self.connection.transaction().unwrap();
+        let changed = self.measures.left(&transaction, who, &[PANEL], (self.seq, ms(at))).unwrap();
+        self.measures.flush(&transaction).unwrap();
+        transaction.commit().unwrap();
+        changed
+    }
+
+    fn comes_back(&mut self, who: PersonKey, at: &str) -> Vec<Changed> {
+        let transaction = self.connection.transaction().unwrap();
+        let changed = self.measures.back(&transaction, who, &[PANEL], ms(at)).unwrap();
+        self.measures.flush(&transaction).unwrap();
+        transaction.commit().unwrap();
+        changed
+    }
+
     fn all(&mut self, events: &[Event]) {
         events.iter().for_each(|event| _ = self.take(event, MARISOL, &[]));
     }
 
     pub fn reader(&self) -> Reader {
-        let mut reader = Reader::new(&self.options.measures, &setting(&self.options));
+        let mut reader = Reader::new(&self.options.measures, &setting(&self.options), &self.labels);
         reader.refresh(&self.connection).unwrap();
         reader
     }
@@ -530,7 +579,7 @@ fn strangers_count_as_unmatched() {
     let transaction = world.connection.transaction().unwrap();
     world.measures.flush(&transaction).unwrap();
     transaction.commit().unwrap();
-    assert_eq!(world.month("visit-7", date(2026, 12, 1), Viewer::Everything).events, (2, 1, 1));
+    assert_eq!(world.month("visit-7", date(2026, 12, 1), Viewer::Everything).events, [(2, 1, 1); 2]);
 }
 
 #[test]
@@ -597,7 +646,8 @@ fn what_closes_in_secret_is_missing_in_rate_and_list() {
     let mut world = World::new();
     world.all(&[discharge()]);
     let changed = world.secret("SUD", &practice_visit("2026-03-08T10:24:00-04:00"));
-    assert_eq!(changed, [], "nobody is told of what nobody may know");
+    assert_eq!(world.hears(&changed, "visit-7"), ["element SUD"], "nobody is told of what they may not know");
+    assert!(changed.iter().all(|one| one.audience == "element SUD"), "{changed:?}");
     let seen = |world: &World, measure: &str, viewer| {
         let figures = world.month(measure, date(2026, 12, 1), viewer).figures;
         (figures.numerator, figures.denominator, world.people_of(measure, viewer).len())
@@ -619,7 +669,7 @@ fn what_excludes_in_secret_leaves_the_case_in_as_missing() {
     let mut world = World::new();
     world.all(&[discharge()]);
     let changed = world.secret("SUD", &readmission("LAKERECOV", "2026-03-08T07:30:00-04:00"));
-    assert_eq!(changed, []);
+    assert!(changed.iter().all(|one| one.audience == "element SUD"), "{changed:?}");
     let seen = |world: &World, measure: &str, viewer| {
         let figures = world.month(measure, date(2026, 12, 1), viewer).figures;
         (figures.numerator, figures.denominator, figures.excluded, world.people_of(measure, viewer).len())
@@ -640,11 +690,13 @@ fn what_excludes_in_secret_leaves_the_case_in_as_missing() {
     };
     world.all(&[emergency]);
     let stay = |number| Event { visit: visit(number), ..readmission("SBMC", "2026-03-20T11:00:00-04:00") };
-    assert_eq!(world.secret("SUD", &stay("V7^SBMC")), []);
+    let changed = world.secret("SUD", &stay("V7^SBMC"));
+    assert_eq!(world.hears(&changed, "ed-visits"), ["element SUD"]);
     let visits = |world: &World, viewer| world.month("ed-visits", date(2026, 12, 1), viewer).figures.numerator;
     assert_eq!((visits(&world, Viewer::Unlabelled), visits(&world, Viewer::Everything)), (1, 0));
     // Under the same number it is of the same visit, all of which is a secret from there on; that it goes is told to nobody.
-    assert_eq!(world.secret("SUD", &stay("E7^SBMC")), []);
+    let changed = world.secret("SUD", &stay("E7^SBMC"));
+    assert!(changed.iter().all(|one| one.audience == "element SUD"), "{changed:?}");
     assert_eq!((visits(&world, Viewer::Unlabelled), visits(&world, Viewer::Everything)), (0, 0));
     world.is_sound();
 }
@@ -652,21 +704,7 @@ fn what_excludes_in_secret_leaves_the_case_in_as_missing() {
 #[test]
 fn of_two_secrets_each_is_seen_by_who_is_cleared_for_it() {
     let mut world = World::new();
-    let recipient = |clear: Set| Recipient {
-        id: "r".into(),
-        panels: vec![PANEL.into()],
-        purpose: "TREAT".into(),
-        topics: Vec::new(),
-        max_content: MaxContent::IdOnly,
-        clear,
-        consent_required: Set::EMPTY,
-        deny_action: DenyAction::DropElement,
-        unstructured: Unstructured::Withhold,
-        fields_profile: FieldsProfile::All,
-        token_sha256: None,
-        keys: Vec::new(),
-    };
-    let [sud, psy] = ["SUD", "PSY"].map(|name| recipient(world.labels.of(name).unwrap()));
+    let [sud, psy] = ["SUD", "PSY"].map(|name| recipient(world.labels.of(name).unwrap(), DenyAction::DropElement));
     world.all(&[discharge()]);
     world.secret("SUD", &practice_visit("2026-03-08T10:24:00-04:00"));
     world.secret("PSY", &practice_visit("2026-03-14T10:24:00-04:00"));
@@ -696,17 +734,9 @@ fn who_was_seen_before_she_came_back_was_seen() {
 fn who_left_the_rosters_is_not_missed() {
     let mut world = World::new();
     world.all(&[discharge()]);
-    let left = |world: &mut World, at: &str| {
-        let transaction = world.connection.transaction().unwrap();
-        let changed = world.measures.left(&transaction, MARISOL, &[PANEL], (world.seq, ms(at))).unwrap();
-        assert_eq!(world.measures.left(&transaction, THIRD, &[PANEL], (world.seq, ms(at))).unwrap(), [], "nobody");
-        world.measures.flush(&transaction).unwrap();
-        transaction.commit().unwrap();
-        changed
-    };
-    let changed = left(&mut world, "2026-03-10T08:00:00-04:00");
-    let of = |id: &str| u32::try_from(world.reader().measure(id).unwrap().0).unwrap();
-    assert!(changed[0].what.contains(&(of("visit-7"), parse_month("2026-03").unwrap())), "{changed:?}");
+    let changed = world.leaves(MARISOL, "2026-03-10T08:00:00-04:00");
+    assert_eq!(world.leaves(THIRD, "2026-03-10T08:00:00-04:00"), [], "nobody");
+    assert_eq!(world.hears(&changed, "visit-7").len(), 3, "{changed:?}");
     for measure in ["visit-7", "visit-14", "engagement", "readmission-30"] {
         let figures = world.figures(measure);
         assert_eq!((figures.denominator, figures.excluded), (0, 1), "{measure}");
@@ -718,8 +748,179 @@ fn who_left_the_rosters_is_not_missed() {
     // Whoever was seen before was seen.
     let mut world = World::new();
     world.all(&[discharge(), practice_visit("2026-03-09T10:24:00-04:00")]);
-    left(&mut world, "2026-03-10T08:00:00-04:00");
+    world.leaves(MARISOL, "2026-03-10T08:00:00-04:00");
     assert_eq!((world.rate("visit-7"), world.rate("readmission-30")), ((1, 1), (0, 0)));
+    world.is_sound();
+}
+
+#[test]
+fn who_is_back_before_the_window_is_over_has_not_left() {
+    let figures = |world: &World, measure: &str| {
+        let figures = world.figures(measure);
+        world.is_sound();
+        (figures.numerator, figures.denominator, figures.excluded)
+    };
+    let gone = |back: &str| {
+        let mut world = World::new();
+        world.all(&[discharge()]);
+        world.leaves(MARISOL, "2026-03-07T08:00:00-05:00");
+        assert_eq!((figures(&world, "visit-7"), world.people("visit-7")), ((0, 0, 1), vec![]));
+        assert_eq!(world.comes_back(THIRD, back), [], "who never left");
+        let changed = world.comes_back(MARISOL, back);
+        assert_eq!(world.comes_back(MARISOL, back), [], "once");
+        (world, changed)
+    };
+    let (mut world, changed) = gone("2026-03-12T23:00:00-04:00");
+    assert_eq!(world.hears(&changed, "visit-7").len(), 3, "{changed:?}");
+    assert_eq!((figures(&world, "visit-7"), figures(&world, "engagement")), ((0, 1, 0), (0, 1, 0)));
+    assert_eq!(world.people("visit-7"), [(MARISOL, Outcome::Missing)], "somebody to call");
+    assert_eq!(figures(&world, "discharge-information"), (0, 0, 1), "those two days were over");
+    // What happened meanwhile and is told later.
+    world.all(&[event(Kind::OutpatientVisit, "CHFM", "2026-03-08T10:00:00-04:00", "2026-03-14T10:00:00-04:00")]);
+    assert_eq!(figures(&world, "engagement"), (1, 1, 0));
+    // She leaves once more.
+    world.leaves(MARISOL, "2026-03-20T08:00:00-04:00");
+    assert_eq!(figures(&world, "readmission-30"), (0, 0, 1));
+
+    // When that window is over: nobody knows, until somebody tells of a visit in time. One that is late tells nothing of the time she was gone.
+    let (mut world, _) = gone("2026-03-13T00:30:00-04:00");
+    assert_eq!((figures(&world, "visit-7"), figures(&world, "engagement")), ((0, 0, 1), (0, 1, 0)));
+    world.all(&[practice_visit("2026-03-16T10:24:00-04:00")]);
+    assert_eq!((figures(&world, "visit-7"), figures(&world, "visit-14")), ((0, 0, 1), (1, 1, 0)));
+    world.all(&[practice_visit("2026-03-11T10:24:00-04:00")]);
+    assert_eq!(figures(&world, "visit-7"), (1, 1, 0));
+    // Of hours the moment counts.
+    let mut world = World::new();
+    world.all(&[discharge()]);
+    world.leaves(MARISOL, "2026-03-06T08:00:00-05:00");
+    world.comes_back(MARISOL, "2026-03-07T15:19:00-05:00");
+    assert_eq!(figures(&world, "home-health-48h"), (0, 1, 0));
+}
+
+#[test]
+fn who_left_by_one_key_and_is_back_by_another_is_back() {
+    let mut world = World::new();
+    world.take(&discharge(), MARISOL, &[]);
+    world.take(&practice_visit("2026-03-01T10:24:00-05:00"), OTHER, &[]);
+    let merge = |kind| now(kind, "SBMC", "2026-03-06T08:00:00-05:00");
+    world.take(&merge(Kind::IdentityMerge), MARISOL, &[OTHER]);
+    for key in [MARISOL, OTHER] {
+        world.leaves(key, "2026-03-07T08:00:00-05:00");
+    }
+    assert_eq!(world.figures("visit-7").excluded, 1);
+    world.comes_back(OTHER, "2026-03-09T08:00:00-04:00");
+    assert_eq!((world.rate("visit-7"), world.figures("visit-7").excluded), ((0, 1), 0));
+    world.is_sound();
+    // Nor is that forgotten when they are two again.
+    world.take(&merge(Kind::Unlink), MARISOL, &[OTHER]);
+    assert_eq!((world.rate("visit-7"), world.figures("visit-7").excluded), ((0, 1), 0));
+    world.is_sound();
+}
+
+#[test]
+fn each_is_told_of_what_changes_for_them() {
+    let mut world = World::new();
+    let psy = world.labels.of("PSY").unwrap();
+    let coded = Found { all: psy, whole: Set::EMPTY };
+    let stay = |kind, at| Event { visit: visit("E5^SBMC"), class: "EMER".into(), ..now(kind, "SBMC", at) };
+    let changed = world.take(&stay(Kind::EdVisit, "2026-03-03T09:00:00-05:00"), MARISOL, &[]);
+    assert_eq!(world.hears(&changed, "ed-visits"), ["element", "event", "element SUD"]);
+    // A diagnosis that some may not know of: for them nothing changes, or, to whom the visit is none any more, nothing is told.
+    world.found = coded;
+    assert_eq!(world.take(&stay(Kind::EdDischarge, "2026-03-03T12:00:00-05:00"), MARISOL, &[]), []);
+    let visits = |world: &World, deny| {
+        let one = recipient(Set::EMPTY, deny);
+        let viewer = Viewer::Recipient(&one, &world.labels);
+        world.month("ed-visits", date(2026, 12, 1), viewer).figures.numerator
+    };
+    assert_eq!((visits(&world, DenyAction::DropElement), visits(&world, DenyAction::DropEvent)), (1, 0));
+    // A stay for such a diagnosis: that there was one is told to those to whom it is one.
+    let changed = world.take(&discharge(), MARISOL, &[]);
+    assert_eq!(world.hears(&changed, "engagement"), ["element", "element SUD"]);
+    world.found = Found::default();
+    // That two are one, told by where addictions are treated.
+    world.take(&practice_visit("2026-03-11T10:24:00-04:00"), OTHER, &[]);
+    let sud = world.labels.of("SUD").unwrap();
+    world.found = Found { all: sud, whole: sud };
+    let merge = |kind| now(kind, "SBMC", "2026-03-12T08:00:00-04:00");
+    let changed = world.take(&merge(Kind::IdentityMerge), MARISOL, &[OTHER]);
+    assert_eq!(world.hears(&changed, "visit-7"), ["element SUD"]);
+    world.found = Found::default();
+    let changed = world.take(&merge(Kind::Unlink), MARISOL, &[OTHER]);
+    assert_eq!(world.hears(&changed, "visit-7"), ["element", "element SUD"], "to whom the stay is none it is none");
+    world.is_sound();
+}
+
+#[test]
+fn a_label_that_is_configured_later_marks_what_was_told_before() {
+    let mut world = World::new();
+    world.all(&[discharge(), practice_visit("2026-03-11T10:24:00-04:00")]);
+    assert_eq!(world.month("visit-7", date(2026, 12, 1), Viewer::Unlabelled).figures.numerator, 1);
+    let later = "[[coordination.label]]\ncode = \"VIO\"\nconf = \"R\"\nfacilities = [\"CHFM\"]\n\
+                 [[coordination.label]]\ncode = \"SEX\"\nconf = \"R\"\nicd10_prefix = [\"I50\"]\n";
+    let mut options = parse(later).unwrap();
+    options.privacy.recipients = world.options.privacy.recipients.clone();
+    world.measures =
+        Measures::open(&world.connection, &options.measures, &setting(&options), &options.privacy).unwrap();
+    world.labels = Arc::clone(&options.privacy.labels);
+    world.options = options;
+    world.is_sound();
+    let seen = |world: &World, viewer: Viewer<'_>| {
+        let figures = world.month("visit-7", date(2026, 12, 1), viewer).figures;
+        (figures.numerator, figures.denominator, world.people_of("visit-7", viewer).len())
+    };
+    // Where she was seen is a secret now, and of the stay why it was.
+    assert_eq!(seen(&world, Viewer::Everything), (1, 1, 0));
+    assert_eq!(seen(&world, Viewer::Unlabelled), (0, 1, 1));
+    let of = |names: &[&str], deny| recipient(world.labels.of_all(names.iter().copied()), deny);
+    let viewer = |one: &Recipient| seen(&world, Viewer::Recipient(one, &world.labels));
+    assert_eq!(viewer(&of(&["VIO"], DenyAction::DropElement)), (1, 1, 0));
+    assert_eq!(viewer(&of(&["VIO"], DenyAction::DropEvent)), (0, 0, 0));
+    assert_eq!(viewer(&of(&["VIO", "SEX"], DenyAction::DropEvent)), (1, 1, 0));
+    // What comes then is counted beside it alike.
+    let changed = world.take(&practice_visit("2026-03-08T10:24:00-04:00"), MARISOL, &[]);
+    assert_eq!(world.hears(&changed, "visit-7"), [""; 0]);
+    world.is_sound();
+    assert_eq!(seen(&world, Viewer::Unlabelled), (0, 1, 1));
+}
+
+#[test]
+fn months_of_which_messages_are_gone_are_not_observable() {
+    let mut world = World::new();
+    let is_gone = |world: &mut World, first: Option<&str>| {
+        let transaction = world.connection.transaction().unwrap();
+        if first.is_none() {
+            world.measures.lost(&transaction).unwrap();
+        }
+        first.into_iter().for_each(|at| world.measures.heard(&transaction, ms(at)).unwrap());
+        transaction.commit().unwrap();
+    };
+    let told = |world: &World, measure: &str| {
+        let month = world.month(measure, date(2026, 12, 1), Viewer::Everything);
+        let rate = world.reader().measure(measure).unwrap().1.rate;
+        let span = measures::spans(&[month], rate).remove(0);
+        (month.lost, span.observed, span.known, span.shown.denominator, span.shown.rate(rate))
+    };
+    world.all(&story());
+    is_gone(&mut world, Some("2026-03-01T00:00:01-05:00"));
+    assert_eq!((told(&world, "visit-7").0, told(&world, "ed-visits").0), (false, false), "nothing is gone");
+    is_gone(&mut world, None);
+    assert!(told(&world, "visit-7").0, "nothing has come since");
+    // A restart in between; only the first one behind it counts.
+    let options = world.options.clone();
+    world.measures =
+        Measures::open(&world.connection, &options.measures, &setting(&options), &options.privacy).unwrap();
+    for at in ["2026-02-28T23:59:59-05:00", "2026-05-01T00:00:00-04:00"] {
+        is_gone(&mut world, Some(at));
+    }
+    assert!(!told(&world, "visit-7").0 && !told(&world, "ed-visits").0, "all of March is there");
+    for measure in ["admission-notice", "phq-9-response"] {
+        assert!(told(&world, measure).0, "{measure}: the stay, or the score, before it is not");
+    }
+    is_gone(&mut world, None);
+    is_gone(&mut world, Some("2026-03-01T00:00:01-05:00"));
+    assert_eq!(told(&world, "visit-7"), (true, Observed::Not, false, None, None));
+    assert_eq!(told(&world, "ed-visits"), (true, Observed::Not, false, Some(100), None), "whom rosters list is known");
     world.is_sound();
 }
 
@@ -757,6 +958,75 @@ fn the_first_in_time_is_the_beginning() {
     world.all(&[phq("10", "2026-05-20T09:00:00-04:00")]);
     assert_eq!(world.rate("phq-9-response"), (1, 1), "half of twenty, not of eleven");
     world.is_sound();
+}
+
+#[test]
+fn what_was_a_beginning_stays_one_as_time_goes_on() {
+    let mut world = World::new();
+    let first = ms("2024-01-10T14:00:00Z");
+    let score = |month: i64| {
+        let at_ms = first + month * 30 * 86_400_000;
+        let codes = vec![code("OBX-3", "LN", "44261-6", "16")];
+        Event { codes, at_ms, received_ms: at_ms, ..now(Kind::Result, "CHFM", "2024-01-10T14:00:00Z") }
+    };
+    let beginnings = |world: &World, from: &str| {
+        let reader = world.reader();
+        let measure = reader.measure("phq-9-remission").unwrap().0;
+        let months = (parse_month(from).unwrap(), parse_month("2026-12").unwrap());
+        let as_of = day_of(date(2028, 1, 1));
+        let wanted = Wanted { panel: PANEL, measure, months, as_of, viewer: Viewer::Everything };
+        let feeds = reader.feeds(&world.connection, months).unwrap();
+        let all = reader.series(&world.connection, &wanted, &feeds, &|_| 0).unwrap();
+        let counted = all.iter().filter(|one| one.figures.denominator > 0);
+        counted.map(|one| measures::period::month_text(one.month)).collect::<Vec<_>>()
+    };
+    (0..32).for_each(|month| _ = world.take(&score(month), MARISOL, &[]));
+    let before = beginnings(&world, "2025-01");
+    assert_eq!(before.len(), 2, "one a year: {before:?}");
+    let count = |world: &World| {
+        world.connection.query_row("SELECT sum(count) FROM measure_fact", [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    let mut left = count(&world);
+    for days in (0..500).step_by(50) {
+        let transaction = world.connection.transaction().unwrap();
+        let now_ms = first + (30 * 32 + days) * 86_400_000;
+        world.measures.prune(&transaction, now_ms).unwrap();
+        world.measures.flush(&transaction).unwrap();
+        transaction.commit().unwrap();
+        world.is_sound();
+        let from = now_ms - measures::KEPT_MS;
+        let month = measures::period::month_of(measures::day(from, &jiff::tz::TimeZone::UTC)) + 1;
+        let kept: Vec<_> = before.iter().filter(|one| parse_month(one).unwrap() >= month).cloned().collect();
+        assert_eq!(beginnings(&world, &measures::period::month_text(month)), kept, "{days}");
+        assert!(count(&world) <= left);
+        left = count(&world);
+    }
+    assert!(left < 20, "{left}");
+    // An event goes by the same rule.
+    let mut one = world.take(&Event { received_ms: first + 1_500 * 86_400_000, ..score(49) }, MARISOL, &[]);
+    one.clear();
+    world.is_sound();
+}
+
+#[test]
+fn what_came_goes_with_age_too() {
+    let mut world = World::new();
+    let months = |world: &World| {
+        let sql = "SELECT count(DISTINCT month), min(month) FROM measure_feed";
+        world.connection.query_row(sql, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i32>(1)?))).unwrap()
+    };
+    let old = event(Kind::OutpatientVisit, "CHFM", "1900-01-01T00:00:00Z", "2026-03-05T00:00:00Z");
+    world.all(&[discharge(), old, practice_visit("2026-05-05T00:00:00Z")]);
+    assert_eq!(months(&world), (2, parse_month("2026-03").unwrap()));
+    let prune = |world: &mut World, at: &str| {
+        let transaction = world.connection.transaction().unwrap();
+        world.measures.prune(&transaction, ms(at) + measures::KEPT_MS).unwrap();
+        transaction.commit().unwrap();
+    };
+    prune(&mut world, "2026-03-31T12:00:00Z");
+    assert_eq!(months(&world).0, 2);
+    prune(&mut world, "2026-04-01T12:00:00Z");
+    assert_eq!(months(&world), (1, parse_month("2026-05").unwrap()));
 }
 
 #[test]
@@ -846,8 +1116,15 @@ fn changes_of_a_day_are_told_when_it_is_over() {
     assert_eq!(due(&mut world, "2026-03-06T00:00:00-05:00"), None, "not before it is over");
     // A restart in between.
     let options = world.options.clone();
-    world.measures = Measures::open(&world.connection, &options.measures, &setting(&options)).unwrap();
+    world.measures =
+        Measures::open(&world.connection, &options.measures, &setting(&options), &options.privacy).unwrap();
     let told = due(&mut world, "2026-03-06T00:00:01-05:00").unwrap();
+    let others = [(); 2].map(|()| due(&mut world, "2026-03-06T00:00:01-05:00").unwrap());
+    assert_eq!(
+        (told.audience.as_str(), others.clone().map(|one| one.audience)),
+        ("element", ["element SUD", "event"].map(str::to_owned))
+    );
+    assert!(others.iter().all(|one| (one.day, &one.updated) == (told.day, &told.updated)));
     assert_eq!((told.updated.panel.as_str(), told.updated.at_ms), (PANEL, ms("2026-03-06T00:00:00-05:00")));
     let measures: Vec<&str> = told.updated.reports.iter().map(|(measure, _)| measure.as_str()).collect();
     // Of the discharge, and of the visit.
@@ -1001,7 +1278,7 @@ fn other_definitions_are_counted_from_the_facts_that_are_there() {
     world.all(&story());
     assert_eq!(world.rate("visit-7"), (1, 1));
     let other = parse("[[coordination.measure]]\nuse = \"visit-7\"\nid = \"visit-5\"\nwindow = [\"1d\", \"5d\"]\n[[coordination.measure]]\nid = \"ed-visits\"\nenabled = false\n").unwrap();
-    world.measures = Measures::open(&world.connection, &other.measures, &setting(&other)).unwrap();
+    world.measures = Measures::open(&world.connection, &other.measures, &setting(&other), &other.privacy).unwrap();
     world.options = other;
     assert_eq!((world.rate("visit-7"), world.rate("visit-5"), world.figures("visit-5").late), ((1, 1), (0, 1), 1));
     assert!(world.reader().measure("ed-visits").is_none());
@@ -1192,7 +1469,7 @@ proptest! {
         world.is_sound();
         // And a restart in between changes nothing.
         let options = world.options.clone();
-        world.measures = Measures::open(&world.connection, &options.measures, &setting(&options)).unwrap();
+        world.measures = Measures::open(&world.connection, &options.measures, &setting(&options), &options.privacy).unwrap();
         world.take(&discharge(), OTHER, &[]);
         world.is_sound();
         // And half of it goes by age.

@@ -51,6 +51,8 @@ struct Told {
     panels: Vec<&'static str>,
     labels: Set,
     left: bool,
+    /// When they were back.
+    back_ms: Option<i64>,
     /// In which order they were told.
     order: usize,
 }
@@ -106,12 +108,32 @@ impl Twin {
         }
     }
 
+    fn come_back(&mut self, world: &mut World, who: PersonKey, at_ms: i64) {
+        let transaction = world.connection.transaction().unwrap();
+        world.measures.back(&transaction, who, &world.panels, at_ms).unwrap();
+        world.measures.flush(&transaction).unwrap();
+        transaction.commit().unwrap();
+        let root = |key: PersonKey| lineage::root(&world.connection, key).unwrap();
+        let of_them = self.kept.iter_mut().filter(|(origin, _)| root(**origin) == root(who));
+        for told in of_them.flat_map(|(_, own)| own).filter(|told| told.left && told.back_ms.is_none()) {
+            told.back_ms = Some(at_ms);
+        }
+    }
+
     fn note(&mut self, world: &World, event: Event, who: PersonKey, left: bool) {
         let received_ms = event.received_ms;
         if !matches!(event.kind, Kind::IdentityMerge | Kind::Unlink) {
             let labels = if left { Set::EMPTY } else { world.found.all };
             self.count += 1;
-            let told = Told { event, origin: who, panels: world.panels.clone(), labels, left, order: self.count };
+            let told = Told {
+                event,
+                origin: who,
+                panels: world.panels.clone(),
+                labels,
+                left,
+                back_ms: None,
+                order: self.count,
+            };
             let own = self.kept.entry(who).or_default();
             own.push(told);
             own.retain(|told| told.event.at_ms >= received_ms - KEPT_MS);
@@ -121,6 +143,24 @@ impl Twin {
                 own.remove(at);
             }
         }
+    }
+
+    /// What is older than is kept goes; not what counted somebody in last who is not counted in again meanwhile.
+    fn let_go(&mut self, world: &World, now_ms: i64) {
+        let before_ms = now_ms - KEPT_MS;
+        let first =
+            day_of(Timestamp::from_millisecond(before_ms).unwrap().to_zoned(jiff::tz::TimeZone::UTC).date()) - 1;
+        let mut stays = BTreeSet::new();
+        for all in self.people(world).values() {
+            for definition in world.options.measures.definitions.iter().filter(|one| one.once) {
+                let cases = Person { world, all, cleared: true }.cases(definition);
+                let last = cases.iter().filter(|case| case.opener.1 < before_ms).max_by_key(|case| case.opener.1);
+                let last = last.filter(|case| case.day + definition.late_days() >= first);
+                stays.extend(last.map(|case| case.opener.0));
+            }
+        }
+        let keeps = |told: &Told| told.event.at_ms >= before_ms || stays.contains(&told.order);
+        self.kept.values_mut().for_each(|own| own.retain(keeps));
     }
 
     /// The events of each person, as they are once all are there.
@@ -289,6 +329,8 @@ fn acting(event: &Event) -> BTreeSet<&str> {
 
 /// One case of somebody, as somebody who is cleared for everything or for nothing sees it.
 struct Case {
+    /// In which order what counted them in was told, and when that was.
+    opener: (usize, i64),
     day: i32,
     panels: Vec<&'static str>,
     became: Became,
@@ -362,7 +404,12 @@ impl Person<'_> {
             counted.push(opener);
             if !void(false) && self.visible(opener) && (self.cleared || !is_secret(&open)) {
                 let became = self.became(definition, open, opener);
-                cases.push(Case { day: self.happened(opener), panels: opener.told.panels.clone(), became });
+                cases.push(Case {
+                    opener: (opener.told.order, event.at_ms),
+                    day: self.happened(opener),
+                    panels: opener.told.panels.clone(),
+                    became,
+                });
             }
         }
         cases
@@ -384,21 +431,27 @@ impl Person<'_> {
 
     fn became(&self, definition: &Definition, open: &Pattern, opener: &Seen) -> Became {
         let mut came: Vec<(u8, i64, Became, bool)> = Vec::new();
+        let mut left = false;
         let event = &opener.told.event;
         for seen in self.all.iter().filter(|seen| self.visible(seen)) {
             let other = &seen.told.event;
-            if seen.told.left || definition.exclude.contains(&other.kind) {
-                let days = self.happened(seen) - self.happened(opener);
-                let within = match definition.due.0 {
-                    Span::Days(most) => days <= i32::from(most),
-                    Span::Ms(most) => other.at_ms - event.at_ms <= most,
-                };
-                let dies = other.kind == Kind::Death && !seen.told.left;
-                let after = if dies { days >= 0 } else { other.at_ms >= event.at_ms };
-                let stays = seen.told.left || other.kind != Kind::Admission || Person::another_visit(event, other);
+            let days = |at_ms: i64| self.day(seen, at_ms) - self.happened(opener);
+            let within = |at_ms: i64| match definition.due.0 {
+                Span::Days(most) => days(at_ms) <= i32::from(most),
+                Span::Ms(most) => at_ms - event.at_ms <= most,
+            };
+            if seen.told.left {
+                // Who is in no roster when the window is over.
+                let is_back = seen.told.back_ms.is_some_and(within);
+                left |= definition.rate == Rate::Share && other.at_ms >= event.at_ms && within(other.at_ms) && !is_back;
+                continue;
+            }
+            if definition.exclude.contains(&other.kind) && within(other.at_ms) {
+                let dies = other.kind == Kind::Death;
+                let after = if dies { days(other.at_ms) >= 0 } else { other.at_ms >= event.at_ms };
+                let stays = other.kind != Kind::Admission || Person::another_visit(event, other);
                 let at_ms = if dies { other.at_ms + 86_399_999 } else { other.at_ms };
-                let counts = !seen.told.left || definition.rate == Rate::Share;
-                if within && after && stays && counts {
+                if after && stays {
                     came.push((0, at_ms, Became::Excluded, !seen.labels.is_empty()));
                 }
             }
@@ -407,7 +460,7 @@ impl Person<'_> {
                 came.extend(self.closes(definition, (open, close), opener, seen));
             }
         }
-        // What comes first in time; else late, told before inferred.
+        // What comes first in time; else nobody knows of who left; else late, told before inferred.
         let in_time = came.iter().filter(|one| one.0 == 0);
         let in_time = in_time.min_by_key(|one| (one.1, one.2 == Became::Excluded, one.2));
         // One that says so itself is as good, for everybody who may know of the first.
@@ -415,6 +468,7 @@ impl Person<'_> {
         match in_time {
             Some((_, _, Became::MetInferred, secret)) if told(*secret) => Became::Met,
             Some((_, _, became, _)) => *became,
+            None if left => Became::Excluded,
             None => came.iter().map(|one| one.2).min().unwrap_or(Became::Missing),
         }
     }
@@ -695,6 +749,7 @@ impl Twin {
                 event.received_ms = at_ms;
                 self.tell(world, &event, who, &[other]);
             }
+            26 if step.again => self.come_back(world, who, at_ms),
             26 => self.leave(world, who, at_ms),
             27 if who != other => {
                 let transaction = world.connection.transaction().unwrap();
@@ -703,7 +758,7 @@ impl Twin {
                 } else {
                     lineage::restore(&transaction, |key| *key == who).unwrap();
                 }
-                world.measures.settle(&transaction).unwrap();
+                world.measures.settle(&transaction, (0, 0)).unwrap();
                 world.measures.flush(&transaction).unwrap();
                 transaction.commit().unwrap();
             }
@@ -730,7 +785,7 @@ proptest! {
         world.measures.prune(&transaction, now_ms).unwrap();
         world.measures.flush(&transaction).unwrap();
         transaction.commit().unwrap();
-        twin.kept.values_mut().for_each(|own| own.retain(|told| told.event.at_ms >= now_ms - KEPT_MS));
+        twin.let_go(&world, now_ms);
         twin.is_same(&world);
     }
 }

@@ -170,6 +170,8 @@ pub struct Case {
     pub cell: Cell,
     /// When, in milliseconds since 1970 (UTC).
     pub at_ms: i64,
+    /// The number of the message that told of it.
+    pub seq: u64,
     /// Word of the set of panels.
     pub panels: u32,
     /// When what closed it came, by the clock of the measure; by the place in `ways`.

@@ -4,7 +4,7 @@
 //! ```text
 //! facts in the order of the journal, without those that were taken back
 //!   for each measure: who is counted in (open), not taken out again (void), not twice for one visit or referral
-//!     the first that comes in time: it is closed, or excluded; else the best of what comes late, told before inferred; else missing
+//!     the first that comes in time: it is closed, or excluded; else excluded where they had left by the end of the window; else the best of what comes late, told before inferred; else missing
 //!     and the same for whoever may not know of that, as if it had not been: list and rate are one for each of them
 //!     → one cell for each panel that the person was in at that event
 //! ```
@@ -34,6 +34,8 @@ enum What {
     Closed(bool, Link),
     /// Something else came.
     Excluded,
+    /// They were in no roster any more when the window was over.
+    Left,
 }
 
 /// Something that came after somebody was counted in.
@@ -47,20 +49,21 @@ struct Came {
 }
 
 impl Came {
-    /// Less is better: what voids, then what comes in time in its order, then what comes late.
+    /// Less is better: what voids, then what comes in time in its order; that they left, of whom nobody told in time; then what comes late.
     fn rank(&self) -> (u8, i64, u8, i64) {
         match self.what {
             What::Void => (0, 0, 0, 0),
             What::Closed(false, link) => (1, self.at_ms, link as u8, self.clock_ms),
             What::Excluded => (1, self.at_ms, 2, 0),
-            What::Closed(true, link) => (2, 0, link as u8, self.clock_ms),
+            What::Left => (2, 0, 0, 0),
+            What::Closed(true, link) => (3, 0, link as u8, self.clock_ms),
         }
     }
 
     fn outcome(&self) -> Outcome {
         match self.what {
             What::Void => Outcome::Void,
-            What::Excluded => Outcome::Excluded,
+            What::Excluded | What::Left => Outcome::Excluded,
             What::Closed(false, Link::Told) => Outcome::Met,
             What::Closed(false, Link::Inferred) => Outcome::MetInferred,
             What::Closed(true, Link::Told) => Outcome::Late,
@@ -93,11 +96,11 @@ fn ways(came: &mut [Came]) -> (Ways, [(Option<i64>, u64); WAYS_MAX]) {
 impl Lens {
     /// What the facts of one person, which stand in `scratch`, are of one measure: each once for each time that they were counted in.
     pub fn cases(&self, scratch: &mut Scratch, measure: usize, each: impl FnMut(Case)) {
-        scratch.settle();
+        scratch.settle(&self.marks);
         self.settled(scratch, measure, each);
     }
 
-    fn settled(&self, scratch: &Scratch, measure: usize, mut each: impl FnMut(Case)) {
+    pub(super) fn settled(&self, scratch: &Scratch, measure: usize, mut each: impl FnMut(Case)) {
         let (Some(definition), Some(compiled)) = (self.definitions().get(measure), self.compiled.get(measure)) else {
             return;
         };
@@ -132,7 +135,7 @@ impl Lens {
 
     /// What they add to the counters: the cases of some measures, by their bits, one for each panel.
     pub fn contributions(&self, scratch: &mut Scratch, of: u64, mut each: impl FnMut(Cell)) {
-        scratch.settle();
+        scratch.settle(&self.marks);
         let (mut cases, mut seen) = (std::mem::take(&mut scratch.cases), Vec::new());
         for (measure, definition) in self.definitions().iter().enumerate() {
             if of >> (measure & 63) & 1 == 0 {
@@ -214,8 +217,8 @@ impl Person<'_> {
             let (day, facility) = (opener.day, opener.facility);
             let cell = Cell { panel: 0, measure, day, facility, labels: (labels, opener.all), ways, first: 0 };
             let (closed_ms, visits) = (closed.map(|closed| closed.0), closed.map(|closed| closed.1));
-            let Fact { at_ms, panels, visit, .. } = *opener;
-            each(Case { cell, at_ms, panels, closed_ms, visit, visits });
+            let Fact { at_ms, seq, panels, visit, .. } = *opener;
+            each(Case { cell, at_ms, seq, panels, closed_ms, visit, visits });
         }
     }
 
@@ -258,19 +261,23 @@ impl Person<'_> {
         // Who is in no roster any more may have been seen, and nobody knows.
         let left = if self.definition.rate == Rate::Share { 1 << LEFT } else { 0 };
         let exclude = self.compiled.exclude | left;
-        let in_window = |fact: &Fact| match self.definition.due.0 {
-            Span::Days(days) => fact.day - opener.day <= i32::from(days),
-            Span::Ms(ms) => fact.at_ms - opener.at_ms <= ms,
+        let in_window = |(at_ms, day): (i64, i32)| match self.definition.due.0 {
+            Span::Days(days) => day - opener.day <= i32::from(days),
+            Span::Ms(ms) => at_ms - opener.at_ms <= ms,
         };
-        for (_, fact) in self.alive().filter(|(_, fact)| exclude >> fact.kind & 1 == 1 && in_window(fact)) {
+        let begun_in = |fact: &Fact| exclude >> fact.kind & 1 == 1 && in_window((fact.at_ms, fact.day));
+        for (_, fact) in self.alive().filter(|(_, fact)| begun_in(fact)) {
             let is_death = fact.kind == Kind::Death as u8;
             // Of a death often nobody tells more than the date; what happened on that day happened before it.
             let begun = if is_death { fact.day >= opener.day } else { fact.at_ms >= opener.at_ms };
             let other = fact.kind != Kind::Admission as u8 || is_other(opener, fact);
-            if begun && other {
+            // Who is back before the window is over was away for some of it.
+            let is_back = fact.kind == LEFT && fact.start != (0, 0) && in_window(fact.start);
+            if begun && other && !is_back {
+                let what = if fact.kind == LEFT { What::Left } else { What::Excluded };
                 let at_ms = if is_death { fact.at_ms.saturating_add(LAST_MS) } else { fact.at_ms };
                 let labels = (fact.whole, fact.all);
-                came.push(Came { what: What::Excluded, labels, at_ms, clock_ms: fact.at_ms, visit: fact.visit });
+                came.push(Came { what, labels, at_ms, clock_ms: fact.at_ms, visit: fact.visit });
             }
         }
     }

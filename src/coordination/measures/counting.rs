@@ -1,27 +1,34 @@
 //! The counters at work: each event of somebody of the rosters changes them by what the person added before and adds after.
-use super::cell::{Cell, Outcome};
+use super::cell::Cell;
 use super::definition::Options;
-use super::fact::{FACTS_MAX, Fact, Facts, hash, told_as};
+use super::fact::{FACTS_MAX, Fact, Facts, LEFT, hash, told_as};
+use super::kept::{bound, write};
 use super::lens::Lens;
 use super::members;
+use super::news::{Audience, Changed, audiences, differ, news, together};
+use super::period::month_of;
 use super::recompute::recompute;
 use super::secrets;
 use super::settle::Scratch;
+use super::since::{self, Since};
 use super::store::{self, Counters};
 use super::take::{Sight, Subject, Taken, day};
 use super::waiting::{self, Waiting};
-use super::words::{self, Words};
+use super::words::{self, Sort, Words};
 use crate::coordination::lineage::{self, Gone, Under};
 use crate::coordination::loops::Setting;
 use crate::coordination::store::Error;
 use crate::coordination::{Event, Kind, PersonKey};
-use crate::privacy::{DenyAction, Labels, Recipient, Set};
-use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use crate::privacy::{self, DenyAction, Labels, Recipient, Set};
+use jiff::tz::TimeZone;
+use rusqlite::{Connection, OptionalExtension as _, Transaction};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// The tables, but for [`super::FACTS`], which stands where rows move with persons.
-pub const TABLES: [&str; 5] = [words::TABLES, store::TABLES, waiting::TABLES, members::TABLES, secrets::TABLES];
+pub const TABLES: [&str; 6] =
+    [words::TABLES, store::TABLES, waiting::TABLES, members::TABLES, secrets::TABLES, since::TABLES];
 
 /// Every measure.
 pub(super) const ALL: u64 = u64::MAX;
@@ -32,15 +39,6 @@ pub const KEPT_MS: i64 = 800 * 86_400_000;
 const PRUNED_MAX: i64 = 100;
 /// Changes that wait for the end of a batch.
 const WAITING_MAX: usize = 100_000;
-
-/// A panel whose counters changed, and which months of which measures.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Changed {
-    /// Its id.
-    pub panel: String,
-    /// Place of the measure, and its month.
-    pub what: BTreeSet<(u32, i32)>,
-}
 
 /// That figures of a panel are others, as subscribers are told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,9 +84,6 @@ impl Cleared {
         }
     }
 
-    /// For nothing that carries a label.
-    const NOTHING: Cleared = Cleared { bits: 0, strict: true };
-
     /// Whether what needs these labels, and carries those, may be known of.
     pub fn covers(self, (needed, carried): (u64, u64)) -> bool {
         let labels = if self.strict { carried | needed } else { needed };
@@ -105,24 +100,37 @@ pub struct Measures {
     after: Vec<Cell>,
     /// The measures that are looked at, by their bits.
     touched: u64,
+    /// Who is told that figures change.
+    audiences: Vec<Audience>,
+    since: Since,
     pub(super) waiting: Waiting,
 }
 
 impl Measures {
-    /// As a database has them. Counters that were made by other definitions are made anew from the facts.
+    /// As a database has them. Counters that were made by other definitions or labels are made anew from the facts.
     ///
     /// # Errors
     /// A database that cannot be read or written.
-    pub fn open(connection: &Connection, options: &Options, setting: &Setting) -> Result<Measures, Error> {
+    pub fn open(
+        connection: &Connection,
+        options: &Options,
+        setting: &Setting,
+        privacy: &privacy::Options,
+    ) -> Result<Measures, Error> {
         store::create(connection, "main")?;
-        let words = Words::open(connection)?;
-        let lens = Lens::new(options, setting, &words);
+        let mut words = Words::open(connection)?;
+        let labels: &Arc<Labels> = &privacy.labels;
+        for name in labels.names(labels.every()) {
+            words.intern(Sort::Label, name);
+        }
+        let lens = Lens::new(options, setting, labels, &words);
         let sql = "SELECT fingerprint FROM measure_state";
         let made_with: Option<Vec<u8>> = connection.query_row(sql, [], |row| row.get(0)).optional()?;
         if made_with.as_deref() != Some(lens.fingerprint()) {
             let transaction = connection.unchecked_transaction()?;
+            words.flush(&transaction)?;
             if made_with.is_some() {
-                tracing::info!("measures are counted anew: what they are has changed");
+                tracing::info!("measures are counted anew: what they are has changed, or what is a secret");
                 recompute(&transaction, &lens, "main")?;
             }
             transaction.execute("INSERT OR REPLACE INTO measure_state VALUES (0, ?1)", [lens.fingerprint()])?;
@@ -130,6 +138,8 @@ impl Measures {
         }
         Ok(Measures {
             waiting: Waiting::open(connection, setting)?,
+            since: Since::open(connection)?,
+            audiences: audiences(privacy, lens.labels()),
             sight: Sight { words, lens },
             counters: Counters::default(),
             scratch: Scratch::default(),
@@ -148,6 +158,9 @@ impl Measures {
     pub fn came(&mut self, event: &Event, known: bool) {
         let zone = self.sight.lens.setting().zone(&event.facility, &[]);
         let day = day(event.at_ms, &zone);
+        if month_of(day) < first_month(event.received_ms) {
+            return;
+        }
         let facility = self.sight.place(&event.facility, known);
         let counts = (known, event.time_suspect);
         self.counters.feed(facility, (event.kind, 0), day, counts);
@@ -168,7 +181,8 @@ impl Measures {
         subject: &Subject<'_>,
     ) -> Result<Vec<Changed>, Error> {
         if matches!(event.kind, Kind::IdentityMerge | Kind::Unlink) {
-            return self.settle(transaction);
+            let labels = self.sight.labels(subject);
+            return self.settle(transaction, labels);
         }
         let Some(taken) = self.sight.fact(event, subject) else { return Ok(Vec::new()) };
         if taken.fact.has(super::fact::TEAM) {
@@ -177,6 +191,16 @@ impl Measures {
             self.counters.feed(taken.fact.facility, (event.kind, team), day, (true, false));
         }
         self.add(transaction, origin, &taken, event.received_ms)
+    }
+
+    /// Whether anything is kept of somebody.
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub fn knows(&self, transaction: &Transaction<'_>, key: PersonKey) -> Result<bool, Error> {
+        let sql = "SELECT 1 FROM measure_fact WHERE person = ?1 LIMIT 1";
+        let person = lineage::root(transaction, key)?;
+        Ok(transaction.prepare_cached(sql)?.query_row([person.0], |_| Ok(())).optional()?.is_some())
     }
 
     /// Somebody of the panels is in no roster from a time on, behind that message; nothing where nothing is kept of them that could still be waited for.
@@ -190,13 +214,49 @@ impl Measures {
         panels: &[&str],
         (seq, at_ms): (u64, i64),
     ) -> Result<Vec<Changed>, Error> {
-        let sql = "SELECT 1 FROM measure_fact WHERE person = ?1 LIMIT 1";
-        let person = lineage::root(transaction, origin)?;
-        if transaction.prepare_cached(sql)?.query_row([person.0], |_| Ok(())).optional()?.is_none() {
+        if !self.knows(transaction, origin)? {
             return Ok(Vec::new());
         }
         let taken = self.sight.left(panels, seq, at_ms);
         self.add(transaction, origin, &taken, at_ms)
+    }
+
+    /// Somebody is in these panels again from a time on, if they had left.
+    ///
+    /// # Errors
+    /// A database that cannot be read or written.
+    pub fn back(
+        &mut self,
+        transaction: &Transaction<'_>,
+        key: PersonKey,
+        panels: &[&str],
+        at_ms: i64,
+    ) -> Result<Vec<Changed>, Error> {
+        let person = lineage::root(transaction, key)?;
+        let start = (at_ms, self.sight.day_of(panels, at_ms));
+        let mut select =
+            transaction.prepare_cached("SELECT origin, facts FROM measure_fact WHERE person = ?1 ORDER BY origin")?;
+        let mut rows = select.query([person.0])?;
+        let mut others = Vec::new();
+        while let Some(row) = rows.next()? {
+            let mut own = Facts::default();
+            own.decode(row.get_ref(1)?.as_blob().unwrap_or_default()).map_err(|_| Error::Damaged("measure_fact"))?;
+            let away = own.list.iter_mut().filter(|fact| fact.kind == LEFT && fact.start == (0, 0));
+            if away.map(|fact| fact.start = start).count() > 0 {
+                others.push((PersonKey(row.get(0)?), own));
+            }
+        }
+        if others.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.read(transaction, person, None)?;
+        self.evaluate(true);
+        for (origin, own) in others {
+            write(transaction, (origin, person), &own, &[])?;
+        }
+        self.read(transaction, person, None)?;
+        self.evaluate(false);
+        Ok(self.count(person, (0, 0)))
     }
 
     fn add(
@@ -213,34 +273,35 @@ impl Measures {
         let goes =
             own.list.len() >= FACTS_MAX || own.list.iter().chain([&taken.fact]).any(|fact| fact.at_ms < oldest_ms);
         // What other facts become of it is not looked for where it goes beyond its own kind.
-        let far = goes || taken.fact.all != 0 || self.scratch.has(taken.fact.seq);
+        let labelled = self.sight.is_labelled(taken);
+        let far = goes || labelled || self.scratch.has(taken.fact.seq);
         self.touched = if far { ALL } else { self.sight.lens.touched(&self.scratch, &taken.fact) };
         self.evaluate(true);
+        let anchors = if goes { self.sight.lens.anchors(&self.scratch, oldest_ms) } else { Vec::new() };
         // Of one message, of another key of theirs: their order is that of the keys.
         let tied = own.list.len() < self.scratch.len() && self.scratch.has(taken.fact.seq);
         own.push(taken.fact, &taken.codes, &taken.acting);
-        if bound(&mut own, received_ms) || tied {
-            write(transaction, origin, person, &own)?;
+        let gone = bound(&mut own, received_ms, &anchors);
+        write(transaction, (origin, person), &own, &anchors)?;
+        if gone || tied {
             self.read(transaction, person, None)?;
         } else {
-            write(transaction, origin, person, &own)?;
             self.scratch.add(taken.fact, &taken.codes, &taken.acting);
         }
         self.evaluate(false);
-        let changed = self.count(person);
+        let changed = self.count(person, (taken.fact.whole, taken.fact.all));
         self.touched = ALL;
         if self.counters.len() > WAITING_MAX {
             self.flush(transaction)?;
         }
-        // What goes with a secret that nobody may know of is no news.
-        Ok(if taken.fact.whole == 0 { changed } else { Vec::new() })
+        Ok(changed)
     }
 
-    /// Rows of facts have moved from one person to another: what each of them added is taken out, and what they add now put in.
+    /// Rows of facts have moved from one person to another, for something of these labels: what each of them added is taken out, and what they add now put in.
     ///
     /// # Errors
     /// A database that cannot be read or written.
-    pub fn settle(&mut self, transaction: &Transaction<'_>) -> Result<Vec<Changed>, Error> {
+    pub fn settle(&mut self, transaction: &Transaction<'_>, labels: (u64, u64)) -> Result<Vec<Changed>, Error> {
         let mut changed = Vec::new();
         let sql = "SELECT person FROM measure_moved UNION SELECT fact.person FROM measure_moved JOIN measure_fact AS fact USING (origin)";
         let people: Vec<[u8; 16]> =
@@ -260,7 +321,7 @@ impl Measures {
             self.evaluate(true);
             self.read(transaction, person, None)?;
             self.evaluate(false);
-            together(&mut changed, self.count(person));
+            together(&mut changed, self.count(person, labels));
         }
         transaction.prepare_cached("DELETE FROM measure_moved")?.execute([])?;
         if self.counters.len() > WAITING_MAX {
@@ -287,7 +348,7 @@ impl Measures {
             let is_told = fact.told_as != 0 && gone.under.iter().any(under);
             visits.contains(&fact.visit) || is_told && !kept.contains(&fact.visit)
         };
-        let mut is_open = false;
+        let (mut is_open, mut labels) = (false, (0, 0));
         self.read(transaction, person, None)?;
         self.evaluate(true);
         let sql = "SELECT origin, facts FROM measure_fact WHERE person = ?1 ORDER BY origin";
@@ -300,17 +361,17 @@ impl Measures {
             own.list.retain(|fact| {
                 let goes = is_gone(origin, fact);
                 is_open |= goes && fact.whole == 0;
+                labels = if goes { (labels.0 | fact.whole, labels.1 | fact.all) } else { labels };
                 !goes
             });
             if own.list.len() != count {
-                write(transaction, origin, person, &own)?;
+                write(transaction, (origin, person), &own, &[])?;
             }
         }
         self.read(transaction, person, None)?;
         self.evaluate(false);
-        let changed = self.count(person);
-        // What goes with a secret that nobody may know of is no news.
-        Ok(if is_open { changed } else { Vec::new() })
+        // Where all of it is secret it is news for those who may know of that.
+        Ok(self.count(person, if is_open { (0, 0) } else { labels }))
     }
 
     /// Lets go of facts that are older than is kept, of some keys at once.
@@ -319,6 +380,7 @@ impl Measures {
     /// A database that cannot be read or written.
     pub fn prune(&mut self, transaction: &Transaction<'_>, now_ms: i64) -> Result<Vec<Changed>, Error> {
         secrets::prune(transaction, now_ms.saturating_sub(KEPT_MS))?;
+        self.counters.prune_feeds(transaction, first_month(now_ms))?;
         let mut changed = Vec::new();
         let sql = "SELECT origin, person FROM measure_fact WHERE oldest_ms < ?1 ORDER BY oldest_ms, origin LIMIT ?2";
         let before_ms = now_ms.saturating_sub(KEPT_MS);
@@ -330,11 +392,12 @@ impl Measures {
             let mut own = Facts::default();
             self.read(transaction, person, Some((origin, &mut own)))?;
             self.evaluate(true);
-            own.list.retain(|fact| fact.at_ms >= before_ms);
-            write(transaction, origin, person, &own)?;
+            let anchors = self.sight.lens.anchors(&self.scratch, before_ms);
+            bound(&mut own, now_ms, &anchors);
+            write(transaction, (origin, person), &own, &anchors)?;
             self.read(transaction, person, None)?;
             self.evaluate(false);
-            together(&mut changed, self.count(person));
+            together(&mut changed, self.count(person, (0, 0)));
         }
         Ok(changed)
     }
@@ -380,93 +443,34 @@ impl Measures {
         sight.lens.contributions(scratch, *touched, |cell| out.push(cell));
     }
 
-    /// Counts the difference of before and after; what it changed of panels, as far as everybody may know.
-    fn count(&mut self, person: PersonKey) -> Vec<Changed> {
-        let Measures { sight, counters, before, after, touched, .. } = self;
+    /// Counts the difference of before and after, which something of these labels has made; what of it is news.
+    fn count(&mut self, person: PersonKey, labels: (u64, u64)) -> Vec<Changed> {
+        let Measures { sight, counters, before, after, touched, audiences, .. } = self;
         counters.list(sight.lens.definitions(), person, [before, after], *touched);
         before.sort_unstable();
         after.sort_unstable();
         differ(before, after, |cell, by| counters.add(cell, by));
-        let (was, is) = (known(before), known(after));
-        let mut changed: Vec<Changed> = Vec::new();
-        differ(&was, &is, |(panel, measure, day, ..), _| {
-            let (panel, what) = (sight.words.text(*panel), (*measure, super::period::month_of(*day)));
-            match changed.iter_mut().find(|one| one.panel == panel) {
-                Some(one) => _ = one.what.insert(what),
-                None => changed.push(Changed { panel: panel.to_owned(), what: [what].into() }),
-            }
-        });
-        changed
+        news(audiences, (before, after), labels, &sight.words)
+    }
+
+    /// Messages of the journal were gone before they were read: what was received until the next one is not known.
+    ///
+    /// # Errors
+    /// A database that cannot be written.
+    pub fn lost(&mut self, transaction: &Transaction<'_>) -> Result<(), Error> {
+        Ok(self.since.lost(transaction)?)
+    }
+
+    /// A message was received.
+    ///
+    /// # Errors
+    /// A database that cannot be written.
+    pub fn heard(&mut self, transaction: &Transaction<'_>, received_ms: i64) -> Result<(), Error> {
+        Ok(self.since.heard(transaction, received_ms)?)
     }
 }
 
-/// Adds what has changed to what had.
-fn together(all: &mut Vec<Changed>, more: Vec<Changed>) {
-    for one in more {
-        match all.iter_mut().find(|known| known.panel == one.panel) {
-            Some(known) => known.what.extend(one.what),
-            None => all.push(one),
-        }
-    }
-}
-
-/// Panel, measure, day, facility and what became of it.
-type Known = (u32, u32, i32, u32, Outcome);
-
-/// What everybody may know of cells, in order.
-fn known(cells: &[Cell]) -> Vec<Known> {
-    let all = cells.iter().filter(|cell| Cleared::NOTHING.covers(cell.labels));
-    let seen = |cell: &Cell| (cell.panel, cell.measure, cell.day, cell.facility, cell.ways.seen(Cleared::NOTHING));
-    let mut known: Vec<_> = all.map(seen).filter(|one| one.4 != Outcome::Void).collect();
-    known.sort_unstable();
-    known
-}
-
-/// What is only in one of two sorted lists: -1 in the first, 1 in the second.
-fn differ<T: Ord>(before: &[T], after: &[T], mut note: impl FnMut(&T, i64)) {
-    let (mut was, mut is) = (before.iter().peekable(), after.iter().peekable());
-    loop {
-        match (was.peek(), is.peek()) {
-            (None, None) => break,
-            (Some(one), Some(other)) if one == other => {
-                was.next();
-                is.next();
-            }
-            (Some(one), other) if other.is_none_or(|other| one < other) => {
-                note(one, -1);
-                was.next();
-            }
-            (_, Some(other)) => {
-                note(other, 1);
-                is.next();
-            }
-            (Some(_), None) => break,
-        }
-    }
-}
-
-/// Keeps to how much is kept; whether anything went. What is old goes by the time of the journal.
-fn bound(own: &mut Facts, now_ms: i64) -> bool {
-    let count = own.list.len();
-    let oldest_ms = now_ms.saturating_sub(KEPT_MS);
-    own.list.retain(|fact| fact.at_ms >= oldest_ms);
-    while own.list.len() > FACTS_MAX {
-        let oldest = own.list.iter().enumerate().min_by_key(|(_, fact)| fact.at_ms).map(|(at, _)| at);
-        oldest.into_iter().for_each(|at| _ = own.list.remove(at));
-    }
-    own.list.len() != count
-}
-
-fn write(transaction: &Transaction<'_>, origin: PersonKey, person: PersonKey, own: &Facts) -> Result<(), Error> {
-    if own.list.is_empty() {
-        transaction.prepare_cached("DELETE FROM measure_fact WHERE origin = ?1")?.execute([origin.0])?;
-        return Ok(());
-    }
-    let mut blob = Vec::new();
-    own.encode(&mut blob);
-    let oldest_ms = own.list.iter().map(|fact| fact.at_ms).min().unwrap_or_default();
-    let sql = "INSERT INTO measure_fact VALUES (?1, ?2, ?3, ?4, ?5)
-               ON CONFLICT DO UPDATE SET count = excluded.count, oldest_ms = excluded.oldest_ms, facts = excluded.facts";
-    transaction.prepare_cached(sql)?.execute(params![origin.0, person.0, own.list.len(), oldest_ms, blob])?;
-    Ok(())
+/// The first month of which anything is kept.
+fn first_month(now_ms: i64) -> i32 {
+    month_of(day(now_ms.saturating_sub(KEPT_MS), &TimeZone::UTC))
 }

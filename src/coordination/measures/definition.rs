@@ -105,11 +105,23 @@ impl Definition {
         days(self.due.0)
     }
 
+    /// Days before the first one of which something decides: whether they were counted in by then already, or the stay of which the notice is.
+    pub fn days_before(&self) -> i32 {
+        match (self.once, self.clock) {
+            (true, _) => self.late_days(),
+            (false, Clock::Notice) => STAY_DAYS,
+            _ => 0,
+        }
+    }
+
     /// Days after the first one on which anything may still come, late too.
     pub fn late_days(&self) -> i32 {
         self.late_until.map_or(self.days(), days)
     }
 }
+
+/// Few stays last longer.
+const STAY_DAYS: i32 = 31;
 
 fn days(span: Span) -> i32 {
     match span {

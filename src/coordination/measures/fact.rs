@@ -35,7 +35,7 @@ pub const STALE: u8 = 16;
 /// It had codes, whether they are kept or not.
 pub const CODED: u8 = 32;
 
-/// The kind of what no message told: they are in no roster from there on, and nobody hears of what happens to them.
+/// The kind of what no message told: they are in no roster from there on, and nobody hears of what happens to them until they are in one again, which is its `start`.
 pub const LEFT: u8 = 31;
 
 /// A number and who assigned it, hashed; 0 is none.
@@ -143,7 +143,7 @@ pub struct Fact {
     pub parent: Numbered,
     /// The appointment.
     pub appointment: Numbered,
-    /// When the appointment starts, in milliseconds since 1970, and the date of the place; 0 and 0 where nobody says.
+    /// When the appointment starts, in milliseconds since 1970, and the date of the place; 0 and 0 where nobody says. Of who left, when they were back.
     pub start: (i64, i32),
     /// Under which number of which feed it was told, the lower half of the hash ([`crate::coordination::event::Patient::told_as`]): of one person they are few. 0 is none.
     pub told_as: u32,
@@ -189,6 +189,19 @@ impl Facts {
     /// The NPIs of those who did something in it.
     pub fn acting(&self, fact: &Fact) -> &[u64] {
         self.acting.get(fact.acting.0 as usize..fact.acting.1 as usize).unwrap_or_default()
+    }
+
+    /// Gives all the labels that their words carry, by word: a facility as a whole, codes what they are of.
+    pub(super) fn mark(&mut self, bits: &[u64]) {
+        let of = |word: u32| bits.get(word as usize).copied().unwrap_or(0);
+        for code in &mut self.codes {
+            code.labels |= of(code.word);
+        }
+        for fact in &mut self.list {
+            let codes = self.codes.get(fact.codes.0 as usize..fact.codes.1 as usize).unwrap_or_default();
+            fact.whole |= of(fact.facility);
+            fact.all |= codes.iter().fold(fact.whole, |all, code| all | code.labels);
+        }
     }
 
     /// Adds one.
@@ -269,6 +282,9 @@ impl Facts {
     fn read(&mut self, rest: &mut &[u8]) -> Option<()> {
         let seq = take_varint(rest)?;
         let [kind, flags, low, high] = take(rest)?;
+        if kind > LEFT {
+            return None;
+        }
         let present = u16::from_le_bytes([low, high]);
         let is = |bit: u16| present >> bit & 1 == 1;
         let at_ms = BASE_MS.checked_add(unzigzag(take_varint(rest)?))?;
@@ -397,7 +413,7 @@ mod tests {
 
     prop_compose! {
         fn fact()(
-            (seq, kind, flags) in any::<(u64, u8, u8)>(),
+            (seq, kind, flags) in (any::<u64>(), 0..=LEFT, any::<u8>()),
             at_ms in 0..4_000_000_000_000_i64,
             late_ms in -90_000_000..9_000_000_000_i64,
             (apart, apart_received) in (-1..=1, -1..=1),

@@ -32,6 +32,8 @@ pub struct Span {
     pub known: bool,
     /// Whether all windows are over: before that nothing is told.
     pub complete: bool,
+    /// Whether messages of then are gone: how many there were is not known either.
+    pub lost: bool,
     /// Events of the kinds that the measure uses; of them of nobody known, and with a time that cannot be.
     pub events: (u64, u64, u64),
 }
@@ -113,8 +115,8 @@ pub fn spans(months: &[Month], rate: Rate) -> Vec<Span> {
     let mut all: Vec<Span> = Vec::new();
     for one in months {
         // Who was counted in is told; that nothing happened to them is not known.
-        let known = rate == Rate::PerThousand || !is_unseen(one);
-        let shown = match one.complete {
+        let known = !is_unknown(one, rate);
+        let shown = match one.complete && !one.lost {
             true => Shown::of(&one.figures, &one.people[0], rate),
             false => Shown::open(&one.figures, rate),
         };
@@ -125,7 +127,8 @@ pub fn spans(months: &[Month], rate: Rate) -> Vec<Span> {
             observed: one.observed,
             known,
             complete: one.complete,
-            events: one.events,
+            lost: one.lost,
+            events: one.events[1],
         });
     }
     for length in [3, 12] {
@@ -241,16 +244,25 @@ fn is_unseen(one: &Month) -> bool {
     one.observed == Observed::Not && one.figures != Figures::default()
 }
 
+/// Whether nobody knows what happened, or, where messages are gone, how many there were.
+fn is_unknown(one: &Month, rate: Rate) -> bool {
+    one.lost || (rate != Rate::PerThousand && is_unseen(one))
+}
+
 fn span(months: &[Month], told: &[Span], rate: Rate, length: i32) -> Span {
     let first = months.first().map_or(0, |one| one.month);
     let last = first + length - 1;
     let within = told.iter().filter(|span| span.months.0 >= first && span.months.1 <= last).collect();
     let whole = Whole { months, within, rate, level: if length == 12 { 2 } else { 1 } };
     let complete = months.iter().all(|one| one.complete);
-    let shown = if complete { whole.told() } else { Shown::open(&whole.sum(months).0, rate) };
-    let known = rate == Rate::PerThousand || !months.iter().any(is_unseen);
-    let events =
-        months.iter().fold((0, 0, 0), |all, one| (all.0 + one.events.0, all.1 + one.events.1, all.2 + one.events.2));
+    let lost = months.iter().any(|one| one.lost);
+    let shown = if complete && !lost { whole.told() } else { Shown::open(&whole.sum(months).0, rate) };
+    let known = !months.iter().any(|one| is_unknown(one, rate));
+    // The windows of the last month go on behind it, those of the others within the next ones.
+    let [own, until] = months.last().map_or([(0, 0, 0); 2], |last| last.events);
+    let behind = (until.0 - own.0, until.1 - own.1, until.2 - own.2);
+    let add = |all: (u64, u64, u64), one: (u64, u64, u64)| (all.0 + one.0, all.1 + one.1, all.2 + one.2);
+    let events = months.iter().map(|one| one.events[0]).fold(behind, add);
     let year = first.div_euclid(12);
     Span {
         name: if length == 12 { year.to_string() } else { format!("{year}-Q{}", first.rem_euclid(12) / 3 + 1) },
@@ -259,6 +271,7 @@ fn span(months: &[Month], told: &[Span], rate: Rate, length: i32) -> Span {
         observed: Observed::together(months),
         known,
         complete,
+        lost,
         events,
     }
 }
@@ -274,7 +287,15 @@ mod tests {
 
     /// Each of them somebody else.
     fn of_people(month: i32, figures: Figures) -> Month {
-        Month { month, figures, people: [figures; 3], observed: Observed::Wholly, complete: true, events: (0, 0, 0) }
+        Month {
+            month,
+            figures,
+            people: [figures; 3],
+            observed: Observed::Wholly,
+            complete: true,
+            lost: false,
+            events: [(0, 0, 0); 2],
+        }
     }
 
     fn is_small(count: u64) -> bool {
@@ -374,6 +395,29 @@ mod tests {
         assert_eq!(
             Observed::together(&[of(0, 9, Observed::Partly(500)), of(1, 1, Observed::Not)]),
             Observed::Partly(450)
+        );
+    }
+
+    #[test]
+    fn events_of_a_quarter_count_once() {
+        // A window of a month: each month's events and those of the next.
+        let of = |at: i32, own: u64, next: u64| Month {
+            events: [(own, 1, 0), (own + next, 2, 0)],
+            ..month(2026 * 12 + at, 40, 20)
+        };
+        let all = spans(&[of(0, 10, 20), of(1, 20, 30), of(2, 30, 5)], Rate::Share);
+        assert_eq!((all[0].events, all[3].events), ((30, 2, 0), (65, 4, 0)));
+    }
+
+    #[test]
+    fn what_is_lost_of_a_month_is_of_its_quarter() {
+        let of = |at: i32, lost| Month { lost, ..month(2026 * 12 + at, 40, 20) };
+        let lost = Month { observed: Observed::Not, ..of(0, true) };
+        let all = spans(&[lost, of(1, false), of(2, false)], Rate::Share);
+        assert_eq!((all[0].shown, all[0].known, all[0].lost), (Shown::default(), false, true));
+        assert_eq!(
+            (all[1].shown.numerator, all[3].shown, all[3].observed),
+            (Some(20), Shown::default(), Observed::Not)
         );
     }
 

@@ -1,10 +1,13 @@
 //! The definitions, as they are held against facts: texts have become words, and each word is asked once which of the lists it stands in.
 use super::definition::{Definition, Options};
 use super::fact::{CODED, Coded, Fact, Facts, LEFT, TEAM};
+use super::marks::Marks;
 use super::words::{Sort, Words};
 use crate::coordination::Kind;
 use crate::coordination::loops::{FINISHED, Pattern, Setting, Span, same_system};
+use crate::privacy::Labels;
 use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
 
 /// Lists of codes in all patterns; each takes a bit.
 pub const CODE_LISTS_MAX: usize = 128;
@@ -27,6 +30,8 @@ pub struct Lens {
     places: Vec<Place>,
     /// Labels by their bit.
     labels: Vec<String>,
+    /// Labels that words carry.
+    pub(super) marks: Marks,
     fingerprint: [u8; 32],
 }
 
@@ -101,8 +106,8 @@ pub(super) fn bit(kind: Kind) -> u32 {
 }
 
 impl Lens {
-    /// For these definitions, with the words that there are.
-    pub fn new(options: &Options, setting: &Setting, words: &Words) -> Lens {
+    /// For these definitions and labels, with the words that there are.
+    pub fn new(options: &Options, setting: &Setting, labels: &Arc<Labels>, words: &Words) -> Lens {
         let mut lists: Vec<List> = Vec::new();
         let compiled = options.definitions.iter().map(|one| compile(one, &mut lists)).collect();
         let mut lens = Lens {
@@ -113,7 +118,8 @@ impl Lens {
             in_lists: vec![0],
             places: vec![Place::default()],
             labels: Vec::new(),
-            fingerprint: fingerprint(options, setting),
+            marks: Marks::new(labels),
+            fingerprint: fingerprint(options, setting, labels),
         };
         (1..=words.len()).for_each(|number| lens.learn(number, words));
         lens
@@ -141,8 +147,7 @@ impl Lens {
 
     /// The bits of labels; one that is not known has the last.
     pub fn bits<'n>(&self, names: impl Iterator<Item = &'n str>) -> u64 {
-        let one = |name: &str| self.labels.iter().position(|label| label == name).map_or(UNKNOWN, |at| 1 << at);
-        names.fold(0, |all, name| all | one(name))
+        bits_of(&self.labels, names)
     }
 
     /// The panels of a set of them.
@@ -191,6 +196,9 @@ impl Lens {
             fit.learn(number, (sort, text), place.kind.as_deref());
         }
         self.places[at] = place;
+        self.marks.learn(number, (sort, text), &self.setting.facilities);
+        let Lens { marks, labels, .. } = self;
+        marks.name(sort == Sort::Label, |names| bits_of(labels, names.iter().copied()));
     }
 
     /// Whether a panel is one of these.
@@ -278,6 +286,11 @@ impl Lens {
     }
 }
 
+fn bits_of<'n>(labels: &[String], names: impl Iterator<Item = &'n str>) -> u64 {
+    let one = |name: &str| labels.iter().position(|label| label == name).map_or(UNKNOWN, |at| 1 << at);
+    names.fold(0, |all, name| all | one(name))
+}
+
 #[expect(clippy::cast_precision_loss, reason = "scores are small")]
 fn thousandth(value: i64) -> f64 {
     value as f64 / 1000.0
@@ -362,16 +375,19 @@ pub fn code_lists(options: &Options) -> usize {
     lists.len()
 }
 
-fn fingerprint(options: &Options, setting: &Setting) -> [u8; 32] {
+fn fingerprint(options: &Options, setting: &Setting, labels: &Labels) -> [u8; 32] {
     let mut sha = Sha256::new();
     // Changes with what facts become of the same definitions.
-    sha.update(b"measures 3");
+    sha.update(b"measures 4");
     sha.update(format!("{:?}", options.definitions));
     for (key, facility) in &setting.facilities.by_key {
-        sha.update(format!("{key:?} {:?} {:?}", facility.npi, facility.kind));
+        sha.update(format!("{key:?} {:?} {:?} {}", facility.npi, facility.kind, facility.part2));
     }
     for (id, panel) in &setting.panels {
         sha.update(format!("{id:?} {:?}", panel.owner_npi));
+    }
+    for label in labels.labels(labels.every()) {
+        sha.update(format!("{label:?}"));
     }
     sha.finalize().into()
 }

@@ -16,6 +16,7 @@ CREATE TABLE IF NOT EXISTS measure_members (panel TEXT, month INTEGER, members I
 
 /// Merges of merges that are followed.
 const DEPTH_MAX: usize = 64;
+const FNV: u64 = 0xcbf2_9ce4_8422_2325;
 /// The day of a month by which it is counted.
 const DAY: i32 = 15;
 
@@ -37,7 +38,8 @@ pub fn keep(
         return Ok(());
     }
     let sql = "INSERT OR REPLACE INTO measure_members VALUES (?1, ?2, ?3)";
-    for (month, members) in (first..).zip(count(transaction, was, panel, (first, last))?) {
+    let counts = count(&edges(transaction)?.0, was, panel, (first, last));
+    for (month, members) in (first..).zip(counts) {
         transaction.prepare_cached(sql)?.execute(params![panel, month, members])?;
     }
     let gone = "DELETE FROM measure_members WHERE panel = ?1 AND month < ?2";
@@ -45,39 +47,91 @@ pub fn keep(
     Ok(())
 }
 
+/// Member-months of a panel that were counted last, and what they were counted of.
+#[derive(Debug, Default)]
+pub struct Counted {
+    of: Option<Of>,
+    counts: Vec<u64>,
+}
+
+/// The roster, the merges, and up to which month earlier rosters have counted: the roster of now is there before the months of the one before are.
+#[derive(Debug, PartialEq, Eq)]
+struct Of {
+    roster: [u8; 32],
+    merges: u64,
+    uncounted: Option<i32>,
+    panel: String,
+    months: (i32, i32),
+}
+
+impl Counted {
+    /// Members of a panel in each month: of each by the roster of then; of those that no other has counted since, by this one.
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub fn months(
+        &mut self,
+        connection: &Connection,
+        snapshot: &Snapshot,
+        panel: &str,
+        months: (i32, i32),
+    ) -> rusqlite::Result<&[u64]> {
+        let edges = edges(connection)?;
+        let of = Of {
+            roster: *snapshot.fingerprint(),
+            merges: edges.1,
+            uncounted: uncounted(connection, panel)?,
+            panel: panel.to_owned(),
+            months,
+        };
+        if self.of.as_ref() != Some(&of) {
+            let mut counts = count(&edges.0, snapshot, panel, months);
+            for (month, count) in (months.0..).zip(&mut counts) {
+                if let Some(then) = kept(connection, panel, month)? {
+                    *count = then;
+                }
+            }
+            (self.of, self.counts) = (Some(of), counts);
+        }
+        Ok(&self.counts)
+    }
+}
+
+/// Who turned out to be whom, and a mark that changes with it.
+fn edges(connection: &Connection) -> rusqlite::Result<(HashMap<PersonKey, PersonKey>, u64)> {
+    let mut select = connection.prepare_cached("SELECT origin, person FROM person_edge ORDER BY origin")?;
+    let (mut edges, mut mark) = (HashMap::new(), FNV);
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let (origin, person) = (PersonKey(row.get(0)?), PersonKey(row.get(1)?));
+        let bytes = origin.0.iter().chain(&person.0);
+        mark = bytes.fold(mark, |mark, byte| (mark ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+        edges.insert(origin, person);
+    }
+    Ok((edges, mark))
+}
+
 /// The first month that the roster in force now counts; none where it counts all.
-///
-/// # Errors
-/// A database that cannot be read.
-pub fn uncounted(connection: &Connection, panel: &str) -> rusqlite::Result<Option<i32>> {
+fn uncounted(connection: &Connection, panel: &str) -> rusqlite::Result<Option<i32>> {
     let sql = "SELECT max(month) FROM measure_members WHERE panel = ?1";
     let last: Option<i32> = connection.prepare_cached(sql)?.query_row([panel], |row| row.get(0))?;
     Ok(last.map(|month| month + 1))
 }
 
 /// The members of a month that an earlier roster has counted.
-///
-/// # Errors
-/// A database that cannot be read.
-pub fn kept(connection: &Connection, panel: &str, month: i32) -> rusqlite::Result<Option<u64>> {
+fn kept(connection: &Connection, panel: &str, month: i32) -> rusqlite::Result<Option<u64>> {
     let sql = "SELECT members FROM measure_members WHERE panel = ?1 AND month = ?2";
     let found = connection.prepare_cached(sql)?.query_row(params![panel, month], |row| row.get::<_, i64>(0));
     Ok(found.optional()?.map(i64::unsigned_abs))
 }
 
 /// Members of a panel on the 15th of each month, by a roster; who turned out to be one counts as one.
-///
-/// # Errors
-/// A database that cannot be read.
-pub fn count(
-    connection: &Connection,
+fn count(
+    edges: &HashMap<PersonKey, PersonKey>,
     snapshot: &Snapshot,
     panel: &str,
     (first, last): (i32, i32),
-) -> rusqlite::Result<Vec<u64>> {
-    let mut select = connection.prepare_cached("SELECT origin, person FROM person_edge")?;
-    let edges = select.query_map([], |row| Ok((PersonKey(row.get(0)?), PersonKey(row.get(1)?))))?;
-    let edges: HashMap<PersonKey, PersonKey> = edges.collect::<rusqlite::Result<_>>()?;
+) -> Vec<u64> {
     let root = |mut key: PersonKey| {
         for _ in 0..DEPTH_MAX {
             let Some(next) = edges.get(&key) else { break };
@@ -93,7 +147,7 @@ pub fn count(
         let until = one.end.map_or(last + 1, |end| of_month(end) + i32::from(end.day() >= fifteenth));
         (root(key), from, until)
     });
-    Ok(by_month(spans.collect(), (first, last)))
+    by_month(spans.collect(), (first, last))
 }
 
 /// How many there are in each month: each person once, whatever rows there are of them.

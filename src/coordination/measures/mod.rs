@@ -4,16 +4,18 @@
 //! |---|---|
 //! | `definition` | what is measured, as configured; `shipped.toml` are those that come with the gateway |
 //! | `words`, `fact`, `take` | what is kept of an event of a person: some fifty bytes |
-//! | `lens` | the definitions as they are held against facts |
+//! | `lens`, `marks` | the definitions as they are held against facts, and the labels that words carry now |
 //! | `cell` | what became of somebody, for each who may know more or less of it |
 //! | `settle` | facts of one person in order, without what was taken back |
 //! | `contribute` | facts of one person → what they add to the counters: a pure function |
+//! | `kept` | what is kept of facts, and how long |
 //! | `store`, `counting` | the counters, changed with each fact by the difference of before and after |
 //! | `recompute` | the same counters from all facts anew: they must be equal to the byte |
 //! | `series`, `hidden` | rates of a panel by month, quarter and year, as of a date; small ones are not told |
 //! | `people` | who is behind a rate |
 //! | `members` | how many members a panel had in a month, by the roster of then |
-//! | `waiting` | what changed on a day, until subscribers are told of it |
+//! | `news`, `waiting` | which figures are others for whom; what changed on a day, until subscribers are told of it |
+//! | `since` | from when on the journal is known |
 //! | `secrets` | labels that a visit has got since |
 //! | `render` | Measure and MeasureReport |
 //! | `period` | months |
@@ -26,8 +28,11 @@ mod counting;
 mod definition;
 mod fact;
 mod hidden;
+mod kept;
 mod lens;
+mod marks;
 mod members;
+mod news;
 mod people;
 pub mod period;
 mod recompute;
@@ -35,18 +40,20 @@ mod render;
 mod secrets;
 mod series;
 mod settle;
+mod since;
 mod store;
 mod take;
 mod waiting;
 mod words;
 
 pub use cell::{Case, Cell, Outcome, WAYS_MAX, Ways};
-pub use counting::{Changed, KEPT_MS, Measures, TABLES, Updated, Viewer};
+pub use counting::{KEPT_MS, Measures, TABLES, Updated, Viewer};
 pub use definition::{Clock, Definition, Options, Rate, Span0};
 pub use fact::{FACTS_MAX, Fact, Facts};
 pub use hidden::{SMALL, Shown, Span, spans};
 pub use lens::{CODE_LISTS_MAX, Lens, code_lists};
-pub use members::{count, keep as keep_members, kept as kept_members, uncounted};
+pub use members::{Counted, keep as keep_members};
+pub use news::{Changed, audience};
 pub use people::{May, Page, Someone};
 pub use recompute::{Difference, check, recompute, recount, tally};
 pub use render::{Report, is_of_panel, measure, report, report_id};

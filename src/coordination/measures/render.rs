@@ -69,7 +69,11 @@ pub fn report(report: &Report<'_>) -> Value {
     let Report { base, panel, definition, span, as_of } = *report;
     let figures = &span.shown;
     let whole = |parts: [Option<u64>; 3]| parts.into_iter().sum::<Option<u64>>();
-    let masked = if span.complete { "masked" } else { "temp-unknown" };
+    let masked = match (span.lost, span.complete) {
+        (true, _) => "unknown",
+        (false, true) => "masked",
+        (false, false) => "temp-unknown",
+    };
     let missing = if span.known { masked } else { "unknown" };
     let mut populations = vec![];
     if definition.rate == Rate::Share {

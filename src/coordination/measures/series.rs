@@ -4,13 +4,16 @@ use super::counting::{Cleared, Viewer};
 use super::definition::{Definition, Options, Rate};
 use super::lens::{Fit, Lens};
 use super::period::{first_day, month_of};
-use super::take::TEAM;
+use super::since;
+use super::take::{TEAM, day};
 use super::words::{Sort, Words};
 use crate::coordination::Kind;
 use crate::coordination::loops::Setting;
+use crate::privacy::Labels;
 use hashbrown::HashMap;
 use rusqlite::{Connection, params};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Months of one answer at most.
 pub const MONTHS_MAX: i32 = 24;
@@ -101,7 +104,7 @@ impl Observed {
         }
     }
 
-    /// Of months together, each by how many were counted in.
+    /// Of months together, each by how many were counted in; where one of them is lost, nobody knows how many these were.
     #[must_use]
     pub fn together(months: &[Month]) -> Observed {
         let counted = |one: &Month| one.figures.denominator + one.figures.excluded + one.figures.pending;
@@ -111,6 +114,7 @@ impl Observed {
         let whole: u64 = months.iter().map(|one| 1000 * weight(one)).sum();
         match seen {
             0 => Observed::Not,
+            _ if months.iter().any(|one| one.lost) => Observed::Not,
             seen if seen == whole => Observed::Wholly,
             seen => Observed::Partly(u32::try_from(seen * 1000 / whole).unwrap_or(1000)),
         }
@@ -138,24 +142,28 @@ pub struct Month {
     pub observed: Observed,
     /// Whether all windows are over.
     pub complete: bool,
-    /// Events of the kinds that the measure uses, of all who sent any; of them those of nobody of any roster, and those whose time cannot be.
-    pub events: (u64, u64, u64),
+    /// Messages of then are gone, and what they told: counts are of what is left.
+    pub lost: bool,
+    /// Events of the kinds that the measure uses, of all who sent any; of them those of nobody of any roster, and those whose time cannot be. Of the month, and of all until its windows are over.
+    pub events: [(u64, u64, u64); 2],
 }
 
 /// The words and definitions for those who ask; brought up to date before each question.
 pub struct Reader {
     pub(super) words: Words,
     pub(super) lens: Lens,
+    /// From when on all messages are known, in milliseconds since 1970; none where they always were.
+    since_ms: Option<i64>,
 }
 
 impl Reader {
     /// One that knows no words yet.
-    pub fn new(options: &Options, setting: &Setting) -> Reader {
+    pub fn new(options: &Options, setting: &Setting, labels: &Arc<Labels>) -> Reader {
         let words = Words::default();
-        Reader { lens: Lens::new(options, setting, &words), words }
+        Reader { lens: Lens::new(options, setting, labels, &words), words, since_ms: None }
     }
 
-    /// Reads the words that were written since.
+    /// Reads the words that were written since, and from when on messages are known.
     ///
     /// # Errors
     /// A database that cannot be read.
@@ -163,6 +171,7 @@ impl Reader {
         let known = self.words.len();
         self.words.more(connection)?;
         (known + 1..=self.words.len()).for_each(|number| self.lens.learn(number, &self.words));
+        self.since_ms = since::read(connection)?;
         Ok(())
     }
 
@@ -220,6 +229,8 @@ impl Reader {
             self.days(connection, (panel, wanted, cleared), definition, &mut figures)?;
             places = self.places(connection, (panel, wanted, cleared))?;
         }
+        let zone = self.lens.setting().zone("", &[wanted.panel.to_owned()]);
+        let since = self.since_ms.map(|since_ms| day(since_ms, &zone));
         let month = |(month, [mut figures, mut people @ ..]): (i32, [Figures; 4])| {
             if definition.rate == Rate::PerThousand {
                 people.iter_mut().chain([&mut figures]).for_each(|one| one.numerator = one.denominator);
@@ -231,16 +242,14 @@ impl Reader {
             }
             let last_day = first_day(month + 1) - 1;
             let until = month_of((last_day + definition.days()).min(wanted.as_of)).max(month);
+            let lost = since.is_some_and(|since| first_day(month) - definition.days_before() <= since);
             let none = Vec::new();
-            let observed = self.observed(
-                (wanted.measure, panel.unwrap_or(0)),
-                feeds,
-                (month, until),
-                places.get(&month).unwrap_or(&none),
-            );
-            let events = feeds.events(&definition.kinds(), (month, until));
+            let places = places.get(&month).unwrap_or(&none);
+            let measure = (wanted.measure, panel.unwrap_or(0));
+            let observed = if lost { Observed::Not } else { self.observed(measure, feeds, (month, until), places) };
+            let events = [month, until].map(|until| feeds.events(&definition.kinds(), (month, until)));
             let complete = last_day + definition.days() < wanted.as_of;
-            Month { month, figures, people, observed, complete, events }
+            Month { month, figures, people, observed, complete, lost, events }
         };
         Ok(figures.into_iter().map(month).collect())
     }

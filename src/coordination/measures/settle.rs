@@ -1,6 +1,7 @@
 //! The facts of one person as they are once all are there: in order, without what was taken back, and with what later ones make of earlier ones.
 use super::cell::Case;
 use super::fact::{Coded, Damaged, Fact, Facts};
+use super::marks::Marks;
 use crate::coordination::Kind;
 
 /// Room that is used again from person to person.
@@ -43,9 +44,10 @@ impl Scratch {
         self.facts.list.iter().any(|fact| fact.seq == seq)
     }
 
-    /// In the order of the journal, those of one message by their keys as they are read, and without what was taken back.
-    pub(super) fn settle(&mut self) {
+    /// In the order of the journal, those of one message by their keys as they are read, without what was taken back, and with the labels that their words carry.
+    pub(super) fn settle(&mut self, marks: &Marks) {
         let Scratch { facts, gone, order, kinds, .. } = self;
+        marks.bits().into_iter().for_each(|bits| facts.mark(bits));
         facts.list.sort_by_key(|fact| fact.seq);
         gone.clear();
         gone.resize(facts.list.len(), false);

@@ -156,6 +156,14 @@ impl Counters {
         Ok(())
     }
 
+    /// Lets go of the oldest month of what came, if it is before that one. All of it is written first: when batches end makes no difference.
+    pub fn prune_feeds(&mut self, transaction: &Transaction<'_>, first: i32) -> rusqlite::Result<()> {
+        self.flush_feeds(transaction)?;
+        let sql = "DELETE FROM measure_feed WHERE month < ?1 AND month = (SELECT min(month) FROM measure_feed)";
+        transaction.prepare_cached(sql)?.execute([first])?;
+        Ok(())
+    }
+
     /// Writes what came.
     pub fn flush_feeds(&mut self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
         let mut feeds: Vec<_> = self.feeds.drain().collect();

@@ -128,6 +128,7 @@ impl Sight {
             (event.stale, fact::STALE),
             (!event.codes.is_empty(), fact::CODED),
         ];
+        let (whole, all) = self.labels(subject);
         let fact = Fact {
             seq: event.seq,
             kind: event.kind as u8,
@@ -142,8 +143,8 @@ impl Sight {
             trigger: self.word(Sort::Trigger, &event.trigger),
             completion: self.word(Sort::Completion, document.map_or("", |document| document.completion.as_str())),
             panels: self.panels(subject.panels),
-            whole: self.bits(subject.labels, subject.found.whole),
-            all: self.bits(subject.labels, subject.found.all.with(subject.found.whole)),
+            whole,
+            all,
             visit: event.visit.as_ref().map_or(0, |visit| hash(&[&visit_text(visit)])),
             referral: number(event.referral.as_ref()),
             document: number(document.map(|document| &document.number)),
@@ -157,10 +158,27 @@ impl Sight {
         Some(Taken { fact, codes, acting })
     }
 
+    /// The bits of the labels of what somebody is told of: as a whole, and all.
+    pub fn labels(&mut self, subject: &Subject<'_>) -> (u64, u64) {
+        let Found { whole, all } = subject.found;
+        (self.bits(subject.labels, whole), self.bits(subject.labels, all.with(whole)))
+    }
+
+    /// Whether a fact carries any label.
+    pub fn is_labelled(&self, taken: &Taken) -> bool {
+        let Taken { fact, codes, .. } = taken;
+        fact.all != 0 || self.lens.marks.of(fact.facility) != 0 || codes.iter().any(|code| code.labels != 0)
+    }
+
+    /// The date of panels at a time.
+    pub fn day_of(&self, panels: &[&str], at_ms: i64) -> i32 {
+        let of: Vec<String> = panels.iter().map(|panel| (*panel).to_owned()).collect();
+        day(at_ms, &self.lens.setting().zone("", &of))
+    }
+
     /// That somebody of these panels is in no roster from a time on.
     pub fn left(&mut self, panels: &[&str], seq: u64, at_ms: i64) -> Taken {
-        let of: Vec<String> = panels.iter().map(|panel| (*panel).to_owned()).collect();
-        let day = day(at_ms, &self.lens.setting().zone("", &of));
+        let day = self.day_of(panels, at_ms);
         let fact = Fact { seq, kind: fact::LEFT, at_ms, received_ms: at_ms, day, received_day: day, ..Fact::default() };
         Taken { fact, codes: Vec::new(), acting: Vec::new() }
     }

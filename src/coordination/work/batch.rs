@@ -83,6 +83,7 @@ impl Batch<'_> {
                 if let Some(facets) = Facets::decode(&record.facets) {
                     place.last = facets.message_id;
                     self.comes(transaction, Before::Message(*seq), facets.received_ms)?;
+                    self.parts.measures.heard(transaction, facets.received_ms)?;
                     if seq.is_multiple_of(PRUNE_EVERY) {
                         self.prune(transaction, facets.received_ms).map_err(Error::database)?;
                         let changed = self.parts.measures.prune(transaction, facets.received_ms)?;

@@ -10,6 +10,7 @@ use crate::coordination::subscription::filter::Candidate;
 use crate::coordination::subscription::store::{Told, number, pass};
 use crate::coordination::subscription::topic::Trigger;
 use crate::coordination::{PersonKey, lineage};
+use crate::privacy::Recipient;
 use rusqlite::Transaction;
 use std::sync::Arc;
 
@@ -106,16 +107,16 @@ impl Batch<'_> {
             v2_event: String::new(),
             focus: vec![format!("Group/{panel}")],
         };
-        self.tell_panel(transaction, &candidate, &told, Subject::Roster(taken.clone()))
+        self.tell_panel(transaction, (&candidate, &told), Subject::Roster(taken.clone()), &|_| true)
     }
 
-    /// Something of a panel that is about nobody, to those who subscribed and look after it.
+    /// Something of a panel that is about nobody, to those who subscribed, look after it and may hear of it.
     pub(super) fn tell_panel(
         &mut self,
         transaction: &Transaction<'_>,
-        candidate: &Candidate<'_>,
-        told: &Told,
+        (candidate, told): (&Candidate<'_>, &Told),
         subject: Subject,
+        hears: &dyn Fn(&Recipient) -> bool,
     ) -> Result<(), Error> {
         let Some(panel) = candidate.panels.first().copied() else { return Ok(()) };
         let registered = &self.parts.registered;
@@ -123,8 +124,8 @@ impl Batch<'_> {
         for one in registered.matcher.matches(candidate) {
             let owner = registered.subscriptions.get(one.id).map(|(owner, _)| owner.as_str()).unwrap_or_default();
             let Some(recipient) = self.options.privacy.recipient(owner) else { continue };
-            if !recipient.panels.iter().any(|own| own == panel) || !recipient.topics.iter().any(|own| own == one.topic)
-            {
+            let theirs = recipient.panels.iter().any(|own| own == panel);
+            if !theirs || !recipient.topics.iter().any(|own| own == one.topic) || !hears(recipient) {
                 continue;
             }
             number(transaction, one.id, told).map_err(Error::database)?;

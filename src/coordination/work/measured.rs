@@ -10,7 +10,7 @@ use crate::coordination::subscription::store::Told;
 use crate::coordination::subscription::topic::Trigger;
 use crate::coordination::{Event, PersonKey, lineage, measures};
 use crate::fhir::identity::version_5;
-use crate::privacy::Found;
+use crate::privacy::{Found, Recipient};
 use rusqlite::Transaction;
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ impl Batch<'_> {
     }
 
     fn tell_day(&mut self, transaction: &Transaction<'_>, due: Due) -> Result<(), Error> {
-        let Due { day, updated } = due;
+        let Due { day, audience, updated } = due;
         let (panel, at_ms) = (updated.panel.clone(), updated.at_ms);
         let mut named: Vec<&str> = updated.reports.iter().map(|(measure, _)| measure.as_str()).collect();
         named.dedup();
@@ -70,8 +70,9 @@ impl Batch<'_> {
             received_ms: at_ms,
         };
         let id = |(measure, month): &(String, String)| format!("MeasureReport/{}", report_id(&panel, measure, month));
+        let parts = [panel.as_bytes(), b"|", day.to_string().as_bytes(), b"|", audience.as_bytes()].concat();
         let told = Told {
-            event: version_5(&UPDATES, &[panel.as_bytes(), b"|", day.to_string().as_bytes()]),
+            event: version_5(&UPDATES, &[&parts]),
             seq: 0,
             at_ms,
             received_ms: at_ms,
@@ -79,16 +80,18 @@ impl Batch<'_> {
             v2_event: String::new(),
             focus: updated.reports.iter().map(id).collect(),
         };
-        self.tell_panel(transaction, &candidate, &told, Subject::Measures(updated))
+        let labels = self.gate.labels();
+        let hears = |recipient: &Recipient| measures::audience(recipient, labels) == audience;
+        self.tell_panel(transaction, (&candidate, &told), Subject::Measures(updated), &hears)
     }
 
     /// Rosters have given people other keys.
     pub(super) fn moved(&mut self, transaction: &Transaction<'_>) -> Result<(), Error> {
-        let changed = self.parts.measures.settle(transaction)?;
+        let changed = self.parts.measures.settle(transaction, (0, 0))?;
         self.note(transaction, &changed)
     }
 
-    /// Other rosters are in force behind a message: months that are over are counted by those that were, and of who is in none any more nobody hears.
+    /// Other rosters are in force behind a message: months that are over are counted by those that were, and of who is in none any more nobody hears until they are back.
     pub(super) fn measure_rosters(
         &mut self,
         transaction: &Transaction<'_>,
@@ -103,12 +106,24 @@ impl Batch<'_> {
             keep_members(transaction, (&panel.id, &panel.zone), before, at_ms).map_err(Error::database)?;
         }
         for key in before.keys().filter(|key| !after.has(key)) {
-            // Who goes on under another key, or was merged into somebody who is there, has not left.
-            if after.has(&lineage::root(transaction, key).map_err(Error::database)?) {
+            if !self.parts.measures.knows(transaction, key)? {
+                continue;
+            }
+            // Who goes on under another key, or was merged with somebody who is there, has not left.
+            let same = lineage::same(transaction, key).map_err(Error::database)?;
+            if same.is_none_or(|same| same.iter().any(|one| after.has(one))) {
                 continue;
             }
             let panels: Vec<&str> = before.memberships(&key).map(|one| one.panel.id.as_str()).collect();
             let changed = self.parts.measures.left(transaction, key, &panels, (seq, at_ms))?;
+            self.note(transaction, &changed)?;
+        }
+        for key in after.keys().filter(|key| !before.has(key)) {
+            if !self.parts.measures.knows(transaction, key)? {
+                continue;
+            }
+            let panels: Vec<&str> = after.memberships(&key).map(|one| one.panel.id.as_str()).collect();
+            let changed = self.parts.measures.back(transaction, key, &panels, at_ms)?;
             self.note(transaction, &changed)?;
         }
         Ok(())

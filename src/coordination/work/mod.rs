@@ -166,8 +166,13 @@ impl Work {
             None => Place { next: reader.first()?, ..Place::default() },
         };
         let limits = Limits { records_max: self.records_max, ..LIMITS };
+        // A new database finds all messages that ever were, or those that retention has left.
+        let mut lost = place.last == [0; 16] && place.next > 1;
         let mut items = match reader.read(place.next, limits) {
-            Err(journal::Error::Pruned { first, .. }) => reader.read(first, limits)?,
+            Err(journal::Error::Pruned { first, .. }) => {
+                lost = true;
+                reader.read(first, limits)?
+            }
             items => items?,
         };
         // After the messages: an entry that is said in between holds for none of them.
@@ -183,7 +188,12 @@ impl Work {
         if items.is_empty() && entries.first().is_none_or(|entry| entry.after_seq >= place.next) {
             return Ok(Progress::default());
         }
-        self.batch(|batch, transaction| batch.take(transaction, place, items, &entries))
+        self.batch(|batch, transaction| {
+            if lost {
+                batch.parts.measures.lost(transaction)?;
+            }
+            batch.take(transaction, place, items, &entries)
+        })
     }
 
     /// Lets time pass, when everything in the journal has been taken: `now_ms` less [`BEHIND_MS`].

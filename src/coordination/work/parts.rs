@@ -38,7 +38,7 @@ impl Parts {
             aliases: Aliases::read(connection).map_err(Error::database)?,
             strangers: Strangers::default(),
             tracker: Tracker::open(connection, options.loops.clone(), setting(options)).map_err(Error::database)?,
-            measures: Measures::open(connection, &options.measures, &setting(options))?,
+            measures: Measures::open(connection, &options.measures, &setting(options), &options.privacy)?,
             registered,
             clock: Clock::open(connection, registry)?,
             oversized: 0,

@@ -200,6 +200,7 @@ fn table(panel: &str, rates: &Rates, may_look: bool) -> Markup {
 fn figure(span: &Span, value: Option<u64>) -> Markup {
     match value {
         Some(value) => html! { (count(value)) },
+        None if span.lost => html! { span.none title="Messages of then are gone" { "—" } },
         None if !span.complete => html! { span.none title="Told when all of it is over" { "—" } },
         None => html! { span.none title="Stands for one to ten, or would give such a one away" { "hidden" } },
     }

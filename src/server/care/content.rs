@@ -75,7 +75,7 @@ impl Contents {
         let Some(roster) = roster_consent(recipient, &panels(&shared.rosters.current(), telling, &people)) else {
             return Ok(Released::Withheld(Reason::Policy));
         };
-        let (found, bundle) = match self.subject(shared, telling, people.now, recipient)? {
+        let (found, bundle) = match self.subject(shared, telling, (people.now, recipient), now_ms)? {
             Ok(subject) => subject,
             Err(released) => return Ok(released),
         };
@@ -116,8 +116,8 @@ impl Contents {
         &self,
         shared: &super::Shared,
         telling: &Telling,
-        person: PersonKey,
-        recipient: &Recipient,
+        (person, recipient): (PersonKey, &Recipient),
+        now_ms: i64,
     ) -> Result<Result<(Found, Value), Released>, ContentError> {
         let labels = shared.gate.labels();
         let then = telling.found(labels);
@@ -151,7 +151,7 @@ impl Contents {
                 (Found::default(), bundle)
             }
             // Made for the recipient: it counts what they are cleared for.
-            Subject::Measures(updated) => match shared.reports(updated, &recipient.id) {
+            Subject::Measures(updated) => match shared.reports(updated, &recipient.id, now_ms) {
                 Ok(reports) if !reports.is_empty() => {
                     let entries: Vec<_> = reports.into_iter().map(entry).collect();
                     let bundle = json!({ "resourceType": "Bundle", "type": "collection", "entry": entries });

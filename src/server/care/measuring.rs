@@ -2,7 +2,7 @@
 use super::Shared;
 use crate::coordination::measures::period::{day_of, month_of, parse_month};
 use crate::coordination::measures::{
-    self, Definition, MONTHS_MAX, Month, Names, Outcome, Page, Rate, Reader, Report, Someone, Span, Updated, Viewer,
+    Counted, Definition, MONTHS_MAX, Month, Names, Outcome, Page, Rate, Reader, Report, Someone, Span, Updated, Viewer,
     Wanted, report, spans,
 };
 use crate::coordination::roster::Panel;
@@ -54,20 +54,15 @@ pub(super) struct Reading {
 struct Source {
     reader: Reader,
     connection: Connection,
-    members: Option<Members>,
-}
-
-/// Member-months of a panel that were counted last, by the roster and the merges that they were counted of.
-struct Members {
-    of: ([u8; 32], i64, String, (i32, i32)),
-    counts: Vec<u64>,
+    members: Counted,
 }
 
 impl Reading {
     pub fn new(options: &crate::coordination::Options, connections: [Connection; 2]) -> Reading {
         let source = |connection| {
-            let reader = Reader::new(&options.measures, &crate::coordination::work::setting(options));
-            Mutex::new(Source { reader, connection, members: None })
+            let reader =
+                Reader::new(&options.measures, &crate::coordination::work::setting(options), &options.privacy.labels);
+            Mutex::new(Source { reader, connection, members: Counted::default() })
         };
         let [asked, delivered] = connections.map(source);
         Reading { asked, delivered }
@@ -169,12 +164,13 @@ impl Shared {
         };
         let of = |place: &usize| reader.definitions().get(*place).filter(|one| is_of(one, asked.panel)).cloned();
         let wanted: Vec<_> = places.iter().filter_map(|place| Some((*place, of(place)?))).collect();
-        if wanted.iter().any(|(_, one)| one.rate == Rate::PerThousand) {
-            self.count_members(&reading, asked.panel, months, members)?;
-        }
+        let counts = match wanted.iter().any(|(_, one)| one.rate == Rate::PerThousand) {
+            true => members.months(&reading, &self.rosters.current(), asked.panel, months)?,
+            false => &[],
+        };
         let of_month = |month: i32| {
             let at = usize::try_from(month - months.0).unwrap_or(usize::MAX);
-            members.as_ref().and_then(|members| members.counts.get(at).copied()).unwrap_or(0)
+            counts.get(at).copied().unwrap_or(0)
         };
         let mut rates = Vec::new();
         for (measure, definition) in wanted {
@@ -218,13 +214,12 @@ impl Shared {
         Ok(Behind { months, as_of, definition, people, next })
     }
 
-    /// The reports that an update is of, as a recipient may know of them.
+    /// The reports that an update is of, as a recipient may know of them, as of a time in milliseconds since 1970.
     ///
     /// # Errors
     /// A [`MeasureError`].
-    pub fn reports(&self, updated: &Updated, recipient: &str) -> Result<Vec<Value>, MeasureError> {
+    pub fn reports(&self, updated: &Updated, recipient: &str, now_ms: i64) -> Result<Vec<Value>, MeasureError> {
         let mut found = Vec::new();
-        let now_ms = Timestamp::now().as_millisecond();
         for of_one in updated.reports.chunk_by(|one, other| one.0 == other.0) {
             let mut asked = Asked {
                 panel: &updated.panel,
@@ -317,30 +312,6 @@ impl Shared {
             return Err(MeasureError::Months);
         }
         Ok(((first, last), as_of))
-    }
-
-    /// Of each month by the roster of then; of those that no other has counted since, by the one of now.
-    fn count_members(
-        &self,
-        connection: &Connection,
-        panel: &str,
-        months: (i32, i32),
-        members: &mut Option<Members>,
-    ) -> Result<(), MeasureError> {
-        let snapshot = self.rosters.current();
-        let merges = connection.query_row("SELECT count(*) FROM person_edge", [], |row| row.get(0))?;
-        let of = (*snapshot.fingerprint(), merges, panel.to_owned(), months);
-        if members.as_ref().is_some_and(|known| known.of == of) {
-            return Ok(());
-        }
-        let mut counts = measures::count(connection, &snapshot, panel, months)?;
-        for (month, count) in (months.0..).zip(&mut counts) {
-            if let Some(then) = measures::kept_members(connection, panel, month)? {
-                *count = then;
-            }
-        }
-        *members = Some(Members { of, counts });
-        Ok(())
     }
 }
 

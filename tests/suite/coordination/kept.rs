@@ -2,13 +2,14 @@
 use super::super::gateway::care::{configuration, recipient, subscription};
 use handoff::config::Config;
 use handoff::coordination::Options;
+use handoff::coordination::measures::{self, Difference};
 use handoff::coordination::registry::{Kind, Registry, What};
-use handoff::coordination::roster::Rosters;
 use handoff::coordination::roster::in_force::{self, InForce};
 use handoff::coordination::roster::kept::KeepError;
+use handoff::coordination::roster::{Rosters, Snapshot};
 use handoff::coordination::subscription::resource::Subscription;
 use handoff::coordination::subscription::topic::Topics;
-use handoff::coordination::work::{PRUNE_EVERY, Work};
+use handoff::coordination::work::{PRUNE_EVERY, Work, setting};
 use handoff::facets::{Facets, Outcome};
 use handoff::hl7::Index;
 use handoff::journal::{Directory, Durability, Journal, Options as JournalOptions, Reader, Record};
@@ -17,7 +18,7 @@ use rusqlite::types::Value as Cell;
 use std::path::Path;
 use std::sync::Arc;
 
-const ROSTER: &str = "MBI,LAST,FIRST,DOB,SEX,ZIP,PHONE,EFF,TERM,PCP,CM\n\
+pub const ROSTER: &str = "MBI,LAST,FIRST,DOB,SEX,ZIP,PHONE,EFF,TERM,PCP,CM\n\
     1EG4TE5MK73,OKAFOR,MARISOL,1951-03-14,F,14150,7165550142,2020-01-01,,9990003037,cm-ortega\n";
 const DAY_MS: i64 = 86_400_000;
 
@@ -40,20 +41,31 @@ impl World {
 
     /// One with more members.
     pub fn of(members: &str) -> World {
-        World::with(members, "")
+        let options = JournalOptions { durability: Durability::Memory, ..JournalOptions::default() };
+        World::with(members, &recipient("aco-cm", "id-only", ""), |_| String::new(), options)
     }
 
     /// One with more loops.
-    pub fn with(members: &str, loops: &str) -> World {
+    pub fn with_loops(members: &str, loops: &str) -> World {
+        let options = JournalOptions { durability: Durability::Memory, ..JournalOptions::default() };
+        let recipients = loops.to_owned() + &recipient("aco-cm", "id-only", "");
+        World::with(members, &recipients, |_| String::new(), options)
+    }
+
+    /// One with these recipients, and more of the configuration beside the folder of the rosters.
+    pub fn with(
+        members: &str,
+        recipients: &str,
+        rest: impl Fn(&Path) -> String,
+        journal_options: JournalOptions,
+    ) -> World {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("lakeshore.csv"), format!("{ROSTER}{members}")).unwrap();
-        let recipients = recipient("aco-cm", "id-only", "");
-        let text = configuration(folder.path(), "", &format!("{loops}{recipients}"));
+        let text = configuration(folder.path(), "", recipients) + &rest(folder.path());
         let config = Config::parse(&text, &folder.path().join("handoff.toml"), &|_| None);
         let options = Arc::new(config.unwrap_or_else(|wrong| panic!("{wrong}")).coordination.unwrap());
         let data = folder.path().join("data");
         let directory = Arc::new(Directory::open(&data).unwrap());
-        let journal_options = JournalOptions { durability: Durability::Memory, ..JournalOptions::default() };
         let journal = Journal::open(&directory, journal_options).unwrap();
         let (rosters, errors) = Rosters::open(options.rosters.clone(), data.join("rosters"), InForce::default());
         assert!(errors.is_empty());
@@ -71,7 +83,7 @@ impl World {
         self.folder.path().join("data")
     }
 
-    fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.work = None;
         let (options, registry, rosters) = (&self.options, &self.registry, &self.rosters);
         let opened =
@@ -84,7 +96,7 @@ impl World {
         self.receive_at(raw, ms(at));
     }
 
-    fn receive_at(&mut self, raw: &str, received_ms: i64) {
+    pub fn receive_at(&mut self, raw: &str, received_ms: i64) {
         self.take(raw.replace('\n', "\r").into_bytes(), received_ms, Outcome::Received);
     }
 
@@ -110,7 +122,7 @@ impl World {
     }
 
     /// Somebody subscribes to a topic.
-    fn subscribe(&mut self, id: &str, topic: &str, at: &str) {
+    pub fn subscribe(&mut self, id: &str, topic: &str, at: &str) {
         let mut body = subscription(topic, "127.0.0.1:9", "id-only");
         body["id"] = id.into();
         let topics = Topics::new(&self.options.subscriptions.canonical_base);
@@ -129,7 +141,7 @@ impl World {
     }
 
     /// Which rosters are in force is said.
-    fn say_rosters(&mut self, at: &str) {
+    pub fn say_rosters(&mut self, at: &str) {
         let what = What::Put { kind: Kind::Roster, id: in_force::ID.into(), body: self.rosters.in_force().body() };
         let head = self.reader.head();
         self.registry.say(|| head, ms(at), "ops", what).unwrap();
@@ -137,11 +149,40 @@ impl World {
     }
 
     /// Another roster is taken on.
-    fn take_roster(&mut self, text: &str, at: &str) {
-        std::fs::write(self.folder.path().join("lakeshore.csv"), text).unwrap();
+    pub fn take_roster(&mut self, text: &str, at: &str) {
+        self.swap_roster("lakeshore.csv", text, at);
+        self.say_rosters(at);
+    }
+
+    /// It is there, and nobody has said so yet.
+    pub fn swap_roster(&mut self, file: &str, text: &str, at: &str) {
+        std::fs::write(self.folder.path().join(file), text).unwrap();
         let loaded = self.rosters.load(ms(at), &|_, _| true);
         assert!(self.rosters.swap::<KeepError>(&loaded, ms(at), |_| Ok(())).unwrap());
-        self.say_rosters(at);
+    }
+
+    /// The people of the rosters of now.
+    pub fn people(&self) -> Arc<Snapshot> {
+        self.rosters.current()
+    }
+
+    /// The journal lets go of what lies before a message, by whole partitions.
+    pub fn cut_before(&self, number: u64) -> u64 {
+        self.journal.prune(number).unwrap()
+    }
+
+    /// Where counters and facts of the measures differ.
+    pub fn differences(&self) -> Vec<Difference> {
+        let mut connection = rusqlite::Connection::open(self.data().join("coordination.sqlite")).unwrap();
+        measures::recount(&mut connection, &mut self.rates(), true).unwrap().unwrap().1
+    }
+
+    /// The measures, for who asks.
+    pub fn rates(&self) -> measures::Reader {
+        let options = &self.options;
+        let mut reader = measures::Reader::new(&options.measures, &setting(options), &options.privacy.labels);
+        reader.refresh(self.connection()).unwrap();
+        reader
     }
 
     fn read(&mut self) {
@@ -150,11 +191,11 @@ impl World {
     }
 
     /// It is that late.
-    fn is_now(&mut self, at: &str) {
+    pub fn is_now(&mut self, at: &str) {
         self.is_now_at(ms(at));
     }
 
-    fn is_now_at(&mut self, now_ms: i64) {
+    pub fn is_now_at(&mut self, now_ms: i64) {
         let work = self.work.as_mut().unwrap();
         while work.advance(now_ms).unwrap().taken > 0 {}
     }
@@ -217,7 +258,7 @@ fn remove(data: &Path) {
     }
 }
 
-fn ms(at: &str) -> i64 {
+pub fn ms(at: &str) -> i64 {
     at.parse::<Timestamp>().unwrap().as_millisecond()
 }
 

@@ -4,6 +4,7 @@ mod kept;
 mod late;
 mod leaving;
 mod loops;
+mod measured;
 mod parted;
 mod subscriptions;
 mod subscriptions_story;

@@ -10,7 +10,7 @@ const ANOTHER: &str = "PD1||||9990002021^HALVERSEN^INGRID\r";
 
 fn teller(members: &str) -> Teller {
     let loops = ["ed-follow-up", "phq-9"].map(|name| format!("[[coordination.loop]]\nuse = \"{name}\"\n\n")).concat();
-    Teller::of(World::with(members, &loops))
+    Teller::of(World::with_loops(members, &loops))
 }
 
 /// The segments of a visit that ended with a disposition.

@@ -161,21 +161,46 @@ impl Care {
     fn start_all(roster: &str, keys: &str, recipients: &str, rest: &str) -> Care {
         let rosters = tempfile::tempdir().unwrap();
         std::fs::write(rosters.path().join("lakeshore.csv"), roster).unwrap();
+        let configuration = configuration(rosters.path(), keys, recipients) + rest;
+        Care::start_in(rosters, &configuration)
+    }
+
+    fn start_in(rosters: tempfile::TempDir, configuration: &str) -> Care {
         let known = |role: &str| {
             format!("{{ name = \"the-{role}\", role = \"{role}\", sha256 = \"{}\" }}", sha256(&token(role)))
         };
         let tokens = ROLES.map(known).join(", ");
-        let configuration = configuration(rosters.path(), keys, recipients)
-            .replace("tokens = [{", &format!("tokens = [{tokens}, {{"))
-            + rest;
-        let gateway = Gateway::start(&configuration);
+        let gateway = Gateway::start(&configuration.replace("tokens = [{", &format!("tokens = [{tokens}, {{")));
         let fhir = address(&gateway, "fhir");
         Care { gateway, fhir, rosters }
     }
 
+    /// One with another roster, and the practice's own panel with the same; whatever is dropped from them.
+    pub fn start_of_two(roster: &str, recipients: &str) -> Care {
+        let rosters = tempfile::tempdir().unwrap();
+        for file in ["lakeshore.csv", "chfm.csv"] {
+            std::fs::write(rosters.path().join(file), roster).unwrap();
+        }
+        let one = configuration(rosters.path(), "", recipients).replace("columns =", "max_drop_pct = 100\ncolumns =");
+        let begin = one.find("[[coordination.panel]]").unwrap();
+        let end = begin + one[begin..].find("\n\n").unwrap();
+        let names = [
+            ("aco-lakeshore", "pcmh-chfm"),
+            ("\"aco\"", "\"pcmh\""),
+            ("lakeshore.csv", "chfm.csv"),
+            ("9990004043", "9990003037"),
+        ];
+        let other = names.iter().fold(one[begin..end].to_owned(), |panel, (from, to)| panel.replace(from, to));
+        Care::start_in(rosters, &format!("{one}\n{other}\n"))
+    }
+
     /// Writes the roster of the panel anew.
     pub fn write_roster(&self, text: &str) {
-        std::fs::write(self.rosters.path().join("lakeshore.csv"), text).unwrap();
+        self.write_roster_of("lakeshore.csv", text);
+    }
+
+    pub fn write_roster_of(&self, file: &str, text: &str) {
+        std::fs::write(self.rosters.path().join(file), text).unwrap();
     }
 
     /// Somebody of a role who has signed in to the desk.

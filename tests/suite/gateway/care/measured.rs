@@ -228,7 +228,7 @@ fn reports_are_read_and_searched_and_an_update_is_told_once_a_day() {
     let data = care.gateway.data();
     let care = care.kill_and_restart_after(|| {
         let database = rusqlite::Connection::open(data.join("coordination.sqlite")).unwrap();
-        assert!(database.execute("UPDATE measure_changed SET day = day - 1", []).unwrap() > 7);
+        assert!(database.execute("UPDATE measure_news SET day = day - 1", []).unwrap() > 7);
     });
     let told = wait_for("the update", || notifications(&web.requests(), "event-notification").pop());
     let reports: Vec<_> =

@@ -2,10 +2,10 @@
 use super::*;
 
 /// The same woman, registered twice; the second time by a number that the hospital mistyped.
-const TWICE: &str = "1EG4TE5MK75,OKAFOR,MARISOL,1951-03-14,F,14150,7165550142,2026-01-01,,9990003037,cm-ortega\n";
+pub const TWICE: &str = "1EG4TE5MK75,OKAFOR,MARISOL,1951-03-14,F,14150,7165550142,2026-01-01,,9990003037,cm-ortega\n";
 
 /// `PID` names who she is, `MRG` who she was.
-fn identity(trigger: &str, control_id: &str) -> String {
+pub fn identity(trigger: &str, control_id: &str) -> String {
     let structure = if trigger == "A40" { "ADT_A39" } else { "ADT_A37" };
     let pid =
         |number: &str| format!("PID|1||{number}^^^CMS&2.16.840.1.113883.4.927&ISO^MC||OKAFOR^MARISOL^A||19510314|F\r");
@@ -17,7 +17,7 @@ fn identity(trigger: &str, control_id: &str) -> String {
 }
 
 /// A message of the story about whom she is registered as twice.
-fn of_the_other(message: &str) -> String {
+pub fn of_the_other(message: &str) -> String {
     message.replace("1EG4TE5MK73", "1EG4TE5MK75").replace("00718243", "00918243")
 }
 

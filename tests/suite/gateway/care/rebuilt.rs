@@ -31,15 +31,48 @@ fn noise(number: usize) -> String {
     }
 }
 
-/// The story with noise between its messages.
+/// A stay of hers under the number by which she is registered a second time.
+fn twice(message: &str, visit: &str) -> String {
+    merged::of_the_other(message).replace("V20260302001", visit).replace("SB000", "SC000")
+}
+
+/// The story with noise between its messages. She is two, one and two again; the other number comes and goes with the roster.
 fn messages() -> Vec<String> {
     let back = escalated::elsewhere();
-    let story = [M1, M2, M3, M4, M5, M6, R1, R2, R3, &back];
+    let [admitted, ended] = [M1, M2].map(|message| twice(message, "V20260302002"));
+    let [merge, unlink] = [("A40", "SB000900"), ("A37", "SB000901")].map(|(trigger, id)| merged::identity(trigger, id));
+    let again = merge.replace("SB000900", "SB000902");
+    let story = [M1, &admitted, M2, &ended, M3, &merge, M4, M5, M6, &unlink, R1, R2, &again, R3, &back];
     story
         .iter()
         .enumerate()
         .flat_map(|(at, message)| (0..9).map(move |of| noise(at * 9 + of)).chain([(*message).to_owned()]))
         .collect()
+}
+
+/// The rosters of the two panels that are taken on before a message of that number; none before others.
+fn rosters_before(number: usize) -> Option<[String; 2]> {
+    let both = format!("{ROSTER}{}", merged::TWICE);
+    let nobody = ROSTER.replace("1EG4TE5MK73", "1EG4TE5MK79").replace("OKAFOR,MARISOL,1951", "OTHERWISE,ANNA,1949");
+    match number {
+        // The merged number alone is gone, then both of her, and back.
+        75 => Some([ROSTER.to_owned(), both]),
+        85 => Some([nobody.clone(), nobody]),
+        98 => Some([both, ROSTER.to_owned()]),
+        _ => None,
+    }
+}
+
+/// Takes other rosters on; until it is done, as whoever reloads does.
+fn take_rosters(care: &Care, [lakeshore, practice]: &[String; 2]) {
+    care.write_roster(lakeshore);
+    care.write_roster_of("chfm.csv", practice);
+    wait_for("the rosters", || {
+        let read = care.operate("operator", "POST", "rosters/reload", None).json();
+        let panels = read["rosters"].as_array()?;
+        let taken = |one: &Value| ["accepted", "unchanged"].iter().any(|state| one["state"] == *state);
+        (panels.len() == 2 && panels.iter().all(taken)).then_some(())
+    });
 }
 
 /// The rows of every table that follows from journal and registry, in order.
@@ -72,7 +105,12 @@ fn tables(data: &Path) -> BTreeMap<String, Vec<Vec<Cell>>> {
 const TOPICS_ASKED: [&str; 4] = ["admission", "discharge", "open-loop", "care-flag"];
 
 fn begin(web: &Web) -> Care {
-    let care = Care::start("", &recipient("aco-cm", "id-only", ""));
+    let both = format!("{ROSTER}{}", merged::TWICE);
+    let told = |id: &str, keys: &str| {
+        recipient(id, "id-only", keys).replace("\"patient-data-feed\"]", "\"patient-data-feed\", \"measure-updated\"]")
+    };
+    let recipients = told("aco-cm", "") + &told("strict", "deny_action = \"drop-event\"\nclear = [\"SUD\"]");
+    let care = Care::start_of_two(&both, &recipients);
     for topic in TOPICS_ASKED {
         let mut resource = subscription(topic, &web.address, "id-only");
         resource["id"] = topic.into();
@@ -137,7 +175,8 @@ fn kills_change_nothing_and_neither_does_a_database_made_anew() {
     let messages = messages();
     let web = receiver();
     let care = begin(&web);
-    for message in &messages {
+    for (number, message) in messages.iter().enumerate() {
+        rosters_before(number).iter().for_each(|both| take_rosters(&care, both));
         exchange(&care, message);
     }
     let expected = settle(&care, &web);
@@ -152,6 +191,7 @@ fn kills_change_nothing_and_neither_does_a_database_made_anew() {
     let mut at: Vec<usize> = (0..kills).map(|_| chance.below(messages.len() as u64) as usize).collect();
     at.sort_unstable();
     for (number, message) in messages.iter().enumerate() {
+        rosters_before(number).iter().for_each(|both| take_rosters(&care, both));
         while at.first() == Some(&number) {
             at.remove(0);
             // Every other time while the message is on its way; every third once more while it starts.
@@ -184,6 +224,8 @@ fn kills_change_nothing_and_neither_does_a_database_made_anew() {
         "measure_fact",
         "measure_day",
         "measure_case",
+        "measure_news",
+        "person_edge",
         "card",
     ] {
         assert!(before.get(name).is_some_and(|rows| !rows.is_empty()), "{name} of {:?}", before.keys());
