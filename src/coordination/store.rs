@@ -34,7 +34,7 @@ const CACHE_KIB: usize = 32 << 10;
 const WAL_PAGES: usize = 8_192;
 
 /// Prepared statements that are kept: more than all parts have.
-const STATEMENTS: usize = 256;
+pub const STATEMENTS: usize = 256;
 
 /// How far the journal has been read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

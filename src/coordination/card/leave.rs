@@ -187,22 +187,22 @@ pub(in crate::coordination) fn drop_of_account(
     Ok(stays)
 }
 
-/// What is deleted goes however secretly it was told: it would stand there as if it were so.
+/// What is deleted goes however secretly it was told: it would stand there as if it were so. How many entries that are.
 pub(super) fn variants(
     transaction: &Transaction<'_>,
     of: Of<'_>,
     (section, plain): (super::Section, &[u8; 16]),
     last_ms: i64,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<usize> {
     let sql = "UPDATE card SET body = x'', seq = ?4, sent_ms = ?5 WHERE person = ?1 AND section = ?2 AND plain = ?3
                AND length(body) > 0 AND sent_ms <= ?5";
     let values = params![of.person.0, section.number(), plain, of.seq.cast_signed(), last_ms];
-    transaction.prepare_cached(sql)?.execute(values)?;
-    Ok(())
+    transaction.prepare_cached(sql)?.execute(values)
 }
 
 /// What a list of allergies leaves out is no more. A list that is told in secret takes away nothing that was told openly, unless it says that there are none.
-pub(super) fn unlisted(transaction: &Transaction<'_>, of: Of<'_>, told: &Told, list: &List) -> rusqlite::Result<()> {
+/// How many entries leave.
+pub(super) fn unlisted(transaction: &Transaction<'_>, of: Of<'_>, told: &Told, list: &List) -> rusqlite::Result<usize> {
     let last_ms = told.sent_ms.1;
     let sql = "SELECT origin, key, CASE WHEN plain = x'' THEN key ELSE plain END FROM card INDEXED BY card_series
                WHERE series <> x'00000000000000000000000000000000' AND series = ?2 AND section = 3 AND person = ?1 AND length(body) > 0 AND sent_ms <= ?3 AND seq <> ?4
@@ -215,14 +215,15 @@ pub(super) fn unlisted(transaction: &Transaction<'_>, of: Of<'_>, told: &Told, l
     let rows: Vec<([u8; 16], [u8; 16], [u8; 16])> = rows.collect::<rusqlite::Result<_>>()?;
     let sql = "UPDATE card SET body = x'', seq = ?4, sent_ms = ?5 WHERE person = ?1 AND origin = ?2 AND section = 3 AND key = ?3";
     let mut update = transaction.prepare_cached(sql)?;
+    let mut count = 0;
     for (origin, key, _) in rows.iter().filter(|(_, _, plain)| !list.keys.contains(plain)) {
-        update.execute(params![of.person.0, origin, key, of.seq.cast_signed(), last_ms])?;
+        count += update.execute(params![of.person.0, origin, key, of.seq.cast_signed(), last_ms])?;
     }
-    Ok(())
+    Ok(count)
 }
 
-/// What was told of a visit that did not happen, or is deleted. Allergies are the patient's, whenever they were told.
-pub(super) fn over(transaction: &Transaction<'_>, of: Of<'_>, told: &Told, over: Over) -> rusqlite::Result<()> {
+/// What was told of a visit that did not happen, or is deleted. Allergies are the patient's, whenever they were told. How many entries leave.
+pub(super) fn over(transaction: &Transaction<'_>, of: Of<'_>, told: &Told, over: Over) -> rusqlite::Result<usize> {
     let (visit, last_ms) = (&told.visit, told.sent_ms.1);
     // 1 visits, 2 diagnoses, 3 allergies. Orders and results of other feeds are theirs to take back.
     let which = match over {
@@ -240,8 +241,7 @@ pub(super) fn over(transaction: &Transaction<'_>, of: Of<'_>, told: &Told, over:
         "UPDATE card SET body = x'', seq = ?4, sent_ms = ?5 WHERE person = ?1 AND length(body) > 0 AND sent_ms <= ?5 AND {which}"
     );
     let values = params![of.person.0, visit, stay, of.seq.cast_signed(), last_ms];
-    transaction.prepare_cached(&sql)?.execute(values)?;
-    Ok(())
+    transaction.prepare_cached(&sql)?.execute(values)
 }
 
 /// By what ends of the visit of a message are known: as its feed has it, and by the stay.

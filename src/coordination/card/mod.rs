@@ -14,9 +14,12 @@
 //! Of each section the newest entries stay, by number and by bytes; all of them together are [`CARD_BYTES_MAX`] at most. What they are read with has room of its own ([`HEADS_BYTES_MAX`]),
 //! and a head stays for as long as there is an entry that is read with it. What a feed sent earlier (MSH-7) never takes the place of what it sent later, whenever it is received. An entry that was taken back stays as an empty row, so that
 //! what an earlier key of the same patient still has of it does not come back.
+//!
+//! What stands there of those of whom messages came last is known without reading it, but for bodies (`outline`): what a message tells is written at once.
 mod body;
 mod leave;
 pub mod message;
+mod outline;
 mod panel;
 mod shown;
 mod store;
@@ -24,6 +27,7 @@ mod told;
 
 pub(super) use leave::{Account, Head, drop_head, drop_of_account, drop_of_stay, heads_of, heads_of_number, stays_of};
 pub use message::{Group, Source, groups};
+pub(super) use outline::Outlines;
 pub use shown::news;
 pub use store::{Card, Row, TABLES, shown, was_shown};
 pub(super) use store::{Of, forget, labels_of, mark, settle, take};

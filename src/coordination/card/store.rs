@@ -1,10 +1,12 @@
 //! The rows of cards.
+use super::outline::{Known, Outlines};
 use super::told::{Piece, Told};
 use super::{CARD_BYTES_MAX, Section, leave, panel};
 use crate::coordination::{PersonKey, lineage};
 use crate::privacy::{Labels, Set};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// To be made when the database is opened. `labels`: codes of labels parted by blanks, then `/`, then those of the event as a whole. `plain`: the key that it has where it is told
@@ -31,7 +33,7 @@ CREATE TABLE IF NOT EXISTS card_shown (
 CREATE INDEX IF NOT EXISTS card_shown_age ON card_shown (shown_ms);";
 
 /// The key of a row that says that open entries of a section were let go of.
-const MORE: [u8; 16] = [0xff; 16];
+pub(super) const MORE: [u8; 16] = [0xff; 16];
 const NONE: [u8; 16] = [0; 16];
 /// Rows that are forgotten at once.
 const FORGOTTEN_MAX: i64 = 10_000;
@@ -125,10 +127,10 @@ impl Card {
 /// Of all origins: the newest of each key, and of each section the newest.
 fn bounded(mut rows: Vec<Row>) -> Card {
     let mut more: BTreeSet<Section> = rows.iter().filter(|row| row.key == MORE).map(|row| row.section).collect();
-    rows.sort_by_key(|row| (std::cmp::Reverse((row.sent_ms, row.seq)), row.key));
+    rows.sort_by_key(|row| (Reverse((row.sent_ms, row.seq)), row.key));
     let mut seen = HashSet::new();
     rows.retain(|row| seen.insert((row.section, row.key)) && !row.body.is_empty());
-    rows.sort_by_key(|row| (row.section, std::cmp::Reverse((row.at_ms, row.seq)), row.key));
+    rows.sort_by_key(|row| (row.section, Reverse((row.at_ms, row.seq)), row.key));
     // Of each test the newest; as many as there are of that time.
     let mut newest: HashMap<[u8; 16], i64> = HashMap::new();
     rows.retain(|row| row.section != Section::Result || *newest.entry(row.series).or_insert(row.at_ms) == row.at_ms);
@@ -173,112 +175,87 @@ pub(in crate::coordination) struct Of<'o> {
     pub stay: &'o str,
 }
 
-/// What is there of an entry.
-struct Known {
-    at_ms: i64,
-    head: [u8; 16],
-    labels: String,
-    length: usize,
-    sent_ms: i64,
-    rank: u8,
-    stay: String,
-    /// Of a result.
-    body: Vec<u8>,
-}
-
 /// Writes what a message told of a person, with the labels that it carries.
 ///
 /// # Errors
 /// A database that cannot be read or written.
-pub(in crate::coordination) fn take(transaction: &Transaction<'_>, of: Of<'_>, told: &Told) -> rusqlite::Result<()> {
+pub(in crate::coordination) fn take(
+    transaction: &Transaction<'_>,
+    outlines: &mut Outlines,
+    of: Of<'_>,
+    told: &Told,
+) -> rusqlite::Result<()> {
+    debug_assert!(outlines.are_right(transaction, of.person)?, "somebody else has changed a card");
     let mut grown = 0_u32;
     for piece in &told.pieces {
-        if write(transaction, of, told, piece)? {
+        if write(transaction, outlines, of, told, piece)? {
             grown |= 1 << piece.section.number();
         }
         if piece.body.is_empty() {
-            leave::variants(transaction, of, (piece.section, &piece.plain), told.sent_ms.1)?;
+            let plain = (piece.section, &piece.plain);
+            leaves(outlines, of, || leave::variants(transaction, of, plain, told.sent_ms.1))?;
         }
     }
     if let Some(list) = &told.list {
-        leave::unlisted(transaction, of, told, list)?;
+        leaves(outlines, of, || leave::unlisted(transaction, of, told, list))?;
     }
     if let Some(over) = told.over {
-        leave::over(transaction, of, told, over)?;
+        leaves(outlines, of, || leave::over(transaction, of, told, over))?;
     }
     for section in Section::ALL {
         if grown & (1 << section.number()) != 0 {
-            bound(transaction, (of.person, of.origin), section)?;
+            bound(transaction, outlines, (of.person, of.origin), section)?;
         }
         if told.cut & (1 << section.number()) != 0 {
             say_more(transaction, (of.person, of.origin), section)?;
         }
     }
+    debug_assert!(outlines.are_right(transaction, of.person)?, "an outline is not what is written");
     Ok(())
 }
 
-fn known(
-    transaction: &Transaction<'_>,
+/// What takes away from a card that it finds itself.
+fn leaves(
+    outlines: &mut Outlines,
     of: Of<'_>,
-    section: Section,
-    key: &[u8; 16],
-) -> rusqlite::Result<Option<Known>> {
-    let sql =
-        "SELECT at_ms, head, labels, length(body), sent_ms, rank, stay, CASE section WHEN 7 THEN body ELSE x'' END
-               FROM card WHERE person = ?1 AND origin = ?2 AND section = ?3 AND key = ?4";
-    let row = |row: &rusqlite::Row<'_>| {
-        Ok(Known {
-            at_ms: row.get(0)?,
-            head: row.get(1)?,
-            labels: row.get(2)?,
-            length: row.get(3)?,
-            sent_ms: row.get(4)?,
-            rank: row.get(5)?,
-            stay: row.get(6)?,
-            body: row.get(7)?,
-        })
-    };
-    let mut select = transaction.prepare_cached(sql)?;
-    select.query_row(params![of.person.0, of.origin.0, section.number(), key], row).optional()
+    take_away: impl FnOnce() -> rusqlite::Result<usize>,
+) -> rusqlite::Result<()> {
+    // Most lists of allergies take nothing away.
+    if take_away()? > 0 {
+        outlines.forget(of.person);
+    }
+    Ok(())
+}
+
+/// The body of an entry that is there.
+fn body_of(transaction: &Transaction<'_>, of: Of<'_>, section: Section, key: &[u8; 16]) -> rusqlite::Result<Vec<u8>> {
+    let sql = "SELECT body FROM card WHERE person = ?1 AND origin = ?2 AND section = ?3 AND key = ?4";
+    let whose = params![of.person.0, of.origin.0, section.number(), key];
+    transaction.prepare_cached(sql)?.query_row(whose, |row| row.get(0))
 }
 
 /// Writes an entry, unless what is there was sent later. Whether more room is taken than before.
-fn write(transaction: &Transaction<'_>, of: Of<'_>, told: &Told, piece: &Piece) -> rusqlite::Result<bool> {
-    let Piece { section, key, plain, at_ms, body, rank, series, replaces } = piece;
-    let (section, number) = (*section, section.number());
+fn write(
+    transaction: &Transaction<'_>,
+    outlines: &mut Outlines,
+    of: Of<'_>,
+    told: &Told,
+    piece: &Piece,
+) -> rusqlite::Result<bool> {
+    let Piece { section, key, at_ms, body, rank, series, replaces, .. } = piece;
+    let (section, seq) = (*section, of.seq.cast_signed());
     let (sent_ms, last_ms) = told.sent_ms;
-    let (seq, is_head) = (of.seq.cast_signed(), section == Section::Head);
+    let is_head = section == Section::Head;
     // Entries of a section other than the head are read with one.
-    let (head, visit, stay) = if is_head { (&NONE, &NONE, "") } else { (&told.head, &told.visit, of.stay) };
-    let plain: &[u8] = if is_head || plain == key { &[] } else { plain };
-    let before = known(transaction, of, section, key)?;
+    let (head, stay) = if is_head { (&NONE, "") } else { (&told.head, of.stay) };
+    let rows = outlines.rows(transaction, (of.person, of.origin), section)?;
+    let before = rows.iter_mut().find(|row| row.key == *key);
     let is_new = before.as_ref().is_none_or(|before| before.length == 0);
     if is_new && !body.is_empty() && leave::is_over(transaction, of, told, piece)? {
         return Ok(false);
     }
     let Some(before) = before else {
-        let sql = "INSERT INTO card VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
-        let values = params![
-            of.person.0,
-            of.origin.0,
-            number,
-            key,
-            at_ms,
-            seq,
-            head,
-            visit,
-            of.labels,
-            body,
-            sent_ms,
-            rank,
-            series,
-            plain,
-            stay
-        ];
-        transaction.prepare_cached(sql)?.execute(values)?;
-        if section == Section::Result {
-            newest(transaction, of, series)?;
-        }
+        insert(transaction, outlines, of, told, piece)?;
         return Ok(true);
     };
     if *rank <= before.rank && (last_ms < before.sent_ms || (*rank == 0 && before.rank > 0)) {
@@ -290,7 +267,8 @@ fn write(transaction: &Transaction<'_>, of: Of<'_>, told: &Told, piece: &Piece) 
         labels = &before.labels;
     }
     if section == Section::Result && !replaces && before.head == *head && before.labels == labels {
-        let (merged, is_whole) = panel::merged((&before.body, before.rank), (&body, *rank), told.between);
+        let earlier = body_of(transaction, of, section, key)?;
+        let (merged, is_whole) = panel::merged((&earlier, before.rank), (&body, *rank), told.between);
         body = Cow::Owned(merged);
         // That there is more in secret is not told.
         if !is_whole && labels.is_empty() {
@@ -301,43 +279,137 @@ fn write(transaction: &Transaction<'_>, of: Of<'_>, told: &Told, piece: &Piece) 
     let is_told_before = section == Section::Allergy && before.length > 0 && !before.stay.is_empty();
     let stay = if stay.is_empty() || is_told_before { before.stay.as_str() } else { stay };
     // What IAM says of an allergy that AL1 told is said of that one: it stays in the list.
-    let sql = "UPDATE card SET at_ms = ?5, seq = ?6, head = ?7, visit = CASE WHEN ?15 THEN visit ELSE ?8 END, labels = ?9, body = ?10, sent_ms = ?11, rank = ?12,
-                 series = CASE WHEN ?13 = x'00000000000000000000000000000000' THEN series ELSE ?13 END, stay = ?14
-               WHERE person = ?1 AND origin = ?2 AND section = ?3 AND key = ?4";
+    let series = if *series == NONE { before.series } else { *series };
+    let now = Known {
+        key: *key,
+        at_ms: *at_ms,
+        seq,
+        head: *head,
+        labels: labels.to_owned(),
+        length: body.len(),
+        sent_ms,
+        rank: *rank,
+        stay: stay.to_owned(),
+        series,
+    };
+    let visit = if is_head { &NONE } else { &told.visit };
+    rewrite(transaction, of, section, (before, &now), (&body, visit, is_told_before))?;
+    let before = std::mem::replace(before, now);
+    if section == Section::Result && before.at_ms != *at_ms {
+        newest(transaction, outlines, of, &series)?;
+    }
+    Ok(body.len() > before.length)
+}
+
+/// Writes an entry of which there is none.
+fn insert(
+    transaction: &Transaction<'_>,
+    outlines: &mut Outlines,
+    of: Of<'_>,
+    told: &Told,
+    piece: &Piece,
+) -> rusqlite::Result<()> {
+    let Piece { section, key, plain, at_ms, body, rank, series, .. } = piece;
+    let (seq, sent_ms, is_head) = (of.seq.cast_signed(), told.sent_ms.0, *section == Section::Head);
+    let (head, visit, stay) = if is_head { (&NONE, &NONE, "") } else { (&told.head, &told.visit, of.stay) };
+    let plain: &[u8] = if is_head || plain == key { &[] } else { plain };
+    let sql = "INSERT INTO card VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
     let values = params![
         of.person.0,
         of.origin.0,
-        number,
+        section.number(),
         key,
         at_ms,
         seq,
         head,
         visit,
-        labels,
+        of.labels,
         body,
         sent_ms,
         rank,
         series,
-        stay,
-        is_told_before
+        plain,
+        stay
     ];
     transaction.prepare_cached(sql)?.execute(values)?;
-    if section == Section::Result && before.at_ms != *at_ms {
-        newest(transaction, of, series)?;
-    }
-    Ok(body.len() > before.length)
+    let (labels, stay, length) = (of.labels.to_owned(), stay.to_owned(), body.len());
+    let (key, at_ms, head, rank, series) = (*key, *at_ms, *head, *rank, *series);
+    let now = Known { key, at_ms, seq, head, labels, length, sent_ms, rank, stay, series };
+    outlines.add(transaction, (of.person, of.origin), *section, now)?;
+    if *section == Section::Result { newest(transaction, outlines, of, &series) } else { Ok(()) }
+}
+
+/// Writes an entry in the place of what is there. What an index is made of is left alone where it stays as it is: SQLite would take it out of the index and put it back.
+fn rewrite(
+    transaction: &Transaction<'_>,
+    of: Of<'_>,
+    section: Section,
+    (before, now): (&Known, &Known),
+    (body, visit, keeps_visit): (&[u8], &[u8; 16], bool),
+) -> rusqlite::Result<()> {
+    let Known { key, at_ms, seq, head, labels, sent_ms, rank, stay, series, .. } = now;
+    let (number, is_indexed_so) =
+        (section.number(), before.labels == *labels && before.stay == *stay && before.series == *series);
+    let changed = if is_indexed_so {
+        let sql = "UPDATE card SET at_ms = ?5, seq = ?6, head = ?7, visit = CASE WHEN ?11 THEN visit ELSE ?8 END, sent_ms = ?9, rank = ?10, body = ?12
+                   WHERE person = ?1 AND origin = ?2 AND section = ?3 AND key = ?4";
+        let values =
+            params![of.person.0, of.origin.0, number, key, at_ms, seq, head, visit, sent_ms, rank, keeps_visit, body];
+        transaction.prepare_cached(sql)?.execute(values)?
+    } else {
+        let sql = "UPDATE card SET at_ms = ?5, seq = ?6, head = ?7, visit = CASE WHEN ?11 THEN visit ELSE ?8 END, sent_ms = ?9, rank = ?10, body = ?12, labels = ?13, series = ?14, stay = ?15
+                   WHERE person = ?1 AND origin = ?2 AND section = ?3 AND key = ?4";
+        let values = params![
+            of.person.0,
+            of.origin.0,
+            number,
+            key,
+            at_ms,
+            seq,
+            head,
+            visit,
+            sent_ms,
+            rank,
+            keeps_visit,
+            body,
+            labels,
+            series,
+            stay
+        ];
+        transaction.prepare_cached(sql)?.execute(values)?
+    };
+    // The outline was wrong: all is read again.
+    if changed == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(changed)) }
 }
 
 /// Of a test the newest stay.
-fn newest(transaction: &Transaction<'_>, of: Of<'_>, series: &[u8; 16]) -> rusqlite::Result<()> {
-    let sql = "SELECT max(at_ms), min(at_ms) FROM card INDEXED BY card_series WHERE series <> x'00000000000000000000000000000000' AND series = ?3 AND section = 7 AND person = ?1 AND origin = ?2";
-    let whose = params![of.person.0, of.origin.0, series];
-    let (newest, oldest): (Option<i64>, Option<i64>) =
-        transaction.prepare_cached(sql)?.query_row(whose, |row| Ok((row.get(0)?, row.get(1)?)))?;
-    if newest != oldest {
-        let sql = "DELETE FROM card INDEXED BY card_series WHERE series <> x'00000000000000000000000000000000' AND series = ?3 AND section = 7 AND person = ?1 AND origin = ?2 AND at_ms < ?4";
-        transaction.prepare_cached(sql)?.execute(params![of.person.0, of.origin.0, series, newest])?;
+fn newest(
+    transaction: &Transaction<'_>,
+    outlines: &mut Outlines,
+    of: Of<'_>,
+    series: &[u8; 16],
+) -> rusqlite::Result<()> {
+    if *series == NONE {
+        return Ok(());
     }
+    let rows = outlines.rows(transaction, (of.person, of.origin), Section::Result)?;
+    let newest = rows.iter().filter(|row| row.series == *series).map(|row| row.at_ms).max();
+    let is_older = |row: &Known| row.series == *series && Some(row.at_ms) < newest;
+    for row in rows.iter().filter(|row| is_older(row)) {
+        delete(transaction, (of.person, of.origin), Section::Result, &row.key)?;
+    }
+    rows.retain(|row| !is_older(row));
+    Ok(())
+}
+
+fn delete(
+    transaction: &Transaction<'_>,
+    (person, origin): (PersonKey, PersonKey),
+    section: Section,
+    key: &[u8; 16],
+) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM card WHERE person = ?1 AND origin = ?2 AND section = ?3 AND key = ?4";
+    transaction.prepare_cached(sql)?.execute(params![person.0, origin.0, section.number(), key])?;
     Ok(())
 }
 
@@ -355,43 +427,36 @@ fn say_more(
 /// Lets go of the oldest of a section of one origin.
 fn bound(
     transaction: &Transaction<'_>,
+    outlines: &mut Outlines,
     (person, origin): (PersonKey, PersonKey),
     section: Section,
 ) -> rusqlite::Result<()> {
     let (count_max, bytes_max) = section.limits();
-    let sql = "SELECT count(*), coalesce(sum(length(body)), 0) FROM card WHERE person = ?1 AND origin = ?2 AND section = ?3 AND key <> ?4";
-    let whose = params![person.0, origin.0, section.number(), MORE];
-    let (count, bytes): (usize, usize) =
-        transaction.prepare_cached(sql)?.query_row(whose, |row| Ok((row.get(0)?, row.get(1)?)))?;
-    if count <= count_max && bytes <= bytes_max {
+    let rows = outlines.rows(transaction, (person, origin), section)?;
+    if rows.len() <= count_max && rows.iter().map(|row| row.length).sum::<usize>() <= bytes_max {
         return Ok(());
     }
-    let sql = "SELECT key, length(body), labels = '' FROM card WHERE person = ?1 AND origin = ?2 AND section = ?3 AND key <> ?4
-               ORDER BY length(body) = 0, at_ms DESC, seq DESC, key";
-    let mut select = transaction.prepare_cached(sql)?;
-    let rows = select.query_map(whose, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    let rows: Vec<([u8; 16], usize, bool)> = rows.collect::<rusqlite::Result<_>>()?;
-    let (mut count, mut bytes) = (0, 0);
-    let sql = "DELETE FROM card WHERE person = ?1 AND origin = ?2 AND section = ?3 AND key = ?4";
-    let mut delete = transaction.prepare_cached(sql)?;
-    let mut is_cut = false;
-    for (key, length, is_open) in rows {
-        (count, bytes) = (count + 1, bytes + length);
+    rows.sort_unstable_by_key(|row| (row.length == 0, Reverse((row.at_ms, row.seq)), row.key));
+    let (mut count, mut bytes, mut is_cut, mut gone) = (0, 0, false, HashSet::new());
+    for row in rows.iter() {
+        (count, bytes) = (count + 1, bytes + row.length);
         if count > count_max || bytes > bytes_max {
             (count, bytes) = (count_max, bytes_max);
             if section == Section::Head {
                 // An entry is never lost for want of room for what it is read with.
                 let sql = "SELECT EXISTS (SELECT 1 FROM card WHERE person = ?1 AND origin = ?2 AND head = ?3)";
                 let mut select = transaction.prepare_cached(sql)?;
-                if select.query_row(params![person.0, origin.0, key], |row| row.get(0))? {
+                if select.query_row(params![person.0, origin.0, row.key], |row| row.get(0))? {
                     continue;
                 }
             }
-            delete.execute(params![person.0, origin.0, section.number(), key])?;
+            delete(transaction, (person, origin), section, &row.key)?;
+            gone.insert(row.key);
             // That there was something in secret is not told either.
-            is_cut |= is_open && length > 0 && section != Section::Head;
+            is_cut |= row.labels.is_empty() && row.length > 0 && section != Section::Head;
         }
     }
+    rows.retain(|row| !gone.contains(&row.key));
     if is_cut {
         say_more(transaction, (person, origin), section)?;
     }
@@ -404,6 +469,7 @@ fn bound(
 /// A database that cannot be read or written.
 pub(in crate::coordination) fn mark(
     transaction: &Transaction<'_>,
+    outlines: &mut Outlines,
     person: PersonKey,
     (visit, stay): (&[u8; 16], &str),
     labels: (&Labels, Set, Set),
@@ -426,6 +492,7 @@ pub(in crate::coordination) fn mark(
         let text = text(names, (all, of_all), (whole, of_whole));
         if text != before {
             update.execute(params![person.0, origin, section, key, text])?;
+            outlines.forget(person);
         }
     }
     Ok(())
@@ -444,11 +511,17 @@ pub(in crate::coordination) fn labels_of(
     if stay.is_empty() {
         return Ok((all, whole));
     }
-    let sql = "SELECT DISTINCT labels FROM card WHERE person = ?1 AND stay = ?2 AND labels <> ''";
+    // By itself SQLite looks through all of the card. What is there twice is left out here: for DISTINCT it makes a table each time.
+    let sql = "SELECT labels FROM card INDEXED BY card_secret WHERE person = ?1 AND stay = ?2 AND labels <> ''";
     let mut select = transaction.prepare_cached(sql)?;
     let mut rows = select.query(params![person.0, stay])?;
+    let mut known: Vec<String> = Vec::new();
     while let Some(row) = rows.next()? {
         let text = row.get_ref(0)?.as_str()?;
+        if known.iter().any(|known| known == text) {
+            continue;
+        }
+        known.push(text.to_owned());
         let (of_all, of_whole) = text.split_once('/').unwrap_or((text, text));
         all.extend(of_all.split_whitespace().map(str::to_owned));
         whole.extend(of_whole.split_whitespace().map(str::to_owned));

@@ -1,10 +1,9 @@
 use super::store::{Of, TABLES, labels_of, mark, settle, take};
-use super::{Context, told};
-use crate::coordination::PersonKey;
-use crate::coordination::lineage;
+use super::{Context, Outlines, told};
 use crate::coordination::options::Facilities;
 use crate::coordination::read::Reading;
 use crate::coordination::sensitivity::{self, Said};
+use crate::coordination::{PersonKey, care_team, lineage, loops};
 use crate::facets::Facets;
 use crate::hl7::Index;
 use crate::privacy::{Labels, starter, visits};
@@ -94,9 +93,11 @@ fn what_an_update_costs() {
     let labels = Labels::new(starter::labels());
     let messages = messages();
     let (mut index, zone, facilities) = (Index::new(), TimeZone::UTC, Facilities::default());
-    for (name, people) in [("one person", 1_u8), ("200 people", 200)] {
+    // Of 200 each gets messages of one kind alone.
+    for (name, people) in [("one person", 1_u8), ("200 people", 200), ("199 people", 199)] {
         let [mut parsing, mut judging, mut telling, mut writing] = [Duration::ZERO; 4];
         let begun = Instant::now();
+        let mut outlines = Outlines::trusted();
         for (at_batch, batch) in messages.chunks(256).enumerate() {
             let transaction = connection.transaction().unwrap();
             for (at, (code, visit, text)) in batch.iter().enumerate() {
@@ -126,7 +127,7 @@ fn what_an_update_costs() {
                     Said { facility: "SBMC", feed: "SBADT|SBMC", codes: &codes, confidentiality: &confidentiality };
                 let found = sensitivity::found(&labels, &facilities, said, &earlier);
                 let names = (&labels, found.all, found.whole.with(labels.of_all(whole.iter().map(String::as_str))));
-                mark(&transaction, person, (&[0; 16], &stay), names).unwrap();
+                mark(&transaction, &mut outlines, person, (&[0; 16], &stay), names).unwrap();
                 let written = settle(&labels, names.1, names.2);
                 judging += from.elapsed();
                 let from = Instant::now();
@@ -147,7 +148,7 @@ fn what_an_update_costs() {
                 telling += from.elapsed();
                 let from = Instant::now();
                 let of = Of { person, origin, seq: at as u64, labels: &written, stay: &stay };
-                take(&transaction, of, &told).unwrap();
+                take(&transaction, &mut outlines, of, &told).unwrap();
                 writing += from.elapsed();
             }
             transaction.commit().unwrap();
@@ -163,4 +164,120 @@ fn what_an_update_costs() {
             each(begun.elapsed())
         );
     }
+}
+
+/// A generator of its own: the same messages each time.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
+}
+
+/// A message of any kind, with its code, its event and its stay.
+fn any(random: &mut Random) -> (&'static str, &'static [u8], String, String) {
+    let visit = random.below(40);
+    let pv1 = format!("PV1|1|I|4W||||||||||||||||V{visit}^^^SBMC\r");
+    let stay = if random.below(3) == 0 { String::new() } else { format!("SBMC|V{visit}") };
+    let code = if random.below(12) == 0 { "F10.20".to_owned() } else { format!("I50.{}", random.below(60)) };
+    let (kind, event, rest): (&str, &[u8], String) = match random.below(8) {
+        0 | 1 => ("ADT", b"A08", format!("{pv1}DG1|1||{code}^Heart failure^I10C|||F\r")),
+        2 => {
+            let all = random.below(20)..random.below(25);
+            let list: String = all.map(|one| format!("AL1|{one}|DA|{one}^Drug^L|SV|Hives\r")).collect();
+            ("ADT", b"A01", pv1 + &list)
+        }
+        3 => ("ADT", [b"A11", b"A23"][usize::from(random.below(2) == 0)], pv1),
+        4 | 5 => {
+            let (order, test, state) = (random.below(90), random.below(70), ["P", "F", "C"][random.below(3) as usize]);
+            let (hour, value) = (random.below(24), random.below(1_000_000_000));
+            let obr = format!("OBR|1||L{order}^LAB|{test}-0^Test^LN|||20260310{hour:02}00||||||||||||||||||{state}\r");
+            ("ORU", b"", format!("{obr}OBX|1|NM|{test}-{}^Test^LN||{value}|mg\r", random.below(3)))
+        }
+        6 => ("RDE", b"", format!("ORC|NW|RX{}^SBMC\rRXE|^^^20260310||31^Drug^L|10||mg\r", random.below(60))),
+        _ => ("MDM", b"T02", format!("TXA|1|DS|TX|||||||||D{}\r", random.below(60))),
+    };
+    // What PID says, too, has more bytes than there were, or fewer; and there are several feeds.
+    let name = "X".repeat(random.below(40) as usize);
+    let feed = ["A", "B"][random.below(2) as usize];
+    let header = format!("MSH|^~\\&|{feed}|SBMC|HANDOFF|LAKE|20260310120000-0500||{kind}|Q{}|P|2.5.1\r", visit * 7);
+    (kind, event, stay, format!("{header}PID|1||7^^^SBMC^MR||{name}\r{rest}"))
+}
+
+/// What is written does not depend on what is known of cards without reading them: that of the newest people, of all, of nobody.
+#[test]
+fn outlines_change_nothing() {
+    let labels = Labels::new(starter::labels());
+    let (zone, facilities) = (TimeZone::UTC, Facilities::default());
+    let mut cards = [0, 1, 97].map(|emptied_every| {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let all_tables = loops::TABLES.iter().chain([&care_team::TABLES, &TABLES]);
+        all_tables.for_each(|tables| connection.execute_batch(tables).unwrap());
+        let (mut random, mut index, mut outlines) = (Random(7), Index::new(), Outlines::default());
+        let transaction = connection.transaction().unwrap();
+        for at in 0..2_000_u64 {
+            let (code, trigger, stay, text) = any(&mut random);
+            let origin = PersonKey([random.below(3) as u8; 16]);
+            if at % 500 == 499 {
+                // Whoever changes cards elsewhere says so.
+                let [one, other] = [[0; 16], [1; 16]].map(PersonKey);
+                let change = if at % 1_000 == 499 { lineage::merge } else { lineage::unlink };
+                change(&transaction, one, other).unwrap();
+                outlines.clear();
+            }
+            if emptied_every != 0 && at % emptied_every == 0 {
+                outlines.clear();
+            }
+            let person = lineage::root(&transaction, origin).unwrap();
+            index.parse(text.as_bytes()).unwrap();
+            let reading = Reading::new(index.message(text.as_bytes())).unwrap();
+            let (codes, marks) =
+                (reading.codes(&reading.all(), reading.all()), reading.confidentiality(&reading.all(), reading.all()));
+            let said = Said { facility: "SBMC", feed: "A|SBMC", codes: &codes, confidentiality: &marks };
+            let (earlier, _) = labels_of(&transaction, person, &stay).unwrap();
+            let found = sensitivity::found(&labels, &facilities, said, &earlier);
+            mark(&transaction, &mut outlines, person, (&[0; 16], &stay), (&labels, found.all, found.whole)).unwrap();
+            let written = settle(&labels, found.all, found.whole);
+            let facets = Facets {
+                code: code.as_bytes(),
+                patient: Some(u64::from(origin.0[0])),
+                received_ms: i64::MAX,
+                ..Facets::default()
+            };
+            // Some were sent before what came before them.
+            let sent_ms = at as i64 - random.below(5) as i64;
+            let context = Context {
+                facets: &facets,
+                trigger,
+                facility: "SBMC",
+                visit: &stay,
+                zone: &zone,
+                at_ms: sent_ms - random.below(300) as i64,
+                sent_ms: (sent_ms, sent_ms),
+                is_transcoded: false,
+                labels: &written,
+            };
+            let Some(told) = told(reading, &context) else { continue };
+            let of = Of { person, origin, seq: at, labels: &written, stay: &stay };
+            take(&transaction, &mut outlines, of, &told).unwrap();
+        }
+        transaction.commit().unwrap();
+        all(&connection)
+    });
+    let sections: std::collections::BTreeSet<&str> =
+        cards[0].iter().map(|row| row.split('|').nth(2).unwrap()).collect();
+    assert!(sections.len() == 7 && cards[0].len() > 300, "{} rows of {sections:?}", cards[0].len());
+    assert!(cards[0].iter().any(|row| row.contains("SUD")) && cards[0].iter().any(|row| row.contains("X'FFFFFFFF")));
+    let [one, others @ ..] = &mut cards;
+    assert!(others.iter().all(|other| other == one));
+}
+
+/// All that stands in the table.
+fn all(connection: &Connection) -> Vec<String> {
+    let sql = "SELECT concat_ws('|', quote(person), quote(origin), section, quote(key), at_ms, seq, quote(head), quote(visit), labels, quote(body), sent_ms, rank, quote(series),
+                 quote(plain), stay) FROM card ORDER BY person, origin, section, key";
+    let mut select = connection.prepare(sql).unwrap();
+    select.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
 }

@@ -90,7 +90,11 @@ impl Batch<'_> {
                         self.note(transaction, &changed)?;
                     }
                     let events = self.parts.fold.message(transaction, *seq, &facets, &record.raw)?;
+                    let changes = transaction.total_changes();
                     let moved = self.leaves(transaction, (*seq, &facets, &record.raw), events.len())?;
+                    if transaction.total_changes() != changes {
+                        self.parts.outlines.clear();
+                    }
                     events.iter().chain(&moved).try_for_each(|event| self.happened(transaction, event))?;
                     let silent = self.parts.fold.silent();
                     if let Some(silent) = &silent {
@@ -116,7 +120,10 @@ impl Batch<'_> {
         let people = self.decided_before(entry);
         let Parts { registered, aliases, .. } = &mut *self.parts;
         registered.take(transaction, entry, &self.options.subscriptions, (aliases, &self.snapshot))?;
-        self.decided(transaction, entry, people)
+        let done = self.decided(transaction, entry, people);
+        // What is said may change whose cards are, and what is on them.
+        self.parts.outlines.clear();
+        done
     }
 
     fn happened(&mut self, transaction: &Transaction<'_>, event: &Event) -> Result<(), Error> {
@@ -140,6 +147,10 @@ impl Batch<'_> {
         let team = team.map_err(Error::database)?.numbers();
         let concerned = Concerned { person: key, others: &others, members: &members, team: &team };
         let outcomes = self.parts.tracker.apply(transaction, event, concerned).map_err(Error::database)?;
+        if !others.is_empty() {
+            // Merged, or told apart.
+            self.parts.outlines.clear();
+        }
         let panels = memberships.iter().map(|one| (one.panel.id.clone(), one.consent.to_owned())).collect();
         let person = self.person(transaction, key, panels, event.at_ms)?;
         self.tell_event(transaction, event, &person, found)?;

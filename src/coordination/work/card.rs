@@ -80,7 +80,7 @@ impl Batch<'_> {
         };
         let Some(told) = told(reading, &context) else { return Ok(()) };
         let of = card::Of { person, origin, seq, labels: &text, stay: &visit };
-        card::take(transaction, of, &told).map_err(Error::database)?;
+        card::take(transaction, &mut self.parts.outlines, of, &told).map_err(Error::database)?;
         if visit.is_empty() {
             self.mark(transaction, person, (told.visit, ""), found)?;
         }
@@ -136,14 +136,14 @@ impl Batch<'_> {
     }
 
     fn mark(
-        &self,
+        &mut self,
         transaction: &Transaction<'_>,
         person: PersonKey,
         (visit, stay): ([u8; 16], &str),
         found: Found,
     ) -> Result<(), Error> {
         let labels = (self.gate.labels(), found.all, found.whole);
-        card::mark(transaction, person, (&visit, stay), labels).map_err(Error::database)
+        card::mark(transaction, &mut self.parts.outlines, person, (&visit, stay), labels).map_err(Error::database)
     }
 }
 

@@ -4,6 +4,7 @@ use super::listed::Listed;
 use super::registered::Registered;
 use super::time::Clock;
 use crate::coordination::Options;
+use crate::coordination::card::Outlines;
 use crate::coordination::fold::Fold;
 use crate::coordination::loops::{Panel, Setting, Tracker};
 use crate::coordination::measures::Measures;
@@ -23,6 +24,8 @@ pub(super) struct Parts {
     pub clock: Clock,
     /// Whose patients they are at this place of the journal.
     pub listed: Listed,
+    /// Of cards.
+    pub outlines: Outlines,
     /// Entries that were too long for a card.
     pub oversized: u64,
 }
@@ -41,6 +44,7 @@ impl Parts {
             measures: Measures::open(connection, &options.measures, &setting(options), &options.privacy)?,
             registered,
             clock: Clock::open(connection, registry)?,
+            outlines: Outlines::default(),
             oversized: 0,
         })
     }

@@ -5,13 +5,16 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `drawings` | groups in FHIR of those who were asked for last |
 //! | `sheet` | groups of the card in FHIR, each resource looked at once |
 //! | `view` | what of them somebody may see, with tasks and the care team |
 //! | `picture` | what came of it |
+mod drawings;
 mod picture;
 mod sheet;
 mod view;
 
+pub(super) use drawings::Drawings;
 pub use picture::{CONTROL_ID, Entry, Picture, Resource, is_past};
 
 use super::Shared;
@@ -26,9 +29,13 @@ use crate::privacy::recipient::MaxContent;
 use crate::privacy::{Decision, Facts, Found, Labels, Reason, Recipient, Set, visits};
 use picture::{Collected, Told, kinds};
 use rusqlite::Connection;
-use sheet::Sheet;
+use sheet::{Drawn, Piece, Sheet};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use view::View;
+
+/// Groups from which on they are looked at by two.
+const PARTED_MIN: usize = 32;
 
 /// What somebody sees of a person.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,11 +77,11 @@ pub fn picture(shared: &Shared, recipient: &Recipient, person: PersonKey, now_ms
     let Read { groups, judged, mut more } = Read::of(shared, person, &sections)?;
     more.retain(|section| sections.contains(section));
     let view = View { shared, recipient: &reading, facts, places: shared.gate.places(cleared) };
-    let mut sheet = Sheet::new(&shared.contents, &shared.gate);
+    let mut sheet = Sheet::new(shared);
     let mut shown = Collected::default();
-    for (group, found) in groups.iter().zip(judged) {
-        let Some(drawn) = sheet.draw(group) else { continue };
-        let pieces = view.shown(&mut sheet, (group, found), &drawn);
+    let Some(all) = seen(&view, &mut sheet, (&groups, &judged)) else { return Ok(Seen::Withheld(Reason::Failed)) };
+    for ((group, found), (drawn, pieces)) in groups.iter().zip(judged).zip(all).filter_map(|(of, one)| Some((of, one?)))
+    {
         let of = view.named(group);
         shown.take(&of, (&codes(shared, found), &Told::of(&of, &drawn)), pieces);
     }
@@ -93,6 +100,36 @@ pub fn picture(shared: &Shared, recipient: &Recipient, person: PersonKey, now_ms
     Ok(picture.map_or(Seen::Withheld(Reason::Failed), |picture| Seen::Picture(Box::new(picture))))
 }
 
+/// A group in FHIR, and what of it may be seen.
+type Looked = Option<(Arc<Drawn>, Vec<Arc<Piece>>)>;
+
+/// What of each group may be seen; none where not all could be judged. Half of a full card is another thread's: whoever asks waits for it.
+fn seen(view: &View<'_>, sheet: &mut Sheet<'_>, (groups, judged): (&[Group], &[Found])) -> Option<Vec<Looked>> {
+    let look = |sheet: &mut Sheet<'_>, groups: &[Group], judged: &[Found]| -> Vec<Looked> {
+        let look = |(group, found): (&Group, &Found)| {
+            let drawn = sheet.draw(group)?;
+            let pieces = view.shown(sheet, (group, *found), &drawn);
+            Some((drawn, pieces))
+        };
+        groups.iter().zip(judged).map(look).collect()
+    };
+    if groups.len() < PARTED_MIN {
+        return Some(look(sheet, groups, judged));
+    }
+    let half = groups.len() / 2;
+    let ((own, others), (own_judged, others_judged)) = (groups.split_at_checked(half)?, judged.split_at_checked(half)?);
+    std::thread::scope(|scope| {
+        let other = || look(&mut Sheet::new(view.shared), others, others_judged);
+        let other = std::thread::Builder::new().name("card".into()).spawn_scoped(scope, other);
+        let mut all = look(sheet, own, own_judged);
+        all.extend(match other {
+            Ok(other) => other.join().ok()?,
+            Err(_) => look(sheet, others, others_judged),
+        });
+        Some(all)
+    })
+}
+
 /// The card of a person as it is kept, for those who run the gateway and may read messages; with the labels of each entry. None of nobody. Blocks.
 ///
 /// # Errors
@@ -106,7 +143,7 @@ pub fn opened(shared: &Shared, person: PersonKey) -> Result<Option<Picture>, Con
     if groups.is_empty() && !shared.rosters.current().has(&person) {
         return Ok(None);
     }
-    let mut sheet = Sheet::new(&shared.contents, &shared.gate);
+    let mut sheet = Sheet::new(shared);
     let mut shown = Collected::default();
     for (group, found) in groups.iter().zip(judged) {
         let Some(drawn) = sheet.draw(group) else { continue };

@@ -90,6 +90,8 @@ pub struct Shared {
     pub topics: Topics,
     /// Who may see what.
     pub gate: Gate,
+    /// What cards say in FHIR, by the labels of the gate.
+    drawings: card::Drawings,
     /// What messages say in FHIR.
     pub contents: Contents,
     /// Where subscriptions may lead.
@@ -223,9 +225,11 @@ impl Care {
         database.busy_timeout(BUSY).map_err(store::Error::from)?;
         crate::journal::settle(&database).map_err(store::Error::from)?;
         database.execute_batch("PRAGMA synchronous=NORMAL").map_err(store::Error::from)?;
+        database.set_prepared_statement_cache_capacity(store::STATEMENTS);
         let shared = Arc::new(Shared {
             topics: Topics::new(&options.subscriptions.canonical_base),
             gate: options.privacy.gate(),
+            drawings: card::Drawings::default(),
             measures: measuring::Reading::new(&options, [work.store().reader()?, work.store().reader()?]),
             contents: Contents::new(journal, plans, options.facilities.clone()),
             options,

@@ -9,7 +9,7 @@ use crate::fhir::identity::version_5;
 use hashbrown::HashMap;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// The namespace of ids of Provenances, a UUID of our own.
 const PROVENANCES: [u8; 16] =
@@ -124,7 +124,7 @@ impl<'d> Told<'d> {
     /// Which message told which entry, before anything is taken out.
     pub fn of(group: &'d Group, drawn: &'d Drawn) -> Told<'d> {
         let of = |section: Section| group.sources.iter().filter(move |source| source.section == section);
-        let told = |(at, piece): (usize, &'d Rc<Piece>)| {
+        let told = |(at, piece): (usize, &'d Arc<Piece>)| {
             let section = section_of(group.section, &piece.kind)?;
             // Of a visit that the card has no more its diagnoses still name the number.
             of(section).next()?;
@@ -152,14 +152,14 @@ impl<'d> Told<'d> {
 #[derive(Default)]
 pub(super) struct Collected {
     entries: Vec<Entry>,
-    pieces: Vec<Rc<Piece>>,
+    pieces: Vec<Arc<Piece>>,
     /// By id the types of those that are there.
     known: HashMap<String, Vec<String>>,
 }
 
 impl Collected {
     /// Adds what is shown of a group, of which the labels are these.
-    pub fn take(&mut self, group: &Group, (labels, told): (&[String], &Told<'_>), pieces: Vec<Rc<Piece>>) {
+    pub fn take(&mut self, group: &Group, (labels, told): (&[String], &Told<'_>), pieces: Vec<Arc<Piece>>) {
         // What stood beside entries that may not be seen tells of them.
         if !pieces.iter().any(|piece| told.get(piece).is_some()) {
             return;
@@ -183,7 +183,7 @@ impl Collected {
     }
 
     /// Adds a resource; whether it was not there.
-    pub fn add(&mut self, piece: Rc<Piece>) -> bool {
+    pub fn add(&mut self, piece: Arc<Piece>) -> bool {
         if let Some(kinds) = self.known.get_mut(piece.id.as_str()) {
             if kinds.contains(&piece.kind) {
                 return false;
@@ -201,7 +201,7 @@ impl Collected {
         self,
         (person, id): (PersonKey, String),
         (sections, more, loops): (Vec<Section>, BTreeSet<Section>, bool),
-        mut read: impl FnMut(&str) -> Option<Rc<Piece>>,
+        mut read: impl FnMut(&str) -> Option<Arc<Piece>>,
     ) -> Option<Picture> {
         let Collected { mut entries, pieces, .. } = self;
         let provenances = provenances(&id, &entries, &pieces);
@@ -215,7 +215,7 @@ impl Collected {
 }
 
 /// With references among them alone, and to where each leads.
-fn resources(pieces: &[Rc<Piece>]) -> Vec<Resource> {
+fn resources(pieces: &[Arc<Piece>]) -> Vec<Resource> {
     let places: HashMap<(&str, &str), usize> =
         pieces.iter().enumerate().map(|(at, one)| ((one.kind.as_str(), one.id.as_str()), at)).collect();
     let kinds: HashMap<&str, &str> = pieces.iter().map(|one| (one.id.as_str(), one.kind.as_str())).collect();
@@ -223,7 +223,7 @@ fn resources(pieces: &[Rc<Piece>]) -> Vec<Resource> {
         Some(id) => places.get(&(*kinds.get(id)?, id)).copied(),
         None => places.get(&url.split_once('/')?).copied(),
     };
-    let resource = |one: &Rc<Piece>| Resource {
+    let resource = |one: &Arc<Piece>| Resource {
         json: relink(&one.json, |id| kinds.get(id).copied()),
         kind: one.kind.clone(),
         id: one.id.clone(),
@@ -263,7 +263,7 @@ pub(super) fn kinds(section: Section) -> &'static [&'static str] {
 }
 
 /// The person: by the id that the gateway gives them, with the patients that feeds tell of. Name, birth and sex are those of the feed heard of last.
-fn patient(id: &str, pieces: &[Rc<Piece>]) -> Value {
+fn patient(id: &str, pieces: &[Arc<Piece>]) -> Value {
     let theirs = pieces.iter().filter(|one| one.kind == "Patient");
     let theirs: Vec<Value> = theirs.filter_map(|one| serde_json::from_str(&one.json).ok()).collect();
     let mut whole = json!({ "resourceType": "Patient", "id": id, "identifier": [{ "system": PEOPLE, "value": id }] });
@@ -291,7 +291,7 @@ fn patient(id: &str, pieces: &[Rc<Piece>]) -> Value {
 }
 
 /// Of each message one that names what it told, as JSON.
-fn provenances(person: &str, entries: &[Entry], pieces: &[Rc<Piece>]) -> Vec<String> {
+fn provenances(person: &str, entries: &[Entry], pieces: &[Arc<Piece>]) -> Vec<String> {
     let mut all: BTreeMap<(u64, &str), (&Source, Vec<usize>)> = BTreeMap::new();
     for one in entries {
         for source in &one.sources {
@@ -307,7 +307,7 @@ fn provenances(person: &str, entries: &[Entry], pieces: &[Rc<Piece>]) -> Vec<Str
         let recorded = jiff::Timestamp::from_millisecond(source.received_ms).unwrap_or_default();
         let targets = targets.iter().filter_map(|at| pieces.get(*at));
         let target =
-            |piece: &Rc<Piece>| format!("{{\"reference\":{}}}", quoted(&format!("{}/{}", piece.kind, piece.id)));
+            |piece: &Arc<Piece>| format!("{{\"reference\":{}}}", quoted(&format!("{}/{}", piece.kind, piece.id)));
         let targets = targets.map(target).collect::<Vec<_>>().join(",");
         let entity = if source.control_id.is_empty() {
             String::new()

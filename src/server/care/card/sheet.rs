@@ -1,16 +1,16 @@
 //! What groups of a card are in FHIR, each resource looked at once, in however many of them it stands.
+use super::super::Shared;
 use super::super::content::Contents;
 use super::super::label::{label_of, status_of};
+use super::drawings::{Drawings, Key};
 use crate::coordination::card::{Group, Section};
 use crate::delivery::Plans;
 use crate::facets::Facets;
 use crate::fhir::tree::{Node, Object as _, Tree, member};
 use crate::mapping::{Context, Plan, Scratch};
-use crate::privacy::{Carried, Gate, Glance};
+use crate::privacy::{Carried, Glance};
 use hashbrown::{HashMap, HashSet};
 use serde_json::{Map, Value, json};
-use std::cell::OnceCell;
-use std::rc::Rc;
 use std::sync::Arc;
 
 /// A resource as it was translated or released, and what there is to know of it.
@@ -33,13 +33,11 @@ pub(super) struct Piece {
     pub ends: String,
     /// Marked as restricted, or more.
     pub is_restricted: bool,
-    /// The tree of it, once somebody needed one to change.
-    tree: OnceCell<Option<Value>>,
 }
 
 /// A group in FHIR.
 pub(super) struct Drawn {
-    pub pieces: Vec<Rc<Piece>>,
+    pub pieces: Vec<Arc<Piece>>,
     /// Of which of the group's sources each is, where that had to be looked at: the numbers of segments of a kind.
     pub segments: Option<Vec<Vec<usize>>>,
     /// The ids of its header, and of what is there for its sake alone.
@@ -54,19 +52,37 @@ pub(super) struct Sheet<'s> {
     contents: &'s Contents,
     glance: Glance<'s>,
     scratch: Scratch,
+    drawings: &'s Drawings,
     plans: Vec<Found>,
-    pieces: HashMap<Arc<str>, Rc<Piece>>,
+    pieces: HashMap<Arc<str>, Arc<Piece>>,
+    /// Bytes of those that were looked at here.
+    bytes: usize,
+    /// Of those that somebody needed to change.
+    trees: HashMap<Arc<str>, Option<Value>>,
 }
 
 impl<'s> Sheet<'s> {
-    pub fn new(contents: &'s Contents, gate: &'s Gate) -> Sheet<'s> {
+    pub fn new(shared: &'s Shared) -> Sheet<'s> {
+        let Shared { contents, gate, drawings, .. } = shared;
         let (glance, scratch) = (gate.glance(), contents.scratch());
-        Sheet { contents, glance, scratch, plans: Vec::new(), pieces: HashMap::new() }
+        let (pieces, trees) = (HashMap::new(), HashMap::new());
+        Sheet { contents, glance, scratch, drawings, plans: Vec::new(), pieces, bytes: 0, trees }
     }
 
     /// A group in FHIR; none where it cannot be translated, or be looked at.
-    pub fn draw(&mut self, group: &Group) -> Option<Drawn> {
+    pub fn draw(&mut self, group: &Group) -> Option<Arc<Drawn>> {
         let plan = self.plan(group)?;
+        let key = Key::of(group, plan.hash());
+        if let Some(drawn) = self.drawings.find(&key) {
+            return Some(drawn);
+        }
+        let before = self.bytes;
+        let drawn = Arc::new(self.translated(group, &plan)?);
+        self.drawings.keep(key, &drawn, self.bytes - before);
+        Some(drawn)
+    }
+
+    fn translated(&mut self, group: &Group, plan: &Plan) -> Option<Drawn> {
         let received = jiff::Timestamp::from_millisecond(group.received_ms).ok().map(|time| time.to_string());
         let context = Context { received_at: received.as_deref() };
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -98,14 +114,41 @@ impl<'s> Sheet<'s> {
     }
 
     /// A resource by its JSON; none of what cannot be judged.
-    pub fn piece(&mut self, text: &str) -> Option<Rc<Piece>> {
+    pub fn piece(&mut self, text: &str) -> Option<Arc<Piece>> {
         if let Some(known) = self.pieces.get(text) {
-            return Some(Rc::clone(known));
+            return Some(Arc::clone(known));
         }
         let json: Arc<str> = text.into();
-        let piece = Rc::new(Piece::read(&json, &self.glance)?);
-        self.pieces.insert(json, Rc::clone(&piece));
+        let piece = Arc::new(Piece::read(&json, &self.glance)?);
+        self.bytes += piece.bytes();
+        self.pieces.insert(json, Arc::clone(&piece));
         Some(piece)
+    }
+
+    /// A group as a Bundle that can be changed. What comes of it unchanged is not looked at again.
+    pub fn bundle(&mut self, drawn: &Drawn) -> Option<Value> {
+        for piece in &drawn.pieces {
+            if !self.pieces.contains_key(&piece.json) {
+                self.pieces.insert(Arc::clone(&piece.json), Arc::clone(piece));
+            }
+        }
+        let mut entry = |piece: &Arc<Piece>| {
+            let mut entry = Map::with_capacity(2);
+            entry.insert("fullUrl".into(), format!("urn:uuid:{}", piece.id).into());
+            // Moved, not copied: `json!` copies what it is given.
+            entry.insert("resource".into(), self.value(piece)?);
+            Some(Value::Object(entry))
+        };
+        let entries = drawn.pieces.iter().map(&mut entry).collect::<Option<Vec<_>>>()?;
+        let mut bundle = json!({ "resourceType": "Bundle", "type": "message" });
+        bundle.as_object_mut()?.insert("entry".into(), entries.into());
+        Some(bundle)
+    }
+
+    /// A tree of a resource that can be changed.
+    pub fn value(&mut self, piece: &Piece) -> Option<Value> {
+        let read = || serde_json::from_str(&piece.json).ok();
+        self.trees.entry(Arc::clone(&piece.json)).or_insert_with(read).clone()
     }
 
     fn plan(&mut self, group: &Group) -> Option<Arc<Plan>> {
@@ -128,7 +171,7 @@ impl Drop for Sheet<'_> {
 
 impl Drawn {
     /// Resources that no message told.
-    pub fn of(pieces: Vec<Rc<Piece>>) -> Drawn {
+    pub fn of(pieces: Vec<Arc<Piece>>) -> Drawn {
         Drawn { pieces, segments: None, aside: Vec::new() }
     }
 
@@ -141,29 +184,16 @@ impl Drawn {
     pub fn is_aside(&self, piece: &Piece) -> bool {
         piece.kind == HEADER || self.aside.contains(&piece.id)
     }
-
-    /// As a Bundle.
-    pub fn bundle(&self) -> Option<Value> {
-        let entry = |piece: &Rc<Piece>| {
-            let mut entry = Map::with_capacity(2);
-            entry.insert("fullUrl".into(), format!("urn:uuid:{}", piece.id).into());
-            // Moved, not copied: `json!` copies what it is given.
-            entry.insert("resource".into(), piece.value()?);
-            Some(Value::Object(entry))
-        };
-        let entries = self.pieces.iter().map(entry).collect::<Option<Vec<_>>>()?;
-        let mut bundle = json!({ "resourceType": "Bundle", "type": "message" });
-        bundle.as_object_mut()?.insert("entry".into(), entries.into());
-        Some(bundle)
-    }
 }
 
 const HEADER: &str = "MessageHeader";
 
 impl Piece {
-    /// A tree of it that can be changed.
-    pub fn value(&self) -> Option<Value> {
-        self.tree.get_or_init(|| serde_json::from_str(&self.json).ok()).clone()
+    /// What it takes in memory, about.
+    fn bytes(&self) -> usize {
+        let lists = [&self.references, &self.targets, &self.focus].into_iter().flatten();
+        let texts = [&self.kind, &self.id, &self.label, &self.state, &self.ends].into_iter().chain(lists);
+        texts.map(|text| text.len() + size_of::<String>()).sum::<usize>() + self.json.len() + size_of::<Piece>()
     }
 
     fn read(json: &Arc<str>, glance: &Glance<'_>) -> Option<Piece> {
@@ -186,7 +216,6 @@ impl Piece {
                 String::new()
             },
             is_restricted: is_restricted(&node),
-            tree: OnceCell::new(),
             json: Arc::clone(json),
             kind,
             id,
@@ -225,14 +254,14 @@ fn unstated(text: &str) -> Option<String> {
 }
 
 /// The ids of the header of a message and of what is there for its sake alone: where its Provenance comes from, who was to receive it.
-fn aside(pieces: &[Rc<Piece>]) -> Vec<String> {
+fn aside(pieces: &[Arc<Piece>]) -> Vec<String> {
     let leads = |url: &str, to: &str| url.strip_prefix("urn:uuid:") == Some(to);
-    let headers: Vec<&Rc<Piece>> = pieces.iter().filter(|one| one.kind == HEADER).collect();
+    let headers: Vec<&Arc<Piece>> = pieces.iter().filter(|one| one.kind == HEADER).collect();
     let of_header = |url: &String| headers.iter().any(|header| leads(url, &header.id));
     let is_theirs = |one: &Piece| {
         one.kind == HEADER || (one.kind == "Provenance" && !one.targets.is_empty() && one.targets.iter().all(of_header))
     };
-    let (theirs, others): (Vec<&Rc<Piece>>, Vec<&Rc<Piece>>) = pieces.iter().partition(|one| is_theirs(one));
+    let (theirs, others): (Vec<&Arc<Piece>>, Vec<&Arc<Piece>>) = pieces.iter().partition(|one| is_theirs(one));
     // What the message is about is never aside, though nothing else may refer to it.
     let kept: HashSet<&str> = theirs
         .iter()

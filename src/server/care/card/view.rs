@@ -12,7 +12,7 @@ use crate::privacy::recipient::MaxContent;
 use crate::privacy::{Decision, Facts, Found, Passage, Places, Recipient, Release, visits};
 use serde_json::Value;
 use std::borrow::Cow;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// Loops of a person that are shown.
 const LOOPS_MAX: usize = 20;
@@ -28,7 +28,7 @@ pub(super) struct View<'v> {
 
 impl View<'_> {
     /// The resources of a group that may be seen, without the header of its message.
-    pub fn shown(&self, sheet: &mut Sheet<'_>, (group, found): (&Group, Found), drawn: &Drawn) -> Vec<Rc<Piece>> {
+    pub fn shown(&self, sheet: &mut Sheet<'_>, (group, found): (&Group, Found), drawn: &Drawn) -> Vec<Arc<Piece>> {
         let mut times = vec![group.at_ms];
         // A consent may be about some days alone: what happened on several is seen by who may see all of them.
         if !self.facts.consents.is_empty() {
@@ -40,7 +40,7 @@ impl View<'_> {
     }
 
     /// None where nothing of it may be seen, or it cannot be judged.
-    fn passed(&self, sheet: &mut Sheet<'_>, (found, times): (Found, &[i64]), drawn: &Drawn) -> Option<Vec<Rc<Piece>>> {
+    fn passed(&self, sheet: &mut Sheet<'_>, (found, times): (Found, &[i64]), drawn: &Drawn) -> Option<Vec<Arc<Piece>>> {
         let (gate, carried) = (&self.shared.gate, drawn.carried());
         let mut is_whole = true;
         for at_ms in times {
@@ -54,7 +54,7 @@ impl View<'_> {
             let all = drawn.pieces.iter().filter(|piece| !drawn.is_aside(piece));
             return all.map(|piece| self.marked(sheet, piece)).collect();
         }
-        let mut bundle = drawn.bundle()?;
+        let mut bundle = sheet.bundle(drawn)?;
         for at_ms in times {
             let facts = Facts { found, at_ms: *at_ms, ..self.facts };
             match gate.release(self.recipient, &facts, MaxContent::FullResource, bundle) {
@@ -68,11 +68,11 @@ impl View<'_> {
     }
 
     /// A resource that leaves as it is, marked with what it carries.
-    fn marked(&self, sheet: &mut Sheet<'_>, piece: &Rc<Piece>) -> Option<Rc<Piece>> {
+    fn marked(&self, sheet: &mut Sheet<'_>, piece: &Arc<Piece>) -> Option<Arc<Piece>> {
         if piece.carried.labels.is_empty() {
-            return Some(Rc::clone(piece));
+            return Some(Arc::clone(piece));
         }
-        let mut resource = piece.value()?;
+        let mut resource = sheet.value(piece)?;
         self.shared.gate.mark(&mut resource, piece.carried.labels);
         sheet.piece(&resource.to_string())
     }
@@ -104,7 +104,7 @@ impl View<'_> {
         &self,
         sheet: &mut Sheet<'_>,
         (person, id): (PersonKey, &str),
-    ) -> Result<Vec<Rc<Piece>>, ContentError> {
+    ) -> Result<Vec<Arc<Piece>>, ContentError> {
         let shared = self.shared;
         let patient = format!("Patient/{id}");
         let going_on = {
@@ -136,14 +136,14 @@ impl View<'_> {
         sheet: &mut Sheet<'_>,
         resources: impl Iterator<Item = Value>,
         (found, at_ms): (Found, i64),
-    ) -> Vec<Rc<Piece>> {
+    ) -> Vec<Arc<Piece>> {
         let pieces = resources.map(|one| sheet.piece(&one.to_string())).collect::<Option<Vec<_>>>();
         let drawn = pieces.map(Drawn::of);
         drawn.and_then(|drawn| self.passed(sheet, (found, &[at_ms]), &drawn)).unwrap_or_default()
     }
 
     /// Who looks after the person, as the panels of the recipient and messages say; nobody by whom more would be told than that.
-    pub fn team(&self, sheet: &mut Sheet<'_>, person: PersonKey) -> Result<Vec<Rc<Piece>>, ContentError> {
+    pub fn team(&self, sheet: &mut Sheet<'_>, person: PersonKey) -> Result<Vec<Arc<Piece>>, ContentError> {
         let Self { shared, recipient, facts, .. } = self;
         let snapshot = shared.rosters.current();
         let memberships = snapshot.memberships_at(&person, facts.now_ms);
