@@ -167,7 +167,7 @@ fn who_is_refused_for_the_moment_gets_the_mail_later() {
     server.greylists.store(false, Ordering::SeqCst);
     let mails = wait_for("the mail", || Some(server.mails()).filter(|mails| mails.len() == 2));
     assert_eq!(mails[0], mails[1], "the same");
-    let said = server.said().into_iter().filter(|heard| heard.contains("DATA\r\n")).next_back().unwrap();
+    let said = server.said().into_iter().rfind(|heard| heard.contains("DATA\r\n")).unwrap();
     assert!(said.contains("RCPT TO:<late@a.example>") && !said.contains("RCPT TO:<desk@"), "{said}");
     wait_for("nothing waits", || (!late.exists()).then_some(()));
     gateway.stop();
