@@ -22,6 +22,11 @@ pub(super) fn shown(tally: &Tally) -> Markup {
     }
 }
 
+/// That of a field of a form: nothing has been done yet where it is empty.
+pub(super) fn read(field: &str) -> Option<Tally> {
+    if field.is_empty() { Some(Tally::default()) } else { Tally::parse(field) }
+}
+
 /// A dead letter has a page of its own where its route is told; one that is none any more is a message.
 fn link(place: &Place) -> Markup {
     match &place.route {

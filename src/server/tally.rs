@@ -228,22 +228,16 @@ impl Tally {
 
     /// Reads its text; none where it is no such text.
     pub fn parse(text: &str) -> Option<Tally> {
-        let mut tally = Tally::default();
-        for part in text.split(';').filter(|part| !part.is_empty()) {
+        let mut parts = text.split(';');
+        let sent = number(parts.next()?.strip_prefix("sent=")?)?;
+        let mut tally = Tally { sent, not: BTreeMap::new() };
+        for part in parts {
             let (name, rest) = part.split_once('=')?;
             let (count, first) = rest.split_once('/').map_or((rest, None), |(count, first)| (count, Some(first)));
-            let count = number(count)?;
-            if name == "sent" {
-                tally.sent = count;
-                if first.is_some() {
-                    return None;
-                }
-                continue;
-            }
             let first: Option<Vec<Place>> =
                 first.map_or(Some(Vec::new()), |first| first.split(',').map(place).collect());
             let first = first.filter(|first| first.len() <= PLACES_MAX)?;
-            tally.not.insert(Cause::parse(name)?, Unsent { count, first });
+            tally.not.insert(Cause::parse(name)?, Unsent { count: number(count)?, first });
         }
         Some(tally)
     }
@@ -303,23 +297,27 @@ mod tests {
             "{text}"
         );
         assert_eq!(Tally::parse(&text).as_ref(), Some(&tally));
-        assert_eq!((tally.count(), tally.count_not(), Tally::parse("")), (62, 61, Some(Tally::default())));
+        assert_eq!((tally.count(), tally.count_not()), (62, 61));
     }
 
     #[test]
     fn what_nobody_was_told_is_not_believed() {
-        let long = format!("gone=99/{}", vec!["1"; PLACES_MAX + 1].join(","));
+        let long = format!("sent=1;gone=99/{}", vec!["1"; PLACES_MAX + 1].join(","));
         for wrong in [
+            "",
+            "gone=1",
+            "sent=1;",
+            "sent=1;sent=2",
             "sent",
             "sent=",
             "sent=x",
             "sent=1/2",
-            "lost=1",
-            "gone=1/",
-            "gone=1/a:b:1",
-            "gone=1/<b>:1",
+            "sent=1;lost=1",
+            "sent=1;gone=1/",
+            "sent=1;gone=1/a:b:1",
+            "sent=1;gone=1/<b>:1",
             "sent=+1",
-            "gone=1/1234567890123456789",
+            "sent=1;gone=1/1234567890123456789",
             long.as_str(),
         ] {
             assert_eq!(Tally::parse(wrong), None, "{wrong}");

@@ -230,7 +230,14 @@ pub(super) fn whole(tally: &Tally) -> Value {
 
 /// What has come of the turns before.
 pub(super) fn so_far(text: Option<&str>) -> Result<Tally, Problem> {
-    Tally::parse(text.unwrap_or_default()).ok_or_else(|| bad_query("so_far is none of an answer before"))
+    let Some(text) = text else { return Ok(Tally::default()) };
+    // Here they are of one route, or of none.
+    let plain = |tally: &Tally| tally.not().all(|(_, some)| some.first.iter().all(|place| place.route.is_none()));
+    Tally::parse(text).filter(plain).ok_or_else(|| {
+        let remedy =
+            "nothing was done; hand back so_far as the answer before has told it, or leave it out and count anew";
+        Problem::new(StatusCode::CONFLICT, "not told", "so_far is none of an answer before", remedy)
+    })
 }
 
 /// Which somebody has seen.

@@ -155,7 +155,7 @@ pub(in crate::desk) async fn act(
 ) -> Result<Response, Fault> {
     let Form(mut chosen) = chosen.map_err(|_| bad("a field of the form has no usable value"))?;
     let drops = chosen.drops()?;
-    let tally = Tally::parse(&chosen.so_far).ok_or_else(|| bad("what has come of those before cannot be read"))?;
+    let tally = tally::read(&chosen.so_far).ok_or_else(|| bad("what has come of those before cannot be read"))?;
     let meant = Letters { until_ms: Some(chosen.until), ..chosen.asked().meant(chosen.until)? };
     let expected = chosen.expected;
     match drops {

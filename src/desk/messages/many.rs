@@ -200,7 +200,7 @@ impl Run {
             .and_then(Mappings::parse)
             .ok_or_else(|| bad("the mappings are not chosen: those of then, or those of today"))?;
         let at = of(AT).and_then(|at| Timestamp::from_millisecond(at.parse().ok()?).ok());
-        let so_far = Tally::parse(of("so_far").unwrap_or_default()).ok_or_else(unusable)?;
+        let so_far = tally::read(of("so_far").unwrap_or_default()).ok_or_else(unusable)?;
         let pin = of("pin").unwrap_or_default().to_owned();
         Ok(Run {
             given: Vec::new(),

@@ -450,7 +450,7 @@ fn all_of_a_search_goes_out_once_more_in_its_order_and_in_turns() {
         (format!("{meant}&last=5&seen=0&expected=4{pin}"), 409),
         (format!("{meant}&last=4&seen=0&expected=5{pin}"), 409),
         (format!("{meant}&last=5&seen=0&expected=5&pin=x"), 400),
-        (format!("{meant}&last=5&seen=0&expected=5{pin}&so_far=x"), 400),
+        (format!("{meant}&last=5&seen=0&expected=5{pin}&so_far=x"), 409),
         (format!("{meant}&last=5&seen=0&expected=5{pin}&patient=a"), 400),
         (format!("{meant}&last=5&seen=0&expected=5{pin}&text=ONE"), 400),
         (format!("{}&last=5&seen=0&expected=5{pin}", meant.replace("routes=ehr", "routes=lab")), 404),
