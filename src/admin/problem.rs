@@ -1,4 +1,5 @@
 //! What the API says when it does not do something (RFC 9457): what, where, why, and what to do.
+use crate::server::tally::Cause;
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -16,6 +17,7 @@ pub struct Problem {
     detail: String,
     remedy: String,
     retry_after: Option<u64>,
+    cause: Option<Cause>,
 }
 
 impl Problem {
@@ -26,7 +28,7 @@ impl Problem {
         detail: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Problem {
-        Problem { status, title, detail: detail.into(), remedy: remedy.into(), retry_after: None }
+        Problem { status, title, detail: detail.into(), remedy: remedy.into(), retry_after: None, cause: None }
     }
 
     /// Its status.
@@ -47,6 +49,16 @@ impl Problem {
     /// What to do.
     pub fn remedy(&self) -> &str {
         &self.remedy
+    }
+
+    /// Where it is one of many that are sent: why not, in a word.
+    pub fn cause(&self) -> Option<Cause> {
+        self.cause
+    }
+
+    /// With that word.
+    pub fn because(self, cause: Cause) -> Problem {
+        Problem { cause: Some(cause), ..self }
     }
 
     /// With the seconds after which to come again.

@@ -11,9 +11,9 @@
 use super::Secret;
 use super::book::{Alert, Way};
 use crate::delivery::channel::egress::Egress;
-use lettre::Message;
 use lettre::message::Mailbox;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
+use lettre::{Address, Message};
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -77,12 +77,23 @@ impl Mail {
         self.options.pause
     }
 
-    /// Tells of all these.
-    pub async fn send(&self, due: &[Alert]) -> Result<(), String> {
+    /// Who reads them.
+    pub fn readers(&self) -> Vec<Address> {
+        self.options.to.iter().map(|to| to.email.clone()).collect()
+    }
+
+    /// Tells of all these. The mail, and who of its readers was refused for the moment.
+    pub async fn send(&self, due: &[Alert]) -> Result<(String, Vec<Address>), String> {
         let now = SystemTime::now();
         let message = compose(&self.options, self.host.as_deref(), due, now).map_err(|error| error.to_string())?;
-        let to: Vec<_> = self.options.to.iter().map(|to| to.email.clone()).collect();
-        self.server.send(&self.options.from.email, &to, &message.formatted()).await
+        let text = String::from_utf8(message.formatted()).map_err(|error| error.to_string())?;
+        let late = self.send_to(&self.readers(), &text).await?;
+        Ok((text, late))
+    }
+
+    /// Sends a mail to some; who of them was refused for the moment.
+    pub async fn send_to(&self, to: &[Address], mail: &str) -> Result<Vec<Address>, String> {
+        self.server.send(&self.options.from.email, to, mail.as_bytes()).await
     }
 }
 

@@ -7,13 +7,16 @@
 //! | `book` | which alerts are open, and what of them has been told; kept in the data directory |
 //! | `open` | the same, for others to look at |
 //! | `pace` | how often somebody is told |
+//! | `teller` | what is under way to each receiver |
 //! | `webhook` | one POST, signed |
 //! | `mail`, `smtp` | one mail, and how it is sent |
+//! | `late` | mails that were refused to some readers for the moment |
 //!
 //! One POST or mail opens an alert, one resolves it, and neither is forgotten at a restart: `DATA/alerts.json` is written before anything is told. What fails is tried
-//! again, with growing pauses; a POST bears the same id, so a receiver that had it already can tell. What comes up while a mail may not be sent yet is in the next one.
+//! again, with growing pauses, while looking goes on; a POST bears the same id, so a receiver that had it already can tell. What comes up while a mail may not be sent yet is in the next one.
 //! Nothing of a patient is in any of it.
 mod book;
+mod late;
 mod listeners;
 mod mail;
 mod open;
@@ -21,6 +24,7 @@ mod pace;
 mod routes;
 mod rules;
 mod smtp;
+mod teller;
 mod webhook;
 mod window;
 
@@ -36,11 +40,11 @@ use crate::server::{Control, JournalStatus};
 use crate::telemetry::{disk_free, telemetry};
 use book::{Book, Way};
 use mail::Mail;
-use pace::Pace;
 use reqwest::Url;
 use rules::{Moment, Watch};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use teller::{Hook, Post, ended};
 use tokio::sync::watch;
 use webhook::Webhook;
 
@@ -97,8 +101,8 @@ pub enum StartError {
 pub struct Alerts {
     watch: Watch,
     every: Duration,
-    webhook: Option<(Webhook, Pace)>,
-    email: Option<(Mail, Pace)>,
+    webhook: Option<Hook>,
+    email: Option<Post>,
     open: Open,
 }
 
@@ -122,8 +126,8 @@ impl Alerts {
         Ok(Alerts {
             watch: Watch::new(options.rules, now_ms()),
             every: options.every,
-            webhook: webhook.map(|webhook| (webhook, Pace::default())),
-            email: email.map(|email| (email, Pace::default())),
+            webhook: webhook.map(Hook::new),
+            email: email.map(Post::new),
             open,
         })
     }
@@ -138,6 +142,9 @@ impl Alerts {
     ) {
         let ways = [self.webhook.as_ref().map(|_| Way::Webhook), self.email.as_ref().map(|_| Way::Email)];
         let mut book = Book::open(data.join("alerts.json"), ways.into_iter().flatten().collect());
+        if let Some(post) = &mut self.email {
+            post.open(data.join("alerts-late.json"));
+        }
         let (mut looks, mut looked_ms) = (0_u32, None);
         loop {
             let ends = *done.borrow_and_update();
@@ -153,17 +160,21 @@ impl Alerts {
                 }
                 self.show(&book, looked_ms);
             }
-            // What cannot be told is told later; looking goes on meanwhile.
-            self.post(&mut book, now_ms).await;
-            self.mail(&mut book, now_ms, ends).await;
-            self.show(&book, looked_ms);
             if ends {
-                return;
+                return self.finish(&mut book, looked_ms).await;
             }
-            tokio::select! {
-                () = tokio::time::sleep(self.every) => {}
-                _ = done.changed() => {}
-                Ok(()) = health.changed() => {}
+            let next = tokio::time::sleep(self.every);
+            tokio::pin!(next);
+            // What cannot be told is told later; looking goes on meanwhile.
+            loop {
+                self.tell(&mut book, false);
+                self.show(&book, looked_ms);
+                tokio::select! {
+                    () = &mut next => break,
+                    _ = done.changed() => break,
+                    Ok(()) = health.changed() => break,
+                    () = self.came(&mut book) => {}
+                }
             }
         }
     }
@@ -179,47 +190,45 @@ impl Alerts {
         });
     }
 
-    /// One POST after the other, the oldest alert first; one failure makes all wait, as there is one receiver.
-    async fn post(&mut self, book: &mut Book, now_ms: i64) {
-        let Some((webhook, pace)) = &mut self.webhook else { return };
-        while pace.may(now_ms)
-            && let Some(alert) = book.due(Way::Webhook).into_iter().next()
-        {
-            let opens = alert.opens(Way::Webhook);
-            book.telling(Way::Webhook, std::slice::from_ref(&alert));
-            match webhook.post(&alert, opens).await {
-                Ok(()) => {
-                    pace.succeeded();
-                    book.told(Way::Webhook, &alert.id, if opens { Told::Open } else { Told::Resolved });
-                }
-                Err(reason) => {
-                    let pause = pace.failed(now_ms);
-                    tracing::warn!(pause_s = pause.as_secs(), "alerts cannot be told: {reason}");
-                }
-            }
+    /// Begins to tell what there is, of each receiver one thing at a time: nobody waits for a receiver that is slow. `ends`: there is no later mail.
+    fn tell(&mut self, book: &mut Book, ends: bool) {
+        let now_ms = now_ms();
+        if let Some(hook) = &mut self.webhook {
+            hook.tell(book, now_ms);
+        }
+        if let Some(post) = &mut self.email {
+            post.tell(book, now_ms, ends);
         }
     }
 
-    /// One mail of all that there is to tell. `ends`: there is no later one.
-    async fn mail(&mut self, book: &mut Book, now_ms: i64, ends: bool) {
-        let Some((mail, pace)) = &mut self.email else { return };
-        let due = book.due(Way::Email);
-        if due.is_empty() || !(ends || pace.may(now_ms)) {
-            return;
+    /// Waits until something that is under way has come to its end, and notes what has come of it; for ever where nothing is.
+    async fn came(&mut self, book: &mut Book) {
+        let Alerts { webhook, email, .. } = self;
+        let (hook, post) =
+            (webhook.as_mut().map(|hook| &mut hook.under_way), email.as_mut().map(|post| &mut post.under_way));
+        tokio::select! {
+            posted = ended(hook) => if let Some(hook) = webhook { hook.came(book, posted) },
+            mailed = ended(post) => if let Some(post) = email { post.came(book, mailed) },
         }
-        book.telling(Way::Email, &due);
-        match mail.send(&due).await {
-            Ok(()) => {
-                pace.mailed(mail.pause(), now_ms);
-                for alert in &due {
-                    let told = if alert.resolved_ms.is_some() { Told::Resolved } else { Told::Open };
-                    book.told(Way::Email, &alert.id, told);
-                }
+    }
+
+    fn is_under_way(&self) -> bool {
+        let hook = self.webhook.as_ref().is_some_and(|hook| hook.under_way.is_some());
+        hook || self.email.as_ref().is_some_and(|post| post.under_way.is_some())
+    }
+
+    /// Tells what there is, for the last time; how long it may take is for whoever waits for it to say.
+    async fn finish(&mut self, book: &mut Book, looked_ms: Option<i64>) {
+        let mut owes_mail = true;
+        loop {
+            let free = self.email.as_ref().is_none_or(|post| post.under_way.is_none());
+            self.tell(book, owes_mail && free);
+            owes_mail &= !free;
+            if !self.is_under_way() {
+                return;
             }
-            Err(reason) => {
-                let pause = pace.failed(now_ms);
-                tracing::warn!(pause_s = pause.as_secs(), "alerts cannot be mailed: {reason}");
-            }
+            self.came(book).await;
+            self.show(book, looked_ms);
         }
     }
 }

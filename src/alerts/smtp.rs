@@ -63,13 +63,14 @@ impl Server {
         })
     }
 
-    /// Sends a mail; done when the server has taken it for at least one of its readers. One that it refuses keeps it from no other.
-    pub async fn send(&self, from: &Address, to: &[Address], mail: &[u8]) -> Result<(), String> {
+    /// Sends a mail; done when the server has taken it for at least one of its readers. One that it refuses keeps it from no other; those that it refuses for the moment alone are
+    /// given back.
+    pub async fn send(&self, from: &Address, to: &[Address], mail: &[u8]) -> Result<Vec<Address>, String> {
         let sent = tokio::time::timeout(TIMEOUT, self.exchange(from, to, mail)).await;
         sent.unwrap_or_else(|_| Err(format!("{} took longer than {} s", self.host, TIMEOUT.as_secs())))
     }
 
-    async fn exchange(&self, from: &Address, to: &[Address], mail: &[u8]) -> Result<(), String> {
+    async fn exchange(&self, from: &Address, to: &[Address], mail: &[u8]) -> Result<Vec<Address>, String> {
         let told = |error: lettre::transport::smtp::Error| error.to_string();
         let mut connection = self.connect().await?;
         connection.command(Mail::new(Some(from.clone()), vec![])).await.map_err(told)?;
@@ -88,12 +89,18 @@ impl Server {
         }
         connection.command(Data).await.map_err(told)?;
         connection.message(mail).await.map_err(told)?;
+        let mut late = Vec::new();
         for (reader, error) in refused {
-            tracing::error!("alerts: no mail to {reader}: {error}");
+            if error.is_transient() {
+                tracing::warn!("alerts: no mail to {reader} for the moment, it is tried again: {error}");
+                late.push(reader.clone());
+            } else {
+                tracing::error!("alerts: no mail to {reader}: {error}");
+            }
         }
         // It has been taken; how the server says goodbye changes nothing.
         connection.abort().await;
-        Ok(())
+        Ok(late)
     }
 
     async fn connect(&self) -> Result<AsyncSmtpConnection, String> {

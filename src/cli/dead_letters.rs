@@ -4,9 +4,10 @@ mod many;
 use super::configuration::Configuration;
 use super::serve::{plans, with_plans};
 use crate::config::Config;
-use crate::delivery::resend::{self, Outlets, ResendError, Sent};
+use crate::delivery::resend::{self, Despite, Outlets, ResendError, Sent};
 use crate::facets::Facets;
 use crate::journal::{DeadLetter, View};
+use crate::server::tally::Cause;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use many::Many;
@@ -200,24 +201,51 @@ fn send_again(
     }
     let outlets = Outlets { edited, ..outlets(config)? };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    told(found.seq, runtime.block_on(resend::letter(view, &letter.route, &found, record, &outlets, anyway)))
+    told(found.seq, runtime.block_on(resend::letter(view, &letter.route, &found, record, &outlets, despite(anyway))))
 }
 
 fn send_many(view: &mut View, many: &Many, anyway: bool, config: Config) -> anyhow::Result<bool> {
     let Some((route, letters)) = many.chosen(view.state(), "sent again")? else { return Ok(true) };
-    let (outlets, mut arrived) = (outlets(config)?, 0);
+    let (outlets, mut arrived, mut left) = (outlets(config)?, 0, BTreeMap::<&str, u64>::new());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // In their order: what comes later of a patient must not have gone out when what came before does.
     for letter in &letters {
-        let Some(record) = view.record(letter.seq)? else {
-            eprintln!("not sent {}: the journal cannot read the message", letter.seq);
+        // Since they were listed the gateway, or somebody at its desk, may have sent or dropped it.
+        let Some(letter) = view.state().dead_letter(&route, letter.seq)? else {
+            eprintln!("not sent {}: it is no dead letter any more, sent or dropped meanwhile", letter.seq);
+            *left.entry(Cause::Gone.name()).or_default() += 1;
             continue;
         };
-        let sent = runtime.block_on(resend::letter(view, &route, letter, record, &outlets, anyway));
-        arrived += usize::from(told(letter.seq, sent)?);
+        let Some(record) = view.record(letter.seq)? else {
+            eprintln!("not sent {}: the journal cannot read the message", letter.seq);
+            *left.entry(Cause::Gone.name()).or_default() += 1;
+            continue;
+        };
+        let sent = runtime.block_on(resend::letter(view, &route, &letter, record, &outlets, despite(anyway)));
+        match cause(&sent) {
+            None => arrived += 1,
+            Some(cause) => *left.entry(cause.name()).or_default() += 1,
+        }
+        told(letter.seq, sent)?;
     }
     println!("{arrived} of {} sent again", letters.len());
+    for (name, count) in left {
+        println!("{count} not: {name}");
+    }
     Ok(arrived == letters.len())
+}
+
+/// What `--anyway` says.
+fn despite(newer: bool) -> Despite {
+    Despite { newer, filter: false }
+}
+
+/// Why one has not arrived, in a word.
+fn cause(sent: &Result<Vec<Sent>, ResendError>) -> Option<Cause> {
+    match sent {
+        Ok(sent) => sent.iter().find_map(|sent| sent.failure.as_deref()).map(Cause::of_failure),
+        Err(error) => Some(Cause::of_letter(error)),
+    }
 }
 
 fn outlets(mut config: Config) -> anyhow::Result<Outlets> {

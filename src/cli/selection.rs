@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::delivery::UNTRANSLATED;
 use crate::delivery::past::Pasts;
 use crate::facets::{Facets, Outcome};
-use crate::journal::{DeadLetter, Limits, Record, Unsent, View};
+use crate::journal::{DeadLetter, Error, Limits, Record, State, Unsent, View};
 use crate::search::{self, Entry, Filter, Index, Order, Standing, Standings, contains};
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
@@ -204,7 +204,8 @@ impl Data {
                     return Ok(ControlFlow::Continue(()));
                 }
             }
-            let statuses = statuses(config, (standings, pasts), entry.seq, record.as_ref());
+            let mut statuses = statuses(config, (standings, pasts), entry.seq, record.as_ref());
+            sent_by_hand(view.state(), entry.seq, &mut statuses)?;
             let found = Found { entry, statuses, record };
             if selection.takes(&found) { each(found) } else { Ok(ControlFlow::Continue(())) }
         })?;
@@ -216,7 +217,8 @@ impl Data {
         let filter = Filter { only: Some(vec![seq]), ..Filter::default() };
         let Some(entry) = self.index.page(&filter, Order::OldestFirst, 1)?.pop() else { return Ok(None) };
         let record = self.view.record(seq)?;
-        let statuses = statuses(&self.config, (&self.standings, &self.pasts), seq, record.as_ref());
+        let mut statuses = statuses(&self.config, (&self.standings, &self.pasts), seq, record.as_ref());
+        sent_by_hand(self.view.state(), seq, &mut statuses)?;
         Ok(Some(Found { entry, statuses, record }))
     }
 
@@ -370,6 +372,20 @@ fn statuses(
         }
     };
     standings.routes().filter_map(|name| Some((name.to_owned(), status(name)?))).collect()
+}
+
+/// What somebody has sent once more and has arrived was sent, whatever a filter says, or when the route began.
+fn sent_by_hand(state: &State, seq: u64, statuses: &mut [(String, Status)]) -> Result<(), Error> {
+    let open = |status: &Status| matches!(status, Status::NotWanted | Status::Passed);
+    if !statuses.iter().any(|(_, status)| open(status)) {
+        return Ok(());
+    }
+    let resends = state.resends(seq)?;
+    let arrived = |route: &str| resends.iter().any(|sent| sent.failure.is_none() && sent.reader == route);
+    for (_, status) in statuses.iter_mut().filter(|(route, status)| open(status) && arrived(route)) {
+        *status = Status::Sent;
+    }
+    Ok(())
 }
 
 /// A time in milliseconds since 1970.

@@ -138,6 +138,14 @@ pub enum ResendError {
         /// `paused` or `stopped`.
         how: String,
     },
+    /// The filter of its route keeps it away now.
+    #[error(
+        "the filter of {route} keeps it away now, though it let it through when it came; its message's own page sends it all the same"
+    )]
+    Unwanted {
+        /// The route.
+        route: String,
+    },
     /// No route would take it.
     #[error("no route of the configuration wants it that was there when it came")]
     NoRoute,
@@ -146,8 +154,17 @@ pub enum ResendError {
     Store(#[from] Error),
 }
 
+/// What a dead letter goes out in spite of, because somebody says so.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Despite {
+    /// Newer messages of its patient, whose state it would replace.
+    pub newer: bool,
+    /// The filter of its route, which would keep it away today.
+    pub filter: bool,
+}
+
 /// Sends a dead letter of a route once more: to that route, or, where it could not be translated before, to all that want it now. What has arrived is no dead letter any
-/// more; where it has not arrived it is one. `anyway` sends it even where newer messages of its patient have gone out, whose state it would replace.
+/// more; where it has not arrived it is one.
 ///
 /// # Errors
 /// A [`ResendError`]; it is the dead letter that it was.
@@ -157,7 +174,7 @@ pub async fn letter(
     letter: &DeadLetter,
     record: Record,
     outlets: &Outlets,
-    anyway: bool,
+    despite: Despite,
 ) -> Result<Vec<Sent>, ResendError> {
     if letter.last > letter.seq {
         return Err(ResendError::Damaged(letter.seq, letter.last));
@@ -166,9 +183,12 @@ pub async fn letter(
     let live = prepare(letter.seq, record.clone(), &outlets.plans, false, by).map_err(ResendError::Nothing)?.live;
     let mut chosen = Vec::new();
     for options in &outlets.routes {
-        if wants(view.state(), options, route, &live)? {
+        if wants(view.state(), options, route, &live, despite)? {
             chosen.push(options);
         }
+    }
+    if chosen.is_empty() && outlets.routes.iter().any(|options| options.route.name == route) {
+        return Err(ResendError::Unwanted { route: route.to_owned() });
     }
     if chosen.iter().any(|options| options.target.wants_bundle()) {
         prepare(letter.seq, record.clone(), &outlets.plans, true, by).map_err(ResendError::Nothing)?;
@@ -178,7 +198,7 @@ pub async fn letter(
             return Err(ResendError::Held { route: route.name.clone(), how });
         }
     }
-    if !anyway {
+    if !despite.newer {
         for Options { route, target, .. } in &chosen {
             let (later, name) = (overtaken(view, letter.seq, &record, route, target)?, route.name.clone());
             match later.last {
@@ -235,13 +255,14 @@ pub async fn letter(
 
 /// Whether a dead letter of `of` goes to a route: of its own, or, where it could not be translated, of any that wants it and was there when it came, and where nobody dropped it.
 /// What came before a route is sent to it from the message's own page.
-fn wants(state: &State, options: &Options, of: &str, live: &Live) -> Result<bool, Error> {
+fn wants(state: &State, options: &Options, of: &str, live: &Live, despite: Despite) -> Result<bool, Error> {
     let name = &options.route.name;
-    if !Facets::decode(&live.facets).is_some_and(|facets| options.route.wants(&facets, &live.raw)) {
-        return Ok(false);
-    }
+    let wanted = || Facets::decode(&live.facets).is_some_and(|facets| options.route.wants(&facets, &live.raw));
     if of != UNTRANSLATED {
-        return Ok(name == of);
+        return Ok(name == of && (despite.filter || wanted()));
+    }
+    if !wanted() {
+        return Ok(false);
     }
     let before = state.begun(name)?.is_some_and(|begun| live.seq < begun);
     let dropped = || state.unsent_of(name, live.seq).map(|unsent| unsent.is_some_and(|unsent| unsent.dropped));
@@ -270,10 +291,7 @@ pub fn prepare(seq: u64, mut record: Record, plans: &Plans, bundle: bool, by: Ma
             "the mappings that it was translated with when it came are not kept: send it by those of now".into()
         );
     }
-    let outcome = match facets.outcome {
-        Outcome::Untranslated | Outcome::Rejected | Outcome::Refused | Outcome::Foreign => Outcome::Received,
-        other => other,
-    };
+    let outcome = mended(facets.outcome);
     // No plan of its own: that of its listener today.
     let wanted = if original { then } else { [0; 32] };
     let mut encoded = Vec::new();
@@ -289,6 +307,21 @@ pub fn prepare(seq: u64, mut record: Record, plans: &Plans, bundle: bool, by: Ma
             Ok(Prepared { live, by, plan })
         }
     }
+}
+
+/// What became of a message at intake counts no more once somebody sends it.
+fn mended(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Untranslated | Outcome::Rejected | Outcome::Refused | Outcome::Foreign => Outcome::Received,
+        other => other,
+    }
+}
+
+/// Whether a route would take a dead letter of its own, by its filter of today.
+pub fn takes(route: &Route, record: &Record) -> bool {
+    let facets = Facets::decode(&record.facets);
+    let facets = facets.map(|facets| Facets { outcome: mended(facets.outcome), ..facets });
+    facets.is_some_and(|facets| route.wants(&facets, &record.raw))
 }
 
 /// A record with an edited copy in place of its message: where and when it came in stay as they were.

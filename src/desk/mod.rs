@@ -44,6 +44,7 @@ mod shell;
 mod sign_in;
 mod standing;
 mod subscriptions;
+mod tally;
 
 use crate::admin::Shared;
 use crate::admin::credentials::Need;

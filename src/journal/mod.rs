@@ -50,7 +50,7 @@ pub use record::Record;
 pub use retention::{Pruned, Retention, retain};
 pub use state::{
     CAUSES_LOOKED_MAX, CODE_MESSAGES_MAX, CODES_MAX, Cause, CodeItem, CodeNotice, CodeStanding, DeadLetter, FilteredBy,
-    Letters, Position, SentAgain, State, Step, Tried, Unsent,
+    LetterPin, Letters, Position, SeenLetters, SentAgain, State, Step, Tried, Unsent,
 };
 pub use store::{Health, Journal, Receipt};
 pub use verify::{Report, Scrub, verify};

@@ -13,7 +13,7 @@ mod letters;
 pub use again::SentAgain;
 pub use codes::{CODE_MESSAGES_MAX, CODES_MAX, CodeItem, CodeNotice, CodeStanding};
 pub use filters::FilteredBy;
-pub use letters::{Cause, LOOKED_MAX as CAUSES_LOOKED_MAX, Letters};
+pub use letters::{Cause, LOOKED_MAX as CAUSES_LOOKED_MAX, LetterPin, Letters, SeenLetters};
 
 use super::{Directory, Error};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};

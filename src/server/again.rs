@@ -1,9 +1,10 @@
 //! What sending a message once more would mean on each route, before anything is sent.
 use super::RouteState;
 use super::control::RouteStatus;
+use super::tally::Cause;
 use crate::delivery::later::{self, Gone, Later, Since};
 use crate::delivery::past::Past;
-use crate::delivery::resend::Outlets;
+use crate::delivery::resend::{self, Outlets};
 use crate::delivery::{Options, UNTRANSLATED, Undone};
 use crate::facets::Facets;
 use crate::journal::{Error, Record, View};
@@ -62,14 +63,25 @@ pub struct Prospect {
     pub later: Later,
     /// Where the route stood when that was looked for.
     pub since: Since,
-    /// Why it cannot be sent there now, and what to do.
-    pub refusal: Option<(String, &'static str)>,
+    /// Why it cannot be sent there now.
+    pub refusal: Option<Refusal>,
+}
+
+/// Why a message cannot be sent to a route as it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// As one of many it is told under this.
+    pub cause: Cause,
+    /// Why.
+    pub why: String,
+    /// What to do.
+    pub remedy: &'static str,
 }
 
 impl Prospect {
-    /// Whether what the route does not want would go to it. What it gave up it has wanted, and is sent as its dead letter is.
+    /// Whether what the route does not want would go to it.
     pub fn keeps_away(&self) -> bool {
-        self.unwanted && self.standing != Standing::DeadLetter
+        self.unwanted
     }
 }
 
@@ -96,8 +108,11 @@ pub fn prospects(
         let name = &options.route.name;
         let past = Past::read(view.state(), name)?;
         let wanted = facets.as_ref().and_then(|facets| past.wanted(seq, facets.outcome, &record.raw));
-        let unwanted = !facets.as_ref().is_some_and(|facets| options.route.wants(facets, &record.raw));
         let standing = standing(options, &standings, seq, wanted);
+        let unwanted = match standing {
+            Standing::DeadLetter => !resend::takes(&options.route, record),
+            _ => !facets.as_ref().is_some_and(|facets| options.route.wants(facets, &record.raw)),
+        };
         let position = view.state().position(name)?;
         let since = position.as_ref().map(Since::from).unwrap_or_default();
         if let (Some(position), Some(patient)) = (position, patient) {
@@ -151,26 +166,26 @@ fn standing(options: &Options, standings: &Standings, seq: u64, wanted: Option<b
     }
 }
 
-fn refusal(standing: Standing, untranslated: bool, state: Option<RouteState>) -> Option<(String, &'static str)> {
-    let undone = |undone: Undone| Some((undone.to_string(), undone.remedy()));
+fn refusal(standing: Standing, untranslated: bool, state: Option<RouteState>) -> Option<Refusal> {
+    let refused = |cause: Cause, why: &str, remedy: &'static str| Some(Refusal { cause, why: why.to_owned(), remedy });
+    let undone = |undone: Undone| refused(Cause::of_lane(&undone), &undone.to_string(), undone.remedy());
     let held = state.filter(|state| *state != RouteState::Started);
     match (standing, held) {
         (Standing::Due, Some(state)) => {
             let why = format!("the route is {} and has not come to it yet", state.name());
-            Some((why, "start the route: it sends it by itself"))
+            refused(Cause::Queued, &why, "start the route: it sends it by itself")
         }
         (Standing::Due, None) => undone(Undone::Due),
-        (Standing::Acknowledges, _) => Some((
-            "the route sends acknowledgements, and this is none that it gave up".to_owned(),
+        (Standing::Acknowledges, _) => refused(
+            Cause::Filtered,
+            "the route sends acknowledgements, and this is none that it gave up",
             "choose another route",
-        )),
-        _ if untranslated => {
-            let why = "it could not be translated, and lies among the dead letters for that".to_owned();
-            Some((
-                why,
-                "send the dead letter of `untranslated` again: it goes to all routes that want it, and is none any more",
-            ))
-        }
+        ),
+        _ if untranslated => refused(
+            Cause::Unmade,
+            "it could not be translated, and lies among the dead letters for that",
+            "send the dead letter of `untranslated` again: it goes to all routes that want it, and is none any more",
+        ),
         (_, Some(state)) => undone(Undone::Held(state.name())),
         (_, None) => None,
     }

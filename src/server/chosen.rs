@@ -4,6 +4,7 @@ use crate::delivery::Options;
 use crate::delivery::past::Pasts;
 use crate::journal::{self, Limits, View};
 use crate::search::{self, Entry, Filter, Index, Order, Standings, contains};
+use sha2::{Digest as _, Sha256};
 use std::time::{Duration, Instant};
 
 /// What is looked for; all of it must hold.
@@ -109,6 +110,16 @@ pub fn pick(
         }
     }
 }
+
+/// Says which they are: another one among them, one fewer or one more make another text.
+pub fn pin(picked: &[Pick]) -> String {
+    let mut hash = Sha256::new();
+    picked.iter().for_each(|pick| hash.update(pick.seq.to_be_bytes()));
+    hash.finalize().iter().take(PIN_BYTES).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Of the hash so much is told: by chance two choices never have the same.
+const PIN_BYTES: usize = 16;
 
 /// A message of the journal; none where it is damaged, or was pruned a moment ago.
 fn message(view: &mut View, seq: u64) -> Result<Option<Vec<u8>>, journal::Error> {

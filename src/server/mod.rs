@@ -10,6 +10,7 @@
 //! | `again` | what sending a message once more would mean |
 //! | `fate` | what has become of a message on each route |
 //! | `chosen` | which messages a search means |
+//! | `tally` | what has come of many that are sent again |
 //! | `care` | coordinated care: what follows from messages, and who is told |
 //! | `codes` | rows for codes that no table had, written into a site |
 //! | `control` | what others may ask: the command line, the admin API, a signal |
@@ -30,6 +31,7 @@ pub mod http;
 mod lanes;
 mod listeners;
 mod silence;
+pub mod tally;
 mod upkeep;
 
 pub use codes::{CodeRow, PlannedRow, ResolveError, Resolved};

@@ -10,9 +10,10 @@ use super::messages::record;
 use super::page::bad_query;
 use super::{blocking, noted, view};
 use crate::delivery::Undone;
-use crate::delivery::resend::{self, Mappings, Outlets, Prepared, ResendError};
+use crate::delivery::resend::{self, Despite, Mappings, Outlets, Prepared, ResendError};
 use crate::journal::{Record, SentAgain};
-use crate::server::again::{Prospect, Standing, prospects};
+use crate::server::again::{Prospect, Refusal, Standing, prospects};
+use crate::server::tally::Cause;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -71,6 +72,8 @@ pub(crate) struct Came {
     pub why: Option<String>,
     /// What to do.
     pub remedy: Option<&'static str>,
+    /// Why not, in a word.
+    pub cause: Option<Cause>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -143,8 +146,8 @@ fn would(prospect: &Prospect, wanted: &Wanted) -> Value {
         "later_last": prospect.later.last,
         "later_cut": prospect.later.cut,
         "result": if refusal.is_none() { "would be sent" } else { "refused" },
-        "reason": refusal.as_ref().map(|(why, _)| why),
-        "remedy": refusal.as_ref().map(|(_, remedy)| remedy),
+        "reason": refusal.as_ref().map(|refusal| &refusal.why),
+        "remedy": refusal.as_ref().map(|refusal| refusal.remedy),
     })
 }
 
@@ -175,13 +178,14 @@ pub(super) fn meant<'l>(looked: &'l Looked, routes: &[String]) -> Result<Vec<&'l
 }
 
 /// Why a message is not sent to a route as it was asked for, and what to do.
-pub(crate) fn objection(prospect: &Prospect, wanted: &Wanted) -> Option<(String, &'static str)> {
+pub(crate) fn objection(prospect: &Prospect, wanted: &Wanted) -> Option<Refusal> {
     if let Some(refusal) = &prospect.refusal {
         return Some(refusal.clone());
     }
     if prospect.keeps_away() && !wanted.filtered {
         let why = "the route's filter, or what became of it at intake, keeps it away".to_owned();
-        return Some((why, "look whether it belongs there; sending it all the same has to be said (filtered)"));
+        let remedy = "look whether it belongs there; sending it all the same has to be said (filtered)";
+        return Some(Refusal { cause: Cause::Filtered, why, remedy });
     }
     if prospect.later.warns() && !wanted.overwrite {
         let why = match (prospect.later.count, prospect.later.cut) {
@@ -196,7 +200,8 @@ pub(crate) fn objection(prospect: &Prospect, wanted: &Wanted) -> Option<(String,
                 )
             }
         };
-        return Some((why, "look at them; sending it all the same has to be said (overwrite)"));
+        let remedy = "look at them; sending it all the same has to be said (overwrite)";
+        return Some(Refusal { cause: Cause::Overtaken, why, remedy });
     }
     None
 }
@@ -218,6 +223,7 @@ pub(crate) async fn send(shared: &Arc<Shared>, asker: Asker, wanted: Wanted) -> 
                 detail,
                 "wait for that to be answered, then look at the message",
             )
+            .because(Cause::UnderWay)
         })?);
     }
     let shared = Arc::clone(shared);
@@ -239,7 +245,7 @@ async fn carry_out(
     if wanted.seen.is_some_and(|seen| last > seen) {
         let detail = format!("message {} has been sent again since you looked, or tried to be", wanted.seq);
         let remedy = "nothing was sent by you; look at the message, then decide again";
-        return Err(Problem::new(StatusCode::CONFLICT, "sent meanwhile", detail, remedy));
+        return Err(Problem::new(StatusCode::CONFLICT, "sent meanwhile", detail, remedy).because(Cause::SentMeanwhile));
     }
     let (record, work) = made(looked, wanted, outlets).await?;
     // Before it is done: whoever asked may not wait for the answer.
@@ -250,7 +256,10 @@ async fn carry_out(
         let (data, outlets, record) = (shared.data.clone(), outlets.clone(), record.clone());
         let (seq, overwrite, route) = (wanted.seq, wanted.overwrite, prospect.route.clone());
         tasks.push(match prepared {
-            None => (route.clone(), tokio::spawn(letter(data, outlets, record, route, seq, overwrite))),
+            None => {
+                let despite = Despite { newer: overwrite, filter: wanted.filtered };
+                (route.clone(), tokio::spawn(letter(data, outlets, record, route, seq, despite)))
+            }
             Some(prepared) => (route, tokio::spawn(by_lane(data, outlets, prospect, prepared, overwrite))),
         });
     }
@@ -262,7 +271,9 @@ async fn carry_out(
             Err(problem) => {
                 let (why, remedy) =
                     (Some(problem.detail().to_owned()), Some("look at the message and at the log of the gateway"));
-                came.push(Came { route, result: "failed", why, remedy });
+                let gone = problem.status() == StatusCode::NOT_FOUND;
+                let cause = Some(if gone { Cause::Gone } else { Cause::Failed });
+                came.push(Came { route, result: "failed", why, remedy, cause });
             }
         }
     }
@@ -273,7 +284,8 @@ async fn carry_out(
     }
     match came.iter().all(|came| came.result == "refused") {
         true => came.first().map_or(Ok(Vec::new()), |first| {
-            Err(refused(&first.route, first.why.as_deref().unwrap_or_default(), first.remedy.unwrap_or_default()))
+            let (why, remedy) = (first.why.as_deref().unwrap_or_default(), first.remedy.unwrap_or_default());
+            Err(refused(&first.route, why, remedy).because(worst(&came).unwrap_or(Cause::Failed)))
         }),
         false => Ok(came),
     }
@@ -289,8 +301,8 @@ async fn made(
     blocking(move || {
         let mut work = Vec::new();
         for prospect in meant(&looked, &wanted.routes)? {
-            if let Some((why, remedy)) = objection(prospect, &wanted) {
-                return Err(refused(&prospect.route, &why, remedy));
+            if let Some(Refusal { cause, why, remedy }) = objection(prospect, &wanted) {
+                return Err(refused(&prospect.route, &why, remedy).because(cause));
             }
             let prepared = match prospect.standing {
                 Standing::DeadLetter => None,
@@ -301,6 +313,12 @@ async fn made(
         Ok((looked.record, work))
     })
     .await
+}
+
+/// Of several causes the one that stops, if any does.
+pub(super) fn worst(came: &[Came]) -> Option<Cause> {
+    let causes = || came.iter().filter_map(|came| came.cause);
+    causes().find(|cause| cause.stops()).or_else(|| causes().next())
 }
 
 /// One of them cannot be: none is.
@@ -345,7 +363,8 @@ fn prepare(route: &str, wanted: &Wanted, outlets: &Outlets, record: &Record) -> 
         false => made(true).map(Prepared::as_it_came).or_else(|_| made(false)),
     };
     prepared.map_err(|why| {
-        refused(route, &format!("there is nothing to send: {why}"), "mend the mappings, or send it by others")
+        let remedy = "mend the mappings, or send it by others";
+        refused(route, &format!("there is nothing to send: {why}"), remedy).because(Cause::Unmade)
     })
 }
 
@@ -364,8 +383,8 @@ async fn by_lane(
     };
     let undone = match came {
         Err(undone) if undone.is_refusal() => {
-            let (why, remedy) = (Some(undone.to_string()), Some(undone.remedy()));
-            return Ok(vec![Came { route, result: "refused", why, remedy }]);
+            let (why, remedy, cause) = (Some(undone.to_string()), Some(undone.remedy()), Some(Cause::of_lane(&undone)));
+            return Ok(vec![Came { route, result: "refused", why, remedy, cause }]);
         }
         came => came.err(),
     };
@@ -373,12 +392,16 @@ async fn by_lane(
     let kept = blocking(move || view(&data)?.state().note_resend(&fact).map_err(failed)).await;
     let remedy = undone.as_ref().map(Undone::remedy);
     Ok(vec![match (undone, kept) {
-        (None, Ok(())) => Came { route, result: "delivered", why: None, remedy: None },
+        (None, Ok(())) => Came { route, result: "delivered", why: None, remedy: None, cause: None },
         (None, Err(problem)) => {
             let why = format!("it has arrived, but that could not be written down: {}", problem.detail());
-            Came { route, result: "delivered", why: Some(why), remedy: Some("look at the disk of the gateway") }
+            let remedy = Some("look at the disk of the gateway");
+            Came { route, result: "delivered", why: Some(why), remedy, cause: None }
         }
-        (Some(undone), _) => Came { route, result: "failed", why: Some(undone.to_string()), remedy },
+        (Some(undone), _) => {
+            let cause = Some(Cause::of_lane(&undone));
+            Came { route, result: "failed", why: Some(undone.to_string()), remedy, cause }
+        }
     }])
 }
 
@@ -389,21 +412,27 @@ async fn letter(
     record: Record,
     route: String,
     seq: u64,
-    overwrite: bool,
+    despite: Despite,
 ) -> Result<Vec<Came>, Problem> {
     let runtime = tokio::runtime::Handle::current();
     blocking(move || {
         let mut view = view(&data)?;
         let letter = super::letters::find(&view, &route, seq)?;
-        let sent = runtime.block_on(resend::letter(&mut view, &route, &letter, record, &outlets, overwrite));
+        let sent = runtime.block_on(resend::letter(&mut view, &route, &letter, record, &outlets, despite));
         let remedy = Some("mend what is said, then send it again; it is still a dead letter");
         Ok(match sent {
             Err(ResendError::Store(error)) => return Err(failed(error)),
-            Err(why) => vec![Came { route, result: "refused", why: Some(why.to_string()), remedy }],
+            Err(why) => {
+                let cause = Some(Cause::of_letter(&why));
+                vec![Came { route, result: "refused", why: Some(why.to_string()), remedy, cause }]
+            }
             Ok(sent) => {
                 let told = sent.into_iter().map(|sent| match sent.failure {
-                    None => Came { route: sent.route, result: "delivered", why: None, remedy: None },
-                    why => Came { route: sent.route, result: "failed", why, remedy },
+                    None => Came { route: sent.route, result: "delivered", why: None, remedy: None, cause: None },
+                    Some(why) => {
+                        let cause = Some(Cause::of_failure(&why));
+                        Came { route: sent.route, result: "failed", why: Some(why), remedy, cause }
+                    }
                 });
                 told.collect()
             }

@@ -10,7 +10,7 @@ use super::messages::{kind, record};
 use super::page::{LIMIT, LIMIT_MAX, bad_query, limit, number};
 use super::{blocking, noted, time, view};
 use crate::delivery::UNTRANSLATED;
-use crate::delivery::resend::{self, Outlets, ResendError};
+use crate::delivery::resend::{self, Despite, Outlets, ResendError};
 use crate::facets::Facets;
 use crate::journal::{CODE_MESSAGES_MAX, CodeItem, CodeStanding, DeadLetter, Error, View};
 use crate::mapping::finding::masked_code;
@@ -406,10 +406,10 @@ async fn again(view: &mut View, seq: u64, outlets: &Outlets, anyway: bool) -> Re
             false => routes.push(options.clone()),
         }
     }
-    let outlets = Outlets { routes, ..outlets.clone() };
+    let (outlets, despite) = (Outlets { routes, ..outlets.clone() }, Despite { newer: anyway, filter: false });
     let at_ms = jiff::Timestamp::now().as_millisecond();
     let letter = DeadLetter { seq, last: seq, at_ms, attempts: 0, reason: String::new() };
-    Ok(match resend::letter(view, UNTRANSLATED, &letter, record, &outlets, anyway).await {
+    Ok(match resend::letter(view, UNTRANSLATED, &letter, record, &outlets, despite).await {
         Ok(sent) => match sent.into_iter().find_map(|sent| sent.failure.map(|why| format!("{}: {why}", sent.route))) {
             None if due.is_empty() => Again::Sent,
             None => Again::Waiting(due),

@@ -5,7 +5,7 @@ use super::super::problem::Problem;
 use super::messages::{self, kind, record};
 use super::page::{LIMIT, bad_query, limit};
 use super::{blocking, noted, time, view};
-use crate::delivery::resend::{self, Outlets, ResendError, Sent};
+use crate::delivery::resend::{self, Despite, Outlets, ResendError, Sent};
 use crate::journal::{DeadLetter, Error, Letters, View};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -47,11 +47,11 @@ pub(in super::super) async fn list(
         let mut view = view(&shared.data)?;
         let after = after.as_ref().map(|(route, seq)| (route.as_str(), *seq));
         let found = view.state().dead_letters_after(&meant, after, limit).map_err(failed)?;
-        let count = view.state().count_dead_letters(&meant).map_err(failed)?;
+        let (count, pin) = view.state().pin_dead_letters(&meant, None).map_err(failed)?;
         let next =
             found.last().filter(|_| found.len() == limit).map(|(route, letter)| format!("{route}:{}", letter.seq));
         let letters: Vec<_> = found.into_iter().map(|(route, letter)| shown(&mut view, &route, &letter)).collect();
-        Ok(Json(json!({ "dead_letters": letters, "next": next, "count": count })))
+        Ok(Json(json!({ "dead_letters": letters, "next": next, "count": count, "pin": pin })))
     })
     .await
 }
@@ -151,6 +151,7 @@ pub(crate) async fn send_again(
     let (route, data) = (route.to_owned(), shared.data.clone());
     blocking(move || {
         let _claim = claim;
+        let despite = Despite { newer: anyway, filter: false };
         let mut view = view(&data)?;
         let letter = find(&view, &route, seq)?;
         let mut record = record(&mut view, seq)?;
@@ -161,7 +162,7 @@ pub(crate) async fn send_again(
                 Err(why) => return Ok(Err(ResendError::Nothing(why))),
             };
         }
-        match runtime.block_on(resend::letter(&mut view, &route, &letter, record, &outlets, anyway)) {
+        match runtime.block_on(resend::letter(&mut view, &route, &letter, record, &outlets, despite)) {
             Err(ResendError::Store(error)) => Err(failed(error)),
             done => Ok(done),
         }

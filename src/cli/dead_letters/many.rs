@@ -1,6 +1,6 @@
 //! Many dead letters at once: which, how many they are and why, and only then what is asked for.
 use super::super::selection::parse_time;
-use crate::journal::{DeadLetter, Letters, State};
+use crate::journal::{DeadLetter, LetterPin, Letters, State};
 use anyhow::Context as _;
 use clap::Args;
 use std::collections::BTreeMap;
@@ -23,6 +23,9 @@ pub(super) struct Many {
     /// Only where they are so many, as they were counted before
     #[arg(long, value_name = "N", requires = "yes", conflicts_with = "route")]
     expected: Option<usize>,
+    /// Only where they are exactly those that were counted before: the text that was told then
+    #[arg(long, value_name = "TEXT", requires = "yes", conflicts_with = "route")]
+    pin: Option<String>,
     /// Do it
     #[arg(long, requires = "of", conflicts_with = "route")]
     yes: bool,
@@ -44,6 +47,12 @@ impl Many {
         if let Some(expected) = self.expected.filter(|expected| *expected != letters.len()) {
             anyhow::bail!("{expected} were expected: nothing was done; look at them again, without --yes");
         }
+        let mut pin = LetterPin::default();
+        letters.iter().for_each(|letter| pin.add(route, letter.seq, letter.last));
+        let pin = pin.text();
+        if self.pin.as_ref().is_some_and(|seen| *seen != pin) {
+            anyhow::bail!("they are others than were seen: nothing was done; look at them again, without --yes");
+        }
         if self.yes {
             return Ok(Some((route.clone(), letters)));
         }
@@ -60,10 +69,7 @@ impl Many {
             println!("and {} other reasons", reasons.len() - REASONS_SHOWN);
         }
         if !letters.is_empty() {
-            println!(
-                "nothing was done; with --yes they are {verb}, with --yes --expected {} these alone",
-                letters.len()
-            );
+            println!("nothing was done; with --yes they are {verb}, with --yes --pin {pin} these alone");
         }
         Ok(None)
     }

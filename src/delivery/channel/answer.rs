@@ -124,6 +124,13 @@ fn judged(status: u16, reason: String, after: Option<Duration>, replies: &Replie
     replies.apply(Reply::Status(status), failure)
 }
 
+/// Whether a target refuses a message because of what it has already (409, 412), as its answer is told: another message may well be taken.
+pub fn is_conflict(reason: &str) -> bool {
+    let of_entry = || reason.strip_prefix("entry ").and_then(|rest| rest.split_once(": status ")).map(|(_, code)| code);
+    let code = reason.strip_prefix("HTTP ").or_else(of_entry).and_then(|code| code.get(..3));
+    matches!(code, Some("409" | "412"))
+}
+
 /// Delivered must be proven: a login page answers 200 as well. Gives the entries of the answer.
 pub(super) fn proven<'t>(taken: &'t Taken, kind: &str, count: usize) -> Result<&'t [Entry], Failure> {
     let body = taken.body.as_ref();
@@ -330,6 +337,18 @@ mod tests {
     fn taken(status: StatusCode, headers: &[(reqwest::header::HeaderName, &str)], body: Option<Value>) -> Taken {
         let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
         Taken { status, headers, is_empty: body.is_none(), body: body.map(read) }
+    }
+
+    #[test]
+    fn what_contradicts_the_target_is_known_from_what_is_told() {
+        let none = none();
+        let told = |status: u16| judged(status, format!("HTTP {}", StatusCode::from_u16(status).unwrap()), None, &none);
+        for (status, is) in [(409, true), (412, true), (400, false), (422, false), (500, false)] {
+            assert_eq!(is_conflict(told(status).reason()), is, "{status}");
+        }
+        let refused = read::<Vec<Entry>>(json!([{"response": {"status": "409 Conflict"}}]));
+        assert!(is_conflict(entries(&refused, None, &none).unwrap_err().reason()));
+        assert!(!is_conflict("MSA|AE status 409") && !is_conflict("HTTP 4") && !is_conflict("entry 409: status 422"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub mod replies;
 pub mod rest_hook;
 pub mod smart;
 
-pub use answer::{Untaken, transaction_taken};
+pub use answer::{Untaken, is_conflict, transaction_taken};
 
 pub use crate::fhir::envelope::Envelope;
 pub use crate::fhir::requests::{Conditional, Mode};

@@ -35,6 +35,13 @@
     notices.append(box);
     setTimeout(() => box.remove(), 12000);
   };
+  // What has changed meanwhile is told in place of how far something has come, with what to do now.
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const { xhr } = event.detail;
+    if (xhr.status !== 409 || !xhr.responseText.includes('id="progress"')) return;
+    event.detail.shouldSwap = true;
+    event.detail.isError = false;
+  });
   document.addEventListener("htmx:responseError", (event) => {
     const page = new DOMParser().parseFromString(event.detail.xhr.responseText, "text/html");
     const fault = page.querySelector(".fault");

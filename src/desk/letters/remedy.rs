@@ -1,10 +1,14 @@
 //! What to do about a failure, by why it is one.
 
 /// What a reason holds, and what to do then; the first that fits counts.
-const REMEDIES: [(&str, &str); 21] = [
+const REMEDIES: [(&str, &str); 22] = [
     (
         "of the same patient has gone out",
         "Look at both. If the older state is meant, open the dead letter and send it anyway.",
+    ),
+    (
+        "keeps it away now",
+        "Look whether it still belongs there. Its message's own page sends it all the same (with a tick); or widen the filter, or drop it.",
     ),
     ("start it, then send it again", "Start the route, then send it again."),
     (
@@ -98,6 +102,7 @@ mod tests {
         starts("entry 2: status 404 (error not-found)", "The target has nothing at this address");
         starts("given up after 3 attempts: HTTP 503 Service Unavailable", "The target failed");
         starts("no message map covers ZZZ^Z99 (MSH-9)", "No mapping covers this type");
+        starts("the filter of ehr keeps it away now, though", "Look whether it still belongs there");
         starts("ehr is paused; start it, then send it again", "Start the route");
         starts("HTTP 4", "Look at the message");
         starts("HTTP 42é", "Look at the message");

@@ -99,7 +99,7 @@ fn row(prospect: &Prospect) -> Markup {
                     (count(later.count)) ", the last " a href={ "/messages/" (later.last.unwrap_or(0)) } { (later.last.unwrap_or(0)) }
                 } @else if later.cut { "not known: too many came since" } @else { span.none { "none" } }
             }
-            td { @match refusal { None => "yes", Some((why, remedy)) => { "no: " (why) ". " span.soft { (remedy) } } } }
+            td { @match refusal { None => "yes", Some(refusal) => { "no: " (refusal.why) ". " span.soft { (refusal.remedy) } } } }
         }
     }
 }
@@ -166,7 +166,7 @@ fn sent(seq: u64, came: &[Came]) -> Markup {
     html! {
         nav.crumbs aria-label="Where this is" { a href="/messages" { "Messages" } " / " a href={ "/messages/" (seq) } { (seq) } " / sent again" }
         h1 { @if all { "Message " (seq) " sent again" } @else { "Message " (seq) " did not arrive everywhere" } }
-        @for Came { route, result, why, remedy } in came {
+        @for Came { route, result, why, remedy, .. } in came {
             @match (*result, why) {
                 ("delivered", None) => p.done role="status" { "It has arrived at " strong { (route) } "." },
                 ("delivered", Some(why)) => p.note role="alert" { strong { (route) } ": " (why) },

@@ -2,8 +2,8 @@
 use super::asked::{Asked, Keys};
 use super::find;
 use crate::admin::api::again::{Asker, names};
-use crate::admin::api::bulk::{Bulk, Done, Told, look_at, send_all};
-use crate::admin::api::{blocking, noted, time as exact};
+use crate::admin::api::bulk::{Bulk, CHANGED, Done, Rest, Told, look_at, send_all};
+use crate::admin::api::{blocking, noted};
 use crate::admin::credentials::Need;
 use crate::admin::problem::Problem;
 use crate::delivery::resend::Mappings;
@@ -12,13 +12,16 @@ use crate::desk::fault::Fault;
 use crate::desk::parts::{count, is_part};
 use crate::desk::session::Session;
 use crate::desk::shell::{self, Tab};
+use crate::desk::tally;
 use crate::server::chosen::{Chosen, MANY_MAX};
+use crate::server::tally::{Cause, Tally};
 use crate::server::{RouteState, RouteStatus};
 use axum::Extension;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::Html;
+use axum::response::{Html, IntoResponse as _, Response};
+use jiff::Timestamp;
 use maud::{Markup, html};
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,26 +51,19 @@ fn hidden<N: AsRef<str>>(fields: &[(N, String)]) -> Markup {
     html! { @for (name, value) in fields { input type="hidden" name=(name.as_ref()) value=(value); } }
 }
 
-/// What is looked for, with times that do not move.
-async fn meant(desk: &Desk, session: &Session, keys: &Keys) -> Result<(Chosen, Vec<(String, String)>), Fault> {
-    let asked = keys.understood(jiff::Timestamp::now())?;
-    let mut given: Vec<(String, String)> =
-        asked.given.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-    for (name, ms) in [("since", asked.filter.since_ms), ("until", asked.filter.until_ms)] {
-        if let Some(text) = ms.and_then(exact) {
-            given.retain(|(known, _)| known != name);
-            given.push((name.to_owned(), text));
-        }
-    }
-    // What stands in the search box wins, and would move.
-    let moves = |word: &str| word.starts_with("since:") || word.starts_with("until:");
-    for (_, q) in given.iter_mut().filter(|(name, q)| name == "q" && q.split_whitespace().any(moves)) {
-        *q = q.split_whitespace().filter(|word| !moves(word)).collect::<Vec<_>>().join(" ");
-    }
-    given.retain(|(_, value)| !value.is_empty());
+/// What is looked for, in the very words that were given. Times that are told from now on back ("2h") are so from one moment on, which is handed on with them.
+async fn meant(desk: &Desk, session: &Session, keys: &Keys, at: Timestamp) -> Result<(Chosen, Given), Fault> {
+    let asked = keys.understood(at)?;
+    let mut given: Given = asked.given.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    given.push((AT.to_owned(), at.as_millisecond().to_string()));
     let (data, phi) = (desk.admin.data.clone(), session.may(Need::Phi));
     Ok((blocking(move || find::chosen(&data, asked, phi)).await?, given))
 }
+
+/// Names and values of fields.
+type Given = Vec<(String, String)>;
+/// The field of that moment, in milliseconds since 1970.
+const AT: &str = "at";
 
 /// `POST /messages/many`
 pub(in crate::desk) async fn preview(
@@ -76,11 +72,23 @@ pub(in crate::desk) async fn preview(
     fields: Fields,
 ) -> Result<Html<String>, Fault> {
     let Form(fields) = fields.map_err(|_| bad("the form cannot be read"))?;
-    let (chosen, given) = meant(&desk, &session, &Keys::of(&fields)).await?;
+    let (title, content) = looked(&desk, &session, &Keys::of(&fields), Timestamp::now(), html! {}).await?;
+    Ok(Html(shell::page(&session, &title, Tab::Messages, content).into_string()))
+}
+
+/// Which they are, below what there is to say.
+async fn looked(
+    desk: &Desk,
+    session: &Session,
+    keys: &Keys,
+    at: Timestamp,
+    said: Markup,
+) -> Result<(String, Markup), Fault> {
+    let (chosen, given) = meant(desk, session, keys, at).await?;
     if session.may(Need::Phi) {
         noted!(look = true, user = %session.who, "messages of a search counted")?;
     }
-    let told = look_at(&desk.admin, chosen).await?;
+    let told = look_at(&desk.admin, chosen, 0).await?;
     let states = desk.admin.control.routes().await;
     let title = match told.count {
         1 => "Send 1 message again".to_owned(),
@@ -88,18 +96,29 @@ pub(in crate::desk) async fn preview(
     };
     let content = html! {
         nav.crumbs aria-label="Where this is" { a href="/messages" { "Messages" } " / send again" }
+        (said)
         h1 { (title) "?" }
         @if told.count == 0 {
             div.empty { p { "No message is like that any more." } p { a href="/messages" { "Back to the messages" } } }
         } @else {
             p { "From message " (link(told.first)) " to message " (link(told.last)) ", the oldest first, each as from its own page." }
+            p.soft { "The search: " (search(&given)) }
             h2 #fates { "What has become of them" }
             (fates(&told))
             h2 #where { "Where to" }
-            (form(&session, &told, &given, &states))
+            (form(session, &told, &given, &states))
         }
     };
-    Ok(Html(shell::page(&session, &title, Tab::Messages, content).into_string()))
+    Ok((title, content))
+}
+
+/// As it was given.
+fn search(given: &[(String, String)]) -> Markup {
+    html! {
+        @for (name, value) in given.iter().filter(|(name, _)| name != AT) {
+            @if name == "q" { code { (value) } } @else { (name) " " code { (value) } } " "
+        }
+    }
 }
 
 fn link(seq: Option<u64>) -> Markup {
@@ -126,6 +145,7 @@ fn form(session: &Session, told: &Told, given: &[(String, String)], states: &[Ro
         form method="post" action="/messages/many/send" {
             (shell::csrf(session)) (hidden(given))
             @for (name, value) in [("head", told.head), ("seen", told.seen), ("expected", told.count), ("all", told.count)] { input type="hidden" name=(name) value=(value); }
+            input type="hidden" name="pin" value=(told.pin);
             fieldset {
                 legend { "Routes" }
                 @for state in states {
@@ -138,18 +158,19 @@ fn form(session: &Session, told: &Told, given: &[(String, String)], states: &[Ro
                 label.tick { input type="radio" name="mappings" value="original" required; "those of then: what was sent goes out once more" }
                 label.tick { input type="radio" name="mappings" value="current" required; "those of today" }
             }
-            p.note { "One of which a later message of the same patient went out is passed over, as it may bring an older state back; so is one that a route's filter keeps away, one that a route has still before it, and one that somebody sends again meanwhile. What was passed over is told." }
+            p.note { "One of which a later message of the same patient went out is passed over, as it may bring an older state back; so is one that a route's filter keeps away, one that a route has still before it, one that somebody sends again meanwhile, and one that contradicts what its target has. How many were passed over for which reason is told." }
             p { label.tick { input type="checkbox" name="overwrite" value="1"; "Send also those of which later messages of the same patient went out" } }
             p { label.tick { input type="checkbox" name="filtered" value="1"; "Send also what a route's filter, or what became of it at intake, keeps away" } }
             p.bar { button.primary { "Send " (count(told.count)) " again" } a.button href="/messages" { "Leave them" } }
-            p.soft { "Exactly these, " (count(MANY_MAX as u64)) " at most: what comes from now on is not touched, and if they are others by then nothing is sent. Where one does not arrive it stops, and asks." }
+            p.soft { "Exactly these, " (count(MANY_MAX as u64)) " at most: what comes from now on is not touched, and if they are not the same by then nothing is sent. Where one does not arrive it stops, and asks." }
         }
     }
 }
 
 /// How far it has come.
 struct Run {
-    given: Vec<(String, String)>,
+    given: Given,
+    at: Timestamp,
     to: Vec<String>,
     mappings: Mappings,
     overwrite: bool,
@@ -157,18 +178,19 @@ struct Run {
     head: u64,
     seen: u64,
     all: u64,
-    expected: u64,
-    after: u64,
-    sent: u64,
-    passed: u64,
+    /// Something may have been sent already.
+    begun: bool,
+    /// What is left.
+    rest: Rest,
 }
 
 impl Run {
     fn of(fields: &[(String, String)]) -> Result<Run, Problem> {
         let of = |name: &str| fields.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str());
+        let unusable = || bad("a field of the form has no usable value");
         let number = |name: &str| match of(name) {
             None => Ok(0),
-            Some(text) => text.parse::<u64>().map_err(|_| bad("a field of the form has no usable value")),
+            Some(text) => text.parse::<u64>().map_err(|_| unusable()),
         };
         let chosen = fields.iter().filter(|(name, _)| name == "to").map(|(_, route)| route.as_str());
         if chosen.clone().next().is_none() {
@@ -177,8 +199,12 @@ impl Run {
         let mappings = of("mappings")
             .and_then(Mappings::parse)
             .ok_or_else(|| bad("the mappings are not chosen: those of then, or those of today"))?;
+        let at = of(AT).and_then(|at| Timestamp::from_millisecond(at.parse().ok()?).ok());
+        let so_far = tally::read(of("so_far").unwrap_or_default()).ok_or_else(unusable)?;
+        let pin = of("pin").unwrap_or_default().to_owned();
         Ok(Run {
             given: Vec::new(),
+            at: at.ok_or_else(unusable)?,
             to: names(chosen)?,
             mappings,
             overwrite: of("overwrite").is_some(),
@@ -186,23 +212,19 @@ impl Run {
             head: number("head")?,
             seen: number("seen")?,
             all: number("all")?,
-            expected: number("expected")?,
-            after: number("after")?,
-            sent: number("sent")?,
-            passed: number("passed")?,
+            begun: of("begun").is_some(),
+            rest: Rest { after: number("after")?, expected: number("expected")?, pin, so_far },
         })
     }
 
-    /// The same again, as fields of a form that goes on behind a number.
-    fn fields(&self, after: u64, expected: u64) -> Markup {
+    /// The same again, as fields of a form that goes on with what is left.
+    fn fields(&self, rest: &Rest) -> Markup {
         let numbers = [
             ("head", self.head),
             ("seen", self.seen),
             ("all", self.all),
-            ("expected", expected),
-            ("after", after),
-            ("sent", self.sent),
-            ("passed", self.passed),
+            ("expected", rest.expected),
+            ("after", rest.after),
         ];
         html! {
             (hidden(&self.given))
@@ -211,6 +233,9 @@ impl Run {
             @if self.overwrite { input type="hidden" name="overwrite" value="1"; }
             @if self.filtered { input type="hidden" name="filtered" value="1"; }
             @for (name, value) in numbers { input type="hidden" name=(name) value=(value); }
+            input type="hidden" name="pin" value=(rest.pin);
+            input type="hidden" name="so_far" value=(rest.so_far);
+            input type="hidden" name="begun" value="1";
         }
     }
 }
@@ -221,63 +246,112 @@ pub(in crate::desk) async fn act(
     Extension(session): Extension<Arc<Session>>,
     headers: HeaderMap,
     fields: Fields,
-) -> Result<Html<String>, Fault> {
+) -> Result<Response, Fault> {
     let Form(fields) = fields.map_err(|_| bad("the form cannot be read"))?;
-    let mut run = Run::of(&fields)?;
-    let (mut chosen, given) = meant(&desk, &session, &Keys::of(&fields)).await?;
+    let (mut run, keys) = (Run::of(&fields)?, Keys::of(&fields));
+    let (mut chosen, given) = meant(&desk, &session, &keys, run.at).await?;
     run.given = given;
     chosen.filter.last = Some(chosen.filter.last.map_or(run.head, |last| last.min(run.head)));
-    let Run { mappings: by, overwrite, filtered, seen, expected, after, .. } = run;
-    let bulk = Bulk { chosen, routes: run.to.clone(), by, overwrite, filtered, seen, expected, after };
+    let Run { mappings: by, overwrite, filtered, seen, .. } = run;
+    let Rest { after, expected, pin, so_far } = run.rest.clone();
+    let (routes, same) = (run.to.clone(), chosen.clone());
+    let bulk = Bulk { chosen, routes, by, overwrite, filtered, seen, expected, pin, after, so_far };
     let asker = Asker::User(Arc::clone(&session.who));
-    let done = send_all(&desk.admin, asker, bulk, TURN_MAX, TURN).await?;
-    run.sent += done.sent;
-    let failed = u64::from(done.stopped);
-    run.passed += done.results.len() as u64 - done.sent - failed;
-    let part = progress(&session, &run, &done);
+    let (status, part) = match send_all(&desk.admin, asker, bulk, TURN_MAX, TURN).await {
+        Ok(done) => (StatusCode::OK, progress(&session, &run, &done)),
+        Err(problem) if problem.title() != CHANGED => return Err(problem.into()),
+        // Nothing has been done yet: all is looked at anew.
+        Err(problem) if !run.begun => {
+            let said = html! { section.fault role="alert" { p { strong { "What you saw has changed: " } (problem.detail()) ". Nothing was sent. These are there now:" } } };
+            let (title, content) = looked(&desk, &session, &keys, Timestamp::now(), said).await?;
+            let page = shell::page(&session, &title, Tab::Messages, content).into_string();
+            return Ok((StatusCode::CONFLICT, Html(page)).into_response());
+        }
+        Err(problem) => {
+            let told = look_at(&desk.admin, same, run.rest.after).await?;
+            (StatusCode::CONFLICT, changed(&session, &run, &problem, &told))
+        }
+    };
     if is_part(&headers) {
-        return Ok(Html(part.into_string()));
+        return Ok((status, Html(part.into_string())).into_response());
     }
     let title = "Sending messages again";
     let content = html! { nav.crumbs aria-label="Where this is" { a href="/messages" { "Messages" } " / send again" } h1 { (title) } (part) };
-    Ok(Html(shell::page(&session, title, Tab::Messages, content).into_string()))
+    Ok((status, Html(shell::page(&session, title, Tab::Messages, content).into_string())).into_response())
+}
+
+/// What is left is not what was seen: what has been done, and what there is to do now. What this run has sent is not sent once more by going on, as what was seen first stays.
+fn changed(session: &Session, run: &Run, problem: &Problem, told: &Told) -> Markup {
+    let so_far = run.rest.so_far.clone();
+    let rest = Rest { after: run.rest.after, expected: told.count, pin: told.pin.clone(), so_far };
+    html! {
+        section #progress .fault role="alert" {
+            p { strong { "What you saw has changed: " } "behind message " (run.rest.after) ", " (problem.detail()) ". No more was sent." }
+            (summary(&run.rest.so_far, run.all))
+            (tally::shown(&run.rest.so_far))
+            @if told.count == 0 {
+                p { "None is left." }
+            } @else {
+                p { "Left are " (count(told.count)) ", from message " (link(told.first)) " to message " (link(told.last)) ":" }
+                (fates(told))
+                (form_on(session, run, &rest, false, &format!("Go on with these {}", count(told.count))))
+            }
+            p { a.button href="/messages" { "Stop here" } }
+        }
+    }
+}
+
+fn summary(tally: &Tally, all: u64) -> Markup {
+    let of = |cause: Cause| tally.not().find(|(found, _)| *found == cause).map_or(0, |(_, some)| some.count);
+    let left = of(Cause::Left);
+    let passed = tally.count_not().saturating_sub(left);
+    html! {
+        p {
+            strong { (count(tally.sent)) " sent" }
+            @if passed > 0 { ", " strong { (count(passed)) " passed over" } }
+            @if left > 0 { ", " strong { (count(left)) " left behind, not arrived" } }
+            " of " (count(all)) "."
+        }
+    }
 }
 
 /// How far it has come; as long as there are more and nothing failed it goes on by itself, or, without scripts, by a button.
 fn progress(session: &Session, run: &Run, done: &Done) -> Markup {
-    let last = done.results.iter().rev().find_map(|(seq, _, why)| Some((*seq, why.as_deref()?)));
-    let at = done.results.last().map_or(run.after, |(seq, ..)| *seq);
-    let goes_on = !done.stopped && done.next.is_some();
-    let whole = !goes_on && !done.stopped && run.passed == 0;
+    let last = done.results.iter().rev().find_map(|one| Some((one.seq, one.why.as_deref()?)));
+    let (stopped, goes_on) = (done.stopped.as_ref(), done.stopped.is_none() && done.next.is_some());
+    // Whether that one is left behind is still to be said.
+    let tally = stopped.map_or(&done.rest.so_far, |once_more| &once_more.so_far);
+    let whole = !goes_on && stopped.is_none() && tally.count_not() == 0;
     html! {
-        section #progress class=(if whole { "done" } else if done.stopped { "fault" } else { "note" }) role="status" {
-            p { strong { (count(run.sent)) " sent" } @if run.passed > 0 { ", " strong { (count(run.passed)) " passed over" } } " of " (count(run.all)) "." }
-            @if goes_on { progress max=(run.all) value=(run.sent + run.passed) aria-label="Looked at so far" {} }
-            @if let Some((seq, why)) = last {
-                p { @if done.stopped { "Message " } @else { "The last that was passed over, " } a href={ "/messages/" (seq) } { (seq) } @if done.stopped { " has not arrived" } ": " (why) }
-            }
-            @if done.stopped {
+        section #progress class=(if whole { "done" } else if stopped.is_some() { "fault" } else { "note" }) role="status" {
+            (summary(tally, run.all))
+            @if goes_on { progress max=(run.all) value=(tally.count()) aria-label="Looked at so far" {} }
+            @if let (Some(_), Some((seq, why))) = (stopped, last) { p { "Message " a href={ "/messages/" (seq) } { (seq) } " has not arrived: " (why) } }
+            (tally::shown(tally))
+            @if let (None, Some((seq, why))) = (stopped, last) { p { "The last that was passed over, " a href={ "/messages/" (seq) } { (seq) } ": " (why) } }
+            @if let Some(once_more) = stopped {
                 p { strong { "What to do: " } "mend what is said, then try it again from there; or leave that one behind." }
                 div.bar {
-                    (form_on(session, run, (at.saturating_sub(1), done.left + 1), false, "Try again from there"))
-                    @if done.next.is_some() { (form_on(session, run, (at, done.left), false, "Leave it behind and go on")) }
+                    (form_on(session, run, once_more, false, "Try again from there"))
+                    @if done.next.is_some() { (form_on(session, run, &done.rest, false, "Leave it behind and go on")) }
                     a.button href="/messages" { "Stop here" }
                 }
             } @else if goes_on {
-                (form_on(session, run, (at, done.left), true, "Go on"))
+                (form_on(session, run, &done.rest, true, "Go on"))
                 p { a.button href="/messages" { "Stop here" } }
             } @else {
+                @if !whole { p { strong { "Not all of them have arrived." } " What was not sent stays as it is." } }
                 p { a.button href="/messages" autofocus { "Back to the messages" } }
             }
         }
     }
 }
 
-fn form_on(session: &Session, run: &Run, (after, expected): (u64, u64), by_itself: bool, what: &str) -> Markup {
+fn form_on(session: &Session, run: &Run, rest: &Rest, by_itself: bool, what: &str) -> Markup {
     let trigger = if by_itself { "load delay:100ms" } else { "submit" };
     html! {
         form method="post" action="/messages/many/send" hx-post="/messages/many/send" hx-trigger=(trigger) hx-target="#progress" hx-swap="outerHTML" {
-            (shell::csrf(session)) (run.fields(after, expected)) button { (what) }
+            (shell::csrf(session)) (run.fields(rest)) button { (what) }
         }
     }
 }

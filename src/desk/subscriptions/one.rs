@@ -1,6 +1,6 @@
 //! One subscription: its `$status`, its last events, and a test of it.
 use super::{Known, criteria, error, failed, guide, place, status, way};
-use crate::admin::api::blocking;
+use crate::admin::api::{blocking, noted};
 use crate::admin::credentials::Need;
 use crate::admin::problem::Problem;
 use crate::coordination::registry::Kind;
@@ -204,8 +204,12 @@ pub(in crate::desk) async fn test(
         );
     };
     let owner = known.entry.who.clone();
-    tracing::info!(audit = true, user = %session.who, recipient = owner, subscription = subscription.id, "subscription tested");
-    let report = self_test(care, owner, subscription).await.map_err(failed)?;
+    let id = subscription.id.clone();
+    // Before it is done: whoever asked may not wait for the answer, and what cannot be noted is not sent.
+    noted!(user = %session.who, recipient = owner, subscription = id, "subscription to be tested")?;
+    let report = self_test(care, owner.clone(), subscription).await.map_err(failed)?;
+    let arrived = report.passed();
+    tracing::info!(audit = true, user = %session.who, recipient = owner, subscription = id, arrived, "subscription tested");
     let came = shown(&report);
     let answer = if is_part(&headers) { came } else { whole(&session, &seen, came) };
     Ok(Html(answer.into_string()))

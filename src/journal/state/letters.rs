@@ -1,6 +1,7 @@
 //! Dead letters by what they have in common: found, counted and dropped many at a time; and how many messages have arrived after all.
 use super::{DeadLetter, Error, State, letter};
 use rusqlite::{Connection, Params, Transaction, TransactionBehavior, params};
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
 pub(super) const TABLES: &str = "
@@ -42,6 +43,42 @@ pub struct Letters {
     pub since_ms: Option<i64>,
     /// Given up at this time or before.
     pub until_ms: Option<i64>,
+}
+
+/// How many dead letters somebody has seen, and which; what is not given is not asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SeenLetters {
+    /// So many.
+    pub count: Option<u64>,
+    /// These: [`State::pin_dead_letters`].
+    pub pin: Option<String>,
+}
+
+impl SeenLetters {
+    /// Whether they are still those.
+    pub fn are(&self, count: u64, pin: &str) -> bool {
+        self.count.is_none_or(|seen| seen == count) && self.pin.as_deref().is_none_or(|seen| seen == pin)
+    }
+}
+
+/// Makes a text of dead letters, in their order, that says which they are.
+#[derive(Debug, Clone, Default)]
+pub struct LetterPin(Sha256);
+
+impl LetterPin {
+    /// One more: its reader, its number, and its last.
+    pub fn add(&mut self, reader: &str, seq: u64, last: u64) {
+        // No name of a reader holds a zero.
+        self.0.update(reader);
+        self.0.update([0]);
+        self.0.update(seq.to_be_bytes());
+        self.0.update(last.to_be_bytes());
+    }
+
+    /// The text: 32 hexadecimal digits.
+    pub fn text(self) -> String {
+        self.0.finalize().iter().take(PIN_BYTES).map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 /// What dead letters of a reader have in common, and how many they are.
@@ -140,6 +177,14 @@ impl State {
         self.count(&sql, params![meant.reader, meant.reason, meant.since_ms, meant.until_ms, meant.cause])
     }
 
+    /// How many there are behind one of them, and a text that says which: another one among them, one fewer or one more make another text.
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub fn pin_dead_letters(&self, meant: &Letters, after: Option<(&str, u64)>) -> Result<(u64, String), Error> {
+        pinned(&self.lock(), meant, after).map_err(Error::database(&self.path))
+    }
+
     /// What they have in common, what most of them have first; at most so many. Of very many the first are looked at alone.
     ///
     /// # Errors
@@ -177,7 +222,7 @@ impl State {
     }
 
     /// Drops them, the first so many, all or none, and remembers that they were; the messages stay in the journal. How many they were; none, and nothing
-    /// is done, where not as many are meant as `expected`.
+    /// is done, where they are not those that somebody has seen.
     ///
     /// # Errors
     /// A database that cannot be written.
@@ -185,17 +230,15 @@ impl State {
         &self,
         meant: &Letters,
         most: usize,
-        expected: Option<u64>,
+        seen: &SeenLetters,
         at_ms: i64,
     ) -> Result<Option<u64>, Error> {
         let mut dropped = None;
         self.write(|transaction| {
             let Letters { reader, reason, cause, since_ms, until_ms } = meant;
-            if let Some(expected) = expected {
-                let sql = format!("SELECT count(*) FROM dead_letter WHERE {MEANT}");
-                let values = params![reader, reason, since_ms, until_ms, cause];
-                let count: i64 = transaction.query_row(&sql, values, |row| row.get(0))?;
-                if count.unsigned_abs() != expected {
+            if *seen != SeenLetters::default() {
+                let (count, pin) = pinned(transaction, meant, None)?;
+                if !seen.are(count, &pin) {
                     return Ok(());
                 }
             }
@@ -239,6 +282,27 @@ impl State {
     }
 }
 
+/// The work of [`State::pin_dead_letters`].
+fn pinned(connection: &Connection, meant: &Letters, after: Option<(&str, u64)>) -> rusqlite::Result<(u64, String)> {
+    let sql = format!(
+        "SELECT reader, seq, last FROM dead_letter WHERE {MEANT} AND (reader, seq) > (?6, ?7) ORDER BY reader, seq"
+    );
+    let mut select = connection.prepare(&sql)?;
+    let Letters { reader, reason, cause, since_ms, until_ms } = meant;
+    let (from, seq) = after.unwrap_or((reader.as_deref().unwrap_or_default(), 0));
+    let mut rows = select.query(params![reader, reason, since_ms, until_ms, cause, from, seq.cast_signed()])?;
+    let (mut count, mut pin) = (0, LetterPin::default());
+    while let Some(row) = rows.next()? {
+        count += 1;
+        let number = |at: usize| row.get::<_, i64>(at).map(i64::unsigned_abs);
+        pin.add(row.get_ref(0)?.as_str()?, number(1)?, number(2)?);
+    }
+    Ok((count, pin.text()))
+}
+
+/// Of the hash so much is told: by chance two choices never have the same.
+const PIN_BYTES: usize = 16;
+
 /// The work of [`State::arrived`].
 pub(super) fn arrive(transaction: &Transaction<'_>, reader: &str, seq: u64, at_ms: i64) -> rusqlite::Result<()> {
     for table in ["dead_letter", "unsent"] {
@@ -271,6 +335,7 @@ mod tests {
         let refused = Letters { reason: Some("Http 4".into()), ..Letters::of("ehr") };
         let late = Letters { since_ms: Some(20), ..Letters::default() };
         let early = Letters { until_ms: Some(20), ..Letters::default() };
+        let any = SeenLetters::default();
         let found = |meant: &Letters| -> Vec<u64> {
             let found = state.dead_letters_after(meant, None, 9).unwrap();
             assert_eq!(found.len() as u64, state.count_dead_letters(meant).unwrap());
@@ -288,12 +353,12 @@ mod tests {
         let cause = Letters { cause: Some(causes[0].cause.clone()), ..Letters::default() };
         assert_eq!(found(&cause), [5, 6]);
         assert_eq!(state.dead_letter("lab", 5).unwrap().unwrap().cause(), causes[0].cause);
-        assert_eq!(state.drop_dead_letters(&cause, 9, None, 50).unwrap(), Some(2));
+        assert_eq!(state.drop_dead_letters(&cause, 9, &any, 50).unwrap(), Some(2));
         let counts =
             |numbers: [u64; 2]| BTreeMap::from([("ehr".to_owned(), numbers[0]), ("lab".to_owned(), numbers[1])]);
         assert_eq!(state.dead_letter_counts().unwrap(), counts([3, 1]));
-        assert_eq!(state.drop_dead_letters(&refused, 1, Some(1), 50).unwrap(), None);
-        assert_eq!(state.drop_dead_letters(&refused, 1, None, 50).unwrap(), Some(1), "the first of them");
+        assert_eq!(state.drop_dead_letters(&refused, 1, &SeenLetters { count: Some(1), pin: None }, 50).unwrap(), None);
+        assert_eq!(state.drop_dead_letters(&refused, 1, &any, 50).unwrap(), Some(1), "the first of them");
         assert_eq!(
             (found(&refused), state.unsent_of("ehr", 1).unwrap().map(|unsent| unsent.dropped)),
             (vec![2], Some(true))
@@ -302,6 +367,32 @@ mod tests {
         state.arrived("ehr", 1, 70).unwrap();
         assert_eq!(state.resent().unwrap(), BTreeMap::from([("ehr".to_owned(), (2, 70))]));
         assert_eq!((state.dead_letter_counts().unwrap(), state.unsent_of("ehr", 1).unwrap()), (counts([1, 1]), None));
+    }
+
+    /// As many as before are not the same as before.
+    #[test]
+    fn one_that_went_and_one_that_came_are_noticed() {
+        let temporary = tempfile::tempdir().unwrap();
+        let state = State::open(&Directory::open(temporary.path()).unwrap()).unwrap();
+        let keep = |reader: &str, seq: u64| {
+            let letter = DeadLetter { seq, last: seq, at_ms: 5, attempts: 1, reason: "HTTP 422".into() };
+            state.keep_dead_letter(reader, &letter).unwrap();
+        };
+        [1, 2, 9].into_iter().for_each(|seq| keep("ehr", seq));
+        let meant = Letters::of("ehr");
+        let (count, pin) = state.pin_dead_letters(&meant, None).unwrap();
+        assert_eq!((count, pin.len()), (3, 32));
+        assert_eq!(state.pin_dead_letters(&meant, None).unwrap().1, pin, "the same say the same");
+        let behind = state.pin_dead_letters(&meant, Some(("ehr", 1))).unwrap();
+        state.forget_dead_letter("ehr", 2).unwrap();
+        keep("ehr", 5);
+        let now = state.pin_dead_letters(&meant, None).unwrap();
+        assert!(now.0 == 3 && now.1 != pin && state.pin_dead_letters(&meant, Some(("ehr", 1))).unwrap().1 != behind.1);
+        let seen = SeenLetters { count: Some(3), pin: Some(pin.clone()) };
+        assert_eq!(state.drop_dead_letters(&meant, 9, &seen, 50).unwrap(), None, "nothing is done");
+        state.forget_dead_letter("ehr", 5).unwrap();
+        keep("ehr", 2);
+        assert_eq!(state.drop_dead_letters(&meant, 9, &seen, 50).unwrap(), Some(3));
     }
 
     #[test]
@@ -328,7 +419,7 @@ mod tests {
         (1..9).for_each(|seq| keep(if seq % 3 == 0 { "lab" } else { "ehr" }, seq, 2));
         agree(&state);
         assert!(state.drop_dead_letter("ehr", 2, 8).unwrap() && state.forget_dead_letter("lab", 3).unwrap());
-        state.drop_dead_letters(&Letters::of("lab"), 9, None, 50).unwrap();
+        state.drop_dead_letters(&Letters::of("lab"), 9, &SeenLetters::default(), 50).unwrap();
         state.arrived("ehr", 4, 60).unwrap();
         agree(&state);
         // A database of before: counted once.

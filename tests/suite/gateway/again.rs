@@ -2,9 +2,10 @@
 //! state unless somebody says so. The receiver is the oracle.
 use super::admin::Administered;
 use super::http::Answer;
-use super::process::{Peer, lines, message, wait_for};
+use super::process::{Peer, handoff, lines, message, wait_for};
 use super::server::{Request, Server, update};
 use serde_json::Value;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -368,11 +369,41 @@ fn what_was_sent_by_hand_is_not_overtaken_either() {
     assert_eq!(later(), 1);
     assert_eq!(refused(&again(&admin, 1, "routes=ehr&mappings=original")).0, 409);
     assert_eq!(names(&server).len(), 2);
+
+    // The command line tells it as sent as well, though the filter kept it away.
+    let told = |arguments: &[&str]| {
+        let mut command = handoff();
+        command.arg("messages").args(arguments).arg("--config").arg(admin.gateway.folder().join("handoff.toml"));
+        String::from_utf8(command.stdout(Stdio::piped()).output().unwrap().stdout).unwrap()
+    };
+    assert!(told(&["show", "2"]).contains("route ehr: sent\n"), "{}", told(&["show", "2"]));
+    let sent = told(&["search", "--route", "ehr", "--status", "sent", "--oldest-first"]);
+    assert_eq!(sent.lines().map(|line| line.split(' ').next().unwrap()).collect::<Vec<_>>(), ["1", "2"], "{sent}");
     admin.gateway.stop();
 }
 
 fn all(admin: &Administered, query: &str) -> Answer {
     admin.ask("operator", "POST", &format!("/api/v1/messages/resend?{query}"))
+}
+
+/// What a look tells of those behind a number, as the parameters that send exactly these.
+fn pins(admin: &Administered, meant: &str, after: u64) -> String {
+    let told = all(admin, &format!("{meant}&after={after}&dry_run=true"));
+    assert_eq!(told.status, 200, "{}", told.body);
+    let told = told.json();
+    format!("&after={after}&expected={}&pin={}", told["count"], told["pin"].as_str().unwrap())
+}
+
+/// What is told of all turns: how many were sent, and how many were not for which cause, with the first of them.
+fn whole(answer: &Answer) -> (u64, Vec<(String, u64, Vec<u64>)>) {
+    let whole = answer.json()["whole"].clone();
+    let number = |value: &Value| value.as_u64().unwrap();
+    let by_cause = whole["by_cause"].as_array().unwrap().iter().map(|one| {
+        let first = one["first"].as_array().unwrap().iter().map(number).collect();
+        assert!(!one["reason"].as_str().unwrap().is_empty() && !one["remedy"].as_str().unwrap().is_empty(), "{one}");
+        (one["cause"].as_str().unwrap().to_owned(), number(&one["count"]), first)
+    });
+    (number(&whole["sent"]), by_cause.collect())
 }
 
 /// What has come of each, by its number.
@@ -411,14 +442,18 @@ fn all_of_a_search_goes_out_once_more_in_its_order_and_in_turns() {
     assert_eq!(server.requests().len(), 5, "nothing goes out of looking");
 
     // Only what somebody has looked at, and only by who may.
+    let pin = format!("&pin={}", told["pin"].as_str().unwrap());
     for (query, status) in [
         (meant.to_owned(), 409),
-        (format!("{meant}&expected=5&seen=0"), 409),
-        (format!("{meant}&last=5&seen=0&expected=4"), 409),
-        (format!("{meant}&last=4&seen=0&expected=5"), 409),
-        (format!("{meant}&last=5&seen=0&expected=5&patient=a"), 400),
-        (format!("{meant}&last=5&seen=0&expected=5&text=ONE"), 400),
-        (format!("{}&last=5&seen=0&expected=5", meant.replace("routes=ehr", "routes=lab")), 404),
+        (format!("{meant}&expected=5&seen=0{pin}"), 409),
+        (format!("{meant}&last=5&seen=0&expected=5"), 409),
+        (format!("{meant}&last=5&seen=0&expected=4{pin}"), 409),
+        (format!("{meant}&last=4&seen=0&expected=5{pin}"), 409),
+        (format!("{meant}&last=5&seen=0&expected=5&pin=x"), 400),
+        (format!("{meant}&last=5&seen=0&expected=5{pin}&so_far=x"), 409),
+        (format!("{meant}&last=5&seen=0&expected=5{pin}&patient=a"), 400),
+        (format!("{meant}&last=5&seen=0&expected=5{pin}&text=ONE"), 400),
+        (format!("{}&last=5&seen=0&expected=5{pin}", meant.replace("routes=ehr", "routes=lab")), 404),
     ] {
         let answer = all(&admin, &query);
         assert_eq!(answer.status, status, "{query}: {}", answer.body);
@@ -434,32 +469,185 @@ fn all_of_a_search_goes_out_once_more_in_its_order_and_in_turns() {
     wait_until_done(&admin, "ehr", 6);
 
     // A turn at a time; what would put an older state over a newer one is passed over.
-    let sent = all(&admin, &format!("{pinned}&expected=5&limit=2"));
+    let sent = all(&admin, &format!("{pinned}{}&limit=2", pins(&admin, &pinned, 0)));
     assert_eq!(results(&sent), [(1, "refused".into()), (2, "refused".into())]);
     assert!(sent.body.contains("may bring an older state back"), "{}", sent.body);
     assert_eq!((&sent.json()["next"], &sent.json()["left"]), (&2.into(), &3.into()));
     // A receiver that does not take one ends the turn, and it can be tried again from there.
     up.store(false, Ordering::SeqCst);
-    let sent = all(&admin, &format!("{pinned}&expected=3&after=2"));
+    let turn = |answer: &Answer| {
+        let told = answer.json();
+        let (next, pin, so_far) = (&told["next"], told["pin"].as_str().unwrap(), told["so_far"].as_str().unwrap());
+        format!("{pinned}&after={next}&expected={}&pin={pin}&so_far={so_far}", told["left"])
+    };
+    let rest = turn(&sent);
+    let sent = all(&admin, &rest);
     assert_eq!((results(&sent), &sent.json()["stopped"]), (vec![(3, "failed".into())], &true.into()));
+    let left = ("left_behind".to_owned(), 1, vec![3]);
+    assert_eq!(whole(&sent), (0, vec![("overtaken".into(), 2, vec![1, 2]), left]), "should it be left behind");
+    let once_more = sent.json()["retry"].clone();
+    let text = |key: &str| once_more[key].as_str().unwrap().to_owned();
+    let retry = format!(
+        "{pinned}&after={}&expected={}&pin={}&so_far={}",
+        once_more["after"],
+        once_more["expected"],
+        text("pin"),
+        text("so_far")
+    );
     up.store(true, Ordering::SeqCst);
-    let sent = all(&admin, &format!("{pinned}&expected=3&after=2"));
+    let sent = all(&admin, &retry);
     assert_eq!(results(&sent), [3, 4, 5].map(|seq| (seq, "sent".to_owned())));
     assert_eq!((&sent.json()["next"], &sent.json()["stopped"]), (&Value::Null, &false.into()));
+    assert_eq!(whole(&sent), (3, vec![("overtaken".into(), 2, vec![1, 2])]), "of all turns");
     assert_eq!(names(&server)[6..], ["THREE", "THREE", "FOUR", "FIVE"]);
 
     // The same once more by somebody who has not seen that: none twice.
-    let sent = all(&admin, &format!("{pinned}&expected=3&after=2"));
+    let sent = all(&admin, &rest);
     assert_eq!(results(&sent), [3, 4, 5].map(|seq| (seq, "refused".to_owned())));
+    assert_eq!(sent.json()["messages"][0]["cause"], "sent_meanwhile");
     // All of them, an older state or not, in their order.
     let seen = all(&admin, &format!("{meant}&last=5&dry_run=true")).json()["seen"].clone();
-    let sent = all(&admin, &format!("{meant}&last=5&seen={seen}&expected=5&overwrite=true"));
+    let sent = all(&admin, &format!("{meant}&last=5&seen={seen}&expected=5{pin}&overwrite=true"));
     assert_eq!(results(&sent).len(), 5);
     assert_eq!(names(&server)[10..], ["ONE", "TWO", "THREE", "FOUR", "FIVE"]);
     // A route that is held back gets none.
     assert_eq!(admin.ask("operator", "POST", "/api/v1/routes/ehr/pause").status, 200);
-    let (status, why) = refused(&all(&admin, &format!("{meant}&last=5&seen=99&expected=5&overwrite=true")));
+    let (status, why) = refused(&all(&admin, &format!("{meant}&last=5&seen=99&expected=5{pin}&overwrite=true")));
     assert!(status == 409 && why.contains("paused"), "{why}");
     let log = admin.gateway.stop();
     assert_eq!(log.matches("messages of a search to be sent again").count(), 7, "{log}");
+}
+
+/// What is against one message alone stops no bulk: it is passed over, and told by why.
+#[test]
+fn a_bulk_goes_on_past_what_stands_against_one_alone() {
+    let up = Arc::new(AtomicBool::new(false));
+    let is_up = Arc::clone(&up);
+    let server = Server::start(move |request| match (request.name.as_str(), is_up.load(Ordering::SeqCst)) {
+        ("GIVEN" | "DROPPED", false) => "422 Unprocessable Entity",
+        ("CONFLICT", true) => "409 Conflict",
+        _ => "200 OK",
+    });
+    let configuration = server.configuration("", "filter = \"PID-5.1 != 'NOBODY'\"");
+    let admin = Administered::start("", &configuration);
+    let mut peer = Peer::connect(&admin.gateway);
+    for name in ["GIVEN", "DROPPED", "THREE", "CONFLICT", "FIVE"] {
+        assert!(peer.exchange(&update(&format!("patient-{name}"), name)).contains("MSA|AA|"));
+    }
+    wait_for("the letters", || (admin.get("/api/v1/dead-letters")["count"] == 2).then_some(()));
+    wait_until_done(&admin, "ehr", 3);
+    assert_eq!(admin.ask("operator", "POST", "/api/v1/dead-letters/ehr/2/drop").status, 204);
+    // The filter is narrowed: what it gave up before it would not take today.
+    let written = std::fs::read_to_string(admin.gateway.folder().join("handoff.toml")).unwrap();
+    admin.gateway.reload(&written.replace("'NOBODY'", "'GIVEN'"));
+    admin.gateway.wait_for_log("configuration read anew");
+    up.store(true, Ordering::SeqCst);
+    settled(&admin, 5, "routes=ehr&mappings=original");
+
+    let many = admin.ask("operator", "POST", "/api/v1/dead-letters/ehr/resend").json();
+    assert_eq!(many["dead_letters"][0]["result"], "filtered", "{many}");
+    assert_eq!((&many["whole"]["not_sent"], &many["whole"]["by_cause"][0]["cause"]), (&1.into(), &"filtered".into()));
+    let one = admin.ask("operator", "POST", "/api/v1/dead-letters/ehr/1/resend");
+    assert!(one.status == 409 && one.body.contains("keeps it away now"), "{}", one.body);
+
+    let meant = "routes=ehr&mappings=original&last=5&seen=0";
+    let before = server.requests().len();
+    let sent = all(&admin, &format!("{meant}{}", pins(&admin, meant, 0)));
+    let came = results(&sent);
+    assert_eq!(
+        came.iter().map(|(_, came)| came.as_str()).collect::<Vec<_>>(),
+        ["refused", "refused", "sent", "refused", "sent"],
+        "{}",
+        sent.body
+    );
+    assert_eq!((&sent.json()["stopped"], &sent.json()["left"]), (&false.into(), &0.into()));
+    let one = |cause: &str, seq: u64| (cause.to_owned(), 1, vec![seq]);
+    assert_eq!(whole(&sent), (2, vec![one("filtered", 1), one("conflict", 4), one("dropped", 2)]));
+    assert_eq!(names(&server)[before..], ["THREE", "CONFLICT", "FIVE"], "what somebody dropped is not sent");
+    // Who says so sends what the filter keeps away, a dead letter as well; it is none then.
+    let sent =
+        all(&admin, &format!("{meant}&first=1{}&limit=1&filtered=true", pins(&admin, &format!("{meant}&first=1"), 0)));
+    assert_eq!(results(&sent), [(1, "sent".into())], "{}", sent.body);
+    assert_eq!(admin.get("/api/v1/dead-letters")["count"], 0);
+    admin.gateway.stop();
+}
+
+/// Of two routes one has not taken it: to try it again is to reach that one, and the other gets it once.
+#[test]
+fn trying_it_again_reaches_the_route_that_failed() {
+    let up = Arc::new(AtomicBool::new(true));
+    let is_up = Arc::clone(&up);
+    let ehr = Server::start(|_| "200 OK");
+    let lab = Server::start(move |_| if is_up.load(Ordering::SeqCst) { "200 OK" } else { "500 Internal Server Error" });
+    let second = lab.configuration("", "").replace("name = \"ehr\"", "name = \"lab\"");
+    let admin = Administered::start("", &format!("{}{second}", ehr.configuration("", "")));
+    let mut peer = Peer::connect(&admin.gateway);
+    assert!(peer.exchange(&update("ill", "ONE")).contains("MSA|AA|"));
+    for route in ["ehr", "lab"] {
+        wait_until_done(&admin, route, 1);
+        settled(&admin, 1, &format!("routes={route}&mappings=original"));
+    }
+    let meant = "routes=ehr,lab&mappings=original&last=1&seen=0";
+    let asked = format!("{meant}{}", pins(&admin, meant, 0));
+    up.store(false, Ordering::SeqCst);
+    let sent = all(&admin, &asked);
+    assert_eq!((results(&sent), &sent.json()["stopped"]), (vec![(1, "failed".into())], &true.into()));
+    assert!(sent.body.contains("ehr has taken it; lab: HTTP 500"), "{}", sent.body);
+    assert_eq!((ehr.requests().len(), lab.requests().len()), (2, 2));
+    up.store(true, Ordering::SeqCst);
+    let sent = all(&admin, &asked);
+    assert_eq!(results(&sent), [(1, "sent".into())], "{}", sent.body);
+    assert_eq!((ehr.requests().len(), lab.requests().len()), (2, 3), "the one that has it gets it no more");
+    assert_eq!(results(&all(&admin, &asked)), [(1, "refused".into())]);
+    admin.gateway.stop();
+}
+
+/// As many as were seen are not those that were seen; and who looks so is in the audit, whatever comes of it.
+#[test]
+fn one_that_went_and_one_that_came_are_noticed_and_who_asked_is_noted() {
+    let up = Arc::new(AtomicBool::new(false));
+    let is_up = Arc::clone(&up);
+    let server = Server::start(move |request| match request.name.as_str() {
+        "LATER" if !is_up.load(Ordering::SeqCst) => "503 Service Unavailable",
+        "FINE" => "200 OK",
+        _ => "422 Unprocessable Entity",
+    });
+    let admin = Administered::start("", &server.configuration("", ""));
+    let mut peer = Peer::connect(&admin.gateway);
+    for name in ["ONE", "TWO", "LATER", "FINE"] {
+        assert!(peer.exchange(&update(&format!("patient-{name}"), name)).contains("MSA|AA|"));
+    }
+    let letters = || admin.get("/api/v1/dead-letters?route=ehr");
+    wait_for("the letters", || (letters()["count"] == 2).then_some(()));
+    wait_until_sent(&admin, 1);
+    let meant = "routes=ehr&mappings=original&route=ehr&state=errored&last=4&seen=0";
+    let asked = format!("{meant}{}", pins(&admin, meant, 0));
+    let pin = letters()["pin"].as_str().unwrap().to_owned();
+    assert_eq!(admin.ask("operator", "POST", "/api/v1/dead-letters/ehr/1/drop").status, 204);
+    up.store(true, Ordering::SeqCst);
+    wait_for("the other letter", || (letters()["count"] == 2).then_some(()));
+    let before = server.requests().len();
+    let noted = |admin: &Administered| admin.gateway.log().matches("messages of a search to be sent again").count();
+    assert_eq!(noted(&admin), 0);
+    let (status, why) = refused(&all(&admin, &asked));
+    assert!(status == 409 && why.contains("there are 2 by now as well, but not the same"), "{why}");
+    assert_eq!(noted(&admin), 1, "before they are counted, which tells of them");
+    for verb in ["resend", "drop"] {
+        let other = admin.ask("operator", "POST", &format!("/api/v1/dead-letters/ehr/{verb}?expected=2&pin={pin}"));
+        let (status, why) = refused(&other);
+        assert!(status == 409 && why.contains("but not the same"), "{why}");
+    }
+    assert_eq!((server.requests().len(), &letters()["count"]), (before, &2.into()), "nothing was done");
+    let now = letters()["pin"].as_str().unwrap().to_owned();
+    let dropped = admin.ask("operator", "POST", &format!("/api/v1/dead-letters/ehr/drop?limit=1&pin={now}")).json();
+    assert_eq!((&dropped["dropped"], &dropped["left"], &dropped["pin"]), (&1.into(), &1.into(), &letters()["pin"]));
+    admin.gateway.stop();
+}
+
+/// Until the route has sent so many, whatever it has still before it.
+fn wait_until_sent(admin: &Administered, sent: u64) {
+    wait_for("the route", || {
+        let routes = admin.get("/api/v1/routes");
+        (routes["routes"][0]["sent"].as_u64() >= Some(sent)).then_some(())
+    });
 }

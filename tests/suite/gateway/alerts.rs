@@ -175,6 +175,24 @@ fn a_journal_that_fails_is_told_though_the_gateway_ends() {
     );
 }
 
+/// A receiver that takes a connection and says nothing holds nobody up who looks.
+#[test]
+fn looking_goes_on_while_a_receiver_is_slow() {
+    let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+    let hook = format!("webhook = \"http://{}/hook\"", deaf.local_addr().unwrap());
+    let gateway = Administered::start("", &format!("[alerts]\nevery = \"100ms\"\n{hook}\ndisk_free = \"9999999TB\"\n"));
+    let (stream, _) = deaf.accept().unwrap();
+    let looked = || gateway.get("/api/v1/alerts")["looked_at"].as_str().unwrap().to_owned();
+    let (first, started) = (looked(), std::time::Instant::now());
+    wait_for("another look", || (looked() > first).then_some(()));
+    assert!(started.elapsed() < std::time::Duration::from_secs(5), "the POST takes ten: {:?}", started.elapsed());
+    // One at a time: nothing else comes while that is under way.
+    deaf.set_nonblocking(true).unwrap();
+    assert!(deaf.accept().is_err());
+    drop(stream);
+    gateway.gateway.stop();
+}
+
 /// Nobody is told; the page and Prometheus see it nevertheless.
 #[test]
 fn what_is_open_is_shown_where_nobody_is_told() {

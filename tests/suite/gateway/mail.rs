@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex};
 struct MailServer {
     address: String,
     refuses: Arc<AtomicBool>,
+    /// Who comes late is refused for the moment.
+    greylists: Arc<AtomicBool>,
     said: Arc<Mutex<Vec<String>>>,
 }
 
@@ -19,12 +21,15 @@ impl MailServer {
         let server = MailServer {
             address: listener.local_addr().unwrap().to_string(),
             refuses: Arc::default(),
+            greylists: Arc::default(),
             said: Arc::default(),
         };
         let (refuses, said) = (Arc::clone(&server.refuses), Arc::clone(&server.said));
+        let greylists = Arc::clone(&server.greylists);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let heard = serve(stream, refuses.load(Ordering::SeqCst)).unwrap_or_default();
+                let heard =
+                    serve(stream, refuses.load(Ordering::SeqCst), greylists.load(Ordering::SeqCst)).unwrap_or_default();
                 said.lock().unwrap().push(heard);
             }
         });
@@ -57,7 +62,7 @@ impl MailServer {
 }
 
 /// One connection; gives all that was heard.
-fn serve(mut stream: TcpStream, refuses: bool) -> std::io::Result<String> {
+fn serve(mut stream: TcpStream, refuses: bool, greylists: bool) -> std::io::Result<String> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let (mut heard, mut in_mail) = (String::new(), false);
     stream.write_all(b"220 mail.example ESMTP\r\n")?;
@@ -80,6 +85,7 @@ fn serve(mut stream: TcpStream, refuses: bool) -> std::io::Result<String> {
             "QUIT\r\n" => "221 bye\r\n",
             _ if line.starts_with("EHLO ") => "250-mail.example\r\n250 AUTH PLAIN\r\n",
             _ if line.starts_with("MAIL ") && refuses => "451 try again later\r\n",
+            _ if line.starts_with("RCPT TO:<late@") && greylists => "450 come again later\r\n",
             _ if line.starts_with("RCPT TO:<gone@") => "550 nobody of that name\r\n",
             _ => "250 yes\r\n",
         };
@@ -143,6 +149,29 @@ fn a_queue_that_grows_old_is_mailed_once_and_once_when_it_is_over() {
     assert_eq!([count("OPEN  "), count("RESOLVED  ")], [2, 2], "{mails:?}");
     assert!(mails.len() <= told + 2, "{mails:?}");
     assert!(mails.iter().all(|mail| !mail.contains("CANARY") && !mail.contains("patient-one")), "{mails:?}");
+}
+
+/// Another reader has got it, so it counts as told: who was refused for the moment gets it nevertheless, also after a restart, and nobody gets it twice.
+#[test]
+fn who_is_refused_for_the_moment_gets_the_mail_later() {
+    let server = MailServer::start();
+    server.greylists.store(true, Ordering::SeqCst);
+    let configuration = server.configuration("", "disk_free = \"9999999TB\"").replace("gone@", "late@");
+    let gateway = Gateway::start(&configuration);
+    gateway.wait_for_log("alerts: no mail to late@a.example for the moment, it is tried again: transient error (450)");
+    let mails = server.wait_for("OPEN      disk_free data");
+    assert_eq!(mails.len(), 1);
+    let late = gateway.folder().join("handoff-data/alerts-late.json");
+    wait_for("what waits", || late.exists().then_some(()));
+    let gateway = gateway.kill_and_restart(None);
+    server.greylists.store(false, Ordering::SeqCst);
+    let mails = wait_for("the mail", || Some(server.mails()).filter(|mails| mails.len() == 2));
+    assert_eq!(mails[0], mails[1], "the same");
+    let said = server.said().into_iter().rfind(|heard| heard.contains("DATA\r\n")).unwrap();
+    assert!(said.contains("RCPT TO:<late@a.example>") && !said.contains("RCPT TO:<desk@"), "{said}");
+    wait_for("nothing waits", || (!late.exists()).then_some(()));
+    gateway.stop();
+    assert_eq!(server.mails().len(), 2);
 }
 
 #[test]

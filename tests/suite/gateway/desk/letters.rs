@@ -81,11 +81,15 @@ fn all_of_a_cause_are_shown_first_and_then_sent_or_dropped() {
     let preview = operator.get("/dead-letters/many?route=ehr&reason=422&what=resend").body;
     assert!(preview.contains("Send again: 3 dead letters") && preview.contains("HTTP 422"), "{preview}");
     assert_eq!((field(&preview, "expected"), field(&preview, "what")), ("3", "resend"));
-    let until = field(&preview, "until").to_owned();
-    let chosen =
-        |what: &str, expected: u32| format!("what={what}&route=ehr&reason=422&until={until}&expected={expected}");
-    let stale = operator.act("/dead-letters/many", &chosen("drop", 2));
-    assert!(stale.status == 409 && stale.body.contains("nothing was done"), "{}", stale.body);
+    let (until, pin) = (field(&preview, "until").to_owned(), field(&preview, "pin").to_owned());
+    let chosen = |what: &str, expected: u32, pin: &str| {
+        format!("what={what}&route=ehr&reason=422&until={until}&expected={expected}&pin={pin}")
+    };
+    for stale in [chosen("drop", 2, &pin), chosen("resend", 3, "0"), chosen("drop", 3, "")] {
+        let stale = operator.act("/dead-letters/many", &stale);
+        assert!(stale.status == 409 && stale.body.contains("Nothing was done"), "{}", stale.body);
+        assert!(stale.body.contains("What you saw has changed") && field(&stale.body, "pin") == pin, "{}", stale.body);
+    }
     assert_eq!(operator.get("/dead-letters/many?what=nothing").status, 400);
 
     // What is given up after the look is not meant.
@@ -93,15 +97,15 @@ fn all_of_a_cause_are_shown_first_and_then_sent_or_dropped() {
     peer.exchange(&update("p-late", "N"));
     wait_for_page(&operator, "/dead-letters", "(4)");
     up.store(true, Ordering::SeqCst);
-    let sent = operator.act("/dead-letters/many", &chosen("resend", 3));
+    let sent = operator.act("/dead-letters/many", &chosen("resend", 3, &pin));
     assert!(sent.body.contains("<strong>3 sent</strong>") && !sent.body.contains("hx-trigger"), "{}", sent.body);
     assert_eq!(server.taken().len(), 3);
     let left = operator.get("/dead-letters").body;
     assert!(left.contains("(1)") && left.contains("/dead-letters/ehr/4"), "{left}");
 
     let preview = operator.get("/dead-letters/many?what=drop").body;
-    let until = field(&preview, "until");
-    let form = format!("csrf={}&what=drop&until={until}&expected=1", operator.csrf());
+    let (until, pin) = (field(&preview, "until"), field(&preview, "pin"));
+    let form = format!("csrf={}&what=drop&until={until}&expected=1&pin={pin}", operator.csrf());
     let dropped = operator.ask("POST", "/dead-letters/many", &[], &form).body;
     assert!(dropped.contains("<html") && dropped.contains("1 dropped"), "{dropped}");
     assert!(operator.get("/dead-letters").body.contains("No dead letters"));
@@ -171,5 +175,24 @@ fn a_letter_that_no_mapping_covers_says_what_to_do() {
     assert!(page.contains("No mapping covers this type"), "{page}");
     let not = operator.act("/dead-letters/untranslated/1/resend", "").body;
     assert!(not.contains("Not sent:") && not.contains("no message map covers"), "{not}");
+    desk.gateway.stop();
+}
+
+/// What is not sent is counted by why over all of it, with a way to each; and the end does not look as if all was well.
+#[test]
+fn what_is_passed_over_is_told_at_the_end_by_why() {
+    let (desk, server, up) = with_letters(3);
+    let written = std::fs::read_to_string(desk.gateway.folder().join("handoff.toml")).unwrap();
+    desk.gateway.reload(&written.replace("\nretry = ", "\nfilter = \"PID-3.1 != 'p-2'\"\nretry = "));
+    desk.gateway.wait_for_log("configuration read anew");
+    up.store(true, Ordering::SeqCst);
+    let operator = desk.sign_in("operator");
+    let preview = operator.get("/dead-letters/many?what=resend").body;
+    let sent = operator.act("/dead-letters/many", &super::form_of(&preview, "Send again 3")).body;
+    assert!(sent.contains("<strong>2 sent</strong>, <strong>1 not</strong> of 3"), "{sent}");
+    let told = "<strong>1</strong> a route&#39;s filter of today, or what became of it at intake, keeps it away";
+    assert!(sent.replace('\'', "&#39;").contains(told) && sent.contains("href=\"/dead-letters/ehr/2\""), "{sent}");
+    assert!(!sent.contains("class=\"done\""), "{sent}");
+    assert_eq!(server.taken().len(), 2);
     desk.gateway.stop();
 }

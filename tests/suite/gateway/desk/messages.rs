@@ -346,14 +346,14 @@ fn all_that_a_search_finds_is_sent_again_by_who_may_look_for_it() {
     assert!(!desk.sign_in("viewer").get("/messages?type=ADT").body.contains("Send all of these again"));
     for personal in ["patient=patient-one", "q=one", "q=text:CANARY", "sender=HIS", "control=one", "q=5+7"] {
         for path in ["/messages/many", "/messages/many/send"] {
-            let form = format!("{personal}&to=out&mappings=original&head=3&expected=1&all=1");
+            let form = format!("{personal}&to=out&mappings=original&head=3&expected=1&all=1&at=0");
             let answer = operator.act(path, &form);
             assert_eq!(answer.status, 403, "{personal}: {}", answer.body);
         }
     }
     let moving = operator.act("/messages/many", "q=ADT+since:2h");
     assert!(
-        moving.body.contains("name=\"q\" value=\"ADT\"") && moving.body.contains("name=\"since\" value=\"20"),
+        moving.body.contains("name=\"q\" value=\"ADT since:2h\"") && moving.body.contains("name=\"at\" value=\""),
         "{}",
         moving.body
     );
@@ -363,9 +363,13 @@ fn all_that_a_search_finds_is_sent_again_by_who_may_look_for_it() {
         "{}",
         asked.body
     );
-    let form = "type=ADT&to=out&mappings=original&head=3&seen=0&all=2";
-    assert_eq!(operator.act("/messages/many/send", &format!("{form}&expected=3")).status, 409);
-    let sent = operator.act("/messages/many/send", &format!("{form}&expected=2"));
+    let form = format!("{}&to=out&mappings=original", super::form_of(&asked.body, "Send 2 again"));
+    let others = operator.act("/messages/many/send", &form.replace("expected=2", "expected=3"));
+    assert!(others.status == 409 && others.body.contains("What you saw has changed"), "{}", others.body);
+    let anew = format!("{}&to=out&mappings=original", super::form_of(&others.body, "Send 2 again"));
+    let pin = |form: &str| form.split("pin=").nth(1).unwrap().split('&').next().unwrap().to_owned();
+    assert_eq!((pin(&anew).len(), pin(&anew)), (32, pin(&form)), "with another look at them");
+    let sent = operator.act("/messages/many/send", &form);
     assert!(sent.body.contains("<strong>2 sent</strong> of 2"), "{}", sent.body);
     assert_eq!(crate::gateway::process::lines(&desk.gateway.folder().join("out.ndjson")).len(), 4);
     // Who may read messages finds them by what is a patient's, and the audit does not say by what.
@@ -374,7 +378,7 @@ fn all_that_a_search_finds_is_sent_again_by_who_may_look_for_it() {
     assert!(asked.body.contains("Send 1 message again?"), "{}", asked.body);
     let sent = all.act(
         "/messages/many/send",
-        "q=patient-one&to=admissions&to=out&mappings=current&head=3&seen=2&all=1&expected=1",
+        &format!("{}&to=admissions&to=out&mappings=current", super::form_of(&asked.body, "Send 1 again")),
     );
     assert!(sent.body.contains("<strong>1 sent</strong> of 1"), "{}", sent.body);
     let page = all.get("/audit?chain=access").body;
@@ -439,7 +443,11 @@ fn nothing_of_a_patient_is_shown_that_cannot_be_noted() {
         reader.get("/codes"),
         api("GET", "/api/v1/messages/1/raw", &token),
         api("POST", again, &operator),
-        api("POST", "/api/v1/messages/resend?routes=out&mappings=original&last=1&seen=0&expected=1", &operator),
+        api(
+            "POST",
+            "/api/v1/messages/resend?routes=out&mappings=original&last=1&seen=0&expected=1&pin=00000000000000000000000000000000",
+            &operator,
+        ),
         api("POST", "/api/v1/routes/out/pause", &operator),
     ] {
         assert_eq!(answer.status, 503, "{}", answer.body);

@@ -3,6 +3,7 @@ mod codes;
 mod dashboard;
 mod entrance;
 mod letters;
+mod many;
 mod messages;
 mod playground;
 mod subscriptions;
@@ -127,6 +128,22 @@ impl Visitor {
     pub fn csrf(&self) -> &str {
         &self.csrf
     }
+}
+
+/// What the form of a page sends that has a button of this text: its hidden fields.
+pub fn form_of(page: &str, button: &str) -> String {
+    let forms = page.split("<form ").skip(1).map(|form| form.split("</form>").next().unwrap());
+    let form = forms.filter(|form| form.contains(&format!(">{button}</button>"))).last();
+    let form = form.unwrap_or_else(|| panic!("no form with {button}: {page}"));
+    let plain =
+        |text: &str| text.replace("&quot;", "\"").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+    let fields = form.split("<input type=\"hidden\" name=\"").skip(1).map(|field| {
+        let (name, rest) = field.split_once("\" value=\"").unwrap();
+        (name.to_owned(), plain(rest.split('"').next().unwrap()))
+    });
+    let fields: Vec<_> = fields.filter(|(name, _)| name != "csrf").collect();
+    let url = reqwest::Url::parse_with_params("desk:/", &fields).unwrap();
+    url.query().unwrap_or_default().to_owned()
 }
 
 impl Answer {

@@ -65,6 +65,26 @@ fn who_is_told_of_what_and_whether_it_arrives() {
     assert!(desk.gateway.stop().contains("subscription tested"));
 }
 
+/// As every other deed: what cannot be noted is not done.
+#[test]
+fn a_test_that_cannot_be_noted_is_not_sent() {
+    let web = care::receiver();
+    let (desk, fhir, _rosters) = with_care();
+    // Before anybody has done anything the folder is not there yet.
+    let access = desk.gateway.data().join("access");
+    std::fs::write(&access, "no folder").unwrap();
+    put(&fhir, "discharges", &care::subscription("discharge", &web.address, "id-only"));
+    let operator = desk.sign_in("operator");
+    wait_for("the handshake", || operator.get("/subscriptions").body.contains("state good\">active").then_some(()));
+    let received = || web.requests().len();
+    let before = received();
+    let tested = operator.act("/subscriptions/discharges/self-test", "");
+    assert_eq!((tested.status, received()), (503, before), "{}", tested.body);
+    std::fs::remove_file(&access).unwrap();
+    assert!(operator.act("/subscriptions/discharges/self-test", "").body.contains("The test arrived."));
+    assert!(desk.gateway.stop().contains("subscription to be tested"));
+}
+
 #[test]
 fn without_coordinated_care_the_page_says_how_to_have_it() {
     let desk = Desk::start("", "");
