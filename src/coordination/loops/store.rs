@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 pub(super) const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS loop (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL, definition TEXT NOT NULL, person BLOB NOT NULL, origin BLOB NOT NULL, opener BLOB NOT NULL,
-    opened_ms INTEGER NOT NULL, received_ms INTEGER NOT NULL, state TEXT NOT NULL, facts TEXT NOT NULL, told_as INTEGER NOT NULL, idle INTEGER NOT NULL
+    opened_ms INTEGER NOT NULL, received_ms INTEGER NOT NULL, state TEXT NOT NULL, facts TEXT NOT NULL, told_as INTEGER NOT NULL DEFAULT 0, idle INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS loop_person ON loop (person, number);
 CREATE INDEX IF NOT EXISTS loop_idle ON loop (received_ms, number) WHERE idle = 1;
