@@ -11,6 +11,7 @@ use std::ops::Range;
 
 impl Fold {
     /// What was told of a visit, as events of the patient whose it is: the first PID of these segments. `count`: events of the message that there are already.
+    /// `was_anothers`: it was told of somebody who is looked after; of one that was not only stays and emergencies are told, which are known when the same message comes again.
     /// Nothing of a visit that is not known any more. What is told again is who, when and where, not what was diagnosed.
     ///
     /// # Errors
@@ -19,7 +20,7 @@ impl Fold {
         &mut self,
         transaction: &Transaction<'_>,
         (seq, facets, reading): (u64, &Facets<'_>, Reading<'_>),
-        (patient, key): (Range<usize>, &VisitKey),
+        (patient, key, was_anothers): (Range<usize>, &VisitKey, bool),
         count: usize,
     ) -> Result<Vec<Event>, Error> {
         let Some(course) = self.visits.find(transaction, key)?.map(|visit| visit.course.clone()) else {
@@ -48,7 +49,8 @@ impl Fold {
         ];
         let incoming = Incoming { reading, facets, seq, trigger: facets.event };
         let mut events = Vec::new();
-        for (kind, detail, at_ms) in told.into_iter().filter(|(kind, ..)| course.notified.has(*kind)) {
+        let is_told = |kind: Kind| course.notified.has(kind) && (was_anothers || kind != Kind::OutpatientVisit);
+        for (kind, detail, at_ms) in told.into_iter().filter(|(kind, ..)| is_told(*kind)) {
             let candidate = Candidate::new(kind, detail, patient.clone(), patient.clone());
             let at = at_ms.map_or(At { ms: facets.received_ms, suspect: true }, |ms| At { ms, suspect: false });
             events.extend(self.event(&incoming, count + events.len(), candidate, at, &of_visit));

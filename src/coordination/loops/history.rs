@@ -135,6 +135,15 @@ pub(super) fn disown(transaction: &Transaction<'_>, person: PersonKey, gone: &Go
     Ok(())
 }
 
+/// Whether a stay or emergency visit of a person is remembered.
+///
+/// # Errors
+/// A database that cannot be read.
+pub fn knows(transaction: &Transaction<'_>, person: PersonKey, visit: &VisitKey) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM loop_history WHERE person = ?1 AND visit = ?2)";
+    transaction.prepare_cached(sql)?.query_row(params![person.0, store::text(visit)?], |row| row.get(0))
+}
+
 /// How it was told that a person died; none of whom nobody has said so.
 pub(super) fn death(transaction: &Transaction<'_>, person: PersonKey) -> rusqlite::Result<Option<By>> {
     let sql = "SELECT origin, told_as FROM loop_history WHERE person = ?1 AND stay = ?2 ORDER BY at_ms, number LIMIT 1";

@@ -25,7 +25,7 @@ pub use definition::{
     Alert, At, Clock, Definition, Escalation, OnReadmit, Options, Pattern, Provider, Score, StepDefinition,
 };
 pub use handoff::{PARTS, Parts, check};
-pub use history::{ED_3_IN_60_DAYS, ED_4_IN_365_DAYS, ED_AFTER_STAY, HISTORY_MAX, READMISSION};
+pub use history::{ED_3_IN_60_DAYS, ED_4_IN_365_DAYS, ED_AFTER_STAY, HISTORY_MAX, READMISSION, knows};
 pub(in crate::coordination) use matching::{FINISHED, acting, same_system, value};
 pub use model::{Closed, Ended, Facts, Loop, Reference, State, Step, StepState};
 pub use outcome::{Outcome, OutcomeKind};

@@ -11,6 +11,7 @@ use crate::coordination::card::{self, Account, Head};
 use crate::coordination::care_team::{self, Member};
 use crate::coordination::event::{Event, Identifier, Patient, VisitKey};
 use crate::coordination::lineage::{self, Gone, Under};
+use crate::coordination::loops;
 use crate::coordination::read::Reading;
 use crate::coordination::registry::{self, Entry};
 use crate::coordination::roster::reviews::Verdict;
@@ -30,8 +31,8 @@ struct Leaving {
     gone: BTreeMap<[u8; 16], Gone>,
     /// The visits of heads.
     stays: BTreeSet<String>,
-    /// Visits, and the segments that name their patient.
-    moved: Vec<(Range<usize>, VisitKey)>,
+    /// Visits, the segments that name their patient, and whether somebody else's card told of them.
+    moved: Vec<(Range<usize>, VisitKey, bool)>,
 }
 
 impl Batch<'_> {
@@ -75,9 +76,9 @@ impl Batch<'_> {
         }
         self.disown(transaction, leaving.gone)?;
         let mut events = Vec::new();
-        for (patient, visit) in leaving.moved {
+        for (patient, visit, was_anothers) in leaving.moved {
             let (told, count) = ((seq, facets, reading), count + events.len());
-            events.extend(self.parts.fold.moved(transaction, told, (patient, &visit), count)?);
+            events.extend(self.parts.fold.moved(transaction, told, (patient, &visit, was_anothers), count)?);
         }
         Ok(events)
     }
@@ -190,8 +191,10 @@ impl Batch<'_> {
             let stays = std::mem::take(&mut leaving.stays);
             // Whose number changes goes on being looked after.
             let target = target.filter(|_| trigger == b"A43");
-            return happened_to(transaction, target, (pid..end, stays), leaving);
+            let lost = stays.clone();
+            return happened_to(transaction, target, pid..end, (stays, lost), leaving);
         }
+        let mut lost = BTreeSet::new();
         let mut moved = if trigger == b"A45" { visits(reading, mrg..end) } else { BTreeSet::new() };
         let mut owners = BTreeSet::new();
         for key in people {
@@ -205,14 +208,18 @@ impl Batch<'_> {
                 card::drop_of_account(transaction, owner, &account).map_err(Error::database)?
             } else {
                 let stays = moved.clone();
+                lost.extend(card::stays_of(transaction, owner).map_err(Error::database)?);
                 let dropped = stays.iter().try_for_each(|stay| card::drop_of_stay(transaction, owner, stay));
                 dropped.map_err(Error::database)?;
                 stays
             };
-            moved.extend(stays.iter().cloned());
+            if trigger == b"A44" {
+                moved.extend(stays.iter().cloned());
+                lost.extend(stays.iter().cloned());
+            }
             leaving.gone.entry(owner.0).or_default().visits.extend(stays);
         }
-        happened_to(transaction, target, (pid..end, moved), leaving)
+        happened_to(transaction, target, pid..end, (moved, lost), leaving)
     }
 
     /// Numbers are of another patient: what was told under them leaves every card but theirs, and nothing is learned from messages of before.
@@ -363,7 +370,8 @@ fn drop_head(transaction: &Transaction<'_>, head: &Named, leaving: &mut Leaving)
 fn happened_to(
     transaction: &Transaction<'_>,
     target: Option<PersonKey>,
-    (patient, stays): (Range<usize>, BTreeSet<String>),
+    patient: Range<usize>,
+    (stays, lost): (BTreeSet<String>, BTreeSet<String>),
     leaving: &mut Leaving,
 ) -> Result<(), Error> {
     let Some(target) = target else { return Ok(()) };
@@ -371,7 +379,10 @@ fn happened_to(
     for stay in stays.difference(&known) {
         let Some((authority, number)) = stay.split_once('|') else { continue };
         let visit = VisitKey { authority: authority.to_owned(), number: number.to_owned(), weak: false };
-        leaving.moved.push((patient.clone(), visit));
+        // The same message again, or theirs came first.
+        if !loops::knows(transaction, target, &visit).map_err(Error::database)? {
+            leaving.moved.push((patient.clone(), visit, lost.contains(stay)));
+        }
     }
     Ok(())
 }

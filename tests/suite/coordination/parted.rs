@@ -241,8 +241,10 @@ fn a_stay_that_is_moved_is_followed_up_for_whose_it_was() {
         let of_both = "SELECT count(DISTINCT person) FROM measure_fact";
         assert_eq!(teller.world.count(of_both), 2, "{trigger}");
         // The same is not told twice.
+        let facts = "SELECT sum(count) FROM measure_fact";
+        let before = teller.world.count(facts);
         teller.say(&format!("ADT^{trigger}^{structure}"), &moved);
-        assert_eq!(teller.world.count(follow_up), 1, "{trigger}");
+        assert_eq!((teller.world.count(follow_up), teller.world.count(facts)), (1, before), "{trigger}");
         teller.read_again();
     }
 }
