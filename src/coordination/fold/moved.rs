@@ -11,7 +11,6 @@ use std::ops::Range;
 
 impl Fold {
     /// What was told of a visit, as events of the patient whose it is: the first PID of these segments. `count`: events of the message that there are already.
-    /// `was_anothers`: it was told of somebody who is looked after; of one that was not only stays and emergencies are told, which are known when the same message comes again.
     /// Nothing of a visit that is not known any more. What is told again is who, when and where, not what was diagnosed.
     ///
     /// # Errors
@@ -20,14 +19,19 @@ impl Fold {
         &mut self,
         transaction: &Transaction<'_>,
         (seq, facets, reading): (u64, &Facets<'_>, Reading<'_>),
-        (patient, key, was_anothers): (Range<usize>, &VisitKey, bool),
+        (patient, key): (Range<usize>, &VisitKey),
         count: usize,
     ) -> Result<Vec<Event>, Error> {
-        let Some(course) = self.visits.find(transaction, key)?.map(|visit| visit.course.clone()) else {
-            return Ok(Vec::new());
-        };
+        // Cards do not say whether the key of a visit was made up.
+        let mut found = None;
+        for weak in [false, true] {
+            let key = VisitKey { weak, ..key.clone() };
+            let course = self.visits.find(transaction, &key)?.map(|visit| visit.course.clone());
+            found = found.or(course.map(|course| (key, course)));
+        }
+        let Some((key, course)) = found else { return Ok(Vec::new()) };
         let of_visit = OfVisit {
-            key: Some(key.clone()),
+            key: Some(key),
             class: course.class,
             facility: course.facility.clone(),
             disposition: course.disposition.clone(),
@@ -46,11 +50,11 @@ impl Fold {
             (Kind::OutpatientVisit, "", begin),
             (Kind::EdDischarge, "", end),
             (Kind::Discharge, "", end),
+            (Kind::Death, "", end),
         ];
         let incoming = Incoming { reading, facets, seq, trigger: facets.event };
         let mut events = Vec::new();
-        let is_told = |kind: Kind| course.notified.has(kind) && (was_anothers || kind != Kind::OutpatientVisit);
-        for (kind, detail, at_ms) in told.into_iter().filter(|(kind, ..)| is_told(*kind)) {
+        for (kind, detail, at_ms) in told.into_iter().filter(|(kind, ..)| course.notified.has(*kind)) {
             let candidate = Candidate::new(kind, detail, patient.clone(), patient.clone());
             let at = at_ms.map_or(At { ms: facets.received_ms, suspect: true }, |ms| At { ms, suspect: false });
             events.extend(self.event(&incoming, count + events.len(), candidate, at, &of_visit));

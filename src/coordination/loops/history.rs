@@ -135,13 +135,22 @@ pub(super) fn disown(transaction: &Transaction<'_>, person: PersonKey, gone: &Go
     Ok(())
 }
 
-/// Whether a stay or emergency visit of a person is remembered.
+/// Whether it is remembered of a person that a stay or an emergency visit began, or a stay ended, or that they died. Of nothing else it is.
 ///
 /// # Errors
 /// A database that cannot be read.
-pub fn knows(transaction: &Transaction<'_>, person: PersonKey, visit: &VisitKey) -> rusqlite::Result<bool> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM loop_history WHERE person = ?1 AND visit = ?2)";
-    transaction.prepare_cached(sql)?.query_row(params![person.0, store::text(visit)?], |row| row.get(0))
+pub fn knows(transaction: &Transaction<'_>, person: PersonKey, event: &Event) -> rusqlite::Result<bool> {
+    let stay = match event.kind {
+        Kind::Admission | Kind::Discharge => STAY,
+        Kind::EdVisit => EMERGENCY,
+        Kind::Death => return Ok(death(transaction, person)?.is_some()),
+        _ => return Ok(false),
+    };
+    let is_end = event.kind == Kind::Discharge;
+    let sql = "SELECT EXISTS (SELECT 1 FROM loop_history
+                 WHERE person = ?1 AND visit = ?2 AND stay = ?3 AND (NOT ?4 OR end_ms IS NOT NULL))";
+    let values = params![person.0, visit_text(event)?, stay, is_end];
+    transaction.prepare_cached(sql)?.query_row(values, |row| row.get(0))
 }
 
 /// How it was told that a person died; none of whom nobody has said so.

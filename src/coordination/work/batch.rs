@@ -95,7 +95,8 @@ impl Batch<'_> {
                     if transaction.total_changes() != changes {
                         self.parts.outlines.clear();
                     }
-                    events.iter().chain(&moved).try_for_each(|event| self.happened(transaction, event))?;
+                    events.iter().try_for_each(|event| self.happened(transaction, event))?;
+                    self.follow_up(transaction, &moved)?;
                     let silent = self.parts.fold.silent();
                     if let Some(silent) = &silent {
                         self.silent(transaction, silent, facets.received_ms)?;
@@ -225,7 +226,7 @@ impl Batch<'_> {
     }
 
     /// The labels of what a message says and its visit carries, which keeps them.
-    fn labels(
+    pub(super) fn labels(
         &self,
         transaction: &Transaction<'_>,
         said: Said<'_>,

@@ -3,7 +3,7 @@
 //! what another patient did opens, closes and ends no loop of this one.
 //!
 //! Whose a number is say the rosters of that place of the journal, and messages; so the same leaves when the journal is read again. Where nobody can tell whom something is moved to, it is on
-//! no card. It does not go over to the card of whom it is moved to: their messages tell of them. That a visit began and ended does, as events of theirs: nobody may ever tell of that again.
+//! no card. It does not go over to the card of whom it is moved to: their messages tell of them. That a visit began and ended does, and is followed up for them: nobody may ever tell of that again.
 use super::batch::Batch;
 use super::{Error, Parts};
 use crate::coordination::PersonKey;
@@ -11,7 +11,6 @@ use crate::coordination::card::{self, Account, Head};
 use crate::coordination::care_team::{self, Member};
 use crate::coordination::event::{Event, Identifier, Patient, VisitKey};
 use crate::coordination::lineage::{self, Gone, Under};
-use crate::coordination::loops;
 use crate::coordination::read::Reading;
 use crate::coordination::registry::{self, Entry};
 use crate::coordination::roster::reviews::Verdict;
@@ -36,13 +35,13 @@ struct Leaving {
 }
 
 impl Batch<'_> {
-    /// Takes away what the message says is another's; before it is learned from. What happened to whom it is moved to; `count`: events that came of the message already.
+    /// Takes away what the message says is another's; before it is learned from. What happened to whom it is moved to, and whether somebody who is looked after had it until now; `count`: events that came of the message already.
     pub(super) fn leaves(
         &mut self,
         transaction: &Transaction<'_>,
         (seq, facets, raw): (u64, &Facets<'_>, &[u8]),
         count: usize,
-    ) -> Result<Vec<Event>, Error> {
+    ) -> Result<Vec<(Event, bool)>, Error> {
         if facets.code != b"ADT" || !matches!(facets.event, b"" | b"A37" | b"A43" | b"A44" | b"A45" | b"A47") {
             return Ok(Vec::new());
         }
@@ -61,7 +60,7 @@ impl Batch<'_> {
         transaction: &Transaction<'_>,
         (seq, facets, reading): (u64, &Facets<'_>, Reading<'_>),
         count: usize,
-    ) -> Result<Vec<Event>, Error> {
+    ) -> Result<Vec<(Event, bool)>, Error> {
         let mut leaving = Leaving::default();
         let evn = reading.find(reading.all(), b"EVN");
         let trigger = if facets.event.is_empty() { reading.bytes(evn, 1, 1) } else { facets.event };
@@ -78,7 +77,8 @@ impl Batch<'_> {
         let mut events = Vec::new();
         for (patient, visit, was_anothers) in leaving.moved {
             let (told, count) = ((seq, facets, reading), count + events.len());
-            events.extend(self.parts.fold.moved(transaction, told, (patient, &visit, was_anothers), count)?);
+            let moved = self.parts.fold.moved(transaction, told, (patient, &visit), count)?;
+            events.extend(moved.into_iter().map(|event| (event, was_anothers)));
         }
         Ok(events)
     }
@@ -191,8 +191,8 @@ impl Batch<'_> {
             let stays = std::mem::take(&mut leaving.stays);
             // Whose number changes goes on being looked after.
             let target = target.filter(|_| trigger == b"A43");
-            let lost = stays.clone();
-            return happened_to(transaction, target, pid..end, (stays, lost), leaving);
+            happened_to(target, &(pid..end), (&stays, &stays), leaving);
+            return Ok(());
         }
         let mut lost = BTreeSet::new();
         let mut moved = if trigger == b"A45" { visits(reading, mrg..end) } else { BTreeSet::new() };
@@ -219,7 +219,8 @@ impl Batch<'_> {
             }
             leaving.gone.entry(owner.0).or_default().visits.extend(stays);
         }
-        happened_to(transaction, target, pid..end, (moved, lost), leaving)
+        happened_to(target, &(pid..end), (&moved, &lost), leaving);
+        Ok(())
     }
 
     /// Numbers are of another patient: what was told under them leaves every card but theirs, and nothing is learned from messages of before.
@@ -366,25 +367,26 @@ fn drop_head(transaction: &Transaction<'_>, head: &Named, leaving: &mut Leaving)
     Ok(())
 }
 
-/// Notes visits that are somebody's whose they were not: of what they have told of themselves they are not told again.
+/// Notes visits that are somebody's whose they were not.
 fn happened_to(
-    transaction: &Transaction<'_>,
     target: Option<PersonKey>,
-    patient: Range<usize>,
-    (stays, lost): (BTreeSet<String>, BTreeSet<String>),
+    patient: &Range<usize>,
+    (stays, lost): (&BTreeSet<String>, &BTreeSet<String>),
     leaving: &mut Leaving,
-) -> Result<(), Error> {
-    let Some(target) = target else { return Ok(()) };
-    let known = card::stays_of(transaction, target).map_err(Error::database)?;
-    for stay in stays.difference(&known) {
+) {
+    if target.is_none() {
+        return;
+    }
+    for stay in stays {
         let Some((authority, number)) = stay.split_once('|') else { continue };
         let visit = VisitKey { authority: authority.to_owned(), number: number.to_owned(), weak: false };
-        // The same message again, or theirs came first.
-        if !loops::knows(transaction, target, &visit).map_err(Error::database)? {
-            leaving.moved.push((patient.clone(), visit, lost.contains(stay)));
+        let is_lost = lost.contains(stay);
+        // A message may name one visit under several numbers of its patient.
+        match leaving.moved.iter_mut().find(|(_, known, _)| *known == visit) {
+            Some((.., known)) => *known |= is_lost,
+            None => leaving.moved.push((patient.clone(), visit, is_lost)),
         }
     }
-    Ok(())
 }
 
 /// A head, and whom it names.

@@ -10,6 +10,7 @@
 //! through the API takes effect at its place in the journal ([`registered`]). Who delivers what was numbered stands elsewhere.
 mod batch;
 mod card;
+mod followed;
 mod leaves;
 mod listed;
 mod measured;

@@ -311,6 +311,50 @@ fn a_visit_that_is_moved_was_somebody_elses() {
     told.read_again();
 }
 
+/// What the other member is known of already does not keep from them what is not, and nobody is told of it twice.
+#[test]
+fn a_stay_that_is_moved_in_parts_is_followed_up_as_a_whole() {
+    let his_mbi = "2FH5UF6NL84^^^CMS&2.16.840.1.113883.4.927&ISO^MC";
+    let his = pid(&format!("{}~{his_mbi}", mrn("00999001")), SON);
+    let moved = |teller: &mut Teller, visit: &str| {
+        let rest = format!("{his}MRG|{}||||{visit}^^^SBMC\r{}", mrn("00718243"), pv1(visit));
+        teller.say("ADT^A45^ADT_A45", &format!("EVN|A45|20260312\r{rest}"));
+    };
+    let member = "2FH5UF6NL84,OKAFOR,JUNIOR,1980-01-01,M,14150,,2020-01-01,,9990003037,cm-ortega\n";
+    let of_his = |teller: &Teller, what: &str| {
+        let sql = format!(
+            "SELECT count(*) FROM {what} AND person <> (SELECT person FROM loop WHERE facts LIKE '%E1%' LIMIT 1)"
+        );
+        teller.world.count(&sql)
+    };
+    let follow_up = "loop WHERE definition = 'post-discharge' AND state IN ('open', 'overdue') AND facts LIKE '%V2%'";
+    // The end was told of her once more, after the stay had been moved.
+    let mut teller = teller(member);
+    hers_first(&mut teller);
+    adt(&mut teller, "A01", "10180000", &hers(), "I", "V2", "");
+    moved(&mut teller, "V2");
+    assert_eq!(of_his(&teller, "loop_history WHERE end_ms IS NULL"), 1);
+    adt(&mut teller, "A03", "11100000", &hers(), "I", "V2", "");
+    moved(&mut teller, "V2");
+    assert_eq!((of_his(&teller, follow_up), of_his(&teller, "loop_history WHERE end_ms IS NULL")), (1, 0));
+    // Something of it had been told of him.
+    adt(&mut teller, "A04", "11120000", &hers(), "E", "E3", "");
+    adt(&mut teller, "A03", "11130000", &hers(), "E", "E3", "");
+    adt(&mut teller, "A08", "11140000", &his, "E", "E3", "");
+    moved(&mut teller, "E3");
+    let emergency = "loop WHERE definition = 'ed-follow-up' AND state IN ('open', 'overdue') AND facts LIKE '%E3%'";
+    assert_eq!(of_his(&teller, emergency), 1);
+    // He died in what was told of her: nobody is called for him any more.
+    let died = format!("{}{}Y\r", hers().trim_end(), "|".repeat(22));
+    adt(&mut teller, "A01", "11150000", &hers(), "I", "V4", "");
+    adt(&mut teller, "A03", "11160000", &died, "I", "V4", "");
+    moved(&mut teller, "V4");
+    assert_eq!((of_his(&teller, follow_up), of_his(&teller, emergency)), (0, 0));
+    let hers = "SELECT count(*) FROM loop WHERE state IN ('open', 'overdue') AND facts LIKE '%V1%'";
+    assert_eq!(teller.world.count(hers), 1, "{:#?}", standing(&teller.world));
+    teller.read_again();
+}
+
 /// Two members of the roster are taken for one: what one of them did closes, ends and rests the loops of the other only until they are told apart.
 #[test]
 fn members_who_are_told_apart_did_nothing_to_the_loops_of_each_other() {
