@@ -68,6 +68,8 @@ struct Twin {
 struct Seen {
     told: Told,
     labels: Set,
+    /// Those, and of what else it is coded as.
+    carried: Set,
     class: BTreeSet<String>,
     start_ms: Option<i64>,
     gone: bool,
@@ -172,7 +174,7 @@ impl Twin {
         for told in people.values_mut() {
             told.sort_by_key(|told| (told.event.seq, told.origin, told.order));
         }
-        people.into_iter().map(|(person, told)| (person, settled(&told))).collect()
+        people.into_iter().map(|(person, told)| (person, settled(world, &told))).collect()
     }
 }
 
@@ -201,11 +203,16 @@ fn same_visit(one: &Event, other: &Event) -> bool {
 }
 
 /// What was taken back, what stays are called that ended as something else, and what visits turned out to be.
-fn settled(told: &[Told]) -> Vec<Seen> {
+fn settled(world: &World, told: &[Told]) -> Vec<Seen> {
     let mut all: Vec<Seen> = told
         .iter()
         .map(|told| Seen {
             labels: told.labels,
+            carried: told
+                .event
+                .codes
+                .iter()
+                .fold(told.labels, |all, one| all.with(world.labels.of_code(&one.system, &one.code))),
             class: [told.event.class.clone()].into(),
             start_ms: told.event.appointment.as_ref().and_then(|one| one.start_ms),
             gone: false,
@@ -260,6 +267,7 @@ fn settled(told: &[Told]) -> Vec<Seen> {
         let event = &seen.told.event;
         let of_visit = whole.iter().filter(|other| same_visit(&other.told.event, event));
         seen.labels = of_visit.clone().fold(seen.labels, |all, other| all.with(other.labels));
+        seen.carried = of_visit.clone().fold(seen.carried, |all, other| all.with(other.carried));
         if event.kind == Kind::Admission {
             let end = of_visit
                 .clone()
@@ -311,16 +319,16 @@ fn fits(world: &World, pattern: &Pattern, seen: &Seen) -> bool {
         && (pattern.codes.is_empty() || pattern.codes.iter().any(|(_, code)| coded(event, "C4", code)))
 }
 
-/// Whether by what it is coded as it is a secret: each code that a pattern asks for carries a label.
-fn coded_in_secret(world: &World, pattern: &Pattern, event: &Event) -> bool {
-    let secret = |is: &dyn Fn(&&Code) -> bool| {
-        let mut named = event.codes.iter().filter(is).peekable();
-        named.peek().is_some() && named.all(|one| !world.labels.of_code(&one.system, &one.code).is_empty())
+/// What by its code it is a secret of: where each code that a pattern asks for carries a label.
+fn coded_in_secret(world: &World, pattern: &Pattern, event: &Event) -> Set {
+    let least = |is: &dyn Fn(&&Code) -> bool| {
+        let named = event.codes.iter().filter(is).map(|one| world.labels.of_code(&one.system, &one.code));
+        named.min_by_key(|labels| !labels.is_empty()).unwrap_or_default()
     };
     let principal = |one: &Code| !pattern.icd10_principal || one.value == "principal";
-    secret(&|one| pattern.loinc.contains(&one.code))
-        || secret(&|one| principal(one) && pattern.icd10_prefix.iter().any(|prefix| one.code.starts_with(prefix)))
-        || secret(&|one| pattern.codes.iter().any(|(_, code)| *code == one.code))
+    least(&|one| pattern.loinc.contains(&one.code))
+        .with(least(&|one| principal(one) && pattern.icd10_prefix.iter().any(|prefix| one.code.starts_with(prefix))))
+        .with(least(&|one| pattern.codes.iter().any(|(_, code)| *code == one.code)))
 }
 
 fn acting(event: &Event) -> BTreeSet<&str> {
@@ -386,7 +394,7 @@ impl Person<'_> {
         for opener in by_time {
             let event = &opener.told.event;
             let fitting = || definition.open.iter().filter(|pattern| fits(self.world, pattern, opener));
-            let is_secret = |pattern: &&Pattern| coded_in_secret(self.world, pattern, event);
+            let is_secret = |pattern: &&Pattern| !coded_in_secret(self.world, pattern, event).is_empty();
             let fit = fitting().min_by_key(|pattern| is_secret(pattern));
             let Some(open) = fit.filter(|_| !opener.told.panels.is_empty()) else { continue };
             if counted.iter().any(|earlier| self.is_again(definition, earlier, opener)) {
@@ -430,7 +438,7 @@ impl Person<'_> {
     }
 
     fn became(&self, definition: &Definition, open: &Pattern, opener: &Seen) -> Became {
-        let mut came: Vec<(u8, i64, Became, bool)> = Vec::new();
+        let mut came: Vec<(u8, i64, Became, [Set; 2])> = Vec::new();
         let mut left = false;
         let event = &opener.told.event;
         for seen in self.all.iter().filter(|seen| self.visible(seen)) {
@@ -452,10 +460,10 @@ impl Person<'_> {
                 let stays = other.kind != Kind::Admission || Person::another_visit(event, other);
                 let at_ms = if dies { other.at_ms + 86_399_999 } else { other.at_ms };
                 if after && stays {
-                    came.push((0, at_ms, Became::Excluded, !seen.labels.is_empty()));
+                    came.push((0, at_ms, Became::Excluded, [seen.labels, seen.carried]));
                 }
             }
-            let visible = |close: &&Pattern| self.cleared || !coded_in_secret(self.world, close, other);
+            let visible = |close: &&Pattern| self.cleared || coded_in_secret(self.world, close, other).is_empty();
             for close in definition.close.iter().filter(|close| fits(self.world, close, seen)).filter(visible) {
                 came.extend(self.closes(definition, (open, close), opener, seen));
             }
@@ -464,9 +472,10 @@ impl Person<'_> {
         let in_time = came.iter().filter(|one| one.0 == 0);
         let in_time = in_time.min_by_key(|one| (one.1, one.2 == Became::Excluded, one.2));
         // One that says so itself is as good, for everybody who may know of the first.
-        let told = |secret: bool| came.iter().any(|one| one.2 == Became::Met && one.3 <= secret);
+        let within = |[needed, carried]: [Set; 2], of: [Set; 2]| needed.is_within(of[0]) && carried.is_within(of[1]);
+        let told = |of: [Set; 2]| came.iter().any(|one| one.2 == Became::Met && within(one.3, of));
         match in_time {
-            Some((_, _, Became::MetInferred, secret)) if told(*secret) => Became::Met,
+            Some((_, _, Became::MetInferred, labels)) if told(*labels) => Became::Met,
             Some((_, _, became, _)) => *became,
             None if left => Became::Excluded,
             None => came.iter().map(|one| one.2).min().unwrap_or(Became::Missing),
@@ -479,7 +488,7 @@ impl Person<'_> {
         (open, close): (&Pattern, &Pattern),
         opener: &Seen,
         seen: &Seen,
-    ) -> Option<(u8, i64, Became, bool)> {
+    ) -> Option<(u8, i64, Became, [Set; 2])> {
         let (event, other) = (&opener.told.event, &seen.told.event);
         let itself = opener.told.order == seen.told.order;
         if itself && !close.same_visit {
@@ -547,7 +556,8 @@ impl Person<'_> {
             (true, true) => Became::Late,
             (true, false) => Became::LateInferred,
         };
-        Some((u8::from(late), other.at_ms, became, !seen.labels.is_empty()))
+        let needed = seen.labels.with(coded_in_secret(self.world, close, other));
+        Some((u8::from(late), other.at_ms, became, [needed, seen.carried]))
     }
 
     /// Whether it says of what it is; none where it is of something else, or may be.
@@ -818,5 +828,16 @@ fn of_more_than_is_kept_the_newest_stays() {
         twin.note(&world, event, MARISOL, false);
     }
     assert_eq!(twin.kept[&MARISOL].len(), FACTS_MAX);
+    twin.is_same(&world);
+}
+
+/// One that says so itself carries the label of a diagnosis of the stay: it is as good for nobody who may know of the other alone.
+#[test]
+fn what_says_so_itself_is_as_good_for_whoever_may_know_of_it() {
+    let step = |kind, visit, hours, late_hours, again| Step { kind, who: 1, other: 0, visit, hours, late_hours, again };
+    let (mut world, mut twin) = (World::with(parse(MORE).unwrap()), Twin::default());
+    for step in [step(10, 0, 686, 0, false), step(1, 1, 53, 1, false), step(10, 1, 687, 0, true)] {
+        twin.step(&mut world, &step);
+    }
     twin.is_same(&world);
 }
