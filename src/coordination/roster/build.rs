@@ -212,6 +212,13 @@ fn fill(snapshot: &mut Snapshot, all: &Rowset<'_>, groups: &mut Groups, conteste
         }
     }
     people.sort_unstable();
+    // Who share a number may be called the same by now, each by rows that differ: no two people have one key.
+    for alike in people.chunk_by_mut(|left, right| left.0 == right.0).filter(|alike| alike.len() > 1) {
+        for (key, number) in alike {
+            *key = One::of(all, groups.all(*number), snapshot).key_among(*key);
+        }
+    }
+    people.sort_unstable();
     snapshot.people.reserve_exact(people.len());
     snapshot.text.reserve(people.len() * 80);
     snapshot.members.reserve(people.len());
@@ -279,6 +286,22 @@ impl<'a> One<'a> {
         identifiers.sort_unstable();
         identifiers.dedup();
         One { rows, person, identifiers }
+    }
+
+    /// A key that is theirs alone among those who would have the same: by all that their rows say, in no order.
+    fn key_among(&self, key: PersonKey) -> PersonKey {
+        let said = |(row, _, rows): &(&Row, u16, &Rows)| {
+            let (text, birth, sex) = row.demographics_text();
+            let mut said = format!("{birth}|{}|{text}", char::from(sex));
+            for (system, value) in row.identifiers() {
+                said.extend([rows.systems.text(system), "=", value, "|"]);
+            }
+            said
+        };
+        let mut all: Vec<String> = self.rows.iter().map(said).collect();
+        all.sort_unstable();
+        all.dedup();
+        PersonKey::of_alike(key, &all)
     }
 
     fn key(&self, snapshot: &Snapshot, contested: &HashSet<u64>) -> PersonKey {

@@ -25,6 +25,13 @@ impl PersonKey {
         ))
     }
 
+    /// By all that is said of somebody, where several would have one key.
+    pub(super) fn of_alike(key: PersonKey, said: &[String]) -> PersonKey {
+        let mut parts: Vec<&[u8]> = vec![b"alike|", &key.0];
+        parts.extend(said.iter().flat_map(|one| [b"|".as_slice(), one.as_bytes()]));
+        PersonKey(identity::version_5(&PEOPLE, &parts))
+    }
+
     /// By fields that are all known.
     pub(super) fn of_fields(fields: &[Field], person: &Demographics<'_>) -> PersonKey {
         let mut text = String::from("fields");

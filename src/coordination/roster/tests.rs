@@ -695,6 +695,31 @@ fn who_is_known_by_another_key_is_who_would_be_one_person_in_one_roster() {
     assert_eq!(rekeyed(&[&by_mrn, OTHER], &[&by_mrn, OTHER]), []);
 }
 
+/// Mother and daughter under one number, one of whom is called as the other in a later row: each is somebody, and who is asked for is not the other.
+#[test]
+fn no_two_people_have_one_key() {
+    let panel = panel("p", Path::new("p.csv"), Mode::Supersede);
+    let line = |mbi: &str, mrn: &str, name: &str, from: &str| format!("{mbi},{mrn},{name},F,,,14150,,{from},,,,,");
+    let lines = [
+        line("1EG4TE5MK71", "1,SBMC", "Okafor,Marisol,1951-03-14", "2020-01-01"),
+        line("1EG4TE5MK74", "1,SBMC", "Okafore,Marisol,1951-03-14", "2020-01-01"),
+        line("1EG4TE5MK74", ",", "Okafore,Ana,1951-03-14", "2022-01-01"),
+        line("1EG4TE5MK71", "2,SBMC", "Okafore,Marisol,1952-03-14", "2020-01-01"),
+        line("1EG4TE5MK72", "2,SBMC", "Okafore,Ana,1951-03-14", "2021-01-01"),
+    ];
+    let all: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let snapshot = Snapshot::new(&[(&panel, &rows(&all))], &Matching::default());
+    let mut keys: Vec<_> = snapshot.keys().collect();
+    keys.dedup();
+    assert_eq!((keys.len(), snapshot.people()), (2, 2));
+    let numbers = |key: &PersonKey| snapshot.identifiers(key).map(|(_, value)| value.to_owned()).collect::<Vec<_>>();
+    assert_ne!(numbers(&keys[0]), numbers(&keys[1]));
+    // What is known of them stays theirs when the roster says when it ends.
+    let later: Vec<String> = lines.iter().map(|line| line.replace("2020-01-01", "2020-02-01")).collect();
+    let later = rows(&later.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(Snapshot::new(&[(&panel, &later)], &Matching::default()).keys().eq(keys));
+}
+
 #[test]
 fn deltas_add_change_and_drop() {
     let folder = tempfile::tempdir().unwrap();
