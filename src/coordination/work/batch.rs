@@ -6,7 +6,7 @@ use super::{Error, Parts};
 use crate::coordination::care_team::{self, Lasting, Member};
 use crate::coordination::event::{Identifier, Patient, VisitKey};
 use crate::coordination::fold::Silent;
-use crate::coordination::loops::Subject as Concerned;
+use crate::coordination::loops::{Outcome, Subject as Concerned};
 use crate::coordination::registry::{self, Before, Registry};
 use crate::coordination::roster::{How, Match, Rosters, Snapshot, learn, reviews};
 use crate::coordination::sensitivity::{self, Said, visit_text};
@@ -142,12 +142,7 @@ impl Batch<'_> {
         let found = self.labels(transaction, event.into(), event.visit.as_ref(), event.received_ms)?;
         let memberships: Vec<_> = snapshot.memberships_at(&key, event.at_ms).collect();
         let members: Vec<_> = memberships.iter().map(Member::of).collect();
-        let zone = self.options.facilities.zone(&event.facility);
-        care_team::take(transaction, event, key, !found.whole.is_empty(), zone).map_err(Error::database)?;
-        let team = care_team::team(transaction, key, &members, event.at_ms, &self.options.care_team);
-        let team = team.map_err(Error::database)?.numbers();
-        let concerned = Concerned { person: key, others: &others, members: &members, team: &team };
-        let outcomes = self.parts.tracker.apply(transaction, event, concerned).map_err(Error::database)?;
+        let (team, outcomes) = self.look_after(transaction, event, (key, &others), &members, found)?;
         if !others.is_empty() {
             // Merged, or told apart.
             self.parts.outlines.clear();
@@ -157,6 +152,24 @@ impl Batch<'_> {
         self.tell_event(transaction, event, &person, found)?;
         self.measure(transaction, event, key, (&members, &team, found))?;
         self.outcomes(transaction, outcomes, found)
+    }
+
+    /// What an event makes of who looks after somebody, and of what is open for them: the NPIs of those who do by now, and what is to be told.
+    pub(super) fn look_after(
+        &mut self,
+        transaction: &Transaction<'_>,
+        event: &Event,
+        (person, others): (PersonKey, &[PersonKey]),
+        members: &[Member<'_>],
+        found: Found,
+    ) -> Result<(Vec<String>, Vec<Outcome>), Error> {
+        let zone = self.options.facilities.zone(&event.facility);
+        care_team::take(transaction, event, person, !found.whole.is_empty(), zone).map_err(Error::database)?;
+        let team = care_team::team(transaction, person, members, event.at_ms, &self.options.care_team);
+        let team = team.map_err(Error::database)?.numbers();
+        let concerned = Concerned { person, others, members, team: &team };
+        let outcomes = self.parts.tracker.apply(transaction, event, concerned).map_err(Error::database)?;
+        Ok((team, outcomes))
     }
 
     /// Somebody who is in these panels at a time.

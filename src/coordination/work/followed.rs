@@ -1,9 +1,9 @@
 //! A visit that was told of another patient, and is somebody's of the rosters: it is followed up and counted for whose it is. Nobody is notified of it again: what moves a visit tells of no
 //! other than whose it is, and of several at once.
+use super::Error;
 use super::batch::{Batch, whole};
-use super::{Error, Parts};
-use crate::coordination::care_team::{self, Member};
-use crate::coordination::loops::{self, Subject as Concerned};
+use crate::coordination::care_team::Member;
+use crate::coordination::loops;
 use crate::coordination::sensitivity::visit_text;
 use crate::coordination::{Event, Kind, card, lineage};
 use crate::privacy::visits;
@@ -49,13 +49,7 @@ impl Batch<'_> {
         }
         let memberships: Vec<_> = snapshot.memberships_at(&key, event.at_ms).collect();
         let members: Vec<_> = memberships.iter().map(Member::of).collect();
-        let zone = self.options.facilities.zone(&event.facility);
-        care_team::take(transaction, event, key, !found.whole.is_empty(), zone).map_err(Error::database)?;
-        let team = care_team::team(transaction, key, &members, event.at_ms, &self.options.care_team);
-        let team = team.map_err(Error::database)?.numbers();
-        let Parts { tracker, .. } = &mut *self.parts;
-        let concerned = Concerned { person: key, others: &[], members: &members, team: &team };
-        let outcomes = tracker.apply(transaction, event, concerned).map_err(Error::database)?;
+        let (team, outcomes) = self.look_after(transaction, event, (key, &[]), &members, found)?;
         self.measure(transaction, event, key, (&members, &team, found))?;
         self.outcomes(transaction, outcomes, found)?;
         Ok(true)
