@@ -75,15 +75,17 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    /// Nobody is listed by some measures where these cells are; then by those cells that are.
+    /// Nobody is listed by some measures where these cells are; then by those cells that are. What lists nobody was never written.
     pub fn list(&mut self, definitions: &[Definition], person: PersonKey, cells: [&[Cell]; 2], looked_at: u64) {
+        let lists = |cell: &&Cell| {
+            let by = |definition: &Definition| cell.ways.outcomes().any(|outcome| definition.lists(outcome));
+            definitions.get(cell.measure as usize).is_some_and(by)
+        };
         for (cells, is) in cells.into_iter().zip([false, true]) {
-            for cell in cells {
-                let lists = |definition: &Definition| cell.ways.outcomes().any(|outcome| definition.lists(outcome));
-                let listed = is && definitions.get(cell.measure as usize).is_some_and(lists);
+            for cell in cells.iter().filter(lists) {
                 let bits = self.cases.entry((cell.panel, cell.day, person)).or_default();
                 bits.0 |= looked_at;
-                bits.1 = if is { bits.1 } else { bits.1 & !looked_at } | u64::from(listed) << (cell.measure & 63);
+                bits.1 = if is { bits.1 | 1 << (cell.measure & 63) } else { bits.1 & !looked_at };
             }
         }
     }
