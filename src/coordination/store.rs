@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Changes with everything that changes what stands in the tables.
-const VERSION: i64 = 6;
+const VERSION: i64 = 7;
 const CURSOR: &str = "CREATE TABLE IF NOT EXISTS cursor (id INTEGER PRIMARY KEY CHECK (id = 0), next INTEGER NOT NULL, last BLOB NOT NULL) STRICT;";
 /// Of every part.
 const TABLES: [&[&str]; 9] = [

@@ -76,7 +76,7 @@ pub(in crate::coordination) fn heads_of_number(
     connection: &Connection,
     number: &[u8; 16],
 ) -> rusqlite::Result<Vec<Head>> {
-    let sql = "SELECT person, origin, key, body FROM card INDEXED BY card_series WHERE series <> x'00000000000000000000000000000000' AND series = ?1 AND section = 0
+    let sql = "SELECT person, origin, key, body FROM card INDEXED BY card_series WHERE section < 4 AND series <> x'00000000000000000000000000000000' AND series = ?1 AND section = 0
                ORDER BY person, origin, key LIMIT ?2";
     connection.prepare_cached(sql)?.query_map(params![number, HEADS_MAX], Head::of)?.collect()
 }
@@ -205,7 +205,7 @@ pub(super) fn variants(
 pub(super) fn unlisted(transaction: &Transaction<'_>, of: Of<'_>, told: &Told, list: &List) -> rusqlite::Result<usize> {
     let last_ms = told.sent_ms.1;
     let sql = "SELECT origin, key, CASE WHEN plain = x'' THEN key ELSE plain END FROM card INDEXED BY card_series
-               WHERE series <> x'00000000000000000000000000000000' AND series = ?2 AND section = 3 AND person = ?1 AND length(body) > 0 AND sent_ms <= ?3 AND seq <> ?4
+               WHERE section < 4 AND series <> x'00000000000000000000000000000000' AND series = ?2 AND section = 3 AND person = ?1 AND length(body) > 0 AND sent_ms <= ?3 AND seq <> ?4
                  AND (?5 OR labels <> '')";
     let is_open = of.labels.is_empty() || list.keys.is_empty();
     ended(transaction, of, told, (&list.series, if is_open { End::List } else { End::SecretList }))?;

@@ -3,6 +3,7 @@ use super::{Context, Outlines, told};
 use crate::coordination::options::Facilities;
 use crate::coordination::read::Reading;
 use crate::coordination::sensitivity::{self, Said};
+use crate::coordination::store::{Error, Place, Store};
 use crate::coordination::{PersonKey, care_team, lineage, loops};
 use crate::facets::Facets;
 use crate::hl7::Index;
@@ -86,10 +87,7 @@ fn what_is_not_taken_is_counted() {
 #[ignore = "a figure"]
 fn what_an_update_costs() {
     let folder = tempfile::tempdir().unwrap();
-    let mut connection = Connection::open(folder.path().join("card.sqlite")).unwrap();
-    connection.set_prepared_statement_cache_capacity(256);
-    connection.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-32768;").unwrap();
-    [TABLES, lineage::TABLES, visits::TABLES].iter().for_each(|tables| connection.execute_batch(tables).unwrap());
+    let mut store = Store::open(folder.path()).unwrap();
     let labels = Labels::new(starter::labels());
     let messages = messages();
     let (mut index, zone, facilities) = (Index::new(), TimeZone::UTC, Facilities::default());
@@ -99,59 +97,61 @@ fn what_an_update_costs() {
         let begun = Instant::now();
         let mut outlines = Outlines::trusted();
         for (at_batch, batch) in messages.chunks(256).enumerate() {
-            let transaction = connection.transaction().unwrap();
-            for (at, (code, visit, text)) in batch.iter().enumerate() {
-                let at = at_batch * 256 + at;
-                let from = Instant::now();
-                index.parse(text.as_bytes()).unwrap();
-                let reading = Reading::new(index.message(text.as_bytes())).unwrap();
-                let facets =
-                    Facets { code: code.as_bytes(), patient: Some(7), received_ms: i64::MAX, ..Facets::default() };
-                parsing += from.elapsed();
-                let from = Instant::now();
-                let origin = PersonKey([(at % usize::from(people)) as u8; 16]);
-                let person = lineage::root(&transaction, origin).unwrap();
-                let stay = if code == "ADT" { format!("SBMC|V{visit}") } else { String::new() };
-                let (mut earlier, mut whole) = (Vec::new(), Vec::new());
-                if !stay.is_empty() {
-                    earlier = visits::labels_of(&transaction, &stay).unwrap();
-                    whole = visits::labels_of(&transaction, &format!("{stay}|whole")).unwrap();
-                    let (on_card, on_card_whole) = labels_of(&transaction, person, &stay).unwrap();
-                    earlier.extend(on_card);
-                    whole.extend(on_card_whole);
+            let update = |transaction: &rusqlite::Transaction<'_>| -> Result<_, Error> {
+                for (at, (code, visit, text)) in batch.iter().enumerate() {
+                    let at = at_batch * 256 + at;
+                    let from = Instant::now();
+                    index.parse(text.as_bytes()).unwrap();
+                    let reading = Reading::new(index.message(text.as_bytes())).unwrap();
+                    let facets =
+                        Facets { code: code.as_bytes(), patient: Some(7), received_ms: i64::MAX, ..Facets::default() };
+                    parsing += from.elapsed();
+                    let from = Instant::now();
+                    let origin = PersonKey([(at % usize::from(people)) as u8; 16]);
+                    let person = lineage::root(transaction, origin).unwrap();
+                    let stay = if code == "ADT" { format!("SBMC|V{visit}") } else { String::new() };
+                    let (mut earlier, mut whole) = (Vec::new(), Vec::new());
+                    if !stay.is_empty() {
+                        earlier = visits::labels_of(transaction, &stay).unwrap();
+                        whole = visits::labels_of(transaction, &format!("{stay}|whole")).unwrap();
+                        let (on_card, on_card_whole) = labels_of(transaction, person, &stay).unwrap();
+                        earlier.extend(on_card);
+                        whole.extend(on_card_whole);
+                    }
+                    let all = reading.all();
+                    let codes = reading.codes(&all, all.clone());
+                    let confidentiality = reading.confidentiality(&all, all.clone());
+                    let said =
+                        Said { facility: "SBMC", feed: "SBADT|SBMC", codes: &codes, confidentiality: &confidentiality };
+                    let found = sensitivity::found(&labels, &facilities, said, &earlier);
+                    let names = (&labels, found.all, found.whole.with(labels.of_all(whole.iter().map(String::as_str))));
+                    mark(transaction, &mut outlines, person, (&[0; 16], &stay), names).unwrap();
+                    let written = settle(&labels, names.1, names.2);
+                    judging += from.elapsed();
+                    let from = Instant::now();
+                    let trigger: &[u8] = if code == "ADT" { b"A08" } else { b"" };
+                    let at_ms = at as i64;
+                    let context = Context {
+                        facets: &facets,
+                        trigger,
+                        facility: "SBMC",
+                        visit: &stay,
+                        zone: &zone,
+                        at_ms,
+                        sent_ms: (at_ms, at_ms),
+                        is_transcoded: false,
+                        labels: &written,
+                    };
+                    let told = told(reading, &context).unwrap();
+                    telling += from.elapsed();
+                    let from = Instant::now();
+                    let of = Of { person, origin, seq: at as u64, labels: &written, stay: &stay };
+                    take(transaction, &mut outlines, of, &told).unwrap();
+                    writing += from.elapsed();
                 }
-                let all = reading.all();
-                let codes = reading.codes(&all, all.clone());
-                let confidentiality = reading.confidentiality(&all, all.clone());
-                let said =
-                    Said { facility: "SBMC", feed: "SBADT|SBMC", codes: &codes, confidentiality: &confidentiality };
-                let found = sensitivity::found(&labels, &facilities, said, &earlier);
-                let names = (&labels, found.all, found.whole.with(labels.of_all(whole.iter().map(String::as_str))));
-                mark(&transaction, &mut outlines, person, (&[0; 16], &stay), names).unwrap();
-                let written = settle(&labels, names.1, names.2);
-                judging += from.elapsed();
-                let from = Instant::now();
-                let trigger: &[u8] = if code == "ADT" { b"A08" } else { b"" };
-                let at_ms = at as i64;
-                let context = Context {
-                    facets: &facets,
-                    trigger,
-                    facility: "SBMC",
-                    visit: &stay,
-                    zone: &zone,
-                    at_ms,
-                    sent_ms: (at_ms, at_ms),
-                    is_transcoded: false,
-                    labels: &written,
-                };
-                let told = told(reading, &context).unwrap();
-                telling += from.elapsed();
-                let from = Instant::now();
-                let of = Of { person, origin, seq: at as u64, labels: &written, stay: &stay };
-                take(&transaction, &mut outlines, of, &told).unwrap();
-                writing += from.elapsed();
-            }
-            transaction.commit().unwrap();
+                Ok((Place::default(), ()))
+            };
+            store.batch(update).unwrap();
         }
         let each = |all: Duration| all.as_secs_f64() * 1e6 / messages.len() as f64;
         println!(
