@@ -852,3 +852,15 @@ fn what_was_told_with_the_last_that_counted_stays_with_it() {
     let step = |kind, late_hours, again| Step { kind, who: 1, other: 0, visit: 0, hours: 0, late_hours, again };
     is_what_the_guide_says(&[step(11, 8, true), step(14, 1, false)]);
 }
+
+/// An appointment of a visit is cancelled, by a message that does not name the visit: who was to act in it links a document to the visit no more.
+#[test]
+fn who_was_only_to_act_in_a_visit_links_nothing_to_it() {
+    let step = |kind, visit, hours, again| Step { kind, who: 0, other: 0, visit, hours, late_hours: 1, again };
+    is_what_the_guide_says(&[
+        step(6, 0, 1489, false),
+        step(18, 1, 0, false),
+        step(1, 1, 749, true),
+        step(21, 1, 1, false),
+    ]);
+}

@@ -115,11 +115,12 @@ impl Lens {
     pub(super) fn touched(&self, scratch: &Scratch, fact: &Fact) -> u64 {
         // Whoever acts in the visit of a referral may be who links something to that.
         let refers = |other: &Fact| fact.visit != 0 && other.visit == fact.visit && other.referral.is_some();
-        if fact.kind == LEFT || fact.referral.is_some() || scratch.facts.list.iter().any(refers) {
+        // What is taken back may be what links two others, of a visit that is not named again.
+        let takes_back = taken_back(fact.kind) != 0;
+        if fact.kind == LEFT || takes_back || fact.referral.is_some() || scratch.facts.list.iter().any(refers) {
             return ALL;
         }
-        let kind = 1_u32 << (fact.kind & 31);
-        let mut kinds = kind | taken_back(fact.kind);
+        let mut kinds = 1_u32 << (fact.kind & 31);
         // A stay begins again, ends as another, or none of it was.
         if kinds & (BEGINS | ENDS) != 0 {
             kinds |= ENDS | one(Kind::Admission);
