@@ -65,7 +65,10 @@ impl System {
     /// By what a message or resource calls it.
     pub fn of(name: &str) -> System {
         let name = name.trim();
-        let name = name.strip_prefix("urn:oid:").unwrap_or(name);
+        let name = match name.split_at_checked(8) {
+            Some((urn, oid)) if urn.eq_ignore_ascii_case("urn:oid:") => oid,
+            _ => name,
+        };
         // As long as the longest of ours.
         let mut upper = [0; 64];
         if let Some(upper) = upper.get_mut(..name.len()) {
@@ -95,7 +98,7 @@ fn is_table(name: &str) -> bool {
     let table = |name: &str| name.len() > 3 && name.bytes().skip(3).all(|byte| byte.is_ascii_digit());
     (name.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("HL7")) && table(name))
         || name.eq_ignore_ascii_case("UCUM")
-        || URIS.iter().any(|uri| name.starts_with(uri))
+        || URIS.iter().any(|uri| name.get(..uri.len()).is_some_and(|start| start.eq_ignore_ascii_case(uri)))
 }
 
 /// In capitals.
@@ -225,6 +228,8 @@ mod tests {
             (&"x".repeat(200), System::Unknown),
         ] {
             assert_eq!(System::of(name), system, "{name}");
+            // So it stands in what is counted.
+            assert_eq!(System::of(&name.to_ascii_uppercase()), system, "{name} in capitals");
         }
         for (_, names) in NAMES {
             for name in *names {

@@ -167,7 +167,10 @@ impl Sight {
     /// Whether a fact carries any label.
     pub fn is_labelled(&self, taken: &Taken) -> bool {
         let Taken { fact, codes, .. } = taken;
-        fact.all != 0 || self.lens.marks.of(fact.facility) != 0 || codes.iter().any(|code| code.labels != 0)
+        let marks = &self.lens.marks;
+        // A word may be labelled where the code was not: it is written in capitals.
+        let is = |code: &Coded| code.labels != 0 || marks.of(code.word) != 0;
+        fact.all != 0 || marks.of(fact.facility) != 0 || codes.iter().any(is)
     }
 
     /// The date of panels at a time.
