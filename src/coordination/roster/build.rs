@@ -212,13 +212,15 @@ fn fill(snapshot: &mut Snapshot, all: &Rowset<'_>, groups: &mut Groups, conteste
         }
     }
     people.sort_unstable();
-    // Who share a number may be called the same by now, each by rows that differ: no two people have one key.
-    for alike in people.chunk_by_mut(|left, right| left.0 == right.0).filter(|alike| alike.len() > 1) {
-        for (key, number) in alike {
-            *key = One::of(all, groups.all(*number), snapshot).key_among(*key);
+    // Who share a number may be called the same by now, each by rows that differ: no two people have one key. Numbers stay longest.
+    for said in [One::numbers, One::all_said] {
+        for alike in people.chunk_by_mut(|left, right| left.0 == right.0).filter(|alike| alike.len() > 1) {
+            for (key, number) in alike {
+                *key = PersonKey::of_alike(*key, said(&One::of(all, groups.all(*number), snapshot)));
+            }
         }
+        people.sort_unstable();
     }
-    people.sort_unstable();
     snapshot.people.reserve_exact(people.len());
     snapshot.text.reserve(people.len() * 80);
     snapshot.members.reserve(people.len());
@@ -288,8 +290,13 @@ impl<'a> One<'a> {
         One { rows, person, identifiers }
     }
 
-    /// A key that is theirs alone among those who would have the same: by all that their rows say, in no order.
-    fn key_among(&self, key: PersonKey) -> PersonKey {
+    /// Their identifiers.
+    fn numbers(&self) -> Vec<String> {
+        self.identifiers.iter().map(|(_, system, value)| format!("{system}={value}")).collect()
+    }
+
+    /// All that their rows say of who they are.
+    fn all_said(&self) -> Vec<String> {
         let said = |(row, _, rows): &(&Row, u16, &Rows)| {
             let (text, birth, sex) = row.demographics_text();
             let mut said = format!("{birth}|{}|{text}", char::from(sex));
@@ -298,10 +305,7 @@ impl<'a> One<'a> {
             }
             said
         };
-        let mut all: Vec<String> = self.rows.iter().map(said).collect();
-        all.sort_unstable();
-        all.dedup();
-        PersonKey::of_alike(key, &all)
+        self.rows.iter().map(said).collect()
     }
 
     fn key(&self, snapshot: &Snapshot, contested: &HashSet<u64>) -> PersonKey {

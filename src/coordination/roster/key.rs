@@ -25,11 +25,16 @@ impl PersonKey {
         ))
     }
 
-    /// By all that is said of somebody, where several would have one key.
-    pub(super) fn of_alike(key: PersonKey, said: &[String]) -> PersonKey {
-        let mut parts: Vec<&[u8]> = vec![b"alike|", &key.0];
-        parts.extend(said.iter().flat_map(|one| [b"|".as_slice(), one.as_bytes()]));
-        PersonKey(identity::version_5(&PEOPLE, &parts))
+    /// By what is said of somebody, in no order, where several would have one key.
+    pub(super) fn of_alike(key: PersonKey, mut said: Vec<String>) -> PersonKey {
+        said.sort_unstable();
+        said.dedup();
+        let mut text = Vec::new();
+        for one in &said {
+            text.extend_from_slice(&(one.len() as u64).to_be_bytes());
+            text.extend_from_slice(one.as_bytes());
+        }
+        PersonKey(identity::version_5(&PEOPLE, &[b"alike|", &key.0, &text]))
     }
 
     /// By fields that are all known.

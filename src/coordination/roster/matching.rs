@@ -193,7 +193,8 @@ impl Snapshot {
         Explanation { found, steps: search.steps.unwrap_or_default() }
     }
 
-    /// Who somebody of other rosters is among these people: by an identifier and a guarding field, or a set of fields and no other number, as rows of one roster are of one person.
+    /// Who somebody of other rosters is among these people: by an identifier and a guarding field, or a set of fields and no other number, as rows of one roster are of one person. Of several
+    /// who share an identifier, the only one who has all of theirs.
     pub(super) fn same(&self, others: &Snapshot, key: &PersonKey) -> Option<PersonKey> {
         let person = others.demographics(others.number(key)?);
         let identifiers: Vec<Keyed> =
@@ -201,7 +202,16 @@ impl Snapshot {
         let aliases = Aliases::default();
         let mut search = Search { snapshot: self, aliases: &aliases, strangers: None, steps: None };
         let found = search.by_identifier(&identifiers, &person).or_else(|| search.by_fields(&identifiers, &person));
-        found?.person()
+        found?.person().or_else(|| {
+            let has_all = |number: &u32| {
+                let has = |(system, value): &Keyed| having(self, system, value).contains(number);
+                search.guarded(*number, &person) && identifiers.iter().all(has)
+            };
+            let (system, value) = identifiers.first()?;
+            let mut all = having(self, system, value).into_iter().filter(has_all);
+            let one = all.next()?;
+            all.next().is_none().then(|| self.key(one))
+        })
     }
 
     /// Who of the rosters has an identifier, sorted.

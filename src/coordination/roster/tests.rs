@@ -712,12 +712,27 @@ fn no_two_people_have_one_key() {
     let mut keys: Vec<_> = snapshot.keys().collect();
     keys.dedup();
     assert_eq!((keys.len(), snapshot.people()), (2, 2));
-    let numbers = |key: &PersonKey| snapshot.identifiers(key).map(|(_, value)| value.to_owned()).collect::<Vec<_>>();
-    assert_ne!(numbers(&keys[0]), numbers(&keys[1]));
-    // What is known of them stays theirs when the roster says when it ends.
-    let later: Vec<String> = lines.iter().map(|line| line.replace("2020-01-01", "2020-02-01")).collect();
-    let later = rows(&later.iter().map(String::as_str).collect::<Vec<_>>());
-    assert!(Snapshot::new(&[(&panel, &later)], &Matching::default()).keys().eq(keys));
+    let who = |snapshot: &Snapshot, mrn: &str| {
+        let has = |key: &PersonKey| snapshot.identifiers(key).any(|(_, value)| value == mrn);
+        snapshot.keys().find(has).unwrap()
+    };
+    let (mother, daughter) = (who(&snapshot, "1"), who(&snapshot, "2"));
+    assert_ne!(mother, daughter);
+    // Where they live and since when they are members changes nothing.
+    let moved: Vec<String> =
+        all.iter().map(|line| line.replace("14150", "14151").replace("2020-01-01", "2020-02-01")).collect();
+    let moved = rows(&moved.iter().map(String::as_str).collect::<Vec<_>>());
+    let moved = Snapshot::new(&[(&panel, &moved)], &Matching::default());
+    assert_eq!((who(&moved, "1"), who(&moved, "2")), (mother, daughter));
+    // When she comes to be called so, and when she is not any more, what was known of each goes with each.
+    let apart = rows(&[all[0], all[1], all[3], all[4]]);
+    let apart = Snapshot::new(&[(&panel, &apart)], &Matching::default());
+    let mut both = [(who(&apart, "1"), mother), (who(&apart, "2"), daughter)];
+    both.sort_unstable();
+    assert_eq!(difference::rekeyed(&apart, &snapshot), both);
+    both = both.map(|(apart, alike)| (alike, apart));
+    both.sort_unstable();
+    assert_eq!(difference::rekeyed(&snapshot, &apart), both);
 }
 
 #[test]
