@@ -41,10 +41,13 @@ fn nobody_is_told_of_a_doubtful_match_until_it_is_decided() {
     assert_eq!((&review["id"], &review["reason"], &review["messages"]), (&1.into(), &"guard".into(), &1.into()));
     assert_eq!((&review["panels"], &review["decision"]), (&json!(["aco-lakeshore"]), &Value::Null));
     let person = review["candidates"][0]["key"].as_str().unwrap().to_owned();
-    let names = ["LINDQVIST", "OLE", "1977", "OKAFOR", "1951", "1EG4TE5MK73", "00718243"];
+    // No years: those are in the fractions of many times.
+    let names = ["LINDQVIST", "OLE", "19770809", "OKAFOR", "19510314", "1EG4TE5MK73", "00718243"];
     assert!(names.iter().all(|name| !seen.to_string().contains(name)), "{seen}");
     let seen = reviews(&care, "phi-reader", "").to_string();
-    assert!(names.iter().all(|name| seen.contains(name)), "{seen}");
+    for name in names {
+        assert!(seen.contains(name), "{name}: {seen}");
+    }
     for query in ["?panel=another", "?state=decided", "?after=1"] {
         assert_eq!(reviews(&care, "operator", query), json!([]), "{query}");
     }
