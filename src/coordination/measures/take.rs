@@ -168,7 +168,7 @@ impl Sight {
     pub fn is_labelled(&self, taken: &Taken) -> bool {
         let Taken { fact, codes, .. } = taken;
         let marks = &self.lens.marks;
-        // A word may be labelled where the code was not: it is written in capitals.
+        // By the word too, which is what marks it where it is counted: never is less looked at than that changes.
         let is = |code: &Coded| code.labels != 0 || marks.of(code.word) != 0;
         fact.all != 0 || marks.of(fact.facility) != 0 || codes.iter().any(is)
     }
